@@ -1,0 +1,269 @@
+/* kv: what Penfold stores its state in. This header is the contract; every back end keeps it and one conformance
+ * suite (test_conform.c) checks all of them. Back ends: kv_mem (tests), kv_local (one machine), later kv_rados.
+ *
+ * PARTITIONS. A partition is the unit of atomicity and order: a class (account, cache, queue, directory, global, jobs)
+ * and a number. It holds rows (key -> value, ordered by key bytes) and a version that grows by exactly one with each
+ * commit; a partition never written to has version 0 and no rows.
+ *
+ * TRANSACTIONS touch one partition, all or nothing: asserts, puts, deletes, trims (delete a range), references to blobs
+ * taken and dropped. At most KV_TXN_ROWS rows and KV_TXN_BYTES bytes; beyond that adding answers RC_LIMIT and the caller splits.
+ *
+ * TWO VIEWS. *Published* is what is durable; it moves in commit order, after the sync. Everybody reads it; completions
+ * and watches are told after it has moved. *Head* is published plus what one writer has queued; only that writer sees it
+ * (struct kv_writer). When a queued commit fails, all that the writer queued behind it fail with RC_CONFLICT and its head
+ * falls back to published.
+ *
+ * COMMITS are asynchronous: kv_commit queues and returns; kv_op.done is called exactly once, never from inside the call that
+ * queued it, on a thread of the back end, and must not block or call back into kv except to queue. Many transactions share
+ * one sync. Nothing is acknowledged before it is durable. Only class KV_CACHE may commit lazily.
+ *
+ * BLOBS are immutable bytes up to any size, streamed in bounded memory, read in part, checksummed on every read.
+ * Readable once finished, durable when a commit refers to them. The back end counts references per (blob, partition) in the
+ * same commit; the blob is freed when no partition refers to it and it is in nobody's hands (being written, finished and
+ * not yet committed, or open for reading). Every blob carries a codec and a key id (0: clear) that the back end keeps but
+ * does not interpret: nobody above the store may assume that a body is readable without the session's key.
+ *
+ * ERRORS. A failed sync ends all writing for good: kv_state becomes KV_READONLY, every later commit answers RC_TEMP, reads go
+ * on, the sync is never tried again. No space: RC_FULL, nothing stored is hurt, and commits work again when there is space.
+ *
+ * THREADS. Every call may be made from any thread. Calls without KV_CACHED may block on a disk or a network: never on a loop.
+ */
+#ifndef KV_KV_H
+#define KV_KV_H
+
+#include "base/arena.h"
+#include "base/ctx.h"
+#include "base/list.h"
+#include "base/str.h"
+
+#include <pthread.h>
+
+struct kv;
+struct kv_txn;
+
+enum {
+    KV_TXN_ROWS = 5000,       /* rows a transaction holds at most */
+    KV_TXN_BYTES = 8 << 20,   /* bytes of its keys and values */
+    KV_KEY_MAX = 256,         /* bytes of a key; it has at least one */
+    KV_VALUE_MAX = 1 << 20,   /* bytes of a value; it has at least one, so that "empty" can mean "absent" anywhere */
+    KV_PAGE_ROWS = 1024,      /* rows a scan gives at once */
+    KV_BLOB_SMALL = 256 << 10 /* blobs up to here share a commit's sync; larger ones are synced by who wrote them */
+};
+
+enum kv_class {
+    KV_ACCOUNT = 'A',
+    KV_CACHE = 'X',
+    KV_QUEUE = 'Q',
+    KV_DIRECTORY = 'D',
+    KV_GLOBAL = 'G',
+    KV_JOBS = 'J'
+};
+
+struct kv_part {
+    enum kv_class class;
+    uint64_t id;
+};
+
+struct kv_blob_id {
+    unsigned char b[16]; /* random, never reused, never all zero */
+};
+
+/* --- the store as a whole --------------------------------------------------------------------------------------- */
+
+void kv_close(struct kv **kv); /* commits all that is queued, flushes, then frees; nothing may be open or in flight */
+
+enum kv_state { KV_WRITABLE, KV_READONLY };
+/* *out_why (may be NULL) names the cause and the file; valid as long as the store. */
+enum kv_state kv_state(struct kv *kv, const char **out_why);
+
+/* A number that is larger after every restore from a backup, and after every recovery that found acknowledged commits missing.
+ * Whoever hands out numbers that clients remember (UIDNEXT, modseq) compares it with the one it saw last and jumps. */
+uint64_t kv_generation(struct kv *kv);
+
+/* --- reading: always one published state -------------------------------------------------------------------------- */
+
+enum kv_flags {
+    KV_CACHED = 1, /* answer RC_AGAIN instead of waiting for a disk or a network */
+    KV_LAZY = 2    /* on a commit: published at once, durable with the next sync; class KV_CACHE only */
+};
+
+enum rc kv_version(struct kv *kv, struct kv_part part, unsigned flags, uint64_t *out_version);
+
+/* Several rows of one published state. out_values[i] lives in the arena; absent (p == NULL) when there is no such row.
+ * out_version may be NULL. RC_OK also when all are absent; RC_AGAIN, RC_TEMP, RC_CORRUPT. */
+enum rc kv_get(struct kv *kv, struct kv_part part, const struct str *keys, size_t n, unsigned flags, struct arena *arena,
+               struct str *out_values, uint64_t *out_version);
+
+struct kv_row {
+    struct str key, value;
+};
+
+struct kv_page {
+    struct kv_row *rows; /* in the arena */
+    size_t n;
+    bool has_more;    /* go on from the key after the last row: kv_scan with after = rows[n-1].key */
+    uint64_t version; /* the published state that this page is of; another page may be of a later one */
+};
+
+struct kv_range {
+    struct str from;  /* first key wanted; absent: from the beginning */
+    struct str to;    /* first key not wanted; absent: to the end */
+    struct str after; /* when present: only keys greater than this one */
+};
+
+/* The rows in a range, in key order, at most `max_rows` (0: KV_PAGE_ROWS) and about KV_TXN_BYTES bytes. There is no reverse order. */
+enum rc kv_scan(struct kv *kv, struct kv_part part, struct kv_range range, size_t max_rows, unsigned flags, struct arena *arena,
+                struct kv_page *out_page);
+
+/* --- transactions ------------------------------------------------------------------------------------------------ */
+
+struct kv_txn *kv_txn_new(struct kv_part part);
+void kv_txn_free(struct kv_txn **txn); /* only one that was not handed to kv_commit */
+
+/* Asserts: the commit fails with RC_CONFLICT, whole, when one does not hold at its turn. */
+void kv_txn_expect(struct kv_txn *txn, uint64_t version); /* the partition's version just before */
+enum rc kv_txn_assert_value(struct kv_txn *txn, struct str key, struct str value);
+enum rc kv_txn_assert_absent(struct kv_txn *txn, struct str key);
+void kv_txn_assert_lease(struct kv_txn *txn, struct str name, uint64_t epoch); /* see kv_lease_take */
+
+/* Changes, applied in the order given. Keys and values are copied. RC_LIMIT, or RC_PERM for a bad length. */
+enum rc kv_txn_put(struct kv_txn *txn, struct str key, struct str value);
+enum rc kv_txn_delete(struct kv_txn *txn, struct str key); /* of an absent key: no change, no error */
+enum rc kv_txn_trim(struct kv_txn *txn, struct str from, struct str to); /* to absent: to the end */
+
+/* One reference of this partition more or less. The first one makes a finished blob durable with this commit. Taking a reference
+ * on a blob that does not exist fails the commit with RC_NOTFOUND, dropping one that is not held with RC_CORRUPT. */
+enum rc kv_txn_ref(struct kv_txn *txn, struct kv_blob_id blob);
+enum rc kv_txn_drop(struct kv_txn *txn, struct kv_blob_id blob);
+
+size_t kv_txn_rows(const struct kv_txn *txn);
+
+struct kv_op {
+    /* The caller's. done runs exactly once, on a back end's thread; the op is the caller's again from then on. */
+    void (*done)(struct kv_op *op);
+    /* The result: RC_OK (published and durable), RC_CONFLICT, RC_NOTFOUND, RC_CORRUPT, RC_FULL, RC_TEMP. */
+    enum rc rc;
+    uint64_t version; /* of the partition after this commit, when RC_OK */
+    /* The back end's. */
+    struct list link;
+    struct kv_txn *txn;
+    unsigned flags;
+    struct kv_writer *writer;
+};
+
+/* Queues the commit; takes the transaction. RC_OK: op->done will come. Anything else: it will not, and the transaction has been
+ * freed: RC_LIMIT when too much is queued (answer "try later"), RC_TEMP when read-only, RC_PERM for KV_LAZY outside KV_CACHE. */
+enum rc kv_commit(struct kv *kv, struct kv_txn *txn, unsigned flags, struct kv_op *op);
+
+/* The same and waits: for commands and tests, never on a loop. */
+enum rc kv_commit_wait(struct kv *kv, struct kv_txn *txn, uint64_t *out_version);
+
+/* --- a partition's one writer queue ------------------------------------------------------------------------------- */
+
+/* Sees its own queued changes, predicts versions, and so can queue several commits without waiting. One a partition at a time; the
+ * caller sees to that (an account's owner). Calls on one writer come from one thread at a time. */
+struct kv_writer;
+
+enum rc kv_writer_open(struct kv *kv, struct kv_part part, unsigned flags, struct kv_writer **out);
+void kv_writer_close(struct kv_writer **writer); /* nothing may be in flight */
+
+uint64_t kv_writer_head(struct kv_writer *writer); /* version of the head view */
+enum rc kv_writer_get(struct kv_writer *writer, struct str key, unsigned flags, struct arena *arena, struct str *out_value);
+
+/* kv_commit with kv_txn_expect(head). After a failure RC_CONFLICT is answered at once, until the last one in flight has come back;
+ * then the head is published again. kv_writer_is_failed tells so, and that whoever caches the head must load it anew. */
+enum rc kv_writer_commit(struct kv_writer *writer, struct kv_txn *txn, struct kv_op *op);
+bool kv_writer_is_failed(struct kv_writer *writer);
+enum rc kv_writer_reload(struct kv_writer *writer, unsigned flags); /* RC_AGAIN while something is in flight */
+
+/* --- blobs ---------------------------------------------------------------------------------------------------------- */
+
+struct kv_blob_meta {
+    uint64_t size;  /* bytes as stored */
+    uint8_t codec;  /* 0: as is; the store's business */
+    uint32_t key_id; /* 0: clear */
+};
+
+/* Writing: new, write*, finish or abort. A blob of up to KV_BLOB_SMALL bytes stays in memory until its commit; a larger one goes to a
+ * file as it comes, and finish syncs it (on the caller's thread, so not on a loop: kv_blob_is_large). */
+struct kv_blob_out;
+struct kv_blob_out *kv_blob_new(struct kv *kv, struct kv_part part, uint8_t codec, uint32_t key_id);
+enum rc kv_blob_write(struct kv_blob_out *out, struct str bytes); /* RC_FULL, RC_TEMP, RC_AGAIN never */
+bool kv_blob_is_large(const struct kv_blob_out *out); /* writing more or finishing may touch the disk */
+uint64_t kv_blob_size(const struct kv_blob_out *out);
+/* After RC_OK the blob is in the caller's hands until kv_blob_forget; commits made meanwhile may refer to it. Frees the writer
+ * in every case. */
+enum rc kv_blob_finish(struct kv_blob_out **out, struct kv_blob_id *out_id);
+void kv_blob_abort(struct kv_blob_out **out);
+/* The caller is done with a finished blob: all commits that were to refer to it have completed or never will be made. */
+void kv_blob_forget(struct kv *kv, struct kv_blob_id id);
+
+/* Reading. Open pins the blob: its bytes stay readable until close, whatever is dropped meanwhile. */
+struct kv_blob_in;
+enum rc kv_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags, struct kv_blob_in **out); /* RC_NOTFOUND, RC_AGAIN */
+struct kv_blob_meta kv_blob_meta(const struct kv_blob_in *in);
+/* Up to n bytes from `offset` to `to`; *out_got < n only at the end. RC_CORRUPT when the checksum of a chunk that was touched does not
+ * hold (nothing is given then), RC_AGAIN with KV_CACHED when the bytes are not in memory. */
+enum rc kv_blob_read(struct kv_blob_in *in, uint64_t offset, void *to, size_t n, unsigned flags, size_t *out_got);
+void kv_blob_close(struct kv_blob_in **in);
+
+/* --- watches and leases ----------------------------------------------------------------------------------------------- */
+
+/* Told after a commit to the partition was published: at least once, several commits may be told as one, on a thread of the back end.
+ * A hint: the truth is the version. */
+struct kv_watch {
+    void (*changed)(struct kv_watch *watch, uint64_t version); /* must not block or call into kv */
+    struct kv_part part;
+    struct list link; /* the back end's */
+};
+void kv_watch_add(struct kv *kv, struct kv_watch *watch);
+void kv_watch_remove(struct kv *kv, struct kv_watch *watch); /* no call is under way when this returns */
+
+/* Leases, for queue shards and jobs. The holder counts its time from before it asked, by its own clock, and stops on doubt; every
+ * transaction that relies on it asserts the epoch, which is larger with each new holder. Taking again under the same
+ * owner renews and keeps the epoch. RC_CONFLICT: somebody else's time is not over. */
+enum rc kv_lease_take(struct kv *kv, struct kv_part part, struct str name, struct str owner, uint64_t ttl_ns, uint64_t *out_epoch);
+enum rc kv_lease_give(struct kv *kv, struct kv_part part, struct str name, struct str owner);
+
+/* --- keeping ------------------------------------------------------------------------------------------------------------ */
+
+/* Compares every reference with every blob, reads every blob and checks its sums. report() gets a line for each fault ("blob ...: ...").
+ * RC_OK: sound; RC_CORRUPT: faults were reported; *out_* (may be NULL) say what was looked at. */
+struct kv_fsck {
+    void (*report)(struct kv_fsck *fsck, const char *line);
+    uint64_t rows, blobs, bytes, faults; /* results */
+};
+enum rc kv_fsck(struct kv *kv, struct kv_fsck *fsck);
+
+/* A consistent copy in `dir` (made; must not exist) while writing goes on. A store opened from it has a larger generation. */
+enum rc kv_backup(struct kv *kv, const char *dir);
+
+/* --- the back ends -------------------------------------------------------------------------------------------------------- */
+
+/* In memory, for tests: the reference of the contract. Counts what is read and written. */
+struct kv_mem_stats {
+    uint64_t keys_read, keys_written, scans, rows_scanned, blobs_read, commits;
+};
+struct kv *kv_mem_new(const struct ctx *ctx);
+void kv_mem_stats(struct kv *kv, struct kv_mem_stats *out);
+void kv_mem_hold(struct kv *kv, bool hold);        /* true: queued commits wait unpublished until false */
+void kv_mem_fail(struct kv *kv, enum rc rc);       /* the next commit fails so; RC_TEMP also makes the store read-only */
+void kv_mem_restored(struct kv *kv);               /* as if restored from a backup: the generation grows */
+
+/* On one machine's disk. Every member has a default when 0. */
+struct kv_local_conf {
+    const char *path;         /* the data folder; made when missing (its parent must exist) */
+    uint64_t segment_bytes;   /* size of a segment: 256 MB */
+    uint64_t memory_bytes;    /* of RocksDB, caches and write buffers together: 64 MB */
+    uint64_t queue_bytes;     /* queued and uncommitted, above which commits are refused: 64 MB */
+    uint64_t clean_rate;      /* bytes a second that segment cleaning may copy: 16 MB */
+    uint64_t reserve_bytes;   /* free space below which blobs and commits are refused with RC_FULL: 64 MB */
+    bool read_only;           /* look, never write: for fsck beside a broken disk */
+};
+/* Takes the folder's lock: RC_CONFLICT when another process has it open. RC_CORRUPT, RC_DENIED, RC_FULL, RC_TEMP: the cause is logged. */
+enum rc kv_local_open(const struct ctx *ctx, const struct kv_local_conf *conf, struct kv **out);
+
+/* Rebuilds the segment's list of live blobs and removes unused segments now, without the rate limit: for tests and `fsck`. */
+enum rc kv_local_clean(struct kv *kv);
+
+#endif
