@@ -1,0 +1,225 @@
+/* net: event loops, listeners, and the one kind of connection that every protocol runs on.
+ *
+ * A protocol is a const table of functions (struct net_proto). For each connection net keeps one
+ * session, memory of the size that the protocol asks for, and calls step() whenever there may be
+ * something to do. step() looks at the input, writes to the output and says by its result what
+ * comes next. It never waits, never touches a socket.
+ *
+ * ONE OWNER. At any time a session belongs to exactly one: its loop, a worker thread, or whoever
+ * will call net_resume(). Only the owner calls or is called with the connection. Everybody else
+ * holds a struct net_handle (loop, slot, generation) and sends events through it; they are seen at
+ * the next step, and by a worker through net_pending(). A handle of a connection that is gone is
+ * harmless. No callback anywhere carries a bare pointer to a session. Only net frees a session, and
+ * only when its loop owns it: when the peer hangs up meanwhile, the session stays until it is given
+ * back, then close() is called.
+ *
+ * INPUT arrives in a buffer that belongs to the loop; what step() leaves unread is kept for the
+ * connection, up to net_proto.input_max bytes. An idle connection holds no buffers.
+ *
+ * OUTPUT: step() adds to net_out(). Over the high-water mark it should return NET_MORE: it is
+ * called again when the peer has taken what there was. Output is sent when step() returns. A peer
+ * that takes nothing for net_limits.stall_ms is dropped.
+ *
+ * TIME: each state of a protocol sets a deadline (net_deadline); when it passes, step() is called
+ * with NET_EV_TIMEOUT. There is no connection without a deadline: before the first call it is
+ * net_limits.greeting_ms.
+ *
+ * Threads: what takes a struct conn is for its owner; what takes a struct net or a struct
+ * net_handle is for any thread.
+ */
+#ifndef NET_NET_H
+#define NET_NET_H
+
+#include "base/buf.h"
+#include "base/ctx.h"
+#include "task/task.h"
+
+#include <netinet/in.h>
+
+struct net;
+struct conn;
+struct net_tls;
+
+/* --- what a protocol says
+ * ---------------------------------------------------------------------------------------- */
+
+enum net_step {
+    NET_READ,  /* all that could be done is done: call again with more input, an event, or the
+                  timeout */
+    NET_MORE,  /* there is more to do at once, but the output is over its mark: call again when it
+                  has drained */
+    NET_WAIT,  /* the session is in other hands until net_resume(); no step before that, whatever
+                  happens */
+    NET_SHORT, /* call the next step on the short worker lane: net_can_block() is true there */
+    NET_HEAVY, /* the same on the heavy lane */
+    NET_TLS, /* send the output, then start TLS; bytes that came before the answer was sent end the
+                connection */
+    NET_CLOSE, /* send the output, then close */
+    NET_ABORT  /* close now, output unsent */
+};
+
+enum net_event {
+    NET_EV_OPEN = 1 << 0,    /* the first call: send the greeting */
+    NET_EV_INPUT = 1 << 1,   /* there is new input */
+    NET_EV_EOF = 1 << 2,     /* the peer sends no more (it may still read); no more input comes */
+    NET_EV_TIMEOUT = 1 << 3, /* the deadline has passed; it is set no longer */
+    NET_EV_DRAIN =
+        1 << 4, /* the server is shutting down: finish what is acknowledged and say goodbye */
+    NET_EV_KICK = 1 << 5,   /* an administrator ends this session */
+    NET_EV_RESUME = 1 << 6, /* what the session waited for has come back */
+    NET_EV_TLS = 1 << 7,    /* the TLS handshake that NET_TLS began is complete */
+    NET_EV_SECURE = 1 << 8, /* with NET_EV_OPEN: the connection is in TLS from the start */
+    NET_EV_WAKE =
+        1 << 9 /* from net_wake(): this one and all higher bits mean what the protocol wants */
+};
+
+struct net_proto {
+    const char *name;    /* "smtp": in log lines and in session ids */
+    size_t session_size; /* zeroed memory for each connection: net_session() */
+    size_t input_max;   /* most input that may stay unread; step() must make progress before that */
+    size_t output_high; /* net_out_is_full() above this; the output's cap is four times as much */
+    const char
+        *busy; /* sent to a connection over a limit, then it is closed: "421 4.7.0 ...\r\n" */
+    enum net_step (*step)(struct conn *c, unsigned events);
+    void (*close)(struct conn *c); /* the last call, on the loop: free what the session holds */
+};
+
+/* --- what a session may ask of its connection (owner only)
+ * ---------------------------------------------------------- */
+
+void *net_session(struct conn *c);
+void *net_app(struct conn *c); /* the listener's `app` */
+struct net *net_of(struct conn *c);
+
+struct str net_in(struct conn *c); /* unread input; valid until this step returns */
+void net_consume(struct conn *c, size_t n);
+struct buf *net_out(struct conn *c);
+bool net_out_is_full(struct conn *c); /* over the high-water mark: return NET_MORE soon */
+bool net_is_eof(struct conn *c);
+bool net_can_block(struct conn *c); /* on a worker: disks and networks may be waited for */
+unsigned net_pending(
+    struct conn *c); /* events that came while this step runs; a worker looks between pages */
+void net_deadline(struct conn *c,
+                  uint64_t ms); /* NET_EV_TIMEOUT that long from now unless set anew */
+
+struct net_addr {
+    struct sockaddr_in6 sa; /* IPv4 as ::ffff:a.b.c.d; family AF_INET6, or AF_UNIX (no address) */
+};
+const struct net_addr *net_peer(struct conn *c);
+const struct net_addr *net_local(struct conn *c);
+struct str net_peer_text(struct conn *c); /* "192.0.2.1", "2001:db8::1"; no port; "local" on a Unix
+                                             socket. As long as c */
+bool net_is_loopback(const struct net_addr *a);
+bool net_is_secure(struct conn *c); /* in TLS */
+bool net_has_tls(
+    struct conn *c); /* STARTTLS could be offered: there is a certificate, and no TLS yet */
+struct str net_tls_text(
+    struct conn *c); /* "TLSv1.3 TLS_AES_256_GCM_SHA384" for Received; absent without TLS */
+const char *net_id(struct conn *c); /* this session's id for log lines: session=... */
+const struct ctx *net_ctx(struct conn *c);
+/* log_begin with session= and peer= already in it. */
+void net_log(struct conn *c, struct log_line *l, enum log_level level, const char *event);
+
+/* --- handles: from any thread
+ * ------------------------------------------------------------------------------------------ */
+
+struct net_handle {
+    uint32_t loop, slot;
+    uint64_t generation;
+};
+struct net_handle net_handle(struct conn *c); /* owner only */
+
+/* Ends NET_WAIT: exactly once for each NET_WAIT, also when it comes before step() has returned it.
+ */
+void net_resume(struct net *net, struct net_handle h);
+
+/* Adds events (NET_EV_KICK, NET_EV_WAKE and higher). A hint: many may be seen as one; nothing
+ * happens when the session is gone. */
+void net_wake(struct net *net, struct net_handle h, unsigned events);
+
+/* --- the process
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+struct net_limits {       /* 0 means the default */
+    uint32_t connections; /* in total: 20,000, or what RLIMIT_NOFILE allows less 256, whichever is
+                             less */
+    uint32_t per_address; /* from one IPv4 address or IPv6 /64: 50 */
+    uint64_t greeting_ms; /* until a protocol has set its own deadline, and for a TLS handshake:
+                             30,000 */
+    uint64_t stall_ms;    /* a peer that takes no output: 120,000 */
+    uint64_t drain_ms;    /* after net_drain, until what is left is cut off: 10,000 */
+    const struct net_cidr *trusted; /* exempt from per_address */
+    size_t n_trusted;
+};
+
+struct net_cidr {
+    struct in6_addr net; /* IPv4 as ::ffff:a.b.c.d with bits + 96 */
+    unsigned bits;
+};
+enum rc net_cidr_parse(struct str text, struct net_cidr *out); /* "127.0.0.0/8", "::1"; RC_SYNTAX */
+bool net_cidr_has(const struct net_cidr *cidr, const struct net_addr *addr);
+enum rc net_addr_parse(struct str text,
+                       struct net_addr *out); /* "127.0.0.1:25", "[::1]:25"; RC_SYNTAX */
+
+struct net_conf {
+    unsigned loops; /* 0: one for each processor */
+    struct net_limits limits;
+    struct task_lane *short_lane, *heavy_lane; /* the caller's; they outlive net */
+};
+
+/* Makes the loops; their threads start with net_start. The context outlives net. */
+struct net *net_new(const struct ctx *ctx, const struct net_conf *conf);
+void net_free(struct net **net); /* after net_stop */
+
+/* A socket that is bound and listening already (the supervisor's); net does not close it. */
+struct net_listener {
+    int fd;
+    const struct net_proto *proto;
+    void *app;   /* for net_app(): the protocol's shared state; outlives net */
+    bool is_tls; /* TLS from the first byte */
+    struct net_tls *
+        *tls; /* where the current TLS context is found, NULL when none; see net_tls_set */
+};
+enum rc net_listen(struct net *net, const struct net_listener *listener); /* before net_start */
+
+/* One connected socket, as if accepted: for tests and for sockets that arrive otherwise. net closes
+ * it. */
+enum rc net_adopt(struct net *net, int fd, const struct net_listener *as);
+
+void net_start(struct net *net);
+void net_drain(
+    struct net *net); /* accept no more; every session gets NET_EV_DRAIN; returns at once */
+void net_stop(struct net *net); /* drains, waits until the last session is gone (or drain_ms), ends
+                                   the threads */
+size_t net_count(struct net *net); /* open connections */
+
+/* Runs fn on the first loop after `ms`, once: for periodic work of the process (it posts itself
+ * again). */
+struct net_timer {
+    void (*fn)(struct net_timer *t);
+    void *event; /* net's */
+};
+void net_timer_set(struct net *net, struct net_timer *t,
+                   uint64_t ms); /* before net_start or on the first loop */
+
+/* --- TLS
+ * --------------------------------------------------------------------------------------------------------------------
+ */
+
+/* Signs a handshake's digest with the private key that another process holds: writes the signature
+ * to out (at most *n bytes, then *n is its length). Called on a worker, may block for a bounded
+ * time. */
+struct net_signer {
+    enum rc (*sign)(struct net_signer *s, const char *algorithm, struct str tbs, unsigned char *out,
+                    size_t *n);
+};
+
+/* A certificate chain in PEM; the key in PEM as well, or NULL and a signer. RC_SYNTAX or RC_PERM
+ * with the cause in `why`. Refcounted: handshakes under way keep the context that they began with.
+ * TLS 1.2 and 1.3, AEAD suites only, P-256 and X25519. */
+enum rc net_tls_new(struct str chain_pem, struct str key_pem, struct net_signer *signer,
+                    struct net_tls **out, char why[256]);
+void net_tls_free(struct net_tls **tls);
+
+#endif
