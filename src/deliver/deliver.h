@@ -1,0 +1,61 @@
+/* deliver: takes an accepted message to the mailboxes of its recipients here.
+ *
+ * One recipient: one commit into the account. Several: one commit into the queue, which is the
+ * acknowledgement, then each account gets its copy, exactly once however often that is interrupted
+ * (the queue item's id is remembered by the account). Nothing here knows SMTP.
+ *
+ * Later: routing, Sieve, outside recipients, delivery status notifications.
+ */
+#ifndef DELIVER_DELIVER_H
+#define DELIVER_DELIVER_H
+
+#include "auth/auth.h"
+#include "queue/queue.h"
+#include "store/store.h"
+
+struct deliver;
+
+struct deliver_conf {
+    struct kv *kv;
+    struct store *store;
+    struct queue *queue;
+    struct task_lane *lane; /* the short lane: fan-out and what would block */
+};
+
+/* Takes up what the queue still holds from before; the lane and all in conf outlive it. */
+enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, struct deliver **out);
+void deliver_close(
+    struct deliver **deliver); /* waits for what is under way; the queue keeps the rest */
+
+struct deliver_message {
+    struct kv_blob_id blob;       /* finished; the caller forgets it when done() has run */
+    uint64_t size;                /* its bytes */
+    uint64_t received;            /* ns since 1970 */
+    struct str sender;            /* the reverse path, without angle brackets; may be empty */
+    struct str id;                /* the message= id of log lines */
+    struct str message_id;        /* of the header, without angle brackets; may be absent */
+    const struct str *references; /* of In-Reply-To and References, the nearest last */
+    size_t n_references;
+    const uint64_t *accounts; /* the recipients; the same one twice gets one copy */
+    size_t n_accounts;
+};
+
+struct deliver_op {
+    /* The caller's, until done() has run: exactly once, on some thread, where it must not block. */
+    void (*done)(struct deliver_op *op);
+    enum rc rc; /* RC_OK: durable, may be acknowledged. RC_LIMIT: over quota. RC_FULL, RC_TEMP:
+                   later. RC_NOTFOUND: the account is gone */
+    /* deliver's. */
+    struct deliver *deliver;
+    struct store_account *account;
+    struct store_op store_op;
+    struct queue_op queue_op;
+};
+
+/* RC_OK: done() will come. RC_AGAIN with KV_CACHED: call again from a worker without it. RC_LIMIT,
+ * RC_TEMP, ...: refused, done() will not come. The message and what it points to are needed only
+ * during the call. */
+enum rc deliver_message(struct deliver *deliver, const struct deliver_message *message,
+                        unsigned flags, struct deliver_op *op);
+
+#endif
