@@ -1,32 +1,45 @@
-/* kv: what Penfold stores its state in. This header is the contract; every back end keeps it and one conformance
- * suite (test_conform.c) checks all of them. Back ends: kv_mem (tests), kv_local (one machine), later kv_rados.
+/* kv: what Penfold stores its state in. This header is the contract; every back end keeps it and
+ * one conformance suite (test_conform.c) checks all of them. Back ends: kv_mem (tests), kv_local
+ * (one machine), later kv_rados.
  *
- * PARTITIONS. A partition is the unit of atomicity and order: a class (account, cache, queue, directory, global, jobs)
- * and a number. It holds rows (key -> value, ordered by key bytes) and a version that grows by exactly one with each
- * commit; a partition never written to has version 0 and no rows.
+ * PARTITIONS. A partition is the unit of atomicity and order: a class (account, cache, queue,
+ * directory, global, jobs) and a number. It holds rows (key -> value, ordered by key bytes) and a
+ * version that grows by exactly one with each commit; a partition never written to has version 0
+ * and no rows.
  *
- * TRANSACTIONS touch one partition, all or nothing: asserts, puts, deletes, trims (delete a range), references to blobs
- * taken and dropped. At most KV_TXN_ROWS rows and KV_TXN_BYTES bytes; beyond that adding answers RC_LIMIT and the caller splits.
+ * TRANSACTIONS touch one partition, all or nothing: asserts, puts, deletes, trims (delete a range),
+ * references to blobs taken and dropped. At most KV_TXN_ROWS of these together and KV_TXN_BYTES
+ * bytes; beyond that adding answers RC_LIMIT and the caller splits. A transaction without changes
+ * is a commit too.
  *
- * TWO VIEWS. *Published* is what is durable; it moves in commit order, after the sync. Everybody reads it; completions
- * and watches are told after it has moved. *Head* is published plus what one writer has queued; only that writer sees it
- * (struct kv_writer). When a queued commit fails, all that the writer queued behind it fail with RC_CONFLICT and its head
- * falls back to published.
+ * KEYS are any bytes, 0x00 and 0xff among them, but the first byte 0xff is the store's own
+ * (leases): putting, deleting or asserting such a key is RC_PERM, reading it finds nothing, scans
+ * and trims end before it.
  *
- * COMMITS are asynchronous: kv_commit queues and returns; kv_op.done is called exactly once, never from inside the call that
- * queued it, on a thread of the back end, and must not block or call back into kv except to queue. Many transactions share
- * one sync. Nothing is acknowledged before it is durable. Only class KV_CACHE may commit lazily.
+ * TWO VIEWS. *Published* is what is durable; it moves in commit order, after the sync. Everybody
+ * reads it; completions and watches are told after it has moved. *Head* is published plus what one
+ * writer has queued; only that writer sees it (struct kv_writer). When a queued commit fails, all
+ * that the writer queued behind it fail with RC_CONFLICT and its head falls back to published.
  *
- * BLOBS are immutable bytes up to any size, streamed in bounded memory, read in part, checksummed on every read.
- * Readable once finished, durable when a commit refers to them. The back end counts references per (blob, partition) in the
- * same commit; the blob is freed when no partition refers to it and it is in nobody's hands (being written, finished and
- * not yet committed, or open for reading). Every blob carries a codec and a key id (0: clear) that the back end keeps but
- * does not interpret: nobody above the store may assume that a body is readable without the session's key.
+ * COMMITS are asynchronous: kv_commit queues and returns; kv_op.done is called exactly once, never
+ * from inside the call that queued it, on a thread of the back end, and must not block or call back
+ * into kv except to queue. Many transactions share one sync. Nothing is acknowledged before it is
+ * durable. Only class KV_CACHE may commit lazily.
  *
- * ERRORS. A failed sync ends all writing for good: kv_state becomes KV_READONLY, every later commit answers RC_TEMP, reads go
- * on, the sync is never tried again. No space: RC_FULL, nothing stored is hurt, and commits work again when there is space.
+ * BLOBS are immutable bytes up to any size, streamed in bounded memory, read in part, checksummed
+ * on every read. Readable once finished, durable when a commit refers to them. The back end counts
+ * references per (blob, partition) in the same commit; the blob is freed when no partition refers
+ * to it and it is in nobody's hands (being written, finished and not yet committed, or open for
+ * reading). A blob of no bytes is a blob. Every blob carries a codec and a key id (0: clear) that
+ * the back end keeps but does not interpret: nobody above the store may assume that a body is
+ * readable without the session's key.
  *
- * THREADS. Every call may be made from any thread. Calls without KV_CACHED may block on a disk or a network: never on a loop.
+ * ERRORS. A failed sync ends all writing for good: kv_state becomes KV_READONLY, every later commit
+ * answers RC_TEMP, reads go on, the sync is never tried again. No space: RC_FULL, nothing stored is
+ * hurt, and commits work again when there is space.
+ *
+ * THREADS. Every call may be made from any thread. Calls without KV_CACHED may block on a disk or a
+ * network: never on a loop.
  */
 #ifndef KV_KV_H
 #define KV_KV_H
@@ -42,12 +55,20 @@ struct kv;
 struct kv_txn;
 
 enum {
-    KV_TXN_ROWS = 5000,       /* rows a transaction holds at most */
-    KV_TXN_BYTES = 8 << 20,   /* bytes of its keys and values */
-    KV_KEY_MAX = 256,         /* bytes of a key; it has at least one */
-    KV_VALUE_MAX = 1 << 20,   /* bytes of a value; it has at least one, so that "empty" can mean "absent" anywhere */
-    KV_PAGE_ROWS = 1024,      /* rows a scan gives at once */
-    KV_BLOB_SMALL = 256 << 10 /* blobs up to here share a commit's sync; larger ones are synced by who wrote them */
+    /* In a transaction: asserts on rows, puts, deletes, trims, references and drops together. */
+    KV_TXN_ROWS = 5000,
+    /* Bytes of their keys and values; a blob's id counts 16. */
+    KV_TXN_BYTES = 8 << 20,
+    /* Bytes of a key; it has at least one, and the first one is not 0xff. */
+    KV_KEY_MAX = 256,
+    /* Bytes of a lease's name and of its owner's; at least one. */
+    KV_LEASE_NAME_MAX = 128,
+    /* Bytes of a value; it has at least one, so that "empty" can mean "absent" anywhere. */
+    KV_VALUE_MAX = 1 << 20,
+    /* Rows a scan gives at once. */
+    KV_PAGE_ROWS = 1024,
+    /* Blobs up to here share a commit's sync; larger ones are synced by who wrote them. */
+    KV_BLOB_SMALL = 256 << 10
 };
 
 enum kv_class {
@@ -56,7 +77,8 @@ enum kv_class {
     KV_QUEUE = 'Q',
     KV_DIRECTORY = 'D',
     KV_GLOBAL = 'G',
-    KV_JOBS = 'J'
+    KV_JOBS = 'J',
+    KV_LEASES = 'L' /* the store's own */
 };
 
 struct kv_part {
@@ -68,31 +90,35 @@ struct kv_blob_id {
     unsigned char b[16]; /* random, never reused, never all zero */
 };
 
-/* --- the store as a whole --------------------------------------------------------------------------------------- */
+/* --- the store as a whole -------------------------------------------------------------------- */
 
-void kv_close(struct kv **kv); /* commits all that is queued, flushes, then frees; nothing may be open or in flight */
+/* Commits all that is queued, flushes, then frees. Nothing may be open, nobody may call meanwhile.
+ */
+void kv_close(struct kv **kv);
 
 enum kv_state { KV_WRITABLE, KV_READONLY };
 /* *out_why (may be NULL) names the cause and the file; valid as long as the store. */
 enum kv_state kv_state(struct kv *kv, const char **out_why);
 
-/* A number that is larger after every restore from a backup, and after every recovery that found acknowledged commits missing.
- * Whoever hands out numbers that clients remember (UIDNEXT, modseq) compares it with the one it saw last and jumps. */
+/* A number that is larger after every restore from a backup, and after every recovery that found
+ * acknowledged commits missing. Whoever hands out numbers that clients remember (UIDNEXT, modseq)
+ * compares it with the one it saw last and jumps. */
 uint64_t kv_generation(struct kv *kv);
 
-/* --- reading: always one published state -------------------------------------------------------------------------- */
+/* --- reading: always one published state ----------------------------------------------------- */
 
 enum kv_flags {
     KV_CACHED = 1, /* answer RC_AGAIN instead of waiting for a disk or a network */
-    KV_LAZY = 2    /* on a commit: published at once, durable with the next sync; class KV_CACHE only */
+    KV_LAZY = 2    /* commits of class KV_CACHE: published at once, durable with the next sync */
 };
 
 enum rc kv_version(struct kv *kv, struct kv_part part, unsigned flags, uint64_t *out_version);
 
-/* Several rows of one published state. out_values[i] lives in the arena; absent (p == NULL) when there is no such row.
- * out_version may be NULL. RC_OK also when all are absent; RC_AGAIN, RC_TEMP, RC_CORRUPT. */
-enum rc kv_get(struct kv *kv, struct kv_part part, const struct str *keys, size_t n, unsigned flags, struct arena *arena,
-               struct str *out_values, uint64_t *out_version);
+/* Several rows of one published state. out_values[i] lives in the arena; absent (p == NULL) when
+ * there is no such row. out_version may be NULL. RC_OK also when all are absent; RC_AGAIN, RC_TEMP,
+ * RC_CORRUPT, RC_LIMIT when the arena is full. */
+enum rc kv_get(struct kv *kv, struct kv_part part, const struct str *keys, size_t n, unsigned flags,
+               struct arena *arena, struct str *out_values, uint64_t *out_version);
 
 struct kv_row {
     struct str key, value;
@@ -101,47 +127,61 @@ struct kv_row {
 struct kv_page {
     struct kv_row *rows; /* in the arena */
     size_t n;
-    bool has_more;    /* go on from the key after the last row: kv_scan with after = rows[n-1].key */
-    uint64_t version; /* the published state that this page is of; another page may be of a later one */
+    bool has_more; /* go on from the key after the last row: kv_scan with after = rows[n-1].key */
+    uint64_t version; /* of the published state that this page is of; another page may be of a later
+                         one */
 };
 
 struct kv_range {
     struct str from;  /* first key wanted; absent: from the beginning */
     struct str to;    /* first key not wanted; absent: to the end */
-    struct str after; /* when present: only keys greater than this one */
+    struct str after; /* when present: only keys greater than this one, whether or not there is such
+                         a row */
 };
 
-/* The rows in a range, in key order, at most `max_rows` (0: KV_PAGE_ROWS) and about KV_TXN_BYTES bytes. There is no reverse order. */
-enum rc kv_scan(struct kv *kv, struct kv_part part, struct kv_range range, size_t max_rows, unsigned flags, struct arena *arena,
-                struct kv_page *out_page);
+/* The rows in a range, in key order, at most `max_rows` (0 or more than that: KV_PAGE_ROWS) and
+ * about KV_TXN_BYTES bytes, but at least one when there is one. There is no reverse order. Errors
+ * as kv_get. */
+enum rc kv_scan(struct kv *kv, struct kv_part part, struct kv_range range, size_t max_rows,
+                unsigned flags, struct arena *arena, struct kv_page *out_page);
 
-/* --- transactions ------------------------------------------------------------------------------------------------ */
+/* --- transactions ---------------------------------------------------------------------------- */
 
 struct kv_txn *kv_txn_new(struct kv_part part);
 void kv_txn_free(struct kv_txn **txn); /* only one that was not handed to kv_commit */
 
-/* Asserts: the commit fails with RC_CONFLICT, whole, when one does not hold at its turn. */
+/* Asserts: the commit fails with RC_CONFLICT, whole, when one does not hold at its turn, that is in
+ * the state just before the transaction, wherever in it the assert was added. RC_LIMIT, or RC_PERM
+ * for a bad length or a key of the store's own. */
 void kv_txn_expect(struct kv_txn *txn, uint64_t version); /* the partition's version just before */
 enum rc kv_txn_assert_value(struct kv_txn *txn, struct str key, struct str value);
 enum rc kv_txn_assert_absent(struct kv_txn *txn, struct str key);
-void kv_txn_assert_lease(struct kv_txn *txn, struct str name, uint64_t epoch); /* see kv_lease_take */
+/* See kv_lease_take. */
+enum rc kv_txn_assert_lease(struct kv_txn *txn, struct str name, uint64_t epoch);
 
-/* Changes, applied in the order given. Keys and values are copied. RC_LIMIT, or RC_PERM for a bad length. */
+/* Changes, applied in the order given. Keys and values are copied. RC_LIMIT or RC_PERM as above;
+ * the transaction is as it was then. */
 enum rc kv_txn_put(struct kv_txn *txn, struct str key, struct str value);
-enum rc kv_txn_delete(struct kv_txn *txn, struct str key); /* of an absent key: no change, no error */
-enum rc kv_txn_trim(struct kv_txn *txn, struct str from, struct str to); /* to absent: to the end */
+/* Of an absent key: no change, no error. */
+enum rc kv_txn_delete(struct kv_txn *txn, struct str key);
+/* All rows with from <= key < to; absent: from the beginning, to the end. */
+enum rc kv_txn_trim(struct kv_txn *txn, struct str from, struct str to);
 
-/* One reference of this partition more or less. The first one makes a finished blob durable with this commit. Taking a reference
- * on a blob that does not exist fails the commit with RC_NOTFOUND, dropping one that is not held with RC_CORRUPT. */
+/* One reference of this partition more or less. The first one makes a finished blob durable with
+ * this commit. Taking a reference on a blob that does not exist fails the commit with RC_NOTFOUND,
+ * dropping one that is not held at that point with RC_CORRUPT. What is freed is decided at the end
+ * of the transaction: dropping the last one and taking one again keeps the blob. */
 enum rc kv_txn_ref(struct kv_txn *txn, struct kv_blob_id blob);
 enum rc kv_txn_drop(struct kv_txn *txn, struct kv_blob_id blob);
 
-size_t kv_txn_rows(const struct kv_txn *txn);
+size_t kv_txn_rows(const struct kv_txn *txn); /* what counts toward KV_TXN_ROWS */
 
 struct kv_op {
-    /* The caller's. done runs exactly once, on a back end's thread; the op is the caller's again from then on. */
+    /* The caller's. done runs exactly once, on a back end's thread; the op is the caller's again
+     * from then on. */
     void (*done)(struct kv_op *op);
-    /* The result: RC_OK (published and durable), RC_CONFLICT, RC_NOTFOUND, RC_CORRUPT, RC_FULL, RC_TEMP. */
+    /* The result: RC_OK (published and durable), RC_CONFLICT, RC_NOTFOUND, RC_CORRUPT, RC_FULL,
+     * RC_TEMP. */
     enum rc rc;
     uint64_t version; /* of the partition after this commit, when RC_OK */
     /* The back end's. */
@@ -151,119 +191,162 @@ struct kv_op {
     struct kv_writer *writer;
 };
 
-/* Queues the commit; takes the transaction. RC_OK: op->done will come. Anything else: it will not, and the transaction has been
- * freed: RC_LIMIT when too much is queued (answer "try later"), RC_TEMP when read-only, RC_PERM for KV_LAZY outside KV_CACHE. */
+/* Queues the commit; takes the transaction. RC_OK: op->done will come. Anything else: it will not,
+ * and the transaction has been freed: RC_LIMIT when too much is queued (answer "try later"),
+ * RC_TEMP when read-only, RC_PERM for KV_LAZY outside KV_CACHE. */
 enum rc kv_commit(struct kv *kv, struct kv_txn *txn, unsigned flags, struct kv_op *op);
 
 /* The same and waits: for commands and tests, never on a loop. */
 enum rc kv_commit_wait(struct kv *kv, struct kv_txn *txn, uint64_t *out_version);
 
-/* --- a partition's one writer queue ------------------------------------------------------------------------------- */
+/* --- a partition's one writer queue ---------------------------------------------------------- */
 
-/* Sees its own queued changes, predicts versions, and so can queue several commits without waiting. One a partition at a time; the
- * caller sees to that (an account's owner). Calls on one writer come from one thread at a time. */
+/* Sees its own queued changes, predicts versions, and so can queue several commits without waiting.
+ * One a partition at a time; the caller sees to that (an account's owner); somebody else's commit
+ * to the partition makes the next one of the writer fail. Calls on one writer come from one thread
+ * at a time. */
 struct kv_writer;
 
 enum rc kv_writer_open(struct kv *kv, struct kv_part part, unsigned flags, struct kv_writer **out);
 void kv_writer_close(struct kv_writer **writer); /* nothing may be in flight */
 
 uint64_t kv_writer_head(struct kv_writer *writer); /* version of the head view */
-enum rc kv_writer_get(struct kv_writer *writer, struct str key, unsigned flags, struct arena *arena, struct str *out_value);
+enum rc kv_writer_get(struct kv_writer *writer, struct str key, unsigned flags, struct arena *arena,
+                      struct str *out_value);
 
-/* kv_commit with kv_txn_expect(head). After a failure RC_CONFLICT is answered at once, until the last one in flight has come back;
- * then the head is published again. kv_writer_is_failed tells so, and that whoever caches the head must load it anew. */
+/* kv_commit with kv_txn_expect(head); the transaction is for the writer's partition. Once a commit
+ * of the writer has failed, everything is RC_CONFLICT (and get sees the published state) until a
+ * reload: whoever caches what it read from the head must load it anew, and kv_writer_is_failed
+ * tells so. A commit that was refused at once (RC_LIMIT, RC_TEMP) leaves the writer as it was. */
 enum rc kv_writer_commit(struct kv_writer *writer, struct kv_txn *txn, struct kv_op *op);
 bool kv_writer_is_failed(struct kv_writer *writer);
-enum rc kv_writer_reload(struct kv_writer *writer, unsigned flags); /* RC_AGAIN while something is in flight */
+/* The head becomes the published state again. RC_AGAIN while something is in flight (or the version
+ * is not in memory, with KV_CACHED). */
+enum rc kv_writer_reload(struct kv_writer *writer, unsigned flags);
 
-/* --- blobs ---------------------------------------------------------------------------------------------------------- */
+/* --- blobs ----------------------------------------------------------------------------------- */
 
 struct kv_blob_meta {
-    uint64_t size;  /* bytes as stored */
-    uint8_t codec;  /* 0: as is; the store's business */
+    uint64_t size;   /* bytes as stored */
+    uint8_t codec;   /* 0: as is; the store's business */
     uint32_t key_id; /* 0: clear */
 };
 
-/* Writing: new, write*, finish or abort. A blob of up to KV_BLOB_SMALL bytes stays in memory until its commit; a larger one goes to a
- * file as it comes, and finish syncs it (on the caller's thread, so not on a loop: kv_blob_is_large). */
+/* Writing: new, write*, finish or abort. A blob of up to KV_BLOB_SMALL bytes stays in memory until
+ * its commit; a larger one goes to a file as it comes, and finish syncs it (on the caller's thread,
+ * so not on a loop). A write is only copied to memory when the blob was not large before it: so ask
+ * kv_blob_is_large before each write and before finish. */
 struct kv_blob_out;
 struct kv_blob_out *kv_blob_new(struct kv *kv, struct kv_part part, uint8_t codec, uint32_t key_id);
-enum rc kv_blob_write(struct kv_blob_out *out, struct str bytes); /* RC_FULL, RC_TEMP, RC_AGAIN never */
-bool kv_blob_is_large(const struct kv_blob_out *out); /* writing more or finishing may touch the disk */
+/* RC_FULL, RC_TEMP; abort the blob then. */
+enum rc kv_blob_write(struct kv_blob_out *out, struct str bytes);
+/* Over KV_BLOB_SMALL: writing more or finishing may touch the disk. */
+bool kv_blob_is_large(const struct kv_blob_out *out);
 uint64_t kv_blob_size(const struct kv_blob_out *out);
-/* After RC_OK the blob is in the caller's hands until kv_blob_forget; commits made meanwhile may refer to it. Frees the writer
- * in every case. */
+/* After RC_OK the blob is in the caller's hands until kv_blob_forget; commits made meanwhile may
+ * refer to it. Frees the writer in every case. */
 enum rc kv_blob_finish(struct kv_blob_out **out, struct kv_blob_id *out_id);
 void kv_blob_abort(struct kv_blob_out **out);
-/* The caller is done with a finished blob: all commits that were to refer to it have completed or never will be made. */
+/* The caller is done with a finished blob: all commits that were to refer to it have completed or
+ * never will be made. */
 void kv_blob_forget(struct kv *kv, struct kv_blob_id id);
 
-/* Reading. Open pins the blob: its bytes stay readable until close, whatever is dropped meanwhile. */
+/* Reading. Open pins the blob: its bytes stay readable until close, whatever is dropped meanwhile.
+ * RC_NOTFOUND, RC_AGAIN, RC_TEMP, RC_CORRUPT. */
 struct kv_blob_in;
-enum rc kv_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags, struct kv_blob_in **out); /* RC_NOTFOUND, RC_AGAIN */
+enum rc kv_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags, struct kv_blob_in **out);
 struct kv_blob_meta kv_blob_meta(const struct kv_blob_in *in);
-/* Up to n bytes from `offset` to `to`; *out_got < n only at the end. RC_CORRUPT when the checksum of a chunk that was touched does not
- * hold (nothing is given then), RC_AGAIN with KV_CACHED when the bytes are not in memory. */
-enum rc kv_blob_read(struct kv_blob_in *in, uint64_t offset, void *to, size_t n, unsigned flags, size_t *out_got);
+/* Up to n bytes from `offset` to `to`; *out_got < n only at the end. RC_CORRUPT when the checksum
+ * of a chunk that was touched does not hold (nothing is given then), RC_AGAIN with KV_CACHED when
+ * the bytes are not in memory. */
+enum rc kv_blob_read(struct kv_blob_in *in, uint64_t offset, void *to, size_t n, unsigned flags,
+                     size_t *out_got);
 void kv_blob_close(struct kv_blob_in **in);
 
-/* --- watches and leases ----------------------------------------------------------------------------------------------- */
+/* --- watches and leases ---------------------------------------------------------------------- */
 
-/* Told after a commit to the partition was published: at least once, several commits may be told as one, on a thread of the back end.
- * A hint: the truth is the version. */
+/* Told after a commit to the partition was published: at least once, several commits may be told as
+ * one, on a thread of the back end. A hint: the truth is the version. */
 struct kv_watch {
     void (*changed)(struct kv_watch *watch, uint64_t version); /* must not block or call into kv */
-    struct kv_part part;
-    struct list link; /* the back end's */
+    struct kv_part part; /* the caller's, set before kv_watch_add */
+    /* The store's. */
+    struct list link;
 };
 void kv_watch_add(struct kv *kv, struct kv_watch *watch);
-void kv_watch_remove(struct kv *kv, struct kv_watch *watch); /* no call is under way when this returns */
+/* No call is under way when this returns. Not from inside `changed`. */
+void kv_watch_remove(struct kv *kv, struct kv_watch *watch);
 
-/* Leases, for queue shards and jobs. The holder counts its time from before it asked, by its own clock, and stops on doubt; every
- * transaction that relies on it asserts the epoch, which is larger with each new holder. Taking again under the same
- * owner renews and keeps the epoch. RC_CONFLICT: somebody else's time is not over. */
-enum rc kv_lease_take(struct kv *kv, struct kv_part part, struct str name, struct str owner, uint64_t ttl_ns, uint64_t *out_epoch);
+/* Leases, for queue shards and jobs. The holder counts its time from before it asked, by its own
+ * clock, and stops on doubt; every transaction that relies on it asserts the epoch, which is larger
+ * with each new holder. Taking again under the same owner renews and keeps the epoch, unless it was
+ * given back.
+ *
+ * A new holder's take is a commit to the partition, so it also fails what an earlier holder's
+ * writer still has queued; take the lease before kv_writer_open. Renewing and giving are not.
+ * Whether the time is over is judged by the store's wall clock. Both block. RC_CONFLICT: somebody
+ * else's time is not over, or another taker was faster (take), it is not this owner's (give).
+ * RC_PERM for a bad length; RC_TEMP and RC_FULL as commits. */
+enum rc kv_lease_take(struct kv *kv, struct kv_part part, struct str name, struct str owner,
+                      uint64_t ttl_ns, uint64_t *out_epoch);
 enum rc kv_lease_give(struct kv *kv, struct kv_part part, struct str name, struct str owner);
 
-/* --- keeping ------------------------------------------------------------------------------------------------------------ */
+/* --- keeping --------------------------------------------------------------------------------- */
 
-/* Compares every reference with every blob, reads every blob and checks its sums. report() gets a line for each fault ("blob ...: ...").
- * RC_OK: sound; RC_CORRUPT: faults were reported; *out_* (may be NULL) say what was looked at. */
+/* Compares every reference with every blob, reads every blob and checks its sums. report() gets a
+ * line for each fault ("blob ...: ..."). RC_OK: sound; RC_CORRUPT: faults were reported; *out_*
+ * (may be NULL) say what was looked at. */
 struct kv_fsck {
     void (*report)(struct kv_fsck *fsck, const char *line);
     uint64_t rows, blobs, bytes, faults; /* results */
 };
 enum rc kv_fsck(struct kv *kv, struct kv_fsck *fsck);
 
-/* A consistent copy in `dir` (made; must not exist) while writing goes on. A store opened from it has a larger generation. */
+/* A consistent copy in `dir` (made; must not exist: RC_EXISTS) while writing goes on. A store
+ * opened from it has a larger generation. RC_PERM from a back end that keeps nothing. */
 enum rc kv_backup(struct kv *kv, const char *dir);
 
-/* --- the back ends -------------------------------------------------------------------------------------------------------- */
+/* --- the back ends --------------------------------------------------------------------------- */
 
 /* In memory, for tests: the reference of the contract. Counts what is read and written. */
 struct kv_mem_stats {
-    uint64_t keys_read, keys_written, scans, rows_scanned, blobs_read, commits;
+    uint64_t keys_read; /* asked for by kv_get, found or not, and looked up by asserts */
+    uint64_t
+        keys_written; /* puts, deletes and rows that trims removed; of commits that succeeded */
+    uint64_t scans;   /* calls of kv_scan */
+    uint64_t rows_scanned; /* rows they gave */
+    uint64_t blobs_read;   /* calls of kv_blob_read */
+    uint64_t commits;      /* that succeeded */
 };
+
+/* Here and below: the context stays the caller's, until kv_close. */
 struct kv *kv_mem_new(const struct ctx *ctx);
 void kv_mem_stats(struct kv *kv, struct kv_mem_stats *out);
-void kv_mem_hold(struct kv *kv, bool hold);        /* true: queued commits wait unpublished until false */
-void kv_mem_fail(struct kv *kv, enum rc rc);       /* the next commit fails so; RC_TEMP also makes the store read-only */
-void kv_mem_restored(struct kv *kv);               /* as if restored from a backup: the generation grows */
+/* True: queued commits wait unpublished until false; lazy ones do not. */
+void kv_mem_hold(struct kv *kv, bool hold);
+/* True: reads with KV_CACHED answer RC_AGAIN. */
+void kv_mem_cold(struct kv *kv, bool cold);
+/* The next commit fails so at its turn; RC_TEMP also makes the store read-only. */
+void kv_mem_fail(struct kv *kv, enum rc rc);
+/* As if restored from a backup: the generation grows. */
+void kv_mem_restored(struct kv *kv);
 
 /* On one machine's disk. Every member has a default when 0. */
 struct kv_local_conf {
-    const char *path;         /* the data folder; made when missing (its parent must exist) */
-    uint64_t segment_bytes;   /* size of a segment: 256 MB */
-    uint64_t memory_bytes;    /* of RocksDB, caches and write buffers together: 64 MB */
-    uint64_t queue_bytes;     /* queued and uncommitted, above which commits are refused: 64 MB */
-    uint64_t clean_rate;      /* bytes a second that segment cleaning may copy: 16 MB */
-    uint64_t reserve_bytes;   /* free space below which blobs and commits are refused with RC_FULL: 64 MB */
-    bool read_only;           /* look, never write: for fsck beside a broken disk */
+    const char *path;       /* the data folder; made when missing (its parent must exist) */
+    uint64_t segment_bytes; /* size of a segment: 256 MB */
+    uint64_t memory_bytes;  /* of RocksDB, caches and write buffers together: 64 MB */
+    uint64_t queue_bytes;   /* queued and uncommitted, above which commits are refused: 64 MB */
+    uint64_t clean_rate;    /* bytes a second that segment cleaning may copy: 16 MB */
+    uint64_t reserve_bytes; /* free space below which all writing answers RC_FULL: 64 MB */
+    bool read_only;         /* look, never write: for fsck beside a broken disk */
 };
-/* Takes the folder's lock: RC_CONFLICT when another process has it open. RC_CORRUPT, RC_DENIED, RC_FULL, RC_TEMP: the cause is logged. */
+/* Takes the folder's lock: RC_CONFLICT when another process has it open. RC_CORRUPT, RC_DENIED,
+ * RC_FULL, RC_TEMP: the cause is logged. */
 enum rc kv_local_open(const struct ctx *ctx, const struct kv_local_conf *conf, struct kv **out);
 
-/* Rebuilds the segment's list of live blobs and removes unused segments now, without the rate limit: for tests and `fsck`. */
+/* Rebuilds the segment's list of live blobs and removes unused segments now, without the rate
+ * limit: for tests and `fsck`. */
 enum rc kv_local_clean(struct kv *kv);
 
 #endif
