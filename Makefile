@@ -1,0 +1,48 @@
+# Penfold: short names for the build (Meson and Ninja) and for the tools in tools/.
+#   make            build into build/           make check       tests, about 15 minutes
+#   make deps       install Debian packages     make check-full  all tests, about 75 minutes
+#   make run        a mail host in ./run        make bench       speed beside Postfix+Dovecot and OpenSMTPD
+#   make install    obeys DESTDIR and PREFIX    make fuzz        fuzz the parsers (FUZZ_SECONDS=60 each)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+PYTHON  := $(firstword $(wildcard /usr/bin/python3) python3)
+JOBS    ?= $(shell nproc)
+
+all: build/build.ninja
+	@ninja -C build -j $(JOBS)
+
+build/build.ninja:
+	@tools/deps --list build || { echo "make: packages are missing: run 'make deps'"; exit 1; }
+	@meson setup build
+
+deps:
+	@tools/deps
+
+run:
+	@tools/deps build run
+	@$(MAKE) --no-print-directory all
+	@exec $(PYTHON) tools/run
+
+check:
+	@tools/deps
+	@exec $(PYTHON) tools/check
+
+check-full:
+	@tools/deps
+	@exec $(PYTHON) tools/check --full
+
+bench: all
+	@exec $(PYTHON) bench/run
+
+fuzz:
+	@exec $(PYTHON) tools/fuzz --seconds $(FUZZ_SECONDS)
+
+install: all
+	@meson configure build -Dprefix=$(PREFIX)
+	@meson install -C build --destdir "$(DESTDIR)"
+
+clean:
+	rm -rf build build-asan build-tsan build-clang build-clang-fuzz build-tools
+
+.PHONY: all deps run check check-full bench fuzz install clean
