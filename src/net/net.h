@@ -14,14 +14,20 @@
  * back, then close() is called.
  *
  * INPUT arrives in a buffer that belongs to the loop; what step() leaves unread is kept for the
- * connection, up to net_proto.input_max bytes. An idle connection holds no buffers.
+ * connection. No more than net_proto.input_max bytes are offered at once; a step() that returns
+ * NET_READ with so many left unread ends the connection. No input is read while output waits for a
+ * slow peer. An idle connection holds no buffers.
  *
  * OUTPUT: step() adds to net_out(). Over the high-water mark it should return NET_MORE: it is
- * called again when the peer has taken what there was. Output is sent when step() returns. A peer
- * that takes nothing for net_limits.stall_ms is dropped.
+ * called again (perhaps with no event at all) when the peer has taken what there was. Output is
+ * sent when step() returns, whatever it returns but NET_ABORT. Output that did not fit (buf.over)
+ * ends the connection. A peer that takes nothing for net_limits.stall_ms is dropped; while output
+ * waits, only NET_EV_TIMEOUT, NET_EV_DRAIN and NET_EV_KICK reach step().
  *
  * TIME: each state of a protocol sets a deadline (net_deadline); when it passes, step() is called
- * with NET_EV_TIMEOUT. There is no connection without a deadline: before the first call it is
+ * with NET_EV_TIMEOUT. A deadline that passes while the session is in other hands is looked at
+ * after the step that follows, so that a step which ends a wait can set the next one. There is no
+ * connection without a deadline: before the first call, and when step() leaves none, it is
  * net_limits.greeting_ms.
  *
  * Threads: what takes a struct conn is for its owner; what takes a struct net or a struct
@@ -45,7 +51,7 @@ struct net_tls;
 
 enum net_step {
     NET_READ,  /* all that could be done is done: call again with more input, an event, or the
-                  timeout */
+                  timeout. After NET_EV_EOF it means NET_CLOSE */
     NET_MORE,  /* there is more to do at once, but the output is over its mark: call again when it
                   has drained */
     NET_WAIT,  /* the session is in other hands until net_resume(); no step before that, whatever
@@ -61,7 +67,8 @@ enum net_step {
 enum net_event {
     NET_EV_OPEN = 1 << 0,    /* the first call: send the greeting */
     NET_EV_INPUT = 1 << 1,   /* there is new input */
-    NET_EV_EOF = 1 << 2,     /* the peer sends no more (it may still read); no more input comes */
+    NET_EV_EOF = 1 << 2,     /* the peer sends no more (it may still read); told once, net_is_eof()
+                                stays. What is unread in net_in() is all there will ever be */
     NET_EV_TIMEOUT = 1 << 3, /* the deadline has passed; it is set no longer */
     NET_EV_DRAIN =
         1 << 4, /* the server is shutting down: finish what is acknowledged and say goodbye */
@@ -70,13 +77,15 @@ enum net_event {
     NET_EV_TLS = 1 << 7,    /* the TLS handshake that NET_TLS began is complete */
     NET_EV_SECURE = 1 << 8, /* with NET_EV_OPEN: the connection is in TLS from the start */
     NET_EV_WAKE =
-        1 << 9 /* from net_wake(): this one and all higher bits mean what the protocol wants */
+        1 << 9, /* from net_wake(): this one to NET_EV_LAST mean what the protocol wants */
+    NET_EV_LAST = 1 << 19
 };
 
 struct net_proto {
     const char *name;    /* "smtp": in log lines and in session ids */
     size_t session_size; /* zeroed memory for each connection: net_session() */
-    size_t input_max;   /* most input that may stay unread; step() must make progress before that */
+    size_t input_max; /* most input offered at once, so the longest line and more; 64 KB is good for
+                         throughput */
     size_t output_high; /* net_out_is_full() above this; the output's cap is four times as much */
     const char
         *busy; /* sent to a connection over a limit, then it is closed: "421 4.7.0 ...\r\n" */
@@ -109,8 +118,8 @@ const struct net_addr *net_peer(struct conn *c);
 const struct net_addr *net_local(struct conn *c);
 struct str net_peer_text(struct conn *c); /* "192.0.2.1", "2001:db8::1"; no port; "local" on a Unix
                                              socket. As long as c */
-bool net_is_loopback(const struct net_addr *a);
-bool net_is_secure(struct conn *c); /* in TLS */
+bool net_is_loopback(const struct net_addr *a); /* 127.0.0.0/8, ::1, a Unix socket */
+bool net_is_secure(struct conn *c);             /* in TLS */
 bool net_has_tls(
     struct conn *c); /* STARTTLS could be offered: there is a certificate, and no TLS yet */
 struct str net_tls_text(
@@ -170,21 +179,24 @@ struct net_conf {
 
 /* Makes the loops; their threads start with net_start. The context outlives net. */
 struct net *net_new(const struct ctx *ctx, const struct net_conf *conf);
-void net_free(struct net **net); /* after net_stop */
+/* After net_stop, and after everything is gone that calls net_resume or net_wake: sessions that
+ * still wait are closed here. */
+void net_free(struct net **net);
 
 /* A socket that is bound and listening already (the supervisor's); net does not close it. */
 struct net_listener {
     int fd;
     const struct net_proto *proto;
-    void *app;   /* for net_app(): the protocol's shared state; outlives net */
-    bool is_tls; /* TLS from the first byte */
-    struct net_tls *
-        *tls; /* where the current TLS context is found, NULL when none; see net_tls_set */
+    void *app;           /* for net_app(): the protocol's shared state; outlives net */
+    bool is_tls;         /* TLS from the first byte */
+    struct net_tls *tls; /* outlives net; NULL: no TLS and no STARTTLS */
 };
-enum rc net_listen(struct net *net, const struct net_listener *listener); /* before net_start */
+enum rc net_listen(struct net *net,
+                   const struct net_listener *listener); /* before net_start; copied */
 
 /* One connected socket, as if accepted: for tests and for sockets that arrive otherwise. net closes
- * it. */
+ * it, also on failure: RC_LIMIT over the limit of connections, RC_TEMP while draining. `as`
+ * outlives net. */
 enum rc net_adopt(struct net *net, int fd, const struct net_listener *as);
 
 void net_start(struct net *net);
@@ -196,12 +208,14 @@ size_t net_count(struct net *net); /* open connections */
 
 /* Runs fn on the first loop after `ms`, once: for periodic work of the process (it posts itself
  * again). */
-struct net_timer {
+struct net_timer { /* zeroed, but for fn; outlives net or is cancelled */
     void (*fn)(struct net_timer *t);
-    void *event; /* net's */
+    uint64_t at;  /* net's */
+    size_t place; /* net's; 0: not set */
 };
 void net_timer_set(struct net *net, struct net_timer *t,
                    uint64_t ms); /* before net_start or on the first loop */
+void net_timer_cancel(struct net *net, struct net_timer *t); /* the same; not set is harmless */
 
 /* --- TLS
  * --------------------------------------------------------------------------------------------------------------------
@@ -215,11 +229,18 @@ struct net_signer {
                     size_t *n);
 };
 
-/* A certificate chain in PEM; the key in PEM as well, or NULL and a signer. RC_SYNTAX or RC_PERM
- * with the cause in `why`. Refcounted: handshakes under way keep the context that they began with.
- * TLS 1.2 and 1.3, AEAD suites only, P-256 and X25519. */
+/* A certificate chain in PEM; the key in PEM as well, or absent and a signer (which outlives it).
+ * RC_SYNTAX or RC_PERM with the cause in `why`. TLS 1.2 and 1.3, AEAD suites only, P-256 and
+ * X25519. Session tickets are sealed with random keys that live in this object alone and change
+ * every hour. */
 enum rc net_tls_new(struct str chain_pem, struct str key_pem, struct net_signer *signer,
                     struct net_tls **out, char why[256]);
-void net_tls_free(struct net_tls **tls);
+
+/* Puts another certificate in its place, from any thread; on failure the old one stays. Connections
+ * keep what they began with. */
+enum rc net_tls_renew(struct net_tls *tls, struct str chain_pem, struct str key_pem,
+                      struct net_signer *signer, char why[256]);
+
+void net_tls_free(struct net_tls **tls); /* after the net that used it */
 
 #endif
