@@ -1,0 +1,51 @@
+/* Passwords: Argon2id through libsodium, in its own text form, which names the parameters. */
+#include "crypto/crypto.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+_Static_assert(CRYPTO_PASSWORD_MAX == crypto_pwhash_STRBYTES, "libsodium's size");
+
+enum rc crypto_password_hash(struct str password, uint32_t ops, uint64_t memory,
+                             char out[CRYPTO_PASSWORD_MAX])
+{
+    if (sodium_init() < 0)
+        return RC_TEMP;
+    if (crypto_pwhash_str_alg(out, password.p, password.n, ops, memory,
+                              crypto_pwhash_ALG_ARGON2ID13) != 0)
+        return RC_TEMP;
+    return RC_OK;
+}
+
+enum rc crypto_password_verify(struct str hash, struct str password)
+{
+    char text[CRYPTO_PASSWORD_MAX] = {0};
+    if (hash.n >= sizeof text || !str_starts(hash, STR("$argon2id$")))
+        return RC_CORRUPT;
+    memcpy(text, hash.p, hash.n);
+    errno = 0;
+    if (crypto_pwhash_str_verify(text, password.p ? password.p : "", password.n) == 0)
+        return RC_OK;
+    return errno == ENOMEM ? RC_TEMP : RC_DENIED;
+}
+
+void crypto_password_decoy(uint32_t ops, uint64_t memory, char out[CRYPTO_PASSWORD_MAX])
+{
+    unsigned char salt[16], hash[32];
+    char salt_text[32], hash_text[64];
+    randombytes_buf(salt, sizeof salt);
+    randombytes_buf(hash, sizeof hash);
+    sodium_bin2base64(salt_text, sizeof salt_text, salt, sizeof salt,
+                      sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+    sodium_bin2base64(hash_text, sizeof hash_text, hash, sizeof hash,
+                      sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+    snprintf(out, CRYPTO_PASSWORD_MAX, "$argon2id$v=19$m=%u,t=%u,p=1$%s$%s",
+             (unsigned)(memory / 1024), ops, salt_text, hash_text);
+}
+
+void crypto_wipe(void *p, size_t n)
+{
+    sodium_memzero(p, n);
+}
