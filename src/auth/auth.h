@@ -1,9 +1,21 @@
 /* auth: the directory (domains, addresses, accounts, credentials) and logins.
  *
  * The directory lives in kv: one partition of class D for a domain (hash of its name), and the list
- * of accounts in class G. Domain names and local parts are compared without regard to ASCII case
- * and kept in lower case. Lookups are cached in memory; with KV_CACHED they never wait. Other
- * sources of logins (LDAP, OAuth) will stand behind the same asynchronous calls.
+ * of accounts and domains in class G; docs/internals/directory.md has the records. Domain names and
+ * local parts are compared without regard to ASCII case and kept in lower case.
+ *
+ * Lookups are cached in memory, bounded; each cached answer, also a negative one, holds as long as
+ * the version of its domain's partition: what this process changes is seen by every call that
+ * begins after the change returned, what another node changes when its watch tells. With KV_CACHED
+ * nothing waits.
+ *
+ * An account comes to be in three steps, so that a crash between them leaves nothing but an unused
+ * id: auth_account_reserve, then (by the caller) the store's partition, then auth_account_add,
+ * which makes it visible in one commit. It goes in the reverse order: auth_account_remove, the
+ * store's partition, auth_account_release.
+ *
+ * Other sources of logins (LDAP, OAuth) will stand behind the same asynchronous calls. Any thread
+ * may make any call.
  */
 #ifndef AUTH_AUTH_H
 #define AUTH_AUTH_H
@@ -13,61 +25,74 @@
 
 struct auth;
 
-enum { AUTH_ADDRESS_MAX = 254, AUTH_PASSWORD_MAX = 1024 };
-
-struct auth_conf {               /* 0: the default */
-    struct task_lane *hash_lane; /* where passwords are hashed: one thread a hash, 64 MB each */
-    uint32_t hash_ops;           /* Argon2id passes: 3 */
-    uint64_t hash_memory;        /* bytes: 64 MB */
-    uint64_t cache_entries;      /* addresses kept in memory: 10,000 */
+enum {
+    AUTH_ADDRESS_MAX = 254,   /* bytes of an address [RFC5321 4.5.3.1.3] */
+    AUTH_PASSWORD_MAX = 1024, /* bytes; a longer one never matches */
+    AUTH_LIST_MAX = 1000      /* accounts that one call lists */
 };
 
+struct auth_conf { /* 0: the default */
+    /* Where passwords are hashed, hash_memory for each of its threads; outlives auth. NULL: every
+     * login is RC_TEMP, for programs that only administer. */
+    struct task_lane *hash_lane;
+    uint32_t hash_ops;      /* Argon2id passes: 3 */
+    uint64_t hash_memory;   /* bytes: 64 MB */
+    uint64_t cache_entries; /* addresses kept in memory: 10,000; a quarter as many unknown ones */
+    uint32_t logins;        /* logins under way at most, waiting ones included: 200 */
+};
+
+/* The context outlives auth. */
 enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *conf,
                   struct auth **out);
 void auth_close(struct auth **auth); /* no login may be under way */
 
-/* --- where mail for an address goes
- * --------------------------------------------------------------------------------- */
+/* --- where mail for an address goes ------------------------------------------------------------
+ */
 
 struct auth_target {
     uint64_t account;
 };
 /* RC_NOTFOUND: a domain of ours, but nobody there. RC_DENIED: not a domain of ours. RC_PERM: the
- * account is disabled. RC_SYNTAX: not an address. RC_AGAIN (KV_CACHED), RC_TEMP. "postmaster"
- * without a domain, and postmaster of each domain, always find somebody [RFC5321 4.5.1]: the
- * account of that name, or else the domain's first account. */
+ * account is disabled. RC_SYNTAX: not an address. RC_AGAIN (KV_CACHED), RC_TEMP, RC_CORRUPT. A
+ * quoted local part means the same as without its quotes [RFC5321 4.1.2]. "postmaster" without a
+ * domain, and postmaster of each domain, always find somebody where there is an account at all
+ * [RFC5321 4.5.1]: the account of that name, or else the one that was the domain's first. */
 enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags,
                      struct auth_target *out);
 
-/* --- logins
- * ------------------------------------------------------------------------------------------------------------
+/* --- logins ------------------------------------------------------------------------------------
  */
 
 struct auth_login {
     /* The caller's: memory that stays until done() has run. */
-    void (*done)(struct auth_login *login); /* exactly once, on the hash lane; must not block */
-    const char *protocol;                   /* "pop3" */
-    struct str name;                        /* the mail address; copied */
-    struct str password;                    /* copied to memory that is wiped */
-    struct str peer;                        /* the address it comes from; copied */
-    /* The result: RC_OK; RC_DENIED (unknown, wrong password, disabled: no difference shows, one
-     * hash is computed in each case); RC_TEMP (the store; too many logins at once). */
+    /* Exactly once, on the hash lane, or inside auth_login when the login is refused for now
+     * (RC_TEMP); must not block. */
+    void (*done)(struct auth_login *login);
+    const char *protocol; /* "pop3" */
+    struct str name;      /* the mail address; copied */
+    struct str password;  /* copied to memory that is wiped */
+    struct str peer;      /* the address it comes from, for the log; copied */
+    struct str session;   /* the session's id, for the log; copied */
+    /* The result: RC_OK; RC_DENIED (unknown, wrong password, disabled: no difference shows, exactly
+     * one hash is computed in each case); RC_TEMP (the store; too many logins at once). */
     enum rc rc;
     uint64_t account;
-    void *private_[2];
 };
-void auth_login(struct auth *auth, struct auth_login *login); /* never blocks */
+/* Never blocks. Writes the log line event=login or event=login-failed with the cause; counts. */
+void auth_login(struct auth *auth, struct auth_login *login);
 
-/* --- administration: all block
- * -------------------------------------------------------------------------------------------- */
+/* --- administration: all block; besides what is named RC_TEMP, RC_FULL, RC_CORRUPT -------------
+ */
 
-enum rc auth_domain_add(struct auth *auth, struct str domain); /* RC_EXISTS, RC_SYNTAX */
-enum rc auth_domain_remove(struct auth *auth,
-                           struct str domain); /* RC_NOTFOUND; RC_CONFLICT while it has accounts */
+/* RC_EXISTS; RC_SYNTAX: not a host name, or longer than an address leaves room for. */
+enum rc auth_domain_add(struct auth *auth, struct str domain);
+enum rc auth_domain_remove(struct auth *auth, struct str domain); /* RC_NOTFOUND; RC_CONFLICT while
+                                                                     it has accounts */
 struct auth_domain {
     struct str name;
-    uint64_t accounts, created;
+    uint64_t accounts, created; /* created: ns since 1970 */
 };
+/* All, in order of name; in the arena (RC_LIMIT when that is capped and full). */
 enum rc auth_domain_list(struct auth *auth, struct arena *arena, struct auth_domain **out,
                          size_t *out_n);
 
@@ -76,21 +101,29 @@ struct auth_account {
     struct str address;
     bool is_enabled;
 };
-/* Reserves an id and writes address and credentials. The store's partition is made between the two
- * by `admin`: see auth_account_reserve. RC_EXISTS, RC_NOTFOUND (no such domain), RC_SYNTAX,
- * RC_LIMIT (password too long). */
+/* An id that was never given before; it is in the list of ids from now on. */
 enum rc auth_account_reserve(struct auth *auth, uint64_t *out_id);
+/* Writes address and credentials. The local part is letters, digits and !#$%&'*+-/=?^_`{|}~ with
+ * single dots between [RFC5321 4.1.2 Dot-string]. RC_EXISTS, RC_NOTFOUND (no such domain),
+ * RC_SYNTAX (address, or an empty password), RC_LIMIT (password too long). */
 enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, struct str password);
-enum rc auth_account_passwd(struct auth *auth, struct str address,
-                            struct str password); /* RC_NOTFOUND */
+/* RC_NOTFOUND, and RC_SYNTAX and RC_LIMIT as above. */
+enum rc auth_account_passwd(struct auth *auth, struct str address, struct str password);
+/* A disabled account's logins fail and its mail is refused. RC_NOTFOUND, RC_SYNTAX. */
 enum rc auth_account_enable(struct auth *auth, struct str address, bool enabled);
+/* Address and credentials go at once; the id stays in the list until auth_account_release, which
+ * the caller calls when the store's partition is gone. RC_NOTFOUND, RC_SYNTAX. */
 enum rc auth_account_remove(struct auth *auth, struct str address, uint64_t *out_id);
+enum rc auth_account_release(struct auth *auth, uint64_t id); /* RC_OK also when not in the list */
 enum rc auth_account_show(struct auth *auth, struct str address, struct arena *arena,
                           struct auth_account *out);
-/* In order of address within domains; `after` absent: from the beginning. At most 1,000 at once. */
+/* In order of local part; `after`, an address: only those that follow it; absent: from the
+ * beginning. At most AUTH_LIST_MAX; fewer means that there are no more. RC_NOTFOUND: no such
+ * domain. */
 enum rc auth_account_list(struct auth *auth, struct str domain, struct str after,
                           struct arena *arena, struct auth_account **out, size_t *out_n);
-/* Every account id there is, for maintenance and fsck: ids greater than `after`. */
+/* Every account id there is, for maintenance and fsck: ids greater than `after`, in order. Among
+ * them those whose making or removal was cut short: the store may not know them. */
 enum rc auth_account_ids(struct auth *auth, uint64_t after, uint64_t *out_ids, size_t max,
                          size_t *out_n);
 

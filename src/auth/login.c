@@ -1,0 +1,159 @@
+/* Logins: a copy of what the peer gave waits on the hash lane, the directory is read there, and one
+ * hash is computed.
+ *
+ * Invariants: every login that gets as far as the lane computes exactly one hash with the same
+ * parameters, whether the name is there, disabled or not, so that time tells nothing; its result is
+ * RC_OK, RC_DENIED or RC_TEMP and nothing else; the password's copy is wiped before done() runs; at
+ * most auth_conf.logins copies exist. Never logs a password.
+ */
+#include "auth/auth_int.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORD_MAX = 64 }; /* of peer and session in the log */
+
+struct job {
+    struct task_job task;
+    struct auth *auth;
+    struct auth_login *login;
+    size_t n_name, n_password, n_peer, n_session;
+    bool is_too_long; /* name or password: it can only be wrong, but takes the same time */
+    char name[AUTH_ADDRESS_MAX];
+    char password[AUTH_PASSWORD_MAX];
+    char peer[WORD_MAX];
+    char session[WORD_MAX];
+};
+
+static size_t copy(char *to, size_t max, struct str s)
+{
+    size_t n = s.n < max ? s.n : max;
+    if (n)
+        memcpy(to, s.p, n);
+    return n;
+}
+
+/* The result and, for the log, why. */
+struct verdict {
+    enum rc rc;
+    uint64_t account;
+    const char *cause;
+};
+
+static void job_log(struct job *job, const struct verdict *v)
+{
+    bool is_ok = v->rc == RC_OK;
+    struct log_line l;
+    log_begin(&l, job->auth->ctx->log, is_ok ? LOG_INFO : LOG_WARNING,
+              is_ok ? "login" : "login-failed");
+    log_str(&l, "session", str_from(job->session, job->n_session));
+    log_str(&l, "peer", str_from(job->peer, job->n_peer));
+    log_text(&l, "protocol", job->login->protocol);
+    log_str(&l, "address", str_from(job->name, job->n_name));
+    if (is_ok)
+        log_u64(&l, "account", v->account);
+    else
+        log_text(&l, "cause", v->cause);
+    log_end(&l);
+}
+
+/* Tells the caller; nothing of the job is touched by anybody afterwards. */
+static void job_finish(struct job *job, struct verdict v)
+{
+    struct auth_login *login = job->login;
+    struct auth *auth = job->auth;
+    counter_add(auth->ctx->counters, v.rc == RC_OK ? COUNTER_LOGINS : COUNTER_LOGINS_FAILED, 1);
+    job_log(job, &v);
+    login->rc = v.rc;
+    login->account = v.account;
+    crypto_wipe(job, sizeof *job);
+    free(job);
+    budget_give(&auth->logins, 1);
+    login->done(login); /* the last: auth may be closed once all of these have run */
+}
+
+/* Reads account and hash; where there is none the decoy, by as many reads. */
+static enum rc read_secret(struct job *job, struct arena *arena, struct str *out_hash,
+                           struct verdict *v)
+{
+    struct address a;
+    struct lookup found = {0};
+    struct key key;
+    struct str value;
+    struct secret_record secret;
+    enum rc rc = address_parse(str_from(job->name, job->n_name), &a);
+    if (rc == RC_OK)
+        rc = lookup_address(job->auth, &a, 0, &found);
+    if (rc == RC_TEMP || rc == RC_CORRUPT)
+        return rc;
+    bool is_known = rc == RC_OK;
+    key_secret(&key, is_known ? found.address.account : 0, 0);
+    struct str names[1] = {key_str(&key)};
+    struct kv_part part = domain_part(rc == RC_SYNTAX ? STR("") : a.domain);
+    TRY(kv_get(job->auth->kv, part, names, 1, 0, arena, &value, NULL));
+    *out_hash = str_of(job->auth->decoy);
+    if (!is_known) {
+        v->cause = "unknown";
+    } else if (found.address.is_disabled) {
+        v->cause = "disabled";
+    } else if (str_is_null(value)) {
+        v->cause = "no-password";
+    } else {
+        TRY(secret_unpack(value, &secret));
+        *out_hash = secret.hash;
+        v->account = found.address.account;
+        v->cause = "password";
+    }
+    return RC_OK;
+}
+
+static struct verdict decide(struct job *job)
+{
+    struct verdict v = {.rc = RC_DENIED};
+    struct arena arena = {0};
+    struct str hash;
+    enum rc rc = read_secret(job, &arena, &hash, &v);
+    if (rc != RC_OK) {
+        v = (struct verdict){.rc = RC_TEMP, .cause = rc_name(rc)};
+        goto out;
+    }
+    counter_add(job->auth->ctx->counters, COUNTER_PASSWORD_HASHES, 1);
+    rc = crypto_password_verify(hash, str_from(job->password, job->n_password));
+    if (rc == RC_OK && v.account && !job->is_too_long)
+        v.rc = RC_OK;
+    else if (rc != RC_OK && rc != RC_DENIED)
+        v = (struct verdict){.rc = RC_TEMP, .cause = rc_name(rc)};
+    if (v.rc != RC_OK)
+        v.account = 0;
+out:
+    arena_fini(&arena);
+    return v;
+}
+
+static void job_run(struct task_job *task)
+{
+    struct job *job = CONTAINER(task, struct job, task);
+    job_finish(job, decide(job));
+}
+
+void auth_login(struct auth *auth, struct auth_login *login)
+{
+    if (!budget_take(&auth->logins, 1)) {
+        login->rc = RC_TEMP;
+        counter_add(auth->ctx->counters, COUNTER_LOGINS_SHED, 1);
+        login->done(login);
+        return;
+    }
+    struct job *job = mem_zero(sizeof *job);
+    *job = (struct job){.task.run = job_run, .auth = auth, .login = login};
+    job->is_too_long = login->name.n > sizeof job->name || login->password.n > sizeof job->password;
+    job->n_name = copy(job->name, sizeof job->name, login->name);
+    job->n_password = copy(job->password, sizeof job->password, login->password);
+    job->n_peer = copy(job->peer, sizeof job->peer, login->peer);
+    job->n_session = copy(job->session, sizeof job->session, login->session);
+    struct task_lane *lane = auth->conf.hash_lane;
+    if (!lane || task_lane_post(lane, &job->task) != RC_OK)
+        job_finish(job, (struct verdict){.rc = RC_TEMP, .cause = "busy"});
+}
