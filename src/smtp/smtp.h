@@ -1,0 +1,119 @@
+/* smtp: the grammar and framing of SMTP as pure functions over bytes [RFC5321].
+ *
+ * Both sides of the protocol use these pieces: what a line is, what a path is, how a reply is
+ * written, how a message's bytes come out of DATA. Nothing here does I/O, keeps mail or knows a
+ * mailbox. Everything that reads takes its input by a cursor (struct str *) that it moves beyond
+ * what it has used, and can stop and go on at every byte.
+ *
+ * LINE ENDS ARE STRICT. Only CRLF ends a line and only CRLF.CRLF ends a message [RFC5321 2.3.8]
+ * [RFC5321 4.1.1.4]. Where two servers disagree about that, one message can be made to look like
+ * two; a bare CR or LF is therefore told to the caller, who refuses what it is part of, and never
+ * ends anything.
+ */
+#ifndef SMTP_SMTP_H
+#define SMTP_SMTP_H
+
+#include "base/buf.h"
+
+/* --- limits of the protocol [RFC5321 4.5.3.1]
+ * ------------------------------------------------------------------- */
+
+enum {
+    SMTP_LOCAL_MAX =
+        64, /* octets of a local part that everybody takes; longer ones are read as well */
+    SMTP_DOMAIN_MAX = 255, /* of a domain; longer ones are refused */
+    SMTP_PATH_MAX =
+        512, /* of a path with its brackets and source route: twice what the RFC asks for */
+    SMTP_LINE_MAX = 512 /* of a command with its CRLF, before extensions add to it */
+};
+
+/* --- command lines
+ * -----------------------------------------------------------------------------------------------
+ */
+
+struct smtp_lines {
+    size_t max;       /* bytes of a line with its CRLF */
+    bool is_skipping; /* the rest of a faulty line is still to come */
+};
+
+/* Takes the next line off *in.
+ * RC_OK: *out_line is the line without its CRLF, a view into the input.
+ * RC_AGAIN: no whole line yet; give what is left in *in again, with more behind it.
+ * RC_LIMIT: a line that is too long. RC_SYNTAX: a line with a NUL, a bare CR or a bare LF. Each is
+ * told once, as soon as it shows; what follows up to the next CRLF belongs to the faulty line and
+ * is passed over by later calls. */
+enum rc smtp_line_next(struct smtp_lines *l, struct str *in, struct str *out_line);
+
+/* The first word of a line, and what stands behind it without white space at both ends. */
+void smtp_line_split(struct str line, struct str *out_verb, struct str *out_args);
+
+/* --- paths and parameters
+ * ------------------------------------------------------------------------------------------ */
+
+struct smtp_path {
+    struct str local; /* as it stands, a quoted string with its quotes; empty in the null path <> */
+    struct str domain; /* name or address literal; absent in <> and <postmaster> */
+};
+
+/* Takes "FROM:" or "TO:" off *args, without regard to case, and the spaces that some clients put
+ * behind it. */
+bool smtp_keyword_take(struct str *args, struct str keyword);
+
+/* Takes "<path>" off *args. A source route is passed over [RFC5321 4.1.1.3]. RC_SYNTAX: it is not a
+ * path; a local part without a domain is none, unless it is "postmaster" [RFC5321 4.1.1.3].
+ * RC_LIMIT: too long. Bytes outside ASCII are RC_SYNTAX. */
+enum rc smtp_path_take(struct str *args, struct smtp_path *out);
+
+/* Appends the address in its plainest form: the local part without quotes or backslashes that it
+ * does not need, since the two forms mean the same mailbox [RFC5321 4.1.2]. Nothing for the null
+ * path. RC_LIMIT. */
+enum rc smtp_path_write(const struct smtp_path *path, struct buf *out);
+
+struct smtp_param {
+    struct str name;
+    struct str value; /* absent without '=' */
+};
+/* Takes the next parameter off *args [RFC5321 4.1.2]. RC_EOF: there is none; RC_SYNTAX. */
+enum rc smtp_param_next(struct str *args, struct smtp_param *out);
+
+/* A domain name. Underscores are taken as well: they are not allowed, and common. */
+bool smtp_is_domain(struct str s);
+/* "[192.0.2.1]", "[IPv6:2001:db8::1]", "[tag:content]" [RFC5321 4.1.3]. */
+bool smtp_is_literal(struct str s);
+
+/* --- replies
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+/* Appends a reply [RFC5321 4.2]. `status` is the enhanced status code [RFC2034 4], or "" for none.
+ * The text may have several lines, each but the last ended by '\n'; each gets the code and the
+ * status. It must be printable. buf.over tells when it did not fit. */
+void smtp_reply_put(struct buf *out, unsigned code, const char *status, struct str text);
+
+/* --- the bytes of a message
+ * -------------------------------------------------------------------------------------------- */
+
+enum smtp_data_fault { /* bits */
+                       SMTP_DATA_BARE_CR = 1,
+                       SMTP_DATA_BARE_LF = 2,
+                       SMTP_DATA_NUL = 4,
+                       SMTP_DATA_LONG = 8 /* a line is longer than line_max */
+};
+
+/* Reads what comes after "354" up to CRLF.CRLF, takes out the dots that were put in
+ * [RFC5321 4.5.2], and finds what must not be there. One of zeroes is at the beginning of a message
+ * and has no limit for lines. */
+struct smtp_data {
+    size_t line_max; /* bytes of a line with its CRLF; 0: any */
+    size_t line;     /* bytes of the line at hand */
+    unsigned faults; /* what was found so far, bits of enum smtp_data_fault */
+    unsigned state;  /* private */
+};
+
+/* Takes bytes off *in. RC_OK: *out_piece is the next piece of the message, a view into the input,
+ * as long as it can be. RC_AGAIN: all input has been used. RC_EOF: the message is complete; *in
+ * begins behind it. The message itself, that is all pieces together, is meaningful only when there
+ * were no faults. */
+enum rc smtp_data_next(struct smtp_data *d, struct str *in, struct str *out_piece);
+
+#endif
