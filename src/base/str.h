@@ -17,6 +17,11 @@ struct str {
 
 /* A view of a string literal. */
 #define STR(literal) ((struct str){"" literal, sizeof(literal) - 1})
+/* The same as an initialiser, for tables. */
+#define STR_INIT(literal)                                                                          \
+    {                                                                                              \
+        "" literal, sizeof(literal) - 1                                                            \
+    }
 /* For printf's "%.*s". */
 #define STR_ARG(s) (int)(s).n, (s).p
 
