@@ -152,8 +152,8 @@ void kv_txn_free(struct kv_txn **txn); /* only one that was not handed to kv_com
 
 /* Asserts: the commit fails with RC_CONFLICT, whole, when one does not hold at its turn, that is in
  * the state just before the transaction, wherever in it the assert was added. RC_LIMIT, or RC_PERM
- * for a bad length or a key of the store's own. */
-void kv_txn_expect(struct kv_txn *txn, uint64_t version); /* the partition's version just before */
+ * for a bad length or a key of the store's own. Of expected versions the last one counts. */
+void kv_txn_expect(struct kv_txn *txn, uint64_t version);
 enum rc kv_txn_assert_value(struct kv_txn *txn, struct str key, struct str value);
 enum rc kv_txn_assert_absent(struct kv_txn *txn, struct str key);
 /* See kv_lease_take. */
