@@ -16,8 +16,17 @@ static struct kv *open_mem(struct conform *c)
     return kv_mem_new(&c->ctx);
 }
 
+/* Small segments, so that they end and are cleaned within a test. */
+static struct kv *open_local(struct conform *c)
+{
+    struct kv_local_conf conf = {.path = c->dir, .segment_bytes = 256 << 10, .reserve_bytes = 1};
+    struct kv *kv = NULL;
+    return kv_local_open(&c->ctx, &conf, &kv) == RC_OK ? kv : NULL;
+}
+
 static const struct conform_backend backends[] = {
     {.name = "mem", .open = open_mem, .restored = kv_mem_restored, .hold = kv_mem_hold},
+    {.name = "local", .open = open_local, .is_persistent = true},
 };
 
 /* --- a store for each test -------------------------------------------------------------------- */
