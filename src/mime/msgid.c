@@ -1,0 +1,58 @@
+/* Message identifiers, for threads [RFC5322 3.6.4].
+ *
+ * Old and broken writers put phrases, dates and commas between the ids, and folds into them. An id
+ * is whatever stands between '<' and the next '>', without its white space. Never allocates beyond
+ * the cap of the buffer it is handed. */
+#include "mime/mime_int.h"
+
+static bool is_space(char c)
+{
+    return mime_is_wsp(c) || c == '\r' || c == '\n';
+}
+
+/* Puts the id into `id` without white space; false when there is nothing left or it does not fit.
+ */
+static bool put_id(struct str raw, struct buf *id)
+{
+    buf_clear(id);
+    for (size_t i = 0; i < raw.n; i++) {
+        if (!is_space(raw.p[i]) && buf_add_byte(id, raw.p[i]) != RC_OK) {
+            buf_clear(id);
+            return false;
+        }
+    }
+    return buf_len(id) > 0;
+}
+
+/* A value that has no brackets at all. */
+static bool take_bare(struct str *rest, struct buf *id)
+{
+    struct str word = str_trim(*rest);
+    *rest = str_skip(*rest, rest->n);
+    for (size_t i = 0; i < word.n; i++)
+        if (is_space(word.p[i]))
+            return false;
+    return str_find_byte(word, '@') > 0 && put_id(word, id);
+}
+
+bool mime_msgid_next(struct str *rest, struct buf *id)
+{
+    buf_clear(id);
+    if (str_find_byte(*rest, '<') < 0 && str_find_byte(*rest, '>') < 0)
+        return take_bare(rest, id);
+    for (;;) {
+        ptrdiff_t close = str_find_byte(*rest, '>');
+        if (close < 0)
+            break;
+        struct str raw = str_head(*rest, (size_t)close);
+        *rest = str_skip(*rest, (size_t)close + 1);
+        ptrdiff_t open = str_rfind_byte(raw, '<');
+        if (open < 0 || !put_id(str_skip(raw, (size_t)open + 1), id))
+            continue;
+        if (str_find_byte(*rest, '>') < 0) /* what follows the last id is not a bare one */
+            *rest = str_skip(*rest, rest->n);
+        return true;
+    }
+    *rest = str_skip(*rest, rest->n);
+    return false;
+}
