@@ -22,8 +22,9 @@ struct conform_backend {
     bool is_persistent;
     /* Where not persistent: makes the store as if restored from a backup. */
     void (*restored)(struct kv *kv);
-    /* NULL, or: queued commits wait unpublished while held. */
+    /* NULL, or: queued commits wait unpublished while held; the next n of them go through. */
     void (*hold)(struct kv *kv, bool hold);
+    void (*step)(struct kv *kv, size_t n);
 };
 
 /* Monotonic time is real, since threads of a back end may wait by it; the date is the test's. */
@@ -117,6 +118,8 @@ struct kv_blob_id conform_blob(struct conform *c, struct kv_part part, uint64_t 
 enum rc conform_ref(struct conform *c, struct kv_part part, struct kv_blob_id id);
 enum rc conform_drop(struct conform *c, struct kv_part part, struct kv_blob_id id);
 bool conform_blob_is_there(struct conform *c, struct kv_blob_id id);
-void conform_blob_wait_gone(struct conform *c, struct kv_blob_id id); /* fails after 10 s */
+/* These fail after 10 s. */
+void conform_blob_wait_gone(struct conform *c, struct kv_blob_id id);
+void conform_fsck_wait_blobs(struct conform *c, uint64_t blobs); /* fsck counts so many */
 
 #endif

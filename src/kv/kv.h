@@ -324,6 +324,9 @@ struct kv *kv_mem_new(const struct ctx *ctx);
 void kv_mem_stats(struct kv *kv, struct kv_mem_stats *out);
 /* True: queued commits wait unpublished until false; lazy ones do not. */
 void kv_mem_hold(struct kv *kv, bool hold);
+/* The next n of the held commits go through, in order, as far as there are some or when they come.
+ */
+void kv_mem_step(struct kv *kv, size_t n);
 /* True: reads with KV_CACHED answer RC_AGAIN. */
 void kv_mem_cold(struct kv *kv, bool cold);
 /* The next commit fails so at its turn; RC_TEMP also makes the store read-only. */

@@ -219,7 +219,9 @@ static struct kv_op *next_op(struct kv_mem *m)
     struct list *first = list_first(&m->queue);
     if (!first)
         return NULL;
-    return m->is_held ? next_lazy(m) : CONTAINER(first, struct kv_op, link);
+    if (!m->is_held || m->steps > 0)
+        return CONTAINER(first, struct kv_op, link);
+    return next_lazy(m);
 }
 
 static void *run(void *arg)
@@ -235,6 +237,7 @@ static void *run(void *arg)
             continue;
         }
         list_remove(&op->link);
+        m->steps -= m->steps > 0;
         m->queued_bytes -= buf_len(&op->txn->items);
         enum rc rc = kv_op_is_doomed(op) ? RC_CONFLICT : apply(m, op);
         if (rc != RC_OK)
@@ -378,6 +381,16 @@ void kv_mem_hold(struct kv *kv, bool hold)
     struct kv_mem *m = mem_of(kv);
     pthread_mutex_lock(&m->mutex);
     m->is_held = hold;
+    m->steps = 0;
+    pthread_cond_signal(&m->wake);
+    pthread_mutex_unlock(&m->mutex);
+}
+
+void kv_mem_step(struct kv *kv, size_t n)
+{
+    struct kv_mem *m = mem_of(kv);
+    pthread_mutex_lock(&m->mutex);
+    m->steps += n;
     pthread_cond_signal(&m->wake);
     pthread_mutex_unlock(&m->mutex);
 }

@@ -49,6 +49,7 @@ struct kv_mem {
     struct map blobs; /* struct kv_mem_blob */
     struct list queue;
     size_t queued_bytes;
+    size_t steps; /* commits that may go through although the queue is held */
     struct kv_mem_stats stats;
     uint64_t generation;
     bool is_held, is_cold, is_stopping, is_readonly;

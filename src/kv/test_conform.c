@@ -25,7 +25,11 @@ static struct kv *open_local(struct conform *c)
 }
 
 static const struct conform_backend backends[] = {
-    {.name = "mem", .open = open_mem, .restored = kv_mem_restored, .hold = kv_mem_hold},
+    {.name = "mem",
+     .open = open_mem,
+     .restored = kv_mem_restored,
+     .hold = kv_mem_hold,
+     .step = kv_mem_step},
     {.name = "local", .open = open_local, .is_persistent = true},
 };
 
@@ -248,12 +252,27 @@ bool conform_blob_is_there(struct conform *c, struct kv_blob_id id)
     return rc == RC_OK;
 }
 
+/* How often and how long a thing that may take a while is waited for. */
+enum { TRIES = 1000 };
+static const struct timespec rest = {.tv_nsec = 10 * 1000 * 1000};
+
 void conform_blob_wait_gone(struct conform *c, struct kv_blob_id id)
 {
-    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-    for (int i = 0; i < 1000 && conform_blob_is_there(c, id); i++)
-        nanosleep(&pause, NULL);
+    for (int i = 0; i < TRIES && conform_blob_is_there(c, id); i++)
+        nanosleep(&rest, NULL);
     assert_false(conform_blob_is_there(c, id));
+}
+
+void conform_fsck_wait_blobs(struct conform *c, uint64_t blobs)
+{
+    struct kv_fsck fsck = {.report = report};
+    for (int i = 0; i < TRIES; i++) {
+        assert_rc(kv_fsck(c->kv, &fsck), RC_OK);
+        if (fsck.blobs == blobs)
+            break;
+        nanosleep(&rest, NULL);
+    }
+    assert_int_equal(fsck.blobs, blobs);
 }
 
 /* --- all of it -------------------------------------------------------------------------------- */

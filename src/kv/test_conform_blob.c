@@ -93,6 +93,10 @@ static void t402(void **state)
         assert_null(out);
         free(bytes);
     }
+    conform_fsck_wait_blobs(c, 0);
+    for (size_t i = 0; i < SIZES; i++)
+        kv_blob_forget(c->kv, conform_blob(c, CONFORM_PART, i, sizes[i]));
+    conform_fsck_wait_blobs(c, 0); /* without a reader that comes and goes */
     struct kv_blob_in *in;
     assert_rc(kv_blob_open(c->kv, (struct kv_blob_id){"unknown to all"}, 0, &in), RC_NOTFOUND);
     assert_rc(kv_blob_open(c->kv, (struct kv_blob_id){{0}}, 0, &in), RC_NOTFOUND);

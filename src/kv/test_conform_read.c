@@ -237,6 +237,8 @@ static void t208(void **state)
     assert_no_row(c, jobs, "\xffln");
     struct kv_txn *txn = kv_txn_new(jobs);
     assert_rc(kv_txn_trim(txn, (struct str){0}, (struct str){0}), RC_OK);
+    assert_rc(kv_txn_trim(txn, STR("k"), STR("\xff\xff")), RC_OK);
+    assert_rc(kv_txn_trim(txn, STR("\xff"), STR("\xff\xff")), RC_OK);
     assert_rc(kv_txn_assert_lease(txn, STR("n"), epoch), RC_OK);
     assert_rc(kv_commit_wait(c->kv, txn, NULL), RC_OK);
     txn = kv_txn_new(jobs);

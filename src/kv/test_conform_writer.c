@@ -228,6 +228,142 @@ static void t306(void **state)
     conform_ops_fini(&group);
 }
 
+/* While what is behind a failure is still queued, the failure shows already. */
+static void t307(void **state)
+{
+    struct conform *c = *state;
+    struct conform_ops group;
+    struct conform_op ops[5], late;
+    struct kv_writer *writer;
+    conform_ops_init(&group);
+    conform_op_init(&group, &late);
+    for (int i = 0; i < 5; i++)
+        conform_op_init(&group, &ops[i]);
+    assert_rc(kv_writer_open(c->kv, CONFORM_PART, 0, &writer), RC_OK);
+    c->backend->hold(c->kv, true);
+    queue_failure(c, writer, ops);
+    assert_str(head_get(c, writer, STR("bad")), "v");
+    c->backend->step(c->kv, 2);
+    assert_rc(conform_op_wait(&ops[1]), RC_NOTFOUND);
+    assert_false(conform_op_is_done(&ops[2]));
+    assert_true(kv_writer_is_failed(writer));
+    assert_null(head_get(c, writer, STR("bad")).p);
+    assert_null(head_get(c, writer, STR("behind")).p);
+    assert_str(head_get(c, writer, STR("good")), "v");
+    assert_rc(kv_writer_commit(writer, kv_txn_new(CONFORM_PART), &late.op), RC_CONFLICT);
+    assert_rc(kv_writer_reload(writer, 0), RC_AGAIN);
+    c->backend->hold(c->kv, false);
+    for (int i = 2; i < 5; i++)
+        assert_rc(conform_op_wait(&ops[i]), RC_CONFLICT);
+    assert_rc(kv_writer_reload(writer, 0), RC_OK);
+    assert_int_equal(kv_writer_head(writer), 1);
+    kv_writer_close(&writer);
+    conform_ops_fini(&group);
+}
+
+/* --- every state that ever was ------------------------------------------------------------------
+ */
+
+enum { KEYS = 12, VERSIONS = 400, MOST_BEHIND = 16 };
+
+/* What each key held in each version: 0 is absent. */
+struct history {
+    struct conform *c;
+    struct kv_writer *writer;
+    uint64_t dice;
+    unsigned char rows[VERSIONS + 1][KEYS];
+    struct conform_op ops[VERSIONS + 1];
+};
+
+static size_t throw_dice(struct history *h, size_t sides)
+{
+    h->dice ^= h->dice << 13;
+    h->dice ^= h->dice >> 7;
+    h->dice ^= h->dice << 17;
+    return (size_t)((h->dice >> 11) % sides);
+}
+
+static struct str history_key(const size_t *number)
+{
+    static const char keys[] = "abcdefghijklm";
+    return str_from(keys + *number, 1);
+}
+
+static void queue_random(struct history *h, uint64_t version)
+{
+    unsigned char *row = h->rows[version];
+    struct kv_txn *txn = kv_txn_new(CONFORM_PART);
+    memcpy(row, h->rows[version - 1], KEYS);
+    for (size_t n = throw_dice(h, 4); n-- > 0;) {
+        size_t key = throw_dice(h, KEYS);
+        size_t end = key + throw_dice(h, KEYS - key) + 1;
+        size_t what = throw_dice(h, 8);
+        if (what < 4) {
+            row[key] = (unsigned char)(throw_dice(h, 255) + 1);
+            assert_rc(kv_txn_put(txn, history_key(&key), str_from(&row[key], 1)), RC_OK);
+        } else if (what < 6) {
+            row[key] = 0;
+            assert_rc(kv_txn_delete(txn, history_key(&key)), RC_OK);
+        } else {
+            memset(row + key, 0, end - key);
+            assert_rc(kv_txn_trim(txn, history_key(&key), history_key(&end)), RC_OK);
+        }
+    }
+    assert_rc(kv_writer_commit(h->writer, txn, &h->ops[version].op), RC_OK);
+}
+
+/* The head is the newest version, whatever is published; what is published is some version. */
+static void check_views(struct history *h, uint64_t head)
+{
+    struct str keys[KEYS], values[KEYS];
+    uint64_t version = 0;
+    struct arena *arena = &h->c->arena;
+    for (size_t i = 0; i < KEYS; i++) {
+        unsigned char expected = h->rows[head][i];
+        keys[i] = history_key(&i);
+        struct str value = head_get(h->c, h->writer, keys[i]);
+        assert_true(str_eq(value, str_from(&expected, expected != 0)));
+    }
+    assert_rc(kv_get(h->c->kv, CONFORM_PART, keys, KEYS, 0, arena, values, &version), RC_OK);
+    assert_true(version <= head);
+    for (size_t i = 0; i < KEYS; i++) {
+        unsigned char expected = h->rows[version][i];
+        assert_true(str_eq(values[i], str_from(&expected, expected != 0)));
+    }
+    arena_reset(arena);
+}
+
+static void t308(void **state)
+{
+    static struct history h;
+    struct conform_ops group;
+    uint64_t through = 0;
+    h = (struct history){.c = *state, .dice = 308};
+    bool can_hold = h.c->backend->hold != NULL;
+    conform_ops_init(&group);
+    assert_rc(kv_writer_open(h.c->kv, CONFORM_PART, 0, &h.writer), RC_OK);
+    if (can_hold)
+        h.c->backend->hold(h.c->kv, true);
+    for (uint64_t v = 1; v <= VERSIONS; v++) {
+        conform_op_init(&group, &h.ops[v]);
+        queue_random(&h, v);
+        size_t n = throw_dice(&h, 3);
+        n = v - through > MOST_BEHIND ? MOST_BEHIND / 2 : n > v - through ? v - through : n;
+        if (can_hold)
+            h.c->backend->step(h.c->kv, n);
+        through += n;
+        if (through > 0)
+            assert_rc(conform_op_wait(&h.ops[through]), RC_OK);
+        check_views(&h, v);
+    }
+    if (can_hold)
+        h.c->backend->hold(h.c->kv, false);
+    assert_rc(conform_op_wait(&h.ops[VERSIONS]), RC_OK);
+    check_views(&h, VERSIONS);
+    kv_writer_close(&h.writer);
+    conform_ops_fini(&group);
+}
+
 const struct conform_test conform_writer_tests[] = {
     {"301 a writer sees what it has queued", t301, CONFORM_ANY},
     {"302 what is queued is published only when it is done", t302, CONFORM_HOLD},
@@ -235,5 +371,8 @@ const struct conform_test conform_writer_tests[] = {
     {"304 even when the version fits by chance", t304, CONFORM_HOLD},
     {"305 somebody else's commit fails the writer's", t305, CONFORM_ANY},
     {"306 many commits in flight complete in order, each visible when done", t306, CONFORM_ANY},
+    {"307 a failure shows before what is behind it has come back", t307, CONFORM_HOLD},
+    {"308 the head is always the last queued version, the published one some version", t308,
+     CONFORM_ANY},
     {0},
 };

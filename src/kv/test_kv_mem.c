@@ -3,6 +3,7 @@
 
 #include "base/test.h"
 
+#include <semaphore.h>
 #include <stdio.h>
 
 static const struct ctx ctx = {.clock = &clock_system};
@@ -136,6 +137,56 @@ static void the_queue_has_an_end(void **state)
     assert_int_equal(done, queued - 1);
 }
 
+struct lease_taker {
+    struct kv *kv;
+    enum rc rc;
+    uint64_t epoch;
+};
+
+static void *take_lease(void *arg)
+{
+    struct lease_taker *t = arg;
+    t->rc = kv_lease_take(t->kv, part, STR("n"), STR("me"), 30 * NS_PER_SEC, &t->epoch);
+    return NULL;
+}
+
+struct post_watch {
+    struct kv_watch watch;
+    sem_t told;
+};
+
+static void post(struct kv_watch *watch, uint64_t version)
+{
+    sem_post(&CONTAINER(watch, struct post_watch, watch)->told);
+}
+
+/* A take that fails between its two commits is made good by the next one of the same owner. */
+static void a_lease_half_taken_is_taken_again(void **state)
+{
+    struct kv *kv = kv_mem_new(&ctx);
+    struct lease_taker taker = {.kv = kv};
+    struct post_watch watch = {.watch = {.changed = post, .part = {KV_LEASES, part.id}}};
+    pthread_t thread;
+    sem_init(&watch.told, 0, 0);
+    kv_watch_add(kv, &watch.watch);
+    kv_mem_hold(kv, true);
+    kv_mem_step(kv, 1);
+    pthread_create(&thread, NULL, take_lease, &taker);
+    sem_wait(&watch.told);
+    kv_mem_fail(kv, RC_FULL);
+    kv_mem_hold(kv, false);
+    pthread_join(thread, NULL);
+    assert_rc(taker.rc, RC_FULL);
+    take_lease(&taker);
+    assert_rc(taker.rc, RC_OK);
+    struct kv_txn *txn = kv_txn_new(part);
+    assert_rc(kv_txn_assert_lease(txn, STR("n"), taker.epoch), RC_OK);
+    assert_rc(kv_commit_wait(kv, txn, NULL), RC_OK);
+    kv_watch_remove(kv, &watch.watch);
+    sem_destroy(&watch.told);
+    kv_close(&kv);
+}
+
 /* What one operation costs does not depend on how many rows there are. */
 static void many_rows_are_no_burden(void **state)
 {
@@ -171,6 +222,7 @@ int main(void)
         cmocka_unit_test(it_fails_on_demand),
         cmocka_unit_test(it_goes_cold),
         cmocka_unit_test(the_queue_has_an_end),
+        cmocka_unit_test(a_lease_half_taken_is_taken_again),
         cmocka_unit_test(many_rows_are_no_burden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
