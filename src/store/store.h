@@ -197,6 +197,7 @@ struct store_row {
     uint32_t flags;
     uint64_t keywords; /* bit n: the account's keyword n */
     uint64_t email, modseq, size, received;
+    uint64_t saved; /* when it came into this mailbox, ns since 1970 */
 };
 
 struct store_root;

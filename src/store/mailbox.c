@@ -1,0 +1,271 @@
+/* Mailboxes as readers see them: lists, roots, keywords, what has vanished.
+ *
+ * Rows come into memory when somebody opens the mailbox, while changes go on. So a loader
+ *   1. observes: from before its first read, every change that is published is kept;
+ *   2. reads rows of their own first and packed ones after, because packing moves them that way; of
+ *      two rows with one UID, the one of its own is the newer one;
+ *   3. waits until all that it may have seen is published here too, and applies what was kept, in
+ *      order: a row that changed meanwhile is then what the last change made it;
+ *   4. goes on with the changes under way, which gives them and the head their roots. */
+#include "store/store_int.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum rc store_mailbox_list(struct store_account *a, struct arena *arena, struct store_mailbox **out,
+                           size_t *out_n)
+{
+    enum rc rc = RC_OK;
+    pthread_mutex_lock(&a->mutex);
+    struct store_mailbox *list = arena_alloc(arena, a->n_mailboxes * sizeof *list + 1);
+    for (size_t i = 0; list && i < a->n_mailboxes; i++) {
+        list[i] = a->mailboxes[i]->published.m;
+        list[i].name = arena_dup(arena, list[i].name);
+        if (str_is_null(list[i].name))
+            rc = RC_LIMIT;
+    }
+    *out = list;
+    *out_n = a->n_mailboxes;
+    pthread_mutex_unlock(&a->mutex);
+    return list ? rc : RC_LIMIT;
+}
+
+enum rc store_mailbox_by_role(struct store_account *a, enum store_role role, uint32_t *out_id)
+{
+    pthread_mutex_lock(&a->mutex);
+    struct mailbox *m = account_role(a, role);
+    *out_id = m ? m->published.m.id : 0;
+    pthread_mutex_unlock(&a->mutex);
+    return m ? RC_OK : RC_NOTFOUND;
+}
+
+enum rc store_keywords(struct store_account *a, struct arena *arena,
+                       struct str out_names[STORE_KEYWORDS])
+{
+    enum rc rc = RC_OK;
+    pthread_mutex_lock(&a->mutex);
+    for (unsigned i = 0; i < STORE_KEYWORDS; i++) {
+        out_names[i] = (struct str){0};
+        if (i >= a->published.n_keywords)
+            continue;
+        out_names[i] = arena_dup(arena, a->keywords[i]);
+        if (str_is_null(out_names[i]))
+            rc = RC_LIMIT;
+    }
+    pthread_mutex_unlock(&a->mutex);
+    return rc;
+}
+
+/* --- loading rows ----------------------------------------------------------------------------- */
+
+struct rows {
+    struct store_row *at;
+    size_t n, size;
+};
+
+static struct store_row *rows_add(struct rows *r, size_t n)
+{
+    r->at = mem_array(r->at, &r->size, r->n + n, sizeof *r->at);
+    return r->at + r->n;
+}
+
+static enum rc load_own(void *arg, struct kv_row row)
+{
+    struct rows *r = arg;
+    if (row.key.n != 9)
+        return RC_CORRUPT;
+    TRY(row_decode(get_u32(row.key.p + 5), row.value, rows_add(r, 1)));
+    r->n++;
+    return RC_OK;
+}
+
+static enum rc load_packed(void *arg, struct kv_row row)
+{
+    struct rows *r = arg;
+    size_t n;
+    TRY(packed_decode(row.key, row.value, rows_add(r, RECORD_PACK), &n));
+    r->n += n;
+    return RC_OK;
+}
+
+/* Both in order of UID; `own` wins, and hides what it says is gone. */
+static struct rows merge(const struct rows *packed, const struct rows *own)
+{
+    struct rows all = {0};
+    size_t i = 0, j = 0;
+    rows_add(&all, packed->n + own->n + 1);
+    while (i < packed->n || j < own->n) {
+        bool is_packed = j == own->n || (i < packed->n && packed->at[i].uid < own->at[j].uid);
+        if (is_packed) {
+            all.at[all.n++] = packed->at[i++];
+            continue;
+        }
+        if (i < packed->n && packed->at[i].uid == own->at[j].uid)
+            i++;
+        if (!(own->at[j].flags & ROW_GONE))
+            all.at[all.n++] = own->at[j];
+        j++;
+    }
+    return all;
+}
+
+static enum rc read_rows(struct store_account *a, uint32_t mailbox, struct rows *out,
+                         uint64_t *out_version)
+{
+    struct rows own = {0}, packed = {0};
+    struct key u = key_of('u', mailbox, NULL, 0), packed_key = key_of('U', mailbox, NULL, 0);
+    enum rc rc = scan_rows(a->store, a->id, key_str(&u), load_own, &own, NULL);
+    if (rc == RC_OK)
+        rc = scan_rows(a->store, a->id, key_str(&packed_key), load_packed, &packed, out_version);
+    if (rc == RC_OK)
+        *out = merge(&packed, &own);
+    free(own.at);
+    free(packed.at);
+    return rc;
+}
+
+/* A published change, on rows that may know it already. */
+static void replay(struct rows *r, const struct row_delta *delta)
+{
+    size_t at = r->n;
+    while (at && r->at[at - 1].uid >= delta->row.uid)
+        at--;
+    bool is_there = at < r->n && r->at[at].uid == delta->row.uid;
+    if (delta->is_gone && is_there) {
+        memmove(r->at + at, r->at + at + 1, (--r->n - at) * sizeof *r->at);
+    } else if (!delta->is_gone && is_there) {
+        r->at[at] = delta->row;
+    } else if (!delta->is_gone) {
+        rows_add(r, 1);
+        memmove(r->at + at + 1, r->at + at, (r->n++ - at) * sizeof *r->at);
+        r->at[at] = delta->row;
+    }
+}
+
+static void make_roots(struct store_account *a, struct mailbox *m, struct rows *rows)
+{
+    LIST_EACH (&a->kept, it) {
+        const struct change *c = CONTAINER(it, struct change, link);
+        for (size_t i = 0; i < c->n_deltas; i++)
+            if (c->deltas[i].mailbox == m->head.m.id)
+                replay(rows, &c->deltas[i]);
+    }
+    m->root = root_new(&m->published.m, rows->at, rows->n);
+    m->head_root = root_ref(m->root);
+    LIST_EACH (&a->in_flight, it) {
+        struct change *c = CONTAINER(it, struct change, link);
+        for (size_t i = 0; i < c->n_touched; i++)
+            if (c->touched[i].mailbox == m)
+                change_move_head(c, &c->touched[i]);
+    }
+}
+
+/* One try, with the lock, which is not held while it reads. RC_AGAIN: once more. */
+static enum rc load_root(struct store_account *a, struct mailbox *m)
+{
+    struct rows rows = {0};
+    uint64_t seen = 0;
+    unsigned epoch = a->epoch;
+    change_observe(a);
+    pthread_mutex_unlock(&a->mutex);
+    enum rc rc = read_rows(a, m->head.m.id, &rows, &seen);
+    pthread_mutex_lock(&a->mutex);
+    while (rc == RC_OK && a->version < seen && (a->n_in_flight || a->is_reloading))
+        pthread_cond_wait(&a->cond, &a->mutex);
+    if (rc == RC_OK && a->epoch != epoch)
+        rc = RC_AGAIN;
+    if (rc == RC_OK && a->version < seen) { /* somebody else has written */
+        a->is_stale = true;
+        rc = RC_CONFLICT;
+    }
+    if (rc == RC_OK)
+        make_roots(a, m, &rows);
+    change_unobserve(a);
+    free(rows.at);
+    return rc;
+}
+
+enum rc store_mailbox_open(struct store_account *a, uint32_t mailbox, unsigned flags,
+                           struct store_root **out)
+{
+    *out = NULL;
+    enum rc rc = RC_OK;
+    pthread_mutex_lock(&a->mutex);
+    struct mailbox *m = account_mailbox(a, mailbox);
+    if (!m)
+        rc = RC_NOTFOUND;
+    else if (!m->root && flags & KV_CACHED)
+        rc = RC_AGAIN;
+    while (rc == RC_OK && !m->root) {
+        if (m->is_loading) {
+            pthread_cond_wait(&a->cond, &a->mutex);
+            continue;
+        }
+        m->is_loading = true;
+        rc = load_root(a, m);
+        m->is_loading = false;
+        pthread_cond_broadcast(&a->cond);
+        if (rc == RC_AGAIN)
+            rc = RC_OK;
+    }
+    if (rc == RC_OK)
+        *out = root_ref(m->root);
+    pthread_mutex_unlock(&a->mutex);
+    return rc;
+}
+
+/* --- what has vanished ------------------------------------------------------------------------ */
+
+struct vanished {
+    uint32_t *uids;
+    size_t n, size;
+};
+
+static enum rc collect(void *arg, struct kv_row row)
+{
+    struct vanished *v = arg;
+    struct unpacker r;
+    unpack_init(&r, row.value);
+    if (unpack_u8(&r) != RECORD_FORMAT)
+        return RC_CORRUPT;
+    (void)unpack_u64(&r);
+    size_t n = unpack_u16(&r);
+    v->uids = mem_array(v->uids, &v->size, v->n + n, sizeof *v->uids);
+    for (size_t i = 0; i < n; i++)
+        v->uids[v->n++] = unpack_u32(&r);
+    return unpack_done(&r);
+}
+
+static int compare_uids(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+enum rc store_vanished(struct store_account *a, uint32_t mailbox, uint64_t modseq,
+                       struct arena *arena, uint32_t **out_uids, size_t *out_n)
+{
+    struct vanished v = {0};
+    struct key from = key_vanished(mailbox, modseq == UINT64_MAX ? modseq : modseq + 1);
+    struct key prefix = key_of('v', mailbox, NULL, 0), to = key_after(key_str(&prefix), prefix.n);
+    *out_uids = NULL;
+    *out_n = 0;
+    pthread_mutex_lock(&a->mutex);
+    bool is_known = account_mailbox(a, mailbox) && modseq >= a->published.hot.floor;
+    pthread_mutex_unlock(&a->mutex);
+    if (!is_known)
+        return RC_NOTFOUND;
+    enum rc rc = scan_between(a->store, a->id, key_str(&from), key_str(&to), collect, &v, NULL);
+    if (rc == RC_OK && v.n) {
+        qsort(v.uids, v.n, sizeof *v.uids, compare_uids);
+        *out_uids = arena_alloc(arena, v.n * sizeof *v.uids);
+        if (*out_uids)
+            memcpy(*out_uids, v.uids, v.n * sizeof *v.uids);
+        *out_n = *out_uids ? v.n : 0;
+        rc = *out_uids ? RC_OK : RC_LIMIT;
+    }
+    free(v.uids);
+    return rc;
+}

@@ -1,0 +1,355 @@
+/* store, inside: records, roots, the open account and its changes.
+ *
+ * LOCKS, taken in this order: store.mutex (which accounts are in memory), account.mutex (all that
+ * an account is), account.watch_mutex. None is held while a disk is waited for; kv_writer_commit
+ * and reads with KV_CACHED are made under account.mutex.
+ */
+#ifndef STORE_STORE_INT_H
+#define STORE_STORE_INT_H
+
+#include "store/store.h"
+
+#include "base/bytes.h"
+#include "base/map.h"
+
+#include <stdatomic.h>
+
+/* --- records: record.c; drawn in docs/internals/store.md -------------------------------------- */
+
+enum {
+    RECORD_FORMAT = 1,  /* of every value, its first byte */
+    RECORD_COPIES = 64, /* places one message may have */
+    RECORD_PACK = 128,  /* UIDs to a packed row */
+    RECORD_KEY = 32,    /* bytes of the longest key */
+    RECORD_VALUE = 2048 /* bytes of the longest value that is not a list */
+};
+
+struct key {
+    unsigned char b[RECORD_KEY];
+    size_t n;
+};
+
+struct str key_str(const struct key *k);
+struct key key_of_kind(char kind); /* where all rows of a kind begin */
+struct key key_of(char kind, uint32_t a, const void *more, size_t n);
+struct key key_hot(void);
+struct key key_mailbox(uint32_t mailbox);
+struct key key_row(uint32_t mailbox, uint32_t uid);
+struct key key_packed(uint32_t mailbox, uint32_t uid); /* of the row that holds this UID */
+struct key key_email(uint64_t email);
+struct key key_tombstone(uint64_t modseq, uint32_t n);
+struct key key_change(uint64_t modseq, uint32_t n);
+struct key key_vanished(uint32_t mailbox, uint64_t modseq);
+struct key key_member(uint64_t thread, uint64_t email);
+struct key key_message_id(uint64_t hash);
+struct key key_keyword(unsigned n);
+struct key key_delivery(struct str id);
+struct key key_outbox(uint64_t seq);
+struct key key_subscription(struct str name, const uint64_t hash_key[2]);
+struct key key_after(struct str key, size_t n); /* first key beyond all that begin with n bytes */
+
+/* `s`: in every transaction. */
+struct hot {
+    bool is_dying;       /* being destroyed: nobody may open it */
+    uint64_t generation; /* of kv, when the numbers last jumped */
+    uint64_t next_modseq, next_email, next_thread, next_outbox;
+    uint32_t next_mailbox;
+    uint64_t bytes, messages; /* used */
+    struct store_quota quota;
+    uint64_t floor;       /* the change log knows all after this modseq */
+    uint64_t hash_key[2]; /* of message ids and names */
+};
+struct str hot_encode(const struct hot *h, void *mem, size_t size);
+enum rc hot_decode(struct str value, struct hot *out);
+
+/* `m` */
+struct mailbox_record {
+    uint64_t generation;
+    struct store_mailbox m; /* name: a view */
+    uint32_t first_unseen;  /* hint: no message below this UID is unseen */
+    uint32_t packed;        /* UIDs below this one may be in packed rows */
+    uint32_t recent;        /* rows of their own that there are at most */
+};
+struct str mailbox_encode(const struct mailbox_record *r, void *mem, size_t size);
+enum rc mailbox_decode(uint32_t id, struct str value, struct mailbox_record *out);
+
+/* Beside the flags of store.h, in rows only. */
+enum {
+    ROW_SHARED = 1 << 16, /* the message has other places too: its `e` says which */
+    ROW_GONE = 1 << 17,   /* this row hides a packed one */
+    ROW_FLAGS = STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED | STORE_DELETED | STORE_DRAFT
+};
+
+/* `u` and `U` */
+struct str row_encode(const struct store_row *row, void *mem, size_t size);
+enum rc row_decode(uint32_t uid, struct str value, struct store_row *out);
+enum { PACKED_MAX = 2 + RECORD_PACK * (1 + 52) };
+struct str packed_encode(const struct store_row *rows, size_t n, void *mem, size_t size);
+/* `key`: of the row. Room for RECORD_PACK rows; they come in order of UID. */
+enum rc packed_decode(struct str key, struct str value, struct store_row *out, size_t *out_n);
+
+/* `e`: also the larger part of a tombstone. */
+struct place {
+    uint32_t mailbox, uid;
+};
+struct email {
+    uint8_t codec;
+    uint32_t key_id;
+    struct kv_blob_id blob;
+    uint64_t size, received, created /* modseq */, thread;
+    uint64_t message_id; /* hash; 0: none */
+    uint32_t n_places;
+    struct place places[RECORD_COPIES];
+};
+struct str email_encode(const struct email *e, void *mem, size_t size);
+enum rc email_decode(struct str value, struct email *out);
+
+/* `d` */
+struct tombstone {
+    uint64_t time; /* when it was expunged */
+    bool is_last;  /* the message's last place: trimming this drops the body */
+    uint32_t mailbox;
+    struct store_row row;
+    uint64_t email;
+    struct email record; /* as it was before */
+};
+struct str tombstone_encode(const struct tombstone *d, void *mem, size_t size);
+enum rc tombstone_decode(struct str value, struct tombstone *out);
+
+/* `c`, one a change: */
+enum change_kind { CHANGE_EMAIL = 1, CHANGE_MAILBOX, CHANGE_THREAD, CHANGE_QUOTA };
+enum change_what { CHANGE_CREATED = 1, CHANGE_UPDATED, CHANGE_DESTROYED };
+
+/* `i` */
+struct message_id {
+    uint8_t codec;
+    uint32_t key_id;
+    uint64_t thread;
+    uint32_t emails; /* with this message id, tombstones included */
+};
+struct str message_id_encode(const struct message_id *i, void *mem, size_t size);
+enum rc message_id_decode(struct str value, struct message_id *out);
+
+/* `z`, `k`, `n`: */
+struct str delivery_encode(uint64_t time, void *mem, size_t size);
+enum rc delivery_decode(struct str value, uint64_t *out_time);
+struct str text_encode(struct str text, void *mem, size_t size);
+enum rc text_decode(struct str value, struct str *out);
+
+/* `o`: what a commit causes elsewhere. */
+enum outbox_kind { OUTBOX_REDIRECT = 1, OUTBOX_VACATION, OUTBOX_SUBMIT, OUTBOX_APPEND };
+struct outbox {
+    enum outbox_kind kind;
+    uint8_t codec;
+    uint32_t key_id;
+    uint64_t time;
+    uint64_t account;       /* OUTBOX_APPEND: where to */
+    uint32_t mailbox;       /* the same */
+    struct kv_blob_id blob; /* referred to by this account as long as the row is there */
+    struct str from;        /* reverse path */
+    const struct str *to;
+    size_t n_to;
+};
+struct str outbox_encode(const struct outbox *o, void *mem, size_t size);
+enum rc outbox_decode(struct str value, struct arena *arena, struct outbox *out);
+
+/* --- roots: root.c ---------------------------------------------------------------------------- */
+
+struct row_delta {
+    uint32_t mailbox;
+    bool is_gone;
+    struct store_row row; /* gone: only the UID counts */
+};
+
+/* A root of these rows (ascending), or of none. One reference. */
+struct store_root *root_new(const struct store_mailbox *info, const struct store_row *rows,
+                            size_t n);
+/* `old` with the deltas (ascending UIDs; those that are not there yet are greater than all that
+ * are). One writer at a time for all roots that came from one root_new. */
+struct store_root *root_apply(struct store_root *old, const struct store_mailbox *info,
+                              const struct row_delta *deltas, size_t n);
+struct store_root *root_ref(struct store_root *root);                          /* NULL stays NULL */
+const struct store_row *root_row(const struct store_root *root, uint32_t uid); /* or NULL */
+size_t root_bytes(const struct store_root *root);
+bool root_is_lone(const struct store_root *root); /* one reference */
+
+/* --- the store and its accounts: store.c, load.c ---------------------------------------------- */
+
+struct store {
+    const struct ctx *ctx;
+    struct kv *kv;
+    struct store_conf conf;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* an account was loaded, or nobody uses it any more */
+    struct map accounts;
+    struct list idle; /* accounts that nobody uses, the one longest idle first */
+    uint64_t idle_bytes;
+    size_t n_used; /* accounts with users */
+};
+
+struct mailbox {
+    struct mailbox_record head, published; /* names are owned by `name` */
+    struct store_root *head_root, *root;   /* both or none: a mailbox that nobody has opened has no
+                                              rows in memory */
+    bool is_loading;
+    char name[];
+};
+
+enum account_state { ACCOUNT_LOADING, ACCOUNT_READY, ACCOUNT_FAILED };
+
+/* A view of the account: the head, or what is published. */
+struct view {
+    struct hot hot;
+    unsigned n_keywords;
+};
+
+struct store_account {
+    struct map_node node; /* of store.accounts */
+    struct list idle;     /* of store.idle, when refs is 0 */
+    struct store *store;
+    uint64_t id;
+    _Atomic uint32_t refs; /* users and changes under way; reaches 0 under store.mutex */
+    uint64_t bytes;        /* counted in store.idle_bytes */
+    enum account_state state;
+    enum rc load_rc;
+    atomic_bool is_locked; /* for POP3 */
+
+    pthread_mutex_t mutex;
+    pthread_cond_t cond; /* something below has changed for those who wait */
+    struct kv_writer *writer;
+    uint64_t version; /* of the published view */
+    unsigned epoch;   /* grows when the account was loaded anew from what others wrote */
+    struct view head, published;
+    struct mailbox **mailboxes; /* by id */
+    size_t n_mailboxes;
+    struct str keywords[STORE_KEYWORDS]; /* owned */
+    struct list in_flight;               /* struct change, oldest first */
+    unsigned n_in_flight;
+    struct list kept;     /* published changes that an observer may need */
+    unsigned n_observers; /* who reads rows while changes go on */
+    bool is_stale;        /* a commit failed: load anew before the next change */
+    bool is_reloading;
+    bool is_paused;       /* fsck looks */
+    bool is_maintained;   /* one at a time */
+    struct key delivered; /* how far the delivery ids have been looked through */
+
+    pthread_mutex_t watch_mutex;
+    struct list watches;
+};
+
+struct kv_part account_part(uint64_t id);
+/* Keeps everybody out of an account that nobody uses (they wait, then RC_NOTFOUND), to destroy it.
+ * RC_CONFLICT. */
+enum rc store_hold(struct store *s, uint64_t id, struct store_account **out);
+void store_unhold(struct store_account *a);
+uint64_t store_now(const struct store *store);
+void account_ref(struct store_account *a);
+void account_unref(struct store_account *a);
+struct mailbox *account_mailbox(struct store_account *a, uint32_t id); /* NULL: none */
+struct mailbox *account_role(struct store_account *a, enum store_role role);
+
+enum rc account_load(struct store_account *a);   /* all but rows; makes the writer */
+enum rc account_reload(struct store_account *a); /* after a failure; nothing is in flight */
+void account_unload(struct store_account *a);
+
+/* All rows in a range, or with a prefix, page by page. each() may keep nothing. */
+typedef enum rc (*row_fn)(void *arg, struct kv_row row);
+enum rc scan_between(struct store *store, uint64_t account, struct str from, struct str to,
+                     row_fn each, void *arg, uint64_t *out_version);
+enum rc scan_rows(struct store *store, uint64_t account, struct str prefix, row_fn each, void *arg,
+                  uint64_t *out_version);
+
+/* --- changes: change.c ------------------------------------------------------------------------ */
+
+enum { CHANGE_QUEUE = 1024 }; /* changes of one account under way */
+
+struct touched {
+    struct mailbox *mailbox;
+    struct mailbox_record record; /* after the change */
+    struct store_root *root;      /* after the change; NULL when the rows are not in memory */
+};
+
+struct note {
+    enum change_kind kind;
+    enum change_what what;
+    uint64_t id;
+};
+
+struct change {
+    struct kv_op op;
+    struct list link; /* of account.in_flight, then of account.kept */
+    struct store_account *account;
+    struct store_op *user; /* NULL: nobody is told */
+    struct kv_txn *txn;
+    enum rc rc; /* the first failure to add to the transaction */
+    uint64_t modseq, time;
+    struct view after;
+    bool has_delivery;
+    unsigned char delivery[16];
+    /* Arrays that begin with room in the change itself. */
+    size_t n_touched, n_deltas, n_notes;
+    size_t size_touched, size_deltas, size_notes; /* 0: still in the change itself */
+    struct touched *touched;
+    struct row_delta *deltas;
+    struct note *notes;
+    struct touched first_touched[1];
+    struct row_delta first_deltas[1];
+    struct note first_notes[4];
+};
+
+/* The account's mutex is held from change_lock to change_unlock. RC_AGAIN with KV_CACHED. */
+enum rc change_lock(struct store_account *a, unsigned flags);
+void change_unlock(struct store_account *a);
+
+struct change *change_new(struct store_account *a, struct store_op *user);
+void change_free(struct change *c);                                /* one that was not committed */
+struct touched *change_touch(struct change *c, struct mailbox *m); /* until the next such call */
+void change_put(struct change *c, struct key key, struct str value);
+void change_delete(struct change *c, struct key key);
+/* The row in memory and on disk; counters are the caller's. */
+void change_row(struct change *c, struct touched *t, const struct store_row *row);
+void change_remove_row(struct change *c, struct touched *t, uint32_t uid);
+void change_note(struct change *c, enum change_kind kind, enum change_what what, uint64_t id);
+/* is_making: names that are new get a bit; otherwise they are passed over. RC_LIMIT. */
+enum rc change_keywords(struct change *c, const struct str *names, size_t n, bool is_making,
+                        uint64_t *out_bits);
+/* Queues it: the head moves. Frees it when that is refused. RC_AGAIN: an earlier one has just
+ * failed. */
+enum rc change_commit(struct change *c);
+/* For changes under way when rows come into memory: this mailbox's head with this change. */
+void change_move_head(struct change *c, struct touched *t);
+
+/* A change is made by trying: run() works under the account's lock and reads only what is in
+ * memory. What it missed is then read without the lock, and it runs again: so nobody waits for a
+ * disk while he holds an account. run() may go on after RC_AGAIN to find all that it misses. */
+struct attempt {
+    enum rc (*run)(struct attempt *t);
+    struct store_account *account;
+    unsigned flags;     /* the caller's: with KV_CACHED one try is all */
+    struct arena arena; /* of one run */
+    struct key *missed;
+    size_t n_missed, size_missed;
+    unsigned n_runs;
+};
+enum rc attempt_run(struct attempt *t);
+
+/* The head, for run(). head_get: absent where there is none; the others: RC_NOTFOUND. */
+enum rc head_get(struct attempt *t, struct key key, struct str *out);
+enum rc head_row(struct attempt *t, struct mailbox *m, uint32_t uid, struct store_row *out);
+enum rc head_email(struct attempt *t, uint64_t email, struct email *out);
+
+/* From change_observe to change_unobserve every published change is kept in account.kept. */
+void change_observe(struct store_account *a);
+void change_unobserve(struct store_account *a);
+
+/* A caller that waits for its change: for maintenance and commands. */
+struct waiter {
+    struct store_op op;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool is_done;
+};
+void waiter_init(struct waiter *w);
+enum rc waiter_wait(struct waiter *w, enum rc queued); /* what the call that queued it answered */
+
+#endif
