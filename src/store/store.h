@@ -12,7 +12,7 @@
  *
  * ROOTS. A struct store_root is the state of one mailbox at one modseq: immutable, reference
  * counted, cheap to hold, rows in order of UID. A session holds the root that its client knows and
- * takes a newer one when it may tell the client.
+ * takes a newer one when it may tell the client. Roots are released before their account is closed.
  *
  * NUMBERS. UIDs, email ids and modseqs only grow; after a restore or a loss (kv_generation) every
  * account jumps by STORE_JUMP before its first change, so that no client sees a number twice for
@@ -24,6 +24,10 @@
  * Every record starts with a format byte. Records with message content (and every body) also carry
  * a codec and a key id; a body is read through store_message_*, which is where a sealed account
  * will need its session's key.
+ *
+ * FAILURE. When a commit fails, so do all changes queued behind it (RC_CONFLICT: try again). The
+ * account then goes back to what is published, and later calls work again; what was published was
+ * right all the time.
  *
  * THREADS: any. Calls with KV_CACHED never wait: RC_AGAIN means "call again from a worker without
  * it". Calls without it may block.
@@ -49,8 +53,9 @@ enum {
 
 struct store_conf {        /* 0: the default */
     uint64_t memory_bytes; /* of roots and open accounts that nobody uses: 64 MB */
-    uint64_t undelete_ns;  /* how long expunged messages are kept: 7 days; UINT64_MAX: not at all */
-    uint64_t changes_ns;   /* how long the change log reaches back: 30 days */
+    uint64_t undelete_ns; /* how long expunged messages are kept: 7 days; UINT64_MAX: only until the
+                             next maintenance */
+    uint64_t changes_ns;  /* how long the change log reaches back: 30 days */
 };
 
 enum rc store_open(const struct ctx *ctx, struct kv *kv, const struct store_conf *conf,
@@ -135,7 +140,8 @@ enum store_flag {
 };
 
 /* A change under way: the caller's memory until done() has run, exactly once, on some thread, where
- * it must not block. */
+ * it must not block nor call the store but with KV_CACHED. When there is nothing to change, done()
+ * runs before the call returns. */
 struct store_op {
     void (*done)(struct store_op *op);
     enum rc rc; /* RC_OK: durable. RC_LIMIT: over quota. RC_EXISTS: delivered before. RC_TEMP,
@@ -143,7 +149,7 @@ struct store_op {
     uint32_t uidvalidity, uid; /* of an append: the first uid given */
     uint64_t email;            /* of an append */
     uint64_t modseq;           /* of the change */
-    uint32_t changed;          /* messages that were changed or expunged */
+    uint32_t changed;          /* messages that were changed or expunged; 0: modseq is 0 too */
     void *private_[8];
 };
 
@@ -160,13 +166,15 @@ struct store_append {
                                      STORE_REFERENCES of them count */
     size_t n_references;
     struct str delivery_id; /* 16 bytes, when a repeated delivery must be recognised (7 days):
-                               RC_EXISTS then */
+                               RC_EXISTS then; RC_CONFLICT while the first one is under way */
     bool ignore_quota;
 };
 
 /* The calls below queue a change. RC_OK: op->done will come. Otherwise it will not: RC_AGAIN (with
  * KV_CACHED), RC_NOTFOUND (no such mailbox), RC_LIMIT (over quota, too many messages, keywords or
- * queued commits: *op->rc tells nothing then), RC_EXISTS, RC_TEMP. */
+ * queued commits: op->rc tells nothing then), RC_EXISTS, RC_CONFLICT, RC_TEMP, RC_PERM (UIDs out of
+ * order, a delivery id of another length), RC_CORRUPT. What `append` and `change` point to is
+ * needed only during the call. */
 enum rc store_append(struct store_account *account, const struct store_append *append,
                      unsigned flags, struct store_op *op);
 
@@ -233,7 +241,8 @@ void store_message_close(struct store_message **message);
  * -----------------------------------------------------------------------------------------------
  */
 
-/* Told after a change of the account was published; a hint, coalesced; must not block. */
+/* Told after a change of the account was published; a hint, coalesced. changed() must not block and
+ * may not add or remove watches. */
 struct store_watch {
     void (*changed)(struct store_watch *watch);
     struct list link; /* the store's */
