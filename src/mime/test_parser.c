@@ -1,5 +1,5 @@
 #include "base/test.h"
-#include "mime/mime.h"
+#include "mime/test_tree.h"
 
 #include <stdio.h>
 
@@ -21,30 +21,6 @@ static void dump(const struct mime_tree *t, struct str m, struct buf *out)
     }
 }
 
-static void assert_same_tree(const struct mime_tree *a, const struct mime_tree *b)
-{
-    assert_int_equal(a->n_parts, b->n_parts);
-    assert_memory_equal(a->parts, b->parts, a->n_parts * sizeof *a->parts);
-    assert_int_equal(a->flags, b->flags);
-    assert_int_equal(a->n_received, b->n_received);
-    assert_int_equal(a->size, b->size);
-    assert_int_equal(a->lines, b->lines);
-    assert_int_equal(a->bare_lf, b->bare_lf);
-}
-
-/* Feeds pieces of n bytes, the first of them `first` bytes long. */
-static void parse_cut(struct str m, const struct mime_limits *limits, size_t first, size_t n,
-                      struct mime_tree *out)
-{
-    struct mime_parser p;
-    mime_init(&p, limits);
-    mime_feed(&p, str_head(m, first));
-    for (m = str_skip(m, first); m.n; m = str_skip(m, n))
-        mime_feed(&p, str_head(m, n));
-    mime_finish(&p, out);
-    mime_fini(&p);
-}
-
 /* Parses the message, cut in all ways too, and compares the dump of the tree. */
 static void expect_limits(const char *message, const struct mime_limits *limits, uint32_t flags,
                           const char *parts)
@@ -54,9 +30,10 @@ static void expect_limits(const char *message, const struct mime_limits *limits,
     mime_parse(m, limits, &whole);
     for (size_t i = 0; i <= m.n; i++) {
         parse_cut(m, limits, i, i ? m.n : 1, &cut);
-        assert_same_tree(&whole, &cut);
+        assert_true(tree_is_same(&whole, &cut));
         mime_tree_fini(&cut);
     }
+    assert_null(tree_fault(&whole, m, limits ? limits : &mime_limits_default));
     struct buf text;
     buf_init(&text, 10000);
     dump(&whole, m, &text);
@@ -310,7 +287,7 @@ static void the_header_limit_takes_back_what_it_cuts(void **state)
     assert_int_equal(whole.parts[0].subtype.n, 4);
     for (size_t i = 1; i < 400; i += 7) {
         parse_cut(str_from(message, (size_t)n), &limits, 0, i, &cut);
-        assert_same_tree(&whole, &cut);
+        assert_true(tree_is_same(&whole, &cut));
         mime_tree_fini(&cut);
     }
     mime_tree_fini(&whole);
