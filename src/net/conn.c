@@ -1,0 +1,212 @@
+/* A connection: its beginning, its end, and what its session may ask of it. */
+#include "net/net_int.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { OUTPUT_CAP_FACTOR = 4 };
+
+struct conn *conn_new(struct net *net, int fd, const struct net_listener *conf,
+                      const struct net_addr *peer)
+{
+    struct conn *c = mem_zero(sizeof *c + conf->proto->session_size);
+    c->fd = fd;
+    c->conf = conf;
+    c->peer = *peer;
+    addr_text(peer, c->peer_text);
+    uint64_t id = atomic_fetch_add_explicit(&net->next_id, 1, memory_order_relaxed);
+    snprintf(c->id, sizeof c->id, "%.16s-%llx", conf->proto->name, (unsigned long long)id);
+    list_init(&c->link);
+    buf_init(&c->in, conf->proto->input_max);
+    buf_init(&c->out, conf->proto->output_high * OUTPUT_CAP_FACTOR);
+    c->timer.fn = conn_timer;
+    c->last = NET_READ;
+    /* Until a loop has it, only this field says whose it was. */
+    c->loop = &net->loops[0];
+    return c;
+}
+
+void conn_free(struct conn *c)
+{
+    struct net *net = c->loop->net;
+    tls_free(&c->tls);
+    buf_fini(&c->in);
+    buf_fini(&c->out);
+    close(c->fd);
+    counter_sub(net->ctx->counters, COUNTER_CONNECTIONS_OPEN, 1);
+    pthread_mutex_lock(&net->mutex);
+    limits_give(&net->limits, &c->peer);
+    pthread_cond_signal(&net->changed);
+    pthread_mutex_unlock(&net->mutex);
+    free(c);
+}
+
+void conn_begin(struct loop *l, struct conn *c)
+{
+    struct net *net = l->net;
+    c->loop = l;
+    c->slot = slots_take(&l->slots, c, &c->generation);
+    if (!c->slot || !loop_watch(c)) {
+        conn_log(c, LOG_ERROR, "connection-dropped", "no room in the loop");
+        conn_end(c);
+        return;
+    }
+    c->is_readable = true;
+    c->deadline = loop_now(l) + net->conf.limits.greeting_ms * NS_PER_MS;
+    if (c->conf->is_tls) {
+        c->phase = PHASE_START_TLS;
+    } else {
+        c->events = NET_EV_OPEN;
+        c->is_open = true;
+    }
+    if (atomic_load(&net->is_draining))
+        c->events |= NET_EV_DRAIN;
+    conn_drive(c);
+}
+
+void conn_close_session(struct conn *c)
+{
+    if (!c->is_open)
+        return;
+    c->is_open = false;
+    c->conf->proto->close(c);
+}
+
+void conn_end(struct conn *c)
+{
+    struct loop *l = c->loop;
+    conn_close_session(c);
+    loop_unwatch(c);
+    timers_cancel(&l->timers, &c->timer);
+    if (c->slot)
+        slots_give(&l->slots, c->slot);
+    conn_free(c);
+}
+
+void conn_cut(struct conn *c)
+{
+    c->is_cut = true;
+    if (c->hands == HANDS_LOOP)
+        conn_end(c);
+}
+
+void conn_log(struct conn *c, enum log_level level, const char *event, const char *cause)
+{
+    struct log_line line;
+    net_log(c, &line, level, event);
+    log_text(&line, "cause", cause);
+    log_end(&line);
+}
+
+/* --- what a session may ask */
+
+void *net_session(struct conn *c)
+{
+    return c->session;
+}
+
+void *net_app(struct conn *c)
+{
+    return c->conf->app;
+}
+
+struct net *net_of(struct conn *c)
+{
+    return c->loop->net;
+}
+
+struct str net_in(struct conn *c)
+{
+    return (struct str){c->in_p ? c->in_p : "", c->in_n};
+}
+
+void net_consume(struct conn *c, size_t n)
+{
+    if (n > c->in_n)
+        n = c->in_n;
+    if (n) {
+        c->in_p += n;
+        c->in_n -= n;
+    }
+}
+
+struct buf *net_out(struct conn *c)
+{
+    return &c->out;
+}
+
+bool net_out_is_full(struct conn *c)
+{
+    return buf_len(&c->out) > c->conf->proto->output_high;
+}
+
+bool net_is_eof(struct conn *c)
+{
+    return c->is_eof;
+}
+
+bool net_can_block(struct conn *c)
+{
+    return c->can_block;
+}
+
+unsigned net_pending(struct conn *c)
+{
+    return slots_peek(&c->loop->slots, c->slot) & WORD_EVENTS & ~(unsigned)NET_EV_RESUME;
+}
+
+void net_deadline(struct conn *c, uint64_t ms)
+{
+    c->deadline = loop_now(c->loop) + ms * NS_PER_MS;
+}
+
+const struct net_addr *net_peer(struct conn *c)
+{
+    return &c->peer;
+}
+
+struct str net_peer_text(struct conn *c)
+{
+    return str_of(c->peer_text);
+}
+
+bool net_is_secure(struct conn *c)
+{
+    return c->is_secure;
+}
+
+bool net_has_tls(struct conn *c)
+{
+    return c->conf->tls && !c->is_secure;
+}
+
+struct str net_tls_text(struct conn *c)
+{
+    return c->is_secure ? tls_text(c->tls) : (struct str){NULL, 0};
+}
+
+const char *net_id(struct conn *c)
+{
+    return c->id;
+}
+
+const struct ctx *net_ctx(struct conn *c)
+{
+    return c->loop->net->ctx;
+}
+
+void net_log(struct conn *c, struct log_line *l, enum log_level level, const char *event)
+{
+    log_begin(l, net_ctx(c)->log, level, event);
+    log_text(l, "session", c->id);
+    log_text(l, "peer", c->peer_text);
+}
+
+struct net_handle net_handle(struct conn *c)
+{
+    return (struct net_handle){c->loop->index, c->slot, c->generation};
+}

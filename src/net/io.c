@@ -1,0 +1,153 @@
+/* Reading and writing of a connection, plain or through TLS.
+ *
+ * What is read goes to the loop's scratch, behind the few bytes that were left unread before; only
+ * what step() leaves unread is copied out of it (io_keep). A read that came back short has emptied
+ * the socket, and edges tell when there is more: no second system call. */
+#include "net/net_int.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* RC_OK with *out_n > 0, RC_AGAIN, RC_EOF: the end, or the connection is broken. */
+static enum rc receive_plain(struct conn *c, char *to, size_t n, size_t *out_n)
+{
+    ssize_t got;
+    do
+        got = recv(c->fd, to, n, 0);
+    while (got < 0 && errno == EINTR);
+    if (got > 0) {
+        *out_n = (size_t)got;
+        if ((size_t)got < n)
+            c->is_readable = c->is_closing; /* the announced end is yet to be read */
+        return RC_OK;
+    }
+    c->is_readable = false;
+    if (got < 0 && errno == EAGAIN)
+        return RC_AGAIN;
+    c->is_broken = got < 0;
+    return RC_EOF;
+}
+
+static enum rc receive_tls(struct conn *c, char *to, size_t n, size_t *out_n)
+{
+    enum rc rc = RC_OK;
+    size_t total = 0, got;
+    while (total < n) {
+        rc = tls_read(c->tls, to + total, n - total, &got);
+        if (rc != RC_OK)
+            break;
+        total += got;
+        if (tls_is_drained(c->tls)) {
+            c->is_readable = c->is_closing;
+            break;
+        }
+    }
+    if (rc == RC_AGAIN || (rc == RC_EOF && total == 0))
+        c->is_readable = false;
+    *out_n = total;
+    return total ? RC_OK : rc;
+}
+
+static enum rc receive(struct conn *c, char *to, size_t n, size_t *out_n)
+{
+    return c->tls ? receive_tls(c, to, n, out_n) : receive_plain(c, to, n, out_n);
+}
+
+enum rc io_read(struct conn *c)
+{
+    size_t kept = buf_len(&c->in), room = c->conf->proto->input_max - kept, got;
+    bool is_in_scratch = kept <= SCRATCH_HEAD;
+    if (room == 0)
+        return RC_AGAIN;
+    if (room > SCRATCH)
+        room = SCRATCH;
+    char *to = is_in_scratch ? c->loop->scratch + SCRATCH_HEAD : buf_reserve(&c->in, room);
+    enum rc rc = receive(c, to, room, &got);
+    if (rc == RC_EOF)
+        c->is_eof = true;
+    if (rc != RC_OK)
+        return rc;
+    if (is_in_scratch) {
+        memcpy(to - kept, buf_str(&c->in).p, kept);
+        c->in_p = to - kept;
+        c->in_n = kept + got;
+    } else {
+        buf_commit(&c->in, got);
+        c->in_p = buf_str(&c->in).p;
+        c->in_n = buf_len(&c->in);
+    }
+    c->is_in_scratch = is_in_scratch;
+    return RC_OK;
+}
+
+void io_keep(struct conn *c)
+{
+    if (c->is_in_scratch) {
+        buf_clear(&c->in);
+        buf_put(&c->in, (struct str){c->in_p, c->in_n}); /* no more than input_max, its cap */
+    } else {
+        buf_consume(&c->in, buf_len(&c->in) - c->in_n);
+    }
+    buf_release(&c->in);
+    c->is_in_scratch = false;
+    c->in_p = NULL;
+    c->in_n = 0;
+}
+
+static enum rc send_some(struct conn *c, struct str s, size_t *out_n)
+{
+    if (c->tls)
+        return tls_write(c->tls, s, out_n);
+    ssize_t done;
+    do
+        done = send(c->fd, s.p, s.n, MSG_NOSIGNAL);
+    while (done < 0 && errno == EINTR);
+    if (done < 0)
+        return errno == EAGAIN ? RC_AGAIN : RC_EOF;
+    *out_n = (size_t)done;
+    return RC_OK;
+}
+
+enum rc io_flush(struct conn *c)
+{
+    bool has_progress = false;
+    while (buf_len(&c->out) > 0) {
+        size_t n = 0;
+        enum rc rc = c->is_broken    ? RC_EOF
+                     : c->is_blocked ? RC_AGAIN
+                                     : send_some(c, buf_str(&c->out), &n);
+        if (rc == RC_AGAIN) {
+            c->is_blocked = true;
+            if (has_progress || !c->stall_at)
+                c->stall_at = loop_now(c->loop) + c->loop->net->conf.limits.stall_ms * NS_PER_MS;
+        }
+        if (rc == RC_EOF)
+            c->is_broken = true;
+        if (rc != RC_OK)
+            return rc;
+        buf_consume(&c->out, n);
+        has_progress = true;
+    }
+    c->stall_at = 0;
+    buf_release(&c->out);
+    return RC_OK;
+}
+
+bool io_has_early_bytes(struct conn *c)
+{
+    char byte;
+    return recv(c->fd, &byte, 1, MSG_PEEK) > 0;
+}
+
+bool io_discard(struct conn *c)
+{
+    for (int i = 0; i < 4; i++) {
+        ssize_t got = recv(c->fd, c->loop->scratch, sizeof c->loop->scratch, 0);
+        if (got > 0)
+            continue;
+        c->is_readable = false;
+        return got < 0 && (errno == EAGAIN || errno == EINTR);
+    }
+    return true;
+}

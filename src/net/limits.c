@@ -1,0 +1,132 @@
+/* How many connections there are, in total and from one IPv4 address or IPv6 /64. An address has an
+ * entry only while it has connections, so the table is bounded by the total. */
+#include "net/net_int.h"
+
+#include "base/mem.h"
+#include "base/random.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { DEFAULT_CONNECTIONS = 20000, DEFAULT_PER_ADDRESS = 50, SPARE_FILES = 256 };
+
+struct address {
+    struct map_node node;
+    struct in6_addr prefix;
+    uint32_t count;
+};
+
+static uint32_t allowed_by_system(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT32_MAX)
+        return UINT32_MAX;
+    uint32_t files = (uint32_t)limit.rlim_cur;
+    return files > SPARE_FILES * 2 ? files - SPARE_FILES : files / 2;
+}
+
+void limits_init(struct limits *l, const struct net_limits *conf)
+{
+    *l = (struct limits){
+        .max_total = conf->connections ? conf->connections : DEFAULT_CONNECTIONS,
+        .max_address = conf->per_address ? conf->per_address : DEFAULT_PER_ADDRESS,
+        .trusted = conf->trusted,
+        .n_trusted = conf->n_trusted,
+    };
+    uint32_t files = allowed_by_system();
+    if (l->max_total > files)
+        l->max_total = files;
+    pthread_mutex_init(&l->mutex, NULL);
+    map_init(&l->addresses);
+    random_bytes(l->key, sizeof l->key);
+}
+
+void limits_fini(struct limits *l)
+{
+    map_fini(&l->addresses);
+    pthread_mutex_destroy(&l->mutex);
+}
+
+static bool is_counted(const struct limits *l, const struct net_addr *peer)
+{
+    if (peer->sa.sin6_family != AF_INET6)
+        return false;
+    for (size_t i = 0; i < l->n_trusted; i++)
+        if (net_cidr_has(&l->trusted[i], peer))
+            return false;
+    return true;
+}
+
+static struct in6_addr prefix_of(const struct net_addr *peer)
+{
+    struct in6_addr prefix = peer->sa.sin6_addr;
+    if (!IN6_IS_ADDR_V4MAPPED(&prefix))
+        memset(prefix.s6_addr + 8, 0, 8);
+    return prefix;
+}
+
+static struct address *find(struct limits *l, const struct in6_addr *prefix, uint64_t hash)
+{
+    struct map_node *node = map_find(&l->addresses, hash);
+    for (; node; node = map_next(node)) {
+        struct address *a = CONTAINER(node, struct address, node);
+        if (memcmp(&a->prefix, prefix, sizeof *prefix) == 0)
+            return a;
+    }
+    return NULL;
+}
+
+/* The mutex is held. */
+static enum rc take_address(struct limits *l, const struct net_addr *peer)
+{
+    struct in6_addr prefix = prefix_of(peer);
+    uint64_t hash = str_hash(str_from(&prefix, sizeof prefix), l->key);
+    struct address *a = find(l, &prefix, hash);
+    if (a && a->count >= l->max_address)
+        return RC_LIMIT;
+    if (!a) {
+        a = mem_zero(sizeof *a);
+        a->prefix = prefix;
+        map_add(&l->addresses, &a->node, hash);
+    }
+    a->count++;
+    return RC_OK;
+}
+
+enum rc limits_take(struct limits *l, const struct net_addr *peer)
+{
+    enum rc rc = RC_OK;
+    pthread_mutex_lock(&l->mutex);
+    if (l->total >= l->max_total)
+        rc = RC_LIMIT;
+    else if (is_counted(l, peer))
+        rc = take_address(l, peer);
+    if (rc == RC_OK)
+        l->total++;
+    pthread_mutex_unlock(&l->mutex);
+    return rc;
+}
+
+void limits_give(struct limits *l, const struct net_addr *peer)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->total--;
+    if (is_counted(l, peer)) {
+        struct in6_addr prefix = prefix_of(peer);
+        struct address *a = find(l, &prefix, str_hash(str_from(&prefix, sizeof prefix), l->key));
+        if (--a->count == 0) {
+            map_remove(&l->addresses, &a->node);
+            free(a);
+        }
+    }
+    pthread_mutex_unlock(&l->mutex);
+}
+
+uint32_t limits_count(struct limits *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    uint32_t n = l->total;
+    pthread_mutex_unlock(&l->mutex);
+    return n;
+}

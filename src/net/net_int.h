@@ -1,0 +1,242 @@
+/* Private to net/: what the files here share.
+ *
+ *   net.c     the process: new, start, drain, stop         slot.c   handles and their words of
+ * events loop.c    one thread, one event base (libevent)        timers.c one heap of timers for a
+ * loop listen.c  listeners and accepting                      limits.c how many, in total and per
+ * address conn.c    a connection's life and its accessors        drive.c  what happens next with it
+ *   io.c      reading and writing                          tls.c    the TLS layer (OpenSSL)
+ *   addr.c    addresses and CIDR blocks
+ *
+ * A connection is touched by its loop's thread only, except while `hands` says HANDS_LANE: then the
+ * worker has the session, the buffers, the deadline and the TLS object, and the loop only the
+ * fields marked (loop). */
+#ifndef NET_NET_INT_H
+#define NET_NET_INT_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "net/net.h"
+
+#include <stdatomic.h>
+
+enum {
+    SCRATCH = 64 * 1024, /* most that is read at once */
+    SCRATCH_HEAD = 4096, /* room before it, for what was left unread */
+    PEER_TEXT = INET6_ADDRSTRLEN,
+    ID_TEXT = 40
+};
+
+/* --- slots: a slot's word holds 40 bits of generation and 24 of events, so that whoever sends an
+ * event finds out in one atomic step whether the session is still there. Bits beyond NET_EV_LAST:
+ */
+enum {
+    WORD_BACK = 1 << 22,   /* a worker has given the session back */
+    WORD_QUEUED = 1 << 23, /* the slot is in its loop's queue: at most once */
+    WORD_BITS = 24,
+    WORD_EVENTS = NET_EV_LAST * 2 - 1
+};
+
+struct slot {
+    _Atomic uint64_t word;
+    struct conn *conn; /* (loop) */
+    uint32_t next_free;
+};
+
+struct slots {
+    struct slot *slots; /* from 1; 0 is nobody. Pages that are never used are never there */
+    uint32_t n, used, free_head, free_tail;
+};
+
+void slots_init(struct slots *s, uint32_t n);
+void slots_fini(struct slots *s);
+uint32_t slots_take(struct slots *s, struct conn *c, uint64_t *out_generation); /* 0: all taken */
+void slots_give(struct slots *s, uint32_t slot);
+/* Adds events; true when the slot must be put into the queue of its loop. Any thread. */
+bool slots_post(struct slots *s, uint32_t slot, uint64_t generation, uint32_t bits);
+struct conn *slots_unqueue(struct slots *s, uint32_t slot); /* NULL when nobody is there any more */
+uint32_t slots_peek(struct slots *s, uint32_t slot);
+void slots_clear(struct slots *s, uint32_t slot, uint32_t bits);
+
+/* --- timers of one loop */
+struct timers {
+    struct net_timer **heap; /* from 1 */
+    size_t n, size;
+};
+
+void timers_fini(struct timers *t);
+void timers_set(struct timers *t, struct net_timer *timer, uint64_t at);
+void timers_cancel(struct timers *t, struct net_timer *timer);
+struct net_timer *timers_first(const struct timers *t);
+
+/* --- limits */
+struct limits {
+    pthread_mutex_t mutex;
+    struct map addresses;
+    uint64_t key[2];
+    uint32_t total, max_total, max_address; /* under the mutex */
+    const struct net_cidr *trusted;
+    size_t n_trusted;
+};
+
+void limits_init(struct limits *l, const struct net_limits *conf);
+void limits_fini(struct limits *l);
+enum rc limits_take(struct limits *l, const struct net_addr *peer); /* RC_LIMIT */
+void limits_give(struct limits *l, const struct net_addr *peer);
+uint32_t limits_count(struct limits *l);
+
+/* --- loops */
+enum { ASK_DRAIN = 1, ASK_CUT = 2, ASK_END = 4 }; /* in this order */
+
+struct loop {
+    struct net *net;
+    uint32_t index;
+    struct event_base *base;
+    struct event *wake, *tick;
+    int wake_fd;
+    uint64_t tick_at; /* when tick fires; 0: it does not */
+    pthread_t thread;
+    bool ending;
+    struct slots slots;
+    struct timers timers;
+
+    pthread_mutex_t mutex; /* of the rest */
+    bool is_signalled;
+    unsigned asked;
+    struct list arrivals; /* connections that other threads made */
+    uint32_t *queue, *spare;
+    size_t queued, queue_size, spare_size;
+
+    char scratch[SCRATCH_HEAD + SCRATCH];
+};
+
+void loop_init(struct loop *l, struct net *net, uint32_t index, uint32_t n_slots);
+void loop_fini(struct loop *l);
+void loop_start(struct loop *l);
+void loop_join(struct loop *l);
+void loop_ask(struct loop *l, unsigned what);     /* any thread */
+void loop_arrive(struct loop *l, struct conn *c); /* any thread; the loop owns c from here */
+void loop_post(struct loop *l, uint32_t slot, uint64_t generation, uint32_t bits); /* any thread */
+uint64_t loop_now(const struct loop *l);
+void loop_timer(struct loop *l, struct net_timer *t, uint64_t at); /* earlier or later */
+bool loop_watch(struct conn *c);
+void loop_unwatch(struct conn *c);
+
+/* --- listeners: on the first loop */
+struct listener {
+    struct list link;
+    struct net_listener conf;
+    struct net *net;
+    struct event *event;
+    struct net_timer retry;
+};
+
+void listener_accept(struct listener *listener);
+void listener_retry(struct net_timer *t);
+bool loop_listen(struct loop *l, struct listener *listener);
+void loop_listen_pause(struct listener *listener, bool is_paused);
+void loop_listen_end(struct listener *listener);
+
+struct net {
+    const struct ctx *ctx;
+    struct net_conf conf;
+    struct limits limits;
+    struct list listeners;
+    unsigned n_loops;
+    struct loop *loops;
+    _Atomic unsigned next_loop;
+    _Atomic bool is_draining;
+    _Atomic uint64_t next_id;
+    _Atomic uint32_t in_lanes; /* sessions that workers hold */
+    bool is_started;
+    pthread_mutex_t mutex; /* with `changed`: a connection has gone */
+    pthread_cond_t changed;
+};
+
+/* --- connections */
+enum hands { HANDS_LOOP, HANDS_LANE, HANDS_WAIT };
+
+enum phase {
+    PHASE_STEP,      /* the protocol's */
+    PHASE_START_TLS, /* the answer to STARTTLS is on its way out */
+    PHASE_HANDSHAKE, /* TLS, on the short lane */
+    PHASE_CLOSE,     /* the last output is on its way out */
+    PHASE_LINGER     /* what the peer still sends is thrown away, so that it reads our last words */
+};
+
+enum handshake { HANDSHAKE_WANTS_READ, HANDSHAKE_WANTS_WRITE, HANDSHAKE_DONE, HANDSHAKE_FAILED };
+
+struct conn {
+    struct loop *loop;
+    uint32_t slot;
+    enum hands hands;   /* (loop) */
+    enum phase phase;   /* (loop) */
+    enum net_step last; /* what step() returned last; a worker writes it before giving back */
+    uint64_t generation;
+    int fd;
+    bool is_readable; /* (loop) there may be something to read */
+    bool
+        is_closing; /* (loop) the peer's end has been announced: reading goes on until it is seen */
+    bool is_blocked;    /* (loop) the peer takes no more output for now */
+    bool is_cut;        /* (loop) ends as soon as the loop has it */
+    bool is_open;       /* the session is to be closed */
+    bool is_eof;        /* read to the end */
+    bool is_eof_told;   /* and step() knows */
+    bool is_broken;     /* nothing can be sent or received any more */
+    bool is_in_scratch; /* where in_p points to: (loop) */
+    bool is_secure, can_block, has_local;
+    struct event *event;
+    const struct net_listener *conf;
+    struct tls *tls;
+
+    unsigned events; /* that net adds: open, input, end, timeout */
+    unsigned job_events;
+    const char *in_p; /* what this step sees: in the scratch, or in `in` */
+    size_t in_n;
+    struct buf in, out;
+
+    uint64_t deadline;      /* 0: none */
+    uint64_t stall_at;      /* (loop) while blocked */
+    uint64_t retry_at;      /* (loop) when a full lane is asked again */
+    struct net_timer timer; /* (loop) set no later than whatever is due next */
+    struct task_job job;
+    enum handshake handshake;
+    const char *cause; /* of a failed handshake */
+    struct list link;  /* in a loop's arrivals */
+
+    struct net_addr peer, local;
+    char peer_text[PEER_TEXT], id[ID_TEXT];
+    _Alignas(16) char session[];
+};
+
+struct conn *conn_new(struct net *net, int fd, const struct net_listener *conf,
+                      const struct net_addr *peer);
+void conn_free(struct conn *c); /* closes the socket; the session has been closed */
+void conn_begin(struct loop *l, struct conn *c);
+void conn_close_session(struct conn *c);
+void conn_end(struct conn *c);   /* close(), then the connection is no more */
+void conn_drive(struct conn *c); /* does all that can be done now; c may be gone after it */
+void conn_cut(struct conn *c);   /* ends it now, or when it is given back */
+void conn_timer(struct net_timer *t);
+void conn_log(struct conn *c, enum log_level level, const char *event, const char *cause);
+
+enum rc io_flush(struct conn *c); /* RC_OK: all is sent; RC_AGAIN; RC_EOF: the peer is gone */
+enum rc io_read(
+    struct conn *c);          /* RC_OK: in_p and in_n have more; RC_AGAIN; RC_EOF: no more comes */
+void io_keep(struct conn *c); /* moves what is unread to the connection's own buffer */
+bool io_has_early_bytes(struct conn *c); /* in the socket, unread */
+bool io_discard(struct conn *c);         /* false: the end was seen */
+
+void addr_text(const struct net_addr *a, char out[PEER_TEXT]);
+
+/* --- the TLS layer; a struct tls is one connection's */
+struct tls *tls_new(struct net_tls *context, struct conn *c);
+void tls_free(struct tls **t);
+enum handshake tls_handshake(struct tls *t, const char **out_cause); /* on a worker; may block */
+/* Both: RC_AGAIN, RC_EOF (also of a broken connection), or *out_n > 0. */
+enum rc tls_read(struct tls *t, char *to, size_t n, size_t *out_n);
+enum rc tls_write(struct tls *t, struct str s, size_t *out_n);
+bool tls_is_drained(struct tls *t); /* the last read took all that the socket had */
+void tls_bye(struct tls *t);        /* sends close_notify */
+struct str tls_text(struct tls *t);
+
+#endif
