@@ -1,0 +1,70 @@
+/* conf: the configuration file, read into checked structs. Every key has a default that works; an
+ * unknown key or a bad value is an error that names file and line. docs/ops/configuration.md
+ * describes the keys.
+ */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include "base/buf.h"
+
+enum { CONF_LIST_MAX = 32 };
+
+struct conf_list {
+    char *item[CONF_LIST_MAX]; /* n strings */
+    size_t n;
+};
+
+enum conf_plaintext { CONF_PLAINTEXT_NEVER, CONF_PLAINTEXT_LOOPBACK };
+
+struct conf {
+    char *hostname; /* what the server calls itself; default: the system's name */
+    char *
+        data; /* the data folder; relative: to the configuration file's folder, as all paths here */
+    char *user; /* whom the server runs as when it is started by root */
+    char *log_level;
+
+    struct {
+        char *engine;        /* "local" */
+        uint64_t memory;     /* bytes of the engine's caches and buffers */
+        uint64_t reserve;    /* free bytes on the disk below which new mail is refused for now */
+        uint64_t segment;    /* bytes of a log segment */
+        uint64_t clean_rate; /* bytes a second that cleaning may copy */
+        uint64_t undelete;   /* seconds that expunged messages are kept */
+    } store;
+    struct {
+        char *certificate, *key; /* PEM files */
+    } tls;
+    struct {
+        struct conf_list smtp, pop3, pop3s; /* "address:port" */
+    } listen;
+    struct {
+        enum conf_plaintext plaintext; /* where a password may come without TLS */
+        uint64_t hash_ops, hash_memory;
+        uint64_t hash_threads; /* logins computed at once */
+    } auth;
+    struct {
+        uint64_t message_size;    /* bytes of one message */
+        uint64_t recipients;      /* of one transaction */
+        uint64_t connections;     /* in total */
+        uint64_t per_address;     /* from one address */
+        uint64_t memory;          /* bytes of messages being received, all together */
+        uint64_t command_time;    /* seconds a peer may take for a command */
+        uint64_t data_time;       /* seconds without a byte of a message being received */
+        struct conf_list trusted; /* networks without limits per address */
+    } limits;
+};
+
+/* RC_SYNTAX: `why` gets lines of "file:line: what is wrong". RC_NOTFOUND, RC_DENIED, RC_TEMP: the
+ * file cannot be read. */
+enum rc conf_load(const char *path, struct conf **out, struct buf *why);
+void conf_free(struct conf **conf);
+
+/* All that is in force, in the file's own form. */
+void conf_show(const struct conf *conf, struct buf *out);
+
+/* "50M", "2G", "16k", "1234": bytes, in powers of 1,024; RC_SYNTAX, RC_LIMIT. */
+enum rc conf_parse_size(const char *text, uint64_t *out);
+/* "30", "30s", "5m", "2h", "7d": seconds. */
+enum rc conf_parse_time(const char *text, uint64_t *out);
+
+#endif

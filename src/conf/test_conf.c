@@ -1,0 +1,130 @@
+#include "conf/conf.h"
+
+#include "base/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct file {
+    char path[64];
+};
+
+static void write_file(struct file *f, const char *text)
+{
+    strcpy(f->path, "/tmp/penfold-conf-XXXXXX");
+    int fd = mkstemp(f->path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
+static enum rc load(const char *text, struct conf **out, char *why, size_t size)
+{
+    struct file f;
+    struct buf b;
+    buf_init(&b, size - 1);
+    write_file(&f, text);
+    enum rc rc = conf_load(f.path, out, &b);
+    struct str s = buf_str(&b);
+    memcpy(why, s.p, s.n);
+    why[s.n] = '\0';
+    buf_fini(&b);
+    unlink(f.path);
+    return rc;
+}
+
+static void an_empty_file_has_all_defaults(void **state)
+{
+    struct conf *conf;
+    char why[1024];
+    assert_rc(load("", &conf, why, sizeof why), RC_OK);
+    assert_string_equal(conf->data, "/var/lib/penfold");
+    assert_int_equal(conf->limits.message_size, 50 << 20);
+    assert_int_equal(conf->listen.smtp.n, 2);
+    assert_string_equal(conf->listen.smtp.item[1], "[::]:25");
+    assert_int_equal(conf->auth.plaintext, CONF_PLAINTEXT_NEVER);
+    assert_true(strlen(conf->hostname) > 0);
+    conf_free(&conf);
+}
+
+static void sections_merge_and_values_count(void **state)
+{
+    struct conf *conf;
+    char why[1024];
+    assert_rc(load("hostname = \"mail.example.org\"\ndata = \"data\"\n"
+                   "listen { smtp = {\"127.0.0.1:2025\"} }\nlimits { message_size = 10k }\n"
+                   "listen { pop3 = {\"127.0.0.1:2110\", \"[::1]:2110\"} }\n"
+                   "auth { plaintext = \"loopback\" }\nlimits { command_time = 2m }\n",
+                   &conf, why, sizeof why),
+              RC_OK);
+    assert_string_equal(conf->data, "/tmp/data");
+    assert_int_equal(conf->listen.smtp.n, 1);
+    assert_int_equal(conf->listen.pop3.n, 2);
+    assert_int_equal(conf->limits.message_size, 10240);
+    assert_int_equal(conf->limits.command_time, 120);
+    assert_int_equal(conf->auth.plaintext, CONF_PLAINTEXT_LOOPBACK);
+    conf_free(&conf);
+}
+
+static void errors_name_the_line(void **state)
+{
+    static const struct {
+        const char *text, *line, *what;
+    } cases[] = {
+        {"hostname = \"x\"\nhostnam = \"y\"\n", ":2:", "hostnam"},
+        {"limits {\n message_size = lots\n}\n", ":2:", "expected a size"},
+        {"limits { recipients = -1 }\n", ":1:", "expected a number"},
+        {"\n\nauth { plaintext = \"always\" }\n", ":3:", "loopback"},
+        {"store { undelete = soon }\n", ":1:", "expected a time"},
+        {"listen { smtp = {\"a\"\n", "", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct conf *conf = NULL;
+        char why[1024];
+        assert_rc(load(cases[i].text, &conf, why, sizeof why), RC_SYNTAX);
+        assert_null(conf);
+        assert_non_null(strstr(why, cases[i].line));
+        assert_non_null(strstr(why, cases[i].what));
+    }
+}
+
+static void what_is_shown_can_be_read_again(void **state)
+{
+    struct conf *conf, *again;
+    char why[1024];
+    struct buf b;
+    assert_rc(load("listen { smtp = {\"127.0.0.1:2025\"} }", &conf, why, sizeof why), RC_OK);
+    buf_init(&b, 65536);
+    conf_show(conf, &b);
+    assert_rc(buf_add_byte(&b, '\0'), RC_OK);
+    assert_rc(load(buf_str(&b).p, &again, why, sizeof why), RC_OK);
+    assert_int_equal(again->listen.smtp.n, 1);
+    assert_int_equal(again->limits.memory, conf->limits.memory);
+    assert_string_equal(again->listen.pop3.item[0], conf->listen.pop3.item[0]);
+    buf_fini(&b);
+    conf_free(&conf);
+    conf_free(&again);
+}
+
+static void a_missing_file_says_so(void **state)
+{
+    struct conf *conf = NULL;
+    struct buf b;
+    buf_init(&b, 1000);
+    assert_rc(conf_load("/nonexistent/penfold.conf", &conf, &b), RC_NOTFOUND);
+    assert_true(str_starts(buf_str(&b), STR("/nonexistent/penfold.conf: ")));
+    buf_fini(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_empty_file_has_all_defaults),
+        cmocka_unit_test(sections_merge_and_values_count),
+        cmocka_unit_test(errors_name_the_line),
+        cmocka_unit_test(what_is_shown_can_be_read_again),
+        cmocka_unit_test(a_missing_file_says_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
