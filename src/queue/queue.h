@@ -45,9 +45,9 @@ struct queue_op {
  */
 enum rc queue_add(struct queue *queue, const struct queue_item *item, struct queue_op *op);
 
-/* Takes recipient number n off; with the last one the item goes. An item that is gone already is no
- * error. Calls for one item must not overlap. Blocks (a worker's call). */
-enum rc queue_done(struct queue *queue, struct queue_id id, size_t n);
+/* Takes recipients off, by their numbers; with the last one the item goes. What is gone already is
+ * no error. Calls for one item must not overlap. Blocks (a worker's call). */
+enum rc queue_done(struct queue *queue, struct queue_id id, const uint16_t *numbers, size_t n);
 
 /* One item with the recipients that are left (accounts[n] is 0 for those that are done).
  * RC_NOTFOUND. Blocks. */

@@ -1,0 +1,120 @@
+/* deliver: decides between one commit into the account and one commit into the queue, and reports the outcome.
+ *
+ * Never acknowledges anything itself: op->done with RC_OK comes from the completion of that one commit.
+ */
+#include "deliver_int.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+struct deliver {
+    struct ctx ctx;
+    struct deliver_conf conf;
+    struct fanout *fanout;
+};
+
+enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, struct deliver **out)
+{
+    struct deliver *deliver = mem_zero(sizeof *deliver);
+    deliver->ctx = *ctx;
+    deliver->conf = *conf;
+    deliver->fanout = fanout_new(ctx, conf);
+    *out = deliver;
+    return RC_OK;
+}
+
+void deliver_close(struct deliver **deliver)
+{
+    if (!*deliver)
+        return;
+    fanout_free(&(*deliver)->fanout);
+    free(*deliver);
+    *deliver = NULL;
+}
+
+void deliver_log(const struct ctx *ctx, struct str message, uint64_t account, const struct store_op *op, enum rc rc)
+{
+    struct log_line l;
+    if (rc == RC_OK)
+        counter_add(ctx->counters, COUNTER_DELIVERIES, 1);
+    log_begin(&l, ctx->log, rc == RC_OK ? LOG_INFO : LOG_WARNING, rc == RC_OK ? "delivered" : "not-delivered");
+    log_str(&l, "message", message);
+    log_u64(&l, "account", account);
+    if (rc == RC_OK)
+        log_u64(&l, "uid", op->uid);
+    else
+        log_text(&l, "cause", rc_name(rc));
+    log_end(&l);
+}
+
+/* --- one recipient -------------------------------------------------------------------------------------------------- */
+
+static void appended(struct store_op *store_op)
+{
+    struct deliver_op *op = CONTAINER(store_op, struct deliver_op, store_op);
+    op->rc = store_op->rc;
+    store_account_close(&op->account);
+    op->done(op);
+}
+
+static enum rc to_account(struct deliver *deliver, const struct deliver_message *m, unsigned flags, struct deliver_op *op)
+{
+    struct store_append append = {.blob = m->blob,
+                                  .size = m->size,
+                                  .received = m->received,
+                                  .message_id = m->message_id,
+                                  .references = m->references,
+                                  .n_references = m->n_references};
+    TRY(store_account_open(deliver->conf.store, m->accounts[0], flags, &op->account));
+    op->store_op = (struct store_op){.done = appended};
+    enum rc rc = store_append(op->account, &append, flags, &op->store_op);
+    if (rc != RC_OK)
+        store_account_close(&op->account);
+    return rc;
+}
+
+/* --- several ---------------------------------------------------------------------------------------------------------- */
+
+static void queued(struct queue_op *queue_op)
+{
+    struct deliver_op *op = CONTAINER(queue_op, struct deliver_op, queue_op);
+    op->rc = queue_op->rc;
+    if (op->rc == RC_OK)
+        fanout_announce(op->deliver->fanout, queue_op->id);
+    op->done(op);
+}
+
+static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m, struct deliver_op *op)
+{
+    struct queue_item item = {.blob = m->blob,
+                              .size = m->size,
+                              .received = m->received,
+                              .sender = m->sender,
+                              .message_id = m->message_id,
+                              .log_id = m->id,
+                              .references = m->references,
+                              .n_references = m->n_references,
+                              .accounts = m->accounts,
+                              .n_accounts = m->n_accounts};
+    op->queue_op = (struct queue_op){.done = queued};
+    return queue_add(deliver->conf.queue, &item, &op->queue_op);
+}
+
+static bool all_the_same(const uint64_t *accounts, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (accounts[i] != accounts[0])
+            return false;
+    return true;
+}
+
+enum rc deliver_message(struct deliver *deliver, const struct deliver_message *message, unsigned flags, struct deliver_op *op)
+{
+    op->deliver = deliver;
+    if (message->n_accounts == 0)
+        return RC_PERM;
+    if (all_the_same(message->accounts, message->n_accounts))
+        return to_account(deliver, message, flags, op);
+    return to_queue(deliver, message, op);
+}

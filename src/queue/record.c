@@ -1,0 +1,91 @@
+/* queue's rows as bytes: see queue_int.h. Pure functions. */
+#include "queue_int.h"
+
+#include <string.h>
+
+struct str queue_item_key(struct queue_id id, unsigned char to[QUEUE_ITEM_KEY])
+{
+    to[0] = 'm';
+    memcpy(to + 1, id.b, sizeof id.b);
+    return str_from(to, QUEUE_ITEM_KEY);
+}
+
+struct str queue_recipient_key(struct queue_id id, size_t n, unsigned char to[QUEUE_RECIPIENT_KEY])
+{
+    to[0] = 'r';
+    memcpy(to + 1, id.b, sizeof id.b);
+    put_u16(to + 17, (uint16_t)n);
+    return str_from(to, QUEUE_RECIPIENT_KEY);
+}
+
+static struct str short_enough(struct str s)
+{
+    return s.n <= QUEUE_TEXT_MAX ? s : STR("");
+}
+
+struct str queue_item_pack(const struct queue_item *item, unsigned char *to)
+{
+    struct packer w;
+    size_t n_references =
+        item->n_references < QUEUE_REFERENCES ? item->n_references : QUEUE_REFERENCES;
+    const struct str *nearest = item->references + (item->n_references - n_references);
+    pack_init(&w, to, QUEUE_ITEM_MAX);
+    pack_u8(&w, QUEUE_FORMAT);
+    pack_u8(&w, 0);  /* codec: as is */
+    pack_u32(&w, 0); /* key id: clear */
+    pack_bytes(&w, str_from(item->blob.b, sizeof item->blob.b));
+    pack_u64(&w, item->size);
+    pack_u64(&w, item->received);
+    pack_u16(&w, (uint16_t)item->n_accounts);
+    pack_str16(&w, short_enough(item->sender));
+    pack_str16(&w, short_enough(item->message_id));
+    pack_str16(&w, short_enough(item->log_id));
+    pack_u8(&w, (uint8_t)n_references);
+    for (size_t i = 0; i < n_references; i++)
+        pack_str16(&w, short_enough(nearest[i]));
+    return pack_done(&w);
+}
+
+enum rc queue_item_unpack(struct str row, struct arena *arena, struct queue_item *out)
+{
+    struct unpacker r;
+    unpack_init(&r, row);
+    uint8_t format = unpack_u8(&r), codec = unpack_u8(&r);
+    uint32_t key_id = unpack_u32(&r);
+    struct str blob = unpack_bytes(&r, sizeof out->blob.b);
+    out->size = unpack_u64(&r);
+    out->received = unpack_u64(&r);
+    out->n_accounts = unpack_u16(&r);
+    out->sender = unpack_str16(&r);
+    out->message_id = unpack_str16(&r);
+    out->log_id = unpack_str16(&r);
+    out->n_references = unpack_u8(&r);
+    struct str *references = arena_zero(arena, (out->n_references + 1) * sizeof *references);
+    if (!references || format != QUEUE_FORMAT || codec != 0 || key_id != 0)
+        return references ? RC_CORRUPT : RC_LIMIT;
+    for (size_t i = 0; i < out->n_references; i++)
+        references[i] = unpack_str16(&r);
+    out->references = references;
+    TRY(unpack_done(&r));
+    memcpy(out->blob.b, blob.p, sizeof out->blob.b);
+    return RC_OK;
+}
+
+struct str queue_recipient_pack(uint64_t account, unsigned char to[16])
+{
+    struct packer w;
+    pack_init(&w, to, 16);
+    pack_u8(&w, QUEUE_FORMAT);
+    pack_u8(&w, 0); /* state: waits for delivery here */
+    pack_u64(&w, account);
+    return pack_done(&w);
+}
+
+enum rc queue_recipient_unpack(struct str row, uint64_t *out_account)
+{
+    struct unpacker r;
+    unpack_init(&r, row);
+    uint8_t format = unpack_u8(&r), state = unpack_u8(&r);
+    *out_account = unpack_u64(&r);
+    return format == QUEUE_FORMAT && state == 0 ? unpack_done(&r) : RC_CORRUPT;
+}
