@@ -1,6 +1,8 @@
-/* deliver: decides between one commit into the account and one commit into the queue, and reports the outcome.
+/* deliver: decides between one commit into the account and one commit into the queue, and reports
+ * the outcome.
  *
- * Never acknowledges anything itself: op->done with RC_OK comes from the completion of that one commit.
+ * Never acknowledges anything itself: op->done with RC_OK comes from the completion of that one
+ * commit.
  */
 #include "deliver_int.h"
 
@@ -33,12 +35,14 @@ void deliver_close(struct deliver **deliver)
     *deliver = NULL;
 }
 
-void deliver_log(const struct ctx *ctx, struct str message, uint64_t account, const struct store_op *op, enum rc rc)
+void deliver_log(const struct ctx *ctx, struct str message, uint64_t account,
+                 const struct store_op *op, enum rc rc)
 {
     struct log_line l;
     if (rc == RC_OK)
         counter_add(ctx->counters, COUNTER_DELIVERIES, 1);
-    log_begin(&l, ctx->log, rc == RC_OK ? LOG_INFO : LOG_WARNING, rc == RC_OK ? "delivered" : "not-delivered");
+    log_begin(&l, ctx->log, rc == RC_OK ? LOG_INFO : LOG_WARNING,
+              rc == RC_OK ? "delivered" : "not-delivered");
     log_str(&l, "message", message);
     log_u64(&l, "account", account);
     if (rc == RC_OK)
@@ -48,7 +52,9 @@ void deliver_log(const struct ctx *ctx, struct str message, uint64_t account, co
     log_end(&l);
 }
 
-/* --- one recipient -------------------------------------------------------------------------------------------------- */
+/* --- one recipient
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static void appended(struct store_op *store_op)
 {
@@ -58,7 +64,8 @@ static void appended(struct store_op *store_op)
     op->done(op);
 }
 
-static enum rc to_account(struct deliver *deliver, const struct deliver_message *m, unsigned flags, struct deliver_op *op)
+static enum rc to_account(struct deliver *deliver, const struct deliver_message *m, unsigned flags,
+                          struct deliver_op *op)
 {
     struct store_append append = {.blob = m->blob,
                                   .size = m->size,
@@ -74,7 +81,9 @@ static enum rc to_account(struct deliver *deliver, const struct deliver_message 
     return rc;
 }
 
-/* --- several ---------------------------------------------------------------------------------------------------------- */
+/* --- several
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void queued(struct queue_op *queue_op)
 {
@@ -85,7 +94,8 @@ static void queued(struct queue_op *queue_op)
     op->done(op);
 }
 
-static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m, struct deliver_op *op)
+static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m,
+                        struct deliver_op *op)
 {
     struct queue_item item = {.blob = m->blob,
                               .size = m->size,
@@ -109,7 +119,8 @@ static bool all_the_same(const uint64_t *accounts, size_t n)
     return true;
 }
 
-enum rc deliver_message(struct deliver *deliver, const struct deliver_message *message, unsigned flags, struct deliver_op *op)
+enum rc deliver_message(struct deliver *deliver, const struct deliver_message *message,
+                        unsigned flags, struct deliver_op *op)
 {
     op->deliver = deliver;
     if (message->n_accounts == 0)

@@ -9,7 +9,8 @@ enum {
     FANOUT_RETRY_SECONDS = 30 /* after a temporary failure */
 };
 
-/* Takes items from the queue to their accounts: those that are there when it is opened, and those that are announced. */
+/* Takes items from the queue to their accounts: those that are there when it is opened, and those
+ * that are announced. */
 struct fanout;
 struct fanout *fanout_new(const struct ctx *ctx, const struct deliver_conf *conf);
 void fanout_free(struct fanout **fanout); /* waits for the items on their way */
@@ -18,6 +19,7 @@ void fanout_free(struct fanout **fanout); /* waits for the items on their way */
 void fanout_announce(struct fanout *fanout, struct queue_id id);
 
 /* How one message reaches one account: what deliver_message and the fan-out have in common. */
-void deliver_log(const struct ctx *ctx, struct str message, uint64_t account, const struct store_op *op, enum rc rc);
+void deliver_log(const struct ctx *ctx, struct str message, uint64_t account,
+                 const struct store_op *op, enum rc rc);
 
 #endif

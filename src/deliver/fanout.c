@@ -1,15 +1,17 @@
 /* The fan-out: each queue item goes to each of its accounts exactly once, then leaves the queue.
  *
  * Invariants:
- *   1. A recipient is taken off the queue only after the commit into its account is durable, or when the account is gone for good.
- *   2. Each copy is appended under the item's id; the account answers RC_EXISTS to a second one (several recipients of one item that are
- *      the same account also meet this, and so get one copy).
- *   3. At most FANOUT_MAX items are on their way; the others wait in a list of ids, or in the queue alone.
- *   4. An item is on its way at most once at a time: an id comes either from the sweep at the start, before anything is announced for it,
- *      or from one announcement, or from its own retry.
+ *   1. A recipient is taken off the queue only after the commit into its account is durable, or
+ * when the account is gone for good.
+ *   2. Each copy is appended under the item's id; the account answers RC_EXISTS to a second one
+ * (several recipients of one item that are the same account also meet this, and so get one copy).
+ *   3. At most FANOUT_MAX items are on their way; the others wait in a list of ids, or in the queue
+ * alone.
+ *   4. An item is on its way at most once at a time: an id comes either from the sweep at the
+ * start, before anything is announced for it, or from one announcement, or from its own retry.
  *
- * One thread (the pacer) does what waits: the sweep of what was left over, and the retries. Items themselves run on the short lane and
- * in the completions of the store.
+ * One thread (the pacer) does what waits: the sweep of what was left over, and the retries. Items
+ * themselves run on the short lane and in the completions of the store.
  */
 #include "deliver_int.h"
 
@@ -32,7 +34,8 @@ struct fanout {
     pthread_t pacer;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    struct list ready, later; /* struct waiting; `later` in order of due time, since all wait equally long */
+    struct list ready,
+        later; /* struct waiting; `later` in order of due time, since all wait equally long */
     size_t running;
     bool ending;
 };
@@ -57,7 +60,9 @@ struct item {
     _Atomic size_t pending;
 };
 
-/* --- one item ------------------------------------------------------------------------------------------------------------ */
+/* --- one item
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void item_end(struct item *item, bool again)
 {
@@ -127,16 +132,18 @@ static void copy_appended(struct store_op *op)
 static void copy_start(struct copy *copy)
 {
     const struct queue_item *q = &copy->item->q;
-    struct store_append append = {.blob = q->blob,
-                                  .size = q->size,
-                                  .received = q->received,
-                                  .message_id = q->message_id,
-                                  .references = q->references,
-                                  .n_references = q->n_references,
-                                  .delivery_id = str_from(q->id.b, sizeof q->id.b),
-                                  .ignore_quota = true}; /* the quota was asked before the message was accepted */
+    struct store_append append = {
+        .blob = q->blob,
+        .size = q->size,
+        .received = q->received,
+        .message_id = q->message_id,
+        .references = q->references,
+        .n_references = q->n_references,
+        .delivery_id = str_from(q->id.b, sizeof q->id.b),
+        .ignore_quota = true}; /* the quota was asked before the message was accepted */
     copy->op.done = copy_appended;
-    enum rc rc = store_account_open(copy->item->fanout->conf.store, copy->account_id, 0, &copy->account);
+    enum rc rc =
+        store_account_open(copy->item->fanout->conf.store, copy->account_id, 0, &copy->account);
     if (rc == RC_OK)
         rc = store_append(copy->account, &append, 0, &copy->op);
     if (rc != RC_OK)
@@ -171,7 +178,8 @@ static void item_run(struct task_job *job)
         copy->rc = is_repeated(&item->q, i) ? RC_EXISTS : RC_TEMP;
     }
     size_t n = item->n_copies;
-    atomic_store(&item->pending, n + 1); /* one for this loop, so that the last answer cannot come before its end */
+    atomic_store(&item->pending,
+                 n + 1); /* one for this loop, so that the last answer cannot come before its end */
     for (size_t i = 0; i < n; i++) {
         if (item->copies[i].rc == RC_EXISTS)
             atomic_fetch_sub(&item->pending, 1);
@@ -182,7 +190,9 @@ static void item_run(struct task_job *job)
         item_finish(&item->job);
 }
 
-/* --- the pacer -------------------------------------------------------------------------------------------------------------- */
+/* --- the pacer
+ * --------------------------------------------------------------------------------------------------------------
+ */
 
 /* The mutex is held; a place is free. */
 static void start_item(struct fanout *f, struct queue_id id)
@@ -211,7 +221,8 @@ void fanout_announce(struct fanout *fanout, struct queue_id id)
     pthread_mutex_unlock(&fanout->mutex);
 }
 
-/* The ids that an earlier run left behind. Nothing has been announced yet, so none of them is on its way. */
+/* The ids that an earlier run left behind. Nothing has been announced yet, so none of them is on
+ * its way. */
 static void sweep(struct fanout *f)
 {
     for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++) {

@@ -1,0 +1,37 @@
+/* Operations on domains. */
+#include "admin_int.h"
+
+void admin_domain_add(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+{
+    if (want_words(r, a, 3))
+        answer_rc(a, auth_domain_add(admin->auth, r->words[2]), r->words[2]);
+}
+
+void admin_domain_list(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+{
+    static const char *const columns[] = {"domain", "accounts", "created"};
+    struct auth_domain *domains;
+    size_t n;
+    answer_columns(a, columns, 3);
+    enum rc rc = auth_domain_list(admin->auth, &a->arena, &domains, &n);
+    if (rc != RC_OK) {
+        answer_rc(a, rc, STR("domains"));
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        answer_cell(a, domains[i].name);
+        answer_u64(a, domains[i].accounts);
+        answer_time(a, domains[i].created);
+    }
+}
+
+void admin_domain_remove(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+{
+    if (!want_words(r, a, 3))
+        return;
+    enum rc rc = auth_domain_remove(admin->auth, r->words[2]);
+    if (rc == RC_CONFLICT)
+        answer_fail(a, rc, "%.*s: it has accounts; remove them first", STR_ARG(r->words[2]));
+    else
+        answer_rc(a, rc, r->words[2]);
+}
