@@ -15,6 +15,15 @@ static bool quota_of(const struct admin_request *r, struct admin_answer *a, stru
     return false;
 }
 
+/* The partition, then the number. */
+static enum rc destroy(struct admin *admin, uint64_t id)
+{
+    enum rc rc = store_account_destroy(admin->store, id);
+    if (rc != RC_OK && rc != RC_NOTFOUND)
+        return rc;
+    return auth_account_release(admin->auth, id);
+}
+
 void admin_account_add(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
 {
     static const char *const known[] = {"--quota", NULL};
@@ -37,10 +46,9 @@ void admin_account_add(struct admin *admin, const struct admin_request *r, struc
     if (rc == RC_OK)
         return;
     answer_rc(a, rc, r->words[2]);
-    rc = store_account_destroy(
-        admin->store,
-        id); /* nobody has seen it; what stays after a failure is an empty partition */
-    if (rc != RC_OK && rc != RC_NOTFOUND)
+    rc = destroy(admin,
+                 id); /* nobody has seen it; what stays after a failure is an empty partition */
+    if (rc != RC_OK)
         log_event(admin->ctx.log, LOG_WARNING, "unused-account-left", "cause", rc_name(rc), NULL);
 }
 
@@ -63,7 +71,7 @@ static void list_domain(struct admin *admin, struct str domain, struct admin_ans
         }
         if (n)
             after = accounts[n - 1].address;
-    } while (n == ADMIN_PAGE);
+    } while (n == AUTH_LIST_MAX);
 }
 
 void admin_account_list(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
@@ -156,7 +164,7 @@ void admin_account_remove(struct admin *admin, const struct admin_request *r,
         return;
     enum rc rc = auth_account_remove(admin->auth, r->words[2], &id);
     if (rc == RC_OK)
-        rc = store_account_destroy(admin->store, id);
+        rc = destroy(admin, id);
     if (rc == RC_CONFLICT)
         answer_fail(a, rc,
                     "%.*s: the address is gone, its mail is in use and was kept: end the sessions "

@@ -6,7 +6,6 @@
 #define ADMIN_ADMIN_H
 
 #include "auth/auth.h"
-#include "deliver/deliver.h"
 #include "queue/queue.h"
 #include "store/store.h"
 
@@ -18,7 +17,7 @@ struct admin {
     struct queue *queue;
 };
 
-enum { ADMIN_WORDS = 16, ADMIN_COLUMNS = 8, ADMIN_PAGE = 1000 };
+enum { ADMIN_WORDS = 16, ADMIN_COLUMNS = 8 };
 
 struct admin_request {
     const struct str *words; /* "account", "add", "alice@example.org", "--quota", "2G" */

@@ -1,0 +1,32 @@
+/* ctl: the command line of Penfold, and the control socket on which a running server takes the same
+ * commands.
+ *
+ * A command is words; it is carried out by one of admin's functions. With a server running it goes
+ * through the socket `control` in the data folder, else this process opens the store itself, under
+ * its lock, as the user that the folder belongs to.
+ */
+#ifndef CTL_CTL_H
+#define CTL_CTL_H
+
+#include "admin/admin.h"
+#include "conf/conf.h"
+#include "net/net.h"
+
+#define CTL_SOCKET "control" /* in the data folder */
+
+/* Exit statuses of the program. */
+enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
+
+/* Every command but `serve`. argv[0] is the program's name. Returns the exit status. */
+int ctl_main(int argc, char **argv);
+
+/* The configuration file that is meant: the value behind -c, else $PENFOLD_CONF, else
+ * /etc/penfold/penfold.conf. */
+const char *ctl_conf_path(int argc, char **argv);
+/* Loads it; complains on standard error and returns NULL. */
+struct conf *ctl_conf(const char *path);
+
+/* The server's side: a listener on the socket with app = struct admin. */
+extern const struct net_proto ctl_proto;
+
+#endif

@@ -1,0 +1,84 @@
+/* Commands on a store at rest: this process opens it itself, under its lock. */
+#include "ctl_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum rc complain(const char *what, const char *why)
+{
+    fprintf(stderr, "penfold: %s: %s\n", what, why);
+    return RC_PERM;
+}
+
+enum rc ctl_enter_data(const struct conf *conf)
+{
+    struct stat st;
+    if (chdir(conf->data) != 0 || stat(".", &st) != 0)
+        return complain(conf->data, strerror(errno));
+    if (geteuid() != 0 || st.st_uid == 0)
+        return RC_OK;
+    /* What root writes there the server could not read. */
+    if (setgroups(0, NULL) != 0 || setgid(st.st_gid) != 0 || setuid(st.st_uid) != 0)
+        return complain(conf->data, strerror(errno));
+    return RC_OK;
+}
+
+struct house {
+    struct ctx ctx;
+    struct counters counters;
+    struct log *log;
+    struct task_lane *lane;
+    struct admin admin;
+};
+
+static enum rc open_house(struct house *h, const struct conf *conf)
+{
+    struct kv_local_conf kv = {.path = ".",
+                               .segment_bytes = conf->store.segment,
+                               .memory_bytes = conf->store.memory,
+                               .clean_rate = conf->store.clean_rate,
+                               .reserve_bytes = conf->store.reserve};
+    struct store_conf store = {.undelete_ns = conf->store.undelete * NS_PER_SEC};
+    struct auth_conf auth = {.hash_lane = h->lane,
+                             .hash_ops = (uint32_t)conf->auth.hash_ops,
+                             .hash_memory = conf->auth.hash_memory};
+    TRY(kv_local_open(&h->ctx, &kv, &h->admin.kv));
+    TRY(store_open(&h->ctx, h->admin.kv, &store, &h->admin.store));
+    TRY(auth_open(&h->ctx, h->admin.kv, &auth, &h->admin.auth));
+    return queue_open(&h->ctx, h->admin.kv, &h->admin.queue);
+}
+
+static void close_house(struct house *h)
+{
+    if (h->admin.queue)
+        queue_close(&h->admin.queue);
+    if (h->admin.auth)
+        auth_close(&h->admin.auth);
+    if (h->admin.store)
+        store_close(&h->admin.store);
+    if (h->admin.kv)
+        kv_close(&h->admin.kv);
+    task_lane_free(&h->lane);
+    log_free(&h->log);
+}
+
+enum rc ctl_offline(const struct conf *conf, const struct admin_request *request,
+                    struct admin_answer *answer)
+{
+    struct house h = {0};
+    h.log = log_new(STDERR_FILENO, LOG_WARNING, &clock_system);
+    h.ctx = (struct ctx){h.log, &h.counters, &clock_system};
+    h.lane = task_lane_new("hash", 1, 16);
+    enum rc rc = open_house(&h, conf);
+    if (rc == RC_OK) {
+        h.admin.ctx = h.ctx;
+        admin_run(&h.admin, request, answer);
+    }
+    close_house(&h);
+    return rc;
+}

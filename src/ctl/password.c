@@ -1,0 +1,89 @@
+/* Passwords from a terminal or standard input. */
+#include "ctl_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+/* One line without its end. RC_EOF: there was none; RC_LIMIT: too long. */
+static enum rc read_line(int fd, char *to, size_t size)
+{
+    size_t n = 0;
+    for (;;) {
+        char c;
+        ssize_t got = read(fd, &c, 1);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0 || c == '\n')
+            break;
+        if (n + 1 >= size)
+            return RC_LIMIT;
+        to[n++] = c;
+    }
+    if (n && to[n - 1] == '\r')
+        n--;
+    to[n] = '\0';
+    return n ? RC_OK : RC_EOF;
+}
+
+static enum rc ask(const char *prompt, char *to, size_t size)
+{
+    struct termios before, silent;
+    fputs(prompt, stderr);
+    if (tcgetattr(STDIN_FILENO, &before) != 0)
+        return RC_TEMP;
+    silent = before;
+    silent.c_lflag &= ~(tcflag_t)ECHO;
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+    enum rc rc = read_line(STDIN_FILENO, to, size);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+    fputc('\n', stderr);
+    return rc;
+}
+
+enum rc ctl_read_password(bool from_stdin, char *to, size_t size)
+{
+    char again[AUTH_PASSWORD_MAX + 2];
+    enum rc rc;
+    if (from_stdin || !isatty(STDIN_FILENO)) {
+        if (!from_stdin) {
+            fprintf(stderr,
+                    "penfold: password: standard input is no terminal: use --password-stdin\n");
+            return RC_SYNTAX;
+        }
+        rc = read_line(STDIN_FILENO, to, size);
+    } else {
+        rc = ask("New password: ", to, size);
+        if (rc == RC_OK)
+            rc = ask("Again: ", again, sizeof again);
+        if (rc == RC_OK && strcmp(to, again) != 0) {
+            fprintf(stderr, "penfold: password: the two are different\n");
+            rc = RC_PERM;
+        }
+        explicit_bzero(again, sizeof again);
+        if (rc == RC_PERM)
+            return rc;
+    }
+    if (rc != RC_OK)
+        fprintf(stderr, "penfold: password: %s\n",
+                rc == RC_EOF     ? "it is empty"
+                : rc == RC_LIMIT ? "it is too long"
+                                 : "cannot be read");
+    return rc;
+}
+
+const char *ctl_weak_password(struct str password)
+{
+    bool has_letter = false, has_other = false;
+    for (size_t i = 0; i < password.n; i++) {
+        has_letter |= ascii_is_alpha(password.p[i]);
+        has_other |= !ascii_is_alpha(password.p[i]);
+    }
+    if (password.n < 8)
+        return "it has fewer than 8 characters";
+    if (password.n < 12 && !(has_letter && has_other))
+        return "it is short and of one kind of characters";
+    return NULL;
+}

@@ -1,0 +1,48 @@
+/* Small files read whole. */
+#include "daemon_int.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FILE_MAX = 1 << 20 };
+
+static enum rc read_from(int fd, struct buf *b)
+{
+    for (;;) {
+        char *at = buf_reserve(b, 4096);
+        if (!at)
+            return RC_LIMIT;
+        ssize_t n = read(fd, at, 4096);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return rc_from_errno(errno);
+        if (n == 0)
+            return RC_OK;
+        buf_commit(b, (size_t)n);
+    }
+}
+
+enum rc file_read(const char *path, struct str *out)
+{
+    struct buf b;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return rc_from_errno(errno);
+    buf_init(&b, FILE_MAX);
+    enum rc rc = read_from(fd, &b);
+    int error = errno;
+    close(fd);
+    if (rc == RC_OK)
+        *out = str_from(mem_dup(buf_str(&b).p, buf_len(&b)), buf_len(&b));
+    if (b.mem)
+        explicit_bzero(b.mem, b.size); /* it may be a key */
+    buf_fini(&b);
+    errno = error;
+    return rc;
+}

@@ -1,0 +1,335 @@
+/* The server process: opens the store and everything that stands on it, serves until SIGTERM,
+ * closes in the opposite order.
+ *
+ * Order matters: privileges and sandbox first, so that every thread is inside; the store before the
+ * listeners, so that "ready" means ready; at the end sessions before deliveries before the store,
+ * so that nothing acknowledged is still under way when it closes.
+ */
+#include "daemon_int.h"
+
+#include "crypto/crypto.h"
+#include "ctl/ctl.h"
+#include "pop3/pop3.h"
+#include "smtpd/smtpd.h"
+
+#include "base/budget.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    SHORT_THREADS = 4,
+    HEAVY_THREADS = 1,
+    LANE_QUEUE = 100000,
+    HASH_QUEUE = 1000,
+    MAINTAIN_SECONDS = 3600
+};
+
+struct server {
+    const struct server_start *start;
+    struct ctx ctx;
+    struct counters counters;
+    struct log *log;
+    struct task_lane *short_lane, *heavy_lane, *hash_lane;
+    struct admin admin; /* kv, store, auth, queue */
+    struct deliver *deliver;
+    struct budget memory;
+    struct net_signer *signer;
+    struct net_tls *tls;
+    struct net *net;
+    struct smtpd *smtpd;
+    struct pop3 *pop3;
+    struct net_cidr trusted[CONF_LIST_MAX];
+    size_t n_trusted;
+    pthread_t keeper;
+    pthread_mutex_t mutex;
+    pthread_cond_t ending;
+    _Atomic bool stop;
+    bool has_keeper;
+};
+
+static enum rc tell(struct server *s, const char *what, enum rc rc)
+{
+    if (rc != RC_OK)
+        log_event(s->log, LOG_ERROR, "start-failed", "what", what, "cause", rc_name(rc), NULL);
+    return rc;
+}
+
+/* --- the store and what stands on it
+ * --------------------------------------------------------------------------------------- */
+
+static enum rc open_store(struct server *s)
+{
+    const struct conf *c = s->start->conf;
+    struct kv_local_conf kv = {.path = ".",
+                               .segment_bytes = c->store.segment,
+                               .memory_bytes = c->store.memory,
+                               .clean_rate = c->store.clean_rate,
+                               .reserve_bytes = c->store.reserve};
+    struct store_conf store = {.undelete_ns = c->store.undelete * NS_PER_SEC};
+    struct auth_conf auth = {.hash_lane = s->hash_lane,
+                             .hash_ops = (uint32_t)c->auth.hash_ops,
+                             .hash_memory = c->auth.hash_memory};
+    s->admin.ctx = s->ctx;
+    TRY(tell(s, "store", kv_local_open(&s->ctx, &kv, &s->admin.kv)));
+    TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
+    TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
+    TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));
+    struct deliver_conf deliver = {s->admin.kv, s->admin.store, s->admin.queue, s->short_lane};
+    return tell(s, "deliver", deliver_open(&s->ctx, &deliver, &s->deliver));
+}
+
+static void close_store(struct server *s)
+{
+    if (s->admin.queue)
+        queue_close(&s->admin.queue);
+    if (s->admin.auth)
+        auth_close(&s->admin.auth);
+    if (s->admin.store)
+        store_close(&s->admin.store);
+    if (s->admin.kv)
+        kv_close(&s->admin.kv);
+}
+
+/* --- the network
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+static enum rc open_tls(struct server *s)
+{
+    char why[256];
+    if (s->start->chain_pem.n == 0)
+        return RC_OK;
+    s->signer = crypto_signer_client_new(s->start->signer_fd);
+    enum rc rc = net_tls_new(s->start->chain_pem, (struct str){0}, s->signer, &s->tls, why);
+    if (rc != RC_OK)
+        log_event(s->log, LOG_ERROR, "certificate-refused", "file", s->start->conf->tls.certificate,
+                  "cause", why, NULL);
+    return rc;
+}
+
+static enum rc open_protocols(struct server *s)
+{
+    const struct conf *c = s->start->conf;
+    budget_init(&s->memory, c->limits.memory);
+    struct smtpd_conf smtpd = {.hostname = str_of(c->hostname),
+                               .message_size = c->limits.message_size,
+                               .recipients = (uint32_t)c->limits.recipients,
+                               .command_ms = c->limits.command_time * 1000,
+                               .data_ms = c->limits.data_time * 1000,
+                               .memory = &s->memory,
+                               .kv = s->admin.kv,
+                               .auth = s->admin.auth,
+                               .deliver = s->deliver};
+    struct pop3_conf pop3 = {.hostname = str_of(c->hostname),
+                             .plaintext_on_loopback = c->auth.plaintext == CONF_PLAINTEXT_LOOPBACK,
+                             .auth = s->admin.auth,
+                             .store = s->admin.store};
+    s->smtpd = smtpd_new(&s->ctx, &smtpd);
+    s->pop3 = pop3_new(&s->ctx, &pop3);
+    return RC_OK;
+}
+
+static enum rc listen_on(struct server *s, const struct socket *socket)
+{
+    const struct {
+        const struct net_proto *proto;
+        void *app;
+    } services[] = {
+        [SERVICE_SMTP] = {&smtpd_proto, s->smtpd},
+        [SERVICE_POP3] = {&pop3_proto, s->pop3},
+        [SERVICE_POP3S] = {&pop3_proto, s->pop3},
+        [SERVICE_CONTROL] = {&ctl_proto, &s->admin},
+    };
+    struct net_listener l = {.fd = socket->fd,
+                             .proto = services[socket->service].proto,
+                             .app = services[socket->service].app,
+                             .is_tls = socket->service == SERVICE_POP3S,
+                             .tls = socket->service != SERVICE_CONTROL ? s->tls : NULL};
+    if (l.is_tls && !l.tls) {
+        log_event(s->log, LOG_WARNING, "not-served", "address", socket->address, "cause",
+                  "no certificate: set tls { certificate, key }", NULL);
+        return RC_OK;
+    }
+    log_event(s->log, LOG_INFO, "listening", "service", service_name(socket->service), "address",
+              socket->address, NULL);
+    return net_listen(s->net, &l);
+}
+
+static enum rc open_net(struct server *s)
+{
+    const struct conf *c = s->start->conf;
+    for (size_t i = 0; i < c->limits.trusted.n; i++) {
+        const char *text = c->limits.trusted.item[i];
+        if (net_cidr_parse(str_of(text), &s->trusted[s->n_trusted++]) != RC_OK) {
+            log_event(s->log, LOG_ERROR, "start-failed", "what", "limits.trusted", "cause", text,
+                      NULL);
+            return RC_SYNTAX;
+        }
+    }
+    struct net_conf net = {.limits = {.connections = (uint32_t)c->limits.connections,
+                                      .per_address = (uint32_t)c->limits.per_address,
+                                      .trusted = s->trusted,
+                                      .n_trusted = s->n_trusted},
+                           .short_lane = s->short_lane,
+                           .heavy_lane = s->heavy_lane};
+    s->net = net_new(&s->ctx, &net);
+    for (size_t i = 0; i < s->start->sockets->n; i++)
+        TRY(tell(s, s->start->sockets->item[i].address, listen_on(s, &s->start->sockets->item[i])));
+    net_start(s->net);
+    return RC_OK;
+}
+
+/* Sessions first, then all that could still wake one, then what they were made of. */
+static void close_net(struct server *s)
+{
+    if (s->net)
+        net_stop(s->net);
+    if (s->net && net_count(s->net)) {
+        /* The disk has not answered for longer than the drain may last. What is not acknowledged is
+         * nobody's loss. */
+        log_event(s->log, LOG_ERROR, "stopped-hard", "cause", "sessions still wait for the store",
+                  NULL);
+        log_free(&s->log);
+        _exit(1);
+    }
+    deliver_close(&s->deliver);
+    task_lane_free(&s->hash_lane);
+    task_lane_free(&s->heavy_lane);
+    task_lane_free(&s->short_lane);
+    if (s->net)
+        net_free(&s->net);
+    smtpd_free(&s->smtpd);
+    pop3_free(&s->pop3);
+    net_tls_free(&s->tls);
+    crypto_signer_client_free(&s->signer);
+}
+
+/* --- keeping the store small
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void *keeper_main(void *arg)
+{
+    struct server *s = arg;
+    pthread_mutex_lock(&s->mutex);
+    while (!s->stop) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += MAINTAIN_SECONDS;
+        int error = 0;
+        while (!s->stop && error != ETIMEDOUT)
+            error = pthread_cond_timedwait(&s->ending, &s->mutex, &until);
+        pthread_mutex_unlock(&s->mutex);
+        if (!s->stop)
+            admin_maintain(&s->admin, &s->stop);
+        pthread_mutex_lock(&s->mutex);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return NULL;
+}
+
+static void stop_keeper(struct server *s)
+{
+    if (!s->has_keeper)
+        return;
+    pthread_mutex_lock(&s->mutex);
+    s->stop = true;
+    pthread_cond_signal(&s->ending);
+    pthread_mutex_unlock(&s->mutex);
+    pthread_join(s->keeper, NULL);
+}
+
+/* --- the process
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
+
+static enum log_level level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warning", "error"};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum log_level)i;
+    return LOG_INFO;
+}
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit); /* what it is then is what net counts with */
+    }
+}
+
+static enum rc confine(struct server *s)
+{
+    const char *why;
+    raise_file_limit();
+    TRY(tell(s, "user", sandbox_become(s->start->uid, s->start->gid)));
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* becoming another user has cleared it */
+    TRY(tell(s, "sandbox", sandbox_enter(SANDBOX_SERVER, &why)));
+    if (why)
+        log_event(s->log, LOG_WARNING, "sandbox-incomplete", "cause", why, NULL);
+    return RC_OK;
+}
+
+static enum rc start(struct server *s)
+{
+    const struct conf *c = s->start->conf;
+    TRY(confine(s));
+    s->short_lane = task_lane_new("short", SHORT_THREADS, LANE_QUEUE);
+    s->heavy_lane = task_lane_new("heavy", HEAVY_THREADS, LANE_QUEUE);
+    s->hash_lane = task_lane_new("hash", (unsigned)c->auth.hash_threads, HASH_QUEUE);
+    TRY(open_store(s));
+    TRY(open_tls(s));
+    TRY(open_protocols(s));
+    TRY(open_net(s));
+    s->keeper = task_thread("keeper", keeper_main, s);
+    s->has_keeper = true;
+    return RC_OK;
+}
+
+static void wait_for_term(void)
+{
+    sigset_t term;
+    int signal;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    while (sigwait(&term, &signal) != 0)
+        ;
+}
+
+int server_run(const struct server_start *start_info)
+{
+    struct server *s = mem_zero(sizeof *s);
+    s->start = start_info;
+    s->ctx = (struct ctx){NULL, &s->counters, &clock_system};
+    pthread_mutex_init(&s->mutex, NULL);
+    pthread_cond_init(&s->ending, NULL);
+    counter_set(&s->counters, COUNTER_SERVER_RESTARTS, start_info->restarts);
+    s->log = log_new(STDERR_FILENO, level_of(start_info->conf->log_level), &clock_system);
+    s->ctx.log = s->log;
+    enum rc rc = start(s);
+    if (rc == RC_OK) {
+        if (write(start_info->ready_fd, "r", 1) == 1)
+            wait_for_term();
+        log_event(s->log, LOG_INFO, "stopping", NULL);
+    }
+    stop_keeper(s);
+    close_net(s);
+    close_store(s);
+    log_free(&s->log);
+    pthread_cond_destroy(&s->ending);
+    pthread_mutex_destroy(&s->mutex);
+    free(s);
+    return rc == RC_OK ? 0 : 1;
+}

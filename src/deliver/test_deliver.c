@@ -1,0 +1,219 @@
+#include "deliver/deliver.h"
+
+#include "base/test.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+struct fixture {
+    struct ctx ctx;
+    struct kv *kv;
+    struct store *store;
+    struct queue *queue;
+    struct task_lane *lane;
+    struct deliver *deliver;
+};
+
+enum { ACCOUNTS = 5 };
+
+static void open_deliver(struct fixture *f)
+{
+    struct deliver_conf conf;
+    f->lane = task_lane_new("short", 2, 1000);
+    conf = (struct deliver_conf){f->kv, f->store, f->queue, f->lane};
+    assert_rc(deliver_open(&f->ctx, &conf, &f->deliver), RC_OK);
+}
+
+static void close_deliver(struct fixture *f)
+{
+    deliver_close(&f->deliver);
+    task_lane_free(&f->lane);
+}
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    struct store_conf store_conf = {0};
+    f.ctx = (struct ctx){.clock = &clock_system};
+    f.kv = kv_mem_new(&f.ctx);
+    assert_rc(store_open(&f.ctx, f.kv, &store_conf, &f.store), RC_OK);
+    assert_rc(queue_open(&f.ctx, f.kv, &f.queue), RC_OK);
+    for (uint64_t id = 1; id <= ACCOUNTS; id++)
+        assert_rc(store_account_create(f.store, id, (struct store_quota){0}), RC_OK);
+    open_deliver(&f);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    close_deliver(f);
+    queue_close(&f->queue);
+    store_close(&f->store);
+    kv_close(&f->kv);
+    return 0;
+}
+
+struct waiting {
+    struct deliver_op op;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool is_done;
+};
+
+static void wake(struct deliver_op *op)
+{
+    struct waiting *w = CONTAINER(op, struct waiting, op);
+    pthread_mutex_lock(&w->mutex);
+    w->is_done = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+static enum rc deliver(struct fixture *f, struct str text, const uint64_t *accounts, size_t n)
+{
+    struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_ACCOUNT, accounts[0]}, 0, 0);
+    struct kv_blob_id blob;
+    assert_rc(kv_blob_write(out, text), RC_OK);
+    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
+    struct deliver_message m = {.blob = blob,
+                                .size = text.n,
+                                .received = 1,
+                                .sender = STR("s@example.org"),
+                                .id = STR("test"),
+                                .accounts = accounts,
+                                .n_accounts = n};
+    struct waiting w = {
+        .op.done = wake, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    enum rc rc = deliver_message(f->deliver, &m, 0, &w.op);
+    if (rc == RC_OK) {
+        pthread_mutex_lock(&w.mutex);
+        while (!w.is_done)
+            pthread_cond_wait(&w.cond, &w.mutex);
+        pthread_mutex_unlock(&w.mutex);
+        rc = w.op.rc;
+    }
+    kv_blob_forget(f->kv, blob);
+    return rc;
+}
+
+static size_t count(struct fixture *f, uint64_t id)
+{
+    struct store_account *account;
+    struct store_root *root;
+    uint32_t inbox;
+    assert_rc(store_account_open(f->store, id, 0, &account), RC_OK);
+    assert_rc(store_mailbox_by_role(account, STORE_INBOX, &inbox), RC_OK);
+    assert_rc(store_mailbox_open(account, inbox, 0, &root), RC_OK);
+    size_t n = store_root_count(root);
+    store_root_release(&root);
+    store_account_close(&account);
+    return n;
+}
+
+static void wait_for_queue(struct fixture *f)
+{
+    for (int i = 0; i < 10000 && queue_count(f->queue); i++)
+        usleep(1000);
+    assert_int_equal(queue_count(f->queue), 0);
+}
+
+static void one_recipient_needs_no_queue(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t one[] = {1}, same[] = {2, 2};
+    assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), one, 1), RC_OK);
+    assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), same, 2), RC_OK);
+    assert_int_equal(queue_count(f->queue), 0);
+    assert_int_equal(count(f, 1), 1);
+    assert_int_equal(count(f, 2), 1);
+}
+
+static void every_recipient_gets_one_copy(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t all[] = {1, 2, 3, 4, 5, 3, 1};
+    for (int i = 0; i < 20; i++)
+        assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), all, 7), RC_OK);
+    wait_for_queue(f);
+    for (uint64_t id = 1; id <= ACCOUNTS; id++)
+        assert_int_equal(count(f, id), 20);
+}
+
+static _Atomic int appended;
+
+static void count_appended(struct store_op *op)
+{
+    assert_rc(op->rc, RC_OK);
+    appended++;
+}
+
+static void append_copy(struct fixture *f, uint64_t id, struct kv_blob_id blob,
+                        struct queue_id item)
+{
+    struct store_account *account;
+    struct store_append append = {
+        .blob = blob, .size = 11, .received = 1, .delivery_id = str_from(item.b, sizeof item.b)};
+    struct store_op op = {.done = count_appended};
+    appended = 0;
+    assert_rc(store_account_open(f->store, id, 0, &account), RC_OK);
+    assert_rc(store_append(account, &append, 0, &op), RC_OK);
+    for (int i = 0; i < 10000 && !appended; i++)
+        usleep(1000);
+    assert_int_equal(appended, 1);
+    store_account_close(&account);
+}
+
+static _Atomic int added;
+
+static void count_added(struct queue_op *op)
+{
+    assert_rc(op->rc, RC_OK);
+    added++;
+}
+
+/* As after a crash between a commit into an account and the one that takes the recipient off the
+ * queue: two of the three accounts have the copy already. */
+static void a_repeated_fan_out_delivers_nothing_twice(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t some[] = {1, 2, 3};
+    struct kv_blob_id blob;
+    struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
+    assert_rc(kv_blob_write(out, STR("A: b\r\n\r\nc\r\n")), RC_OK);
+    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
+    close_deliver(f); /* nobody takes it off the queue now */
+    struct queue_item item = {
+        .blob = blob, .size = 11, .received = 1, .accounts = some, .n_accounts = 3};
+    struct queue_op op = {.done = count_added};
+    added = 0;
+    assert_rc(queue_add(f->queue, &item, &op), RC_OK);
+    for (int i = 0; i < 10000 && !added; i++)
+        usleep(1000);
+    append_copy(f, 1, blob, op.id);
+    append_copy(f, 3, blob, op.id);
+    kv_blob_forget(f->kv, blob);
+    open_deliver(f);
+    wait_for_queue(f);
+    for (uint64_t id = 1; id <= 3; id++)
+        assert_int_equal(count(f, id), 1);
+}
+
+static void an_unknown_account_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t nobody[] = {99};
+    assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), nobody, 1), RC_NOTFOUND);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(one_recipient_needs_no_queue, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_recipient_gets_one_copy, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_repeated_fan_out_delivers_nothing_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unknown_account_is_refused, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
