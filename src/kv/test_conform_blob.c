@@ -127,6 +127,7 @@ static void t403(void **state)
         assert_rc(conform_drop(c, other, id), RC_OK);
         check_blob(c, id, i, sizes[i]);
         assert_rc(conform_drop(c, other, id), RC_OK);
+        conform_fsck_wait_blobs(c, 0); /* without a reader that comes and goes */
         conform_blob_wait_gone(c, id);
         assert_rc(conform_drop(c, other, id), RC_CORRUPT);
         assert_rc(conform_ref(c, other, id), RC_NOTFOUND);

@@ -187,6 +187,34 @@ static void a_lease_half_taken_is_taken_again(void **state)
     kv_close(&kv);
 }
 
+/* The row that says who holds the lease is older than the epoch in the partition: as for a taker
+ * that slept between its two commits while another one took the lease. */
+static void an_overtaken_taker_gets_nothing(void **state)
+{
+    struct clock_fixed clock;
+    const struct ctx fixed = {.clock = &clock.clock};
+    clock_fixed_init(&clock, 0, NS_PER_SEC);
+    struct kv *kv = kv_mem_new(&fixed);
+    struct kv_part leases = {KV_LEASES, part.id};
+    struct arena arena = {0};
+    struct kv_page old;
+    uint64_t first, second, again = 0;
+    assert_rc(kv_lease_take(kv, part, STR("n"), STR("a"), NS_PER_SEC, &first), RC_OK);
+    assert_rc(kv_scan(kv, leases, (struct kv_range){0}, 0, 0, &arena, &old), RC_OK);
+    assert_int_equal(old.n, 1);
+    clock.wall += 2 * NS_PER_SEC;
+    assert_rc(kv_lease_take(kv, part, STR("n"), STR("b"), NS_PER_SEC, &second), RC_OK);
+    struct kv_txn *txn = kv_txn_new(leases);
+    assert_rc(kv_txn_put(txn, old.rows[0].key, old.rows[0].value), RC_OK);
+    assert_rc(kv_commit_wait(kv, txn, NULL), RC_OK);
+    assert_rc(kv_lease_take(kv, part, STR("n"), STR("a"), NS_PER_SEC, &again), RC_CONFLICT);
+    txn = kv_txn_new(part);
+    assert_rc(kv_txn_assert_lease(txn, STR("n"), second), RC_OK);
+    assert_rc(kv_commit_wait(kv, txn, NULL), RC_OK);
+    arena_fini(&arena);
+    kv_close(&kv);
+}
+
 /* What one operation costs does not depend on how many rows there are. */
 static void many_rows_are_no_burden(void **state)
 {
@@ -223,6 +251,7 @@ int main(void)
         cmocka_unit_test(it_goes_cold),
         cmocka_unit_test(the_queue_has_an_end),
         cmocka_unit_test(a_lease_half_taken_is_taken_again),
+        cmocka_unit_test(an_overtaken_taker_gets_nothing),
         cmocka_unit_test(many_rows_are_no_burden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
