@@ -70,7 +70,7 @@ static size_t put_lower(char *to, struct str s)
     return s.n;
 }
 
-enum rc address_parse(struct str text, struct address *out)
+enum rc auth_address_parse(struct str text, struct address *out)
 {
     ptrdiff_t at = str_rfind_byte(text, '@');
     if (text.n > AUTH_ADDRESS_MAX || at < 1)
@@ -100,7 +100,7 @@ enum rc address_parse(struct str text, struct address *out)
     return RC_OK;
 }
 
-enum rc domain_parse(struct str text, struct domain_name *out)
+enum rc auth_domain_parse(struct str text, struct domain_name *out)
 {
     /* The shortest local part and the @ must fit as well. */
     if (text.n > AUTH_ADDRESS_MAX - 2 || !is_dotted(text, is_label_byte, 63))

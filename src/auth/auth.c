@@ -8,7 +8,7 @@
 static void changed(struct kv_watch *kv_watch, uint64_t version)
 {
     struct watch *watch = CONTAINER(kv_watch, struct watch, kv);
-    cache_seen(&watch->auth->cache, kv_watch->part, version);
+    auth_cache_seen(&watch->auth->cache, kv_watch->part, version);
 }
 
 static struct auth_conf with_defaults(const struct auth_conf *conf)
@@ -29,7 +29,7 @@ enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *
     auth->kv = kv;
     auth->conf = with_defaults(conf);
     crypto_password_decoy(auth->conf.hash_ops, auth->conf.hash_memory, auth->decoy);
-    cache_init(&auth->cache, auth->conf.cache_entries);
+    auth_cache_init(&auth->cache, auth->conf.cache_entries);
     budget_init(&auth->logins, auth->conf.logins);
     pthread_mutex_init(&auth->domains, NULL);
     pthread_mutex_init(&auth->admin, NULL);
@@ -51,7 +51,7 @@ void auth_close(struct auth **auth)
         return;
     for (size_t i = 0; i < PARTITIONS; i++)
         kv_watch_remove(a->kv, &a->watches[i].kv);
-    cache_fini(&a->cache);
+    auth_cache_fini(&a->cache);
     pthread_mutex_destroy(&a->domains);
     pthread_mutex_destroy(&a->admin);
     free(a);

@@ -23,30 +23,30 @@ struct address {
     bool is_plain; /* the local part is a Dot-string: only such a one can be an account's */
     char text[AUTH_ADDRESS_MAX];
 };
-enum rc address_parse(struct str text, struct address *out); /* RC_SYNTAX */
+enum rc auth_address_parse(struct str text, struct address *out); /* RC_SYNTAX */
 
 /* A host name of at least one label, to lower case [RFC1123 2.1]. RC_SYNTAX. */
 struct domain_name {
     struct str name; /* points into `text` */
     char text[DOMAIN_MAX];
 };
-enum rc domain_parse(struct str text, struct domain_name *out);
+enum rc auth_domain_parse(struct str text, struct domain_name *out);
 
 /* --- record.c: keys and values, see docs/internals/directory.md --------------------------------
  */
 
-struct kv_part domain_part(struct str domain);
-extern const struct kv_part global_part;
+struct kv_part auth_domain_part(struct str domain);
+extern const struct kv_part auth_global_part;
 
 struct key {
     unsigned char b[KV_KEY_MAX];
     size_t n;
 };
-struct str key_str(const struct key *key);
-void key_domain(struct key *key, struct str domain);                    /* D: d, G: d */
-void key_address(struct key *key, struct str domain, struct str local); /* D: a */
-void key_secret(struct key *key, uint64_t account, uint32_t number);    /* D: c */
-void key_account(struct key *key, uint64_t account);                    /* G: a */
+struct str auth_key_str(const struct key *key);
+void auth_key_domain(struct key *key, struct str domain);                    /* D: d, G: d */
+void auth_key_address(struct key *key, struct str domain, struct str local); /* D: a */
+void auth_key_secret(struct key *key, uint64_t account, uint32_t number);    /* D: c */
+void auth_key_account(struct key *key, uint64_t account);                    /* G: a */
 
 struct domain_record {
     uint64_t created;
@@ -66,15 +66,15 @@ struct record {
     unsigned char b[512];
     size_t n;
 };
-struct str record_str(const struct record *r);
-void domain_pack(const struct domain_record *d, struct record *out);
-enum rc domain_unpack(struct str value, struct domain_record *out);
-void address_pack(const struct address_record *a, struct record *out);
-enum rc address_unpack(struct str value, struct address_record *out);
-void secret_pack(const struct secret_record *s, struct record *out);
-enum rc secret_unpack(struct str value, struct secret_record *out);
-void number_pack(uint64_t number, struct record *out); /* G: i, a, d */
-enum rc number_unpack(struct str value, uint64_t *out);
+struct str auth_record_str(const struct record *r);
+void auth_domain_pack(const struct domain_record *d, struct record *out);
+enum rc auth_domain_unpack(struct str value, struct domain_record *out);
+void auth_address_pack(const struct address_record *a, struct record *out);
+enum rc auth_address_unpack(struct str value, struct address_record *out);
+void auth_secret_pack(const struct secret_record *s, struct record *out);
+enum rc auth_secret_unpack(struct str value, struct secret_record *out);
+void auth_number_pack(uint64_t number, struct record *out); /* G: i, a, d */
+enum rc auth_number_unpack(struct str value, uint64_t *out);
 
 /* --- cache.c -----------------------------------------------------------------------------------
  */
@@ -93,14 +93,15 @@ struct cache {
         versions[PARTITIONS]; /* the latest that we know of; entries older do not hold */
 };
 
-void cache_init(struct cache *c, size_t max);
-void cache_fini(struct cache *c);
+void auth_cache_init(struct cache *c, size_t max);
+void auth_cache_fini(struct cache *c);
 /* A commit to the partition was published with this version. */
-void cache_seen(struct cache *c, struct kv_part part, uint64_t version);
+void auth_cache_seen(struct cache *c, struct kv_part part, uint64_t version);
 /* False: not there, or it holds no longer. */
-bool cache_find(struct cache *c, const struct address *a, enum rc *out_rc, uint64_t *out_account);
-void cache_put(struct cache *c, const struct address *a, uint64_t version, enum rc rc,
-               uint64_t account);
+bool auth_cache_find(struct cache *c, const struct address *a, enum rc *out_rc,
+                     uint64_t *out_account);
+void auth_cache_put(struct cache *c, const struct address *a, uint64_t version, enum rc rc,
+                    uint64_t account);
 
 /* --- the whole ---------------------------------------------------------------------------------
  */
@@ -132,23 +133,23 @@ struct lookup {
     uint64_t version;              /* of the partition */
 };
 /* What is stored, not what is cached. RC_DENIED: no such domain. RC_NOTFOUND: no such address. */
-enum rc lookup_address(struct auth *auth, const struct address *a, unsigned flags,
-                       struct lookup *out);
+enum rc auth_lookup_address(struct auth *auth, const struct address *a, unsigned flags,
+                            struct lookup *out);
 
 /* --- edit.c ------------------------------------------------------------------------------------
  */
 
-/* One change of one partition: make() reads with edit_get and puts into txn; when somebody else was
- * faster it is called again. It leaves at once with what is not RC_OK. */
+/* One change of one partition: make() reads with auth_edit_get and puts into txn; when somebody
+ * else was faster it is called again. It leaves at once with what is not RC_OK. */
 struct edit {
     enum rc (*make)(struct edit *e, struct kv_txn *txn);
     struct auth *auth;
     struct kv_part part;
     struct arena arena; /* reset before each attempt */
-    uint64_t version;   /* of what edit_get saw: the commit is made on top of it */
+    uint64_t version;   /* of what auth_edit_get saw: the commit is made on top of it */
 };
-enum rc edit_get(struct edit *e, const struct key *keys, size_t n, struct str *out_values);
-enum rc edit_scan(struct edit *e, struct kv_range range, size_t max, struct kv_page *out_page);
-enum rc edit_run(struct edit *e); /* blocks; RC_TEMP when others were faster too often */
+enum rc auth_edit_get(struct edit *e, const struct key *keys, size_t n, struct str *out_values);
+enum rc auth_edit_scan(struct edit *e, struct kv_range range, size_t max, struct kv_page *out_page);
+enum rc auth_edit_run(struct edit *e); /* blocks; RC_TEMP when others were faster too often */
 
 #endif

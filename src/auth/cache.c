@@ -24,7 +24,7 @@ struct entry {
     char text[];
 };
 
-void cache_init(struct cache *c, size_t max)
+void auth_cache_init(struct cache *c, size_t max)
 {
     pthread_mutex_init(&c->mutex, NULL);
     map_init(&c->map);
@@ -50,7 +50,7 @@ static void drop_all(struct cache *c, struct cache_side *side)
         drop(c, CONTAINER(first, struct entry, link));
 }
 
-void cache_fini(struct cache *c)
+void auth_cache_fini(struct cache *c)
 {
     drop_all(c, &c->found);
     drop_all(c, &c->unknown);
@@ -58,7 +58,7 @@ void cache_fini(struct cache *c)
     pthread_mutex_destroy(&c->mutex);
 }
 
-void cache_seen(struct cache *c, struct kv_part part, uint64_t version)
+void auth_cache_seen(struct cache *c, struct kv_part part, uint64_t version)
 {
     _Atomic uint64_t *latest = &c->versions[part.id];
     uint64_t known = atomic_load(latest);
@@ -77,9 +77,10 @@ static struct entry *find(struct cache *c, struct str text, uint64_t hash)
     return NULL;
 }
 
-bool cache_find(struct cache *c, const struct address *a, enum rc *out_rc, uint64_t *out_account)
+bool auth_cache_find(struct cache *c, const struct address *a, enum rc *out_rc,
+                     uint64_t *out_account)
 {
-    uint64_t latest = atomic_load(&c->versions[domain_part(a->domain).id]);
+    uint64_t latest = atomic_load(&c->versions[auth_domain_part(a->domain).id]);
     uint64_t hash = str_hash(a->whole, c->key);
     bool is_found = false;
     pthread_mutex_lock(&c->mutex);
@@ -97,8 +98,8 @@ bool cache_find(struct cache *c, const struct address *a, enum rc *out_rc, uint6
     return is_found;
 }
 
-void cache_put(struct cache *c, const struct address *a, uint64_t version, enum rc rc,
-               uint64_t account)
+void auth_cache_put(struct cache *c, const struct address *a, uint64_t version, enum rc rc,
+                    uint64_t account)
 {
     struct cache_side *side = rc == RC_OK ? &c->found : &c->unknown;
     uint64_t hash = str_hash(a->whole, c->key);

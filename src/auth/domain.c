@@ -15,7 +15,7 @@ static struct domain_edit edit_of(struct auth *auth, struct kv_part part,
                                   struct str name)
 {
     struct domain_edit d = {.edit = {.make = make, .auth = auth, .part = part}};
-    key_domain(&d.key, name);
+    auth_key_domain(&d.key, name);
     return d;
 }
 
@@ -24,9 +24,9 @@ static enum rc make_listed(struct edit *e, struct kv_txn *txn)
     struct domain_edit *d = CONTAINER(e, struct domain_edit, edit);
     struct str value;
     struct record r;
-    TRY(edit_get(e, &d->key, 1, &value));
-    number_pack(clock_wall(e->auth->ctx->clock), &r);
-    return kv_txn_put(txn, key_str(&d->key), record_str(&r));
+    TRY(auth_edit_get(e, &d->key, 1, &value));
+    auth_number_pack(clock_wall(e->auth->ctx->clock), &r);
+    return kv_txn_put(txn, auth_key_str(&d->key), auth_record_str(&r));
 }
 
 static enum rc make_domain(struct edit *e, struct kv_txn *txn)
@@ -34,23 +34,23 @@ static enum rc make_domain(struct edit *e, struct kv_txn *txn)
     struct domain_edit *d = CONTAINER(e, struct domain_edit, edit);
     struct str value;
     struct record r;
-    TRY(edit_get(e, &d->key, 1, &value));
+    TRY(auth_edit_get(e, &d->key, 1, &value));
     if (!str_is_null(value))
         return RC_EXISTS;
-    domain_pack(&(struct domain_record){.created = clock_wall(e->auth->ctx->clock)}, &r);
-    return kv_txn_put(txn, key_str(&d->key), record_str(&r));
+    auth_domain_pack(&(struct domain_record){.created = clock_wall(e->auth->ctx->clock)}, &r);
+    return kv_txn_put(txn, auth_key_str(&d->key), auth_record_str(&r));
 }
 
 enum rc auth_domain_add(struct auth *auth, struct str domain)
 {
     struct domain_name d;
-    TRY(domain_parse(domain, &d));
-    struct domain_edit listed = edit_of(auth, global_part, make_listed, d.name);
-    struct domain_edit made = edit_of(auth, domain_part(d.name), make_domain, d.name);
+    TRY(auth_domain_parse(domain, &d));
+    struct domain_edit listed = edit_of(auth, auth_global_part, make_listed, d.name);
+    struct domain_edit made = edit_of(auth, auth_domain_part(d.name), make_domain, d.name);
     pthread_mutex_lock(&auth->domains);
-    enum rc rc = edit_run(&listed.edit);
+    enum rc rc = auth_edit_run(&listed.edit);
     if (rc == RC_OK)
-        rc = edit_run(&made.edit);
+        rc = auth_edit_run(&made.edit);
     pthread_mutex_unlock(&auth->domains);
     return rc;
 }
@@ -60,34 +60,34 @@ static enum rc make_removed(struct edit *e, struct kv_txn *txn)
     struct domain_edit *d = CONTAINER(e, struct domain_edit, edit);
     struct domain_record record;
     struct str value;
-    TRY(edit_get(e, &d->key, 1, &value));
+    TRY(auth_edit_get(e, &d->key, 1, &value));
     if (str_is_null(value))
         return RC_NOTFOUND;
-    TRY(domain_unpack(value, &record));
+    TRY(auth_domain_unpack(value, &record));
     if (record.accounts)
         return RC_CONFLICT;
-    return kv_txn_delete(txn, key_str(&d->key));
+    return kv_txn_delete(txn, auth_key_str(&d->key));
 }
 
 static enum rc make_unlisted(struct edit *e, struct kv_txn *txn)
 {
     struct domain_edit *d = CONTAINER(e, struct domain_edit, edit);
     struct str value;
-    TRY(edit_get(e, &d->key, 1, &value));
-    return kv_txn_delete(txn, key_str(&d->key));
+    TRY(auth_edit_get(e, &d->key, 1, &value));
+    return kv_txn_delete(txn, auth_key_str(&d->key));
 }
 
 enum rc auth_domain_remove(struct auth *auth, struct str domain)
 {
     struct domain_name d;
-    if (domain_parse(domain, &d) != RC_OK)
+    if (auth_domain_parse(domain, &d) != RC_OK)
         return RC_NOTFOUND;
-    struct domain_edit removed = edit_of(auth, domain_part(d.name), make_removed, d.name);
-    struct domain_edit unlisted = edit_of(auth, global_part, make_unlisted, d.name);
+    struct domain_edit removed = edit_of(auth, auth_domain_part(d.name), make_removed, d.name);
+    struct domain_edit unlisted = edit_of(auth, auth_global_part, make_unlisted, d.name);
     pthread_mutex_lock(&auth->domains);
-    enum rc rc = edit_run(&removed.edit);
+    enum rc rc = auth_edit_run(&removed.edit);
     if (rc == RC_OK)
-        rc = edit_run(&unlisted.edit);
+        rc = auth_edit_run(&unlisted.edit);
     pthread_mutex_unlock(&auth->domains);
     return rc;
 }
@@ -99,12 +99,12 @@ static enum rc list_one(struct auth *auth, struct str name, struct arena *arena,
     struct key key;
     struct str value;
     struct domain_record d;
-    key_domain(&key, name);
-    struct str names[1] = {key_str(&key)};
-    TRY(kv_get(auth->kv, domain_part(name), names, 1, 0, arena, &value, NULL));
+    auth_key_domain(&key, name);
+    struct str names[1] = {auth_key_str(&key)};
+    TRY(kv_get(auth->kv, auth_domain_part(name), names, 1, 0, arena, &value, NULL));
     if (str_is_null(value))
         return RC_OK;
-    TRY(domain_unpack(value, &d));
+    TRY(auth_domain_unpack(value, &d));
     out[(*n)++] = (struct auth_domain){name, d.accounts, d.created};
     return RC_OK;
 }
@@ -117,7 +117,7 @@ enum rc auth_domain_list(struct auth *auth, struct arena *arena, struct auth_dom
     *out = NULL;
     *out_n = 0;
     do {
-        TRY(kv_scan(auth->kv, global_part, range, 0, 0, arena, &page));
+        TRY(kv_scan(auth->kv, auth_global_part, range, 0, 0, arena, &page));
         struct auth_domain *grown = arena_alloc(arena, (*out_n + page.n + 1) * sizeof *grown);
         if (!grown)
             return RC_LIMIT;

@@ -12,20 +12,20 @@ static void on_top_of(struct edit *e, uint64_t version)
         e->version = version;
 }
 
-enum rc edit_get(struct edit *e, const struct key *keys, size_t n, struct str *out_values)
+enum rc auth_edit_get(struct edit *e, const struct key *keys, size_t n, struct str *out_values)
 {
     struct str names[KEYS_MAX];
     if (n > KEYS_MAX)
         return RC_LIMIT;
     for (size_t i = 0; i < n; i++)
-        names[i] = key_str(&keys[i]);
+        names[i] = auth_key_str(&keys[i]);
     uint64_t version;
     TRY(kv_get(e->auth->kv, e->part, names, n, 0, &e->arena, out_values, &version));
     on_top_of(e, version);
     return RC_OK;
 }
 
-enum rc edit_scan(struct edit *e, struct kv_range range, size_t max, struct kv_page *out_page)
+enum rc auth_edit_scan(struct edit *e, struct kv_range range, size_t max, struct kv_page *out_page)
 {
     TRY(kv_scan(e->auth->kv, e->part, range, max, 0, &e->arena, out_page));
     on_top_of(e, out_page->version);
@@ -45,11 +45,11 @@ static enum rc attempt(struct edit *e)
     uint64_t version;
     rc = kv_commit_wait(e->auth->kv, txn, &version);
     if (rc == RC_OK && e->part.class == KV_DIRECTORY)
-        cache_seen(&e->auth->cache, e->part, version);
+        auth_cache_seen(&e->auth->cache, e->part, version);
     return rc == RC_CONFLICT ? RC_AGAIN : rc;
 }
 
-enum rc edit_run(struct edit *e)
+enum rc auth_edit_run(struct edit *e)
 {
     enum rc rc = RC_AGAIN;
     pthread_mutex_lock(&e->auth->admin);

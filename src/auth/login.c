@@ -83,15 +83,15 @@ static enum rc read_secret(struct job *job, struct arena *arena, struct str *out
     struct key key;
     struct str value;
     struct secret_record secret;
-    enum rc rc = address_parse(str_from(job->name, job->n_name), &a);
+    enum rc rc = auth_address_parse(str_from(job->name, job->n_name), &a);
     if (rc == RC_OK)
-        rc = lookup_address(job->auth, &a, 0, &found);
+        rc = auth_lookup_address(job->auth, &a, 0, &found);
     if (rc == RC_TEMP || rc == RC_CORRUPT)
         return rc;
     bool is_known = rc == RC_OK;
-    key_secret(&key, is_known ? found.address.account : 0, 0);
-    struct str names[1] = {key_str(&key)};
-    struct kv_part part = domain_part(rc == RC_SYNTAX ? STR("") : a.domain);
+    auth_key_secret(&key, is_known ? found.address.account : 0, 0);
+    struct str names[1] = {auth_key_str(&key)};
+    struct kv_part part = auth_domain_part(rc == RC_SYNTAX ? STR("") : a.domain);
     TRY(kv_get(job->auth->kv, part, names, 1, 0, arena, &value, NULL));
     *out_hash = str_of(job->auth->decoy);
     if (!is_known) {
@@ -101,7 +101,7 @@ static enum rc read_secret(struct job *job, struct arena *arena, struct str *out
     } else if (str_is_null(value)) {
         v->cause = "no-password";
     } else {
-        TRY(secret_unpack(value, &secret));
+        TRY(auth_secret_unpack(value, &secret));
         *out_hash = secret.hash;
         v->account = found.address.account;
         v->cause = "password";

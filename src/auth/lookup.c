@@ -6,23 +6,23 @@
 
 enum { DOMAINS_TRIED = 64 }; /* for a postmaster without domain */
 
-enum rc lookup_address(struct auth *auth, const struct address *a, unsigned flags,
-                       struct lookup *out)
+enum rc auth_lookup_address(struct auth *auth, const struct address *a, unsigned flags,
+                            struct lookup *out)
 {
     struct key keys[2];
     struct str values[2];
     struct arena arena = {0};
-    key_domain(&keys[0], a->domain);
-    key_address(&keys[1], a->domain, a->local);
-    struct str names[2] = {key_str(&keys[0]), key_str(&keys[1])};
+    auth_key_domain(&keys[0], a->domain);
+    auth_key_address(&keys[1], a->domain, a->local);
+    struct str names[2] = {auth_key_str(&keys[0]), auth_key_str(&keys[1])};
     *out = (struct lookup){0};
-    enum rc rc =
-        kv_get(auth->kv, domain_part(a->domain), names, 2, flags, &arena, values, &out->version);
+    enum rc rc = kv_get(auth->kv, auth_domain_part(a->domain), names, 2, flags, &arena, values,
+                        &out->version);
     if (rc == RC_OK)
-        rc = str_is_null(values[0]) ? RC_DENIED : domain_unpack(values[0], &out->domain);
+        rc = str_is_null(values[0]) ? RC_DENIED : auth_domain_unpack(values[0], &out->domain);
     if (rc == RC_OK)
         rc = str_is_null(values[1]) || !a->is_plain ? RC_NOTFOUND
-                                                    : address_unpack(values[1], &out->address);
+                                                    : auth_address_unpack(values[1], &out->address);
     arena_fini(&arena);
     if (rc == RC_CORRUPT) {
         struct log_line l;
@@ -37,7 +37,7 @@ static enum rc resolve(struct auth *auth, const struct address *a, unsigned flag
                        uint64_t *out_version, uint64_t *out_account)
 {
     struct lookup found;
-    enum rc rc = lookup_address(auth, a, flags, &found);
+    enum rc rc = auth_lookup_address(auth, a, flags, &found);
     *out_version = found.version;
     *out_account = found.address.account;
     if (rc == RC_OK && found.address.is_disabled)
@@ -56,7 +56,7 @@ static enum rc resolve_bare_postmaster(struct auth *auth, unsigned flags, struct
     struct arena arena = {0};
     struct kv_page page;
     struct kv_range all = {.from = STR("d"), .to = STR("e")};
-    enum rc rc = kv_scan(auth->kv, global_part, all, DOMAINS_TRIED, flags, &arena, &page);
+    enum rc rc = kv_scan(auth->kv, auth_global_part, all, DOMAINS_TRIED, flags, &arena, &page);
     enum rc result = rc == RC_OK ? RC_NOTFOUND : rc;
     for (size_t i = 0; rc == RC_OK && result == RC_NOTFOUND && i < page.n; i++) {
         struct buf address = {.cap = 2 * AUTH_ADDRESS_MAX};
@@ -64,7 +64,7 @@ static enum rc resolve_bare_postmaster(struct auth *auth, unsigned flags, struct
         buf_put(&address, str_skip(page.rows[i].key, 1));
         struct address a;
         uint64_t version;
-        if (address_parse(buf_str(&address), &a) == RC_OK)
+        if (auth_address_parse(buf_str(&address), &a) == RC_OK)
             result = resolve(auth, &a, flags, &version, &out->account);
         if (result == RC_DENIED) /* listed, but its making was cut short */
             result = RC_NOTFOUND;
@@ -81,12 +81,12 @@ enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags, stru
     uint64_t version;
     if (str_ieq(address, STR("postmaster")))
         return resolve_bare_postmaster(auth, flags, out);
-    TRY(address_parse(address, &a));
-    if (a.is_plain && cache_find(&auth->cache, &a, &rc, &out->account))
+    TRY(auth_address_parse(address, &a));
+    if (a.is_plain && auth_cache_find(&auth->cache, &a, &rc, &out->account))
         return rc;
     rc = resolve(auth, &a, flags, &version, &out->account);
     bool is_answer = rc == RC_OK || rc == RC_NOTFOUND || rc == RC_DENIED || rc == RC_PERM;
     if (a.is_plain && is_answer)
-        cache_put(&auth->cache, &a, version, rc, out->account);
+        auth_cache_put(&auth->cache, &a, version, rc, out->account);
     return rc;
 }

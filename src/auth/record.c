@@ -6,14 +6,14 @@
 
 enum { FORMAT = 1, KIND_ACCOUNT = 1, KIND_ARGON2ID = 1, FLAG_DISABLED = 1 };
 
-const struct kv_part global_part = {KV_GLOBAL, 0};
+const struct kv_part auth_global_part = {KV_GLOBAL, 0};
 
-struct kv_part domain_part(struct str domain)
+struct kv_part auth_domain_part(struct str domain)
 {
     return (struct kv_part){KV_DIRECTORY, crc32c(0, domain) % PARTITIONS};
 }
 
-struct str key_str(const struct key *key)
+struct str auth_key_str(const struct key *key)
 {
     return str_from(key->b, key->n);
 }
@@ -26,12 +26,12 @@ static void key_make(struct key *key, char prefix, struct str a)
     key->n = 1 + a.n;
 }
 
-void key_domain(struct key *key, struct str domain)
+void auth_key_domain(struct key *key, struct str domain)
 {
     key_make(key, 'd', domain);
 }
 
-void key_address(struct key *key, struct str domain, struct str local)
+void auth_key_address(struct key *key, struct str domain, struct str local)
 {
     key_make(key, 'a', domain);
     key->b[key->n++] = 0;
@@ -40,7 +40,7 @@ void key_address(struct key *key, struct str domain, struct str local)
     key->n += local.n;
 }
 
-void key_secret(struct key *key, uint64_t account, uint32_t number)
+void auth_key_secret(struct key *key, uint64_t account, uint32_t number)
 {
     key->b[0] = 'c';
     put_u64(key->b + 1, account);
@@ -48,14 +48,14 @@ void key_secret(struct key *key, uint64_t account, uint32_t number)
     key->n = 13;
 }
 
-void key_account(struct key *key, uint64_t account)
+void auth_key_account(struct key *key, uint64_t account)
 {
     key->b[0] = 'a';
     put_u64(key->b + 1, account);
     key->n = 9;
 }
 
-struct str record_str(const struct record *r)
+struct str auth_record_str(const struct record *r)
 {
     return str_from(r->b, r->n);
 }
@@ -72,7 +72,7 @@ static enum rc open_record(struct unpacker *r, struct str value)
     return unpack_u8(r) == FORMAT ? RC_OK : RC_CORRUPT;
 }
 
-void domain_pack(const struct domain_record *d, struct record *out)
+void auth_domain_pack(const struct domain_record *d, struct record *out)
 {
     struct packer w;
     begin(&w, out);
@@ -82,7 +82,7 @@ void domain_pack(const struct domain_record *d, struct record *out)
     out->n = w.n;
 }
 
-enum rc domain_unpack(struct str value, struct domain_record *out)
+enum rc auth_domain_unpack(struct str value, struct domain_record *out)
 {
     struct unpacker r;
     TRY(open_record(&r, value));
@@ -92,7 +92,7 @@ enum rc domain_unpack(struct str value, struct domain_record *out)
     return unpack_done(&r);
 }
 
-void address_pack(const struct address_record *a, struct record *out)
+void auth_address_pack(const struct address_record *a, struct record *out)
 {
     struct packer w;
     begin(&w, out);
@@ -103,7 +103,7 @@ void address_pack(const struct address_record *a, struct record *out)
     out->n = w.n;
 }
 
-enum rc address_unpack(struct str value, struct address_record *out)
+enum rc auth_address_unpack(struct str value, struct address_record *out)
 {
     struct unpacker r;
     TRY(open_record(&r, value));
@@ -115,7 +115,7 @@ enum rc address_unpack(struct str value, struct address_record *out)
     return unpack_done(&r);
 }
 
-void secret_pack(const struct secret_record *s, struct record *out)
+void auth_secret_pack(const struct secret_record *s, struct record *out)
 {
     struct packer w;
     begin(&w, out);
@@ -125,7 +125,7 @@ void secret_pack(const struct secret_record *s, struct record *out)
     out->n = w.n;
 }
 
-enum rc secret_unpack(struct str value, struct secret_record *out)
+enum rc auth_secret_unpack(struct str value, struct secret_record *out)
 {
     struct unpacker r;
     TRY(open_record(&r, value));
@@ -136,7 +136,7 @@ enum rc secret_unpack(struct str value, struct secret_record *out)
     return unpack_done(&r);
 }
 
-void number_pack(uint64_t number, struct record *out)
+void auth_number_pack(uint64_t number, struct record *out)
 {
     struct packer w;
     begin(&w, out);
@@ -144,7 +144,7 @@ void number_pack(uint64_t number, struct record *out)
     out->n = w.n;
 }
 
-enum rc number_unpack(struct str value, uint64_t *out)
+enum rc auth_number_unpack(struct str value, uint64_t *out)
 {
     struct unpacker r;
     TRY(open_record(&r, value));

@@ -5,25 +5,25 @@
 static void addresses_are_lowered_and_split(void **state)
 {
     struct address a;
-    assert_rc(address_parse(STR("Alice.O'Hara+x@Mail.Example.TEST"), &a), RC_OK);
+    assert_rc(auth_address_parse(STR("Alice.O'Hara+x@Mail.Example.TEST"), &a), RC_OK);
     assert_str(a.local, "alice.o'hara+x");
     assert_str(a.domain, "mail.example.test");
     assert_str(a.whole, "alice.o'hara+x@mail.example.test");
     assert_true(a.is_plain);
-    assert_rc(address_parse(STR("a@[192.0.2.1]"), &a), RC_OK); /* [RFC5321 4.1.3] */
+    assert_rc(auth_address_parse(STR("a@[192.0.2.1]"), &a), RC_OK); /* [RFC5321 4.1.3] */
     assert_str(a.domain, "[192.0.2.1]");
 }
 
 static void quotes_do_not_matter(void **state) /* [RFC5321 4.1.2] */
 {
     struct address a;
-    assert_rc(address_parse(STR("\"Al\\ice\"@example.test"), &a), RC_OK);
+    assert_rc(auth_address_parse(STR("\"Al\\ice\"@example.test"), &a), RC_OK);
     assert_str(a.whole, "alice@example.test");
     assert_true(a.is_plain);
-    assert_rc(address_parse(STR("\"a b@c\"@example.test"), &a), RC_OK);
+    assert_rc(auth_address_parse(STR("\"a b@c\"@example.test"), &a), RC_OK);
     assert_str(a.local, "a b@c");
     assert_false(a.is_plain);
-    assert_rc(address_parse(STR("\"\\\"\"@example.test"), &a), RC_OK);
+    assert_rc(auth_address_parse(STR("\"\\\"\"@example.test"), &a), RC_OK);
     assert_str(a.local, "\"");
 }
 
@@ -58,8 +58,8 @@ static void what_is_not_an_address(void **state)
     };
     struct address a;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_rc(address_parse(str_of(bad[i]), &a), RC_SYNTAX);
-    assert_rc(address_parse(str_from("a\0b@c.test", 10), &a), RC_SYNTAX);
+        assert_rc(auth_address_parse(str_of(bad[i]), &a), RC_SYNTAX);
+    assert_rc(auth_address_parse(str_from("a\0b@c.test", 10), &a), RC_SYNTAX);
 }
 
 static void lengths_are_limited(void **state)
@@ -70,18 +70,18 @@ static void lengths_are_limited(void **state)
     memset(text, 'a', sizeof text);
     text[64] = '@';
     memcpy(text + 65, "b.test", 6);
-    assert_rc(address_parse(str_from(text, 71), &a), RC_OK);
+    assert_rc(auth_address_parse(str_from(text, 71), &a), RC_OK);
     text[64] = 'a';
     text[65] = '@';
-    assert_rc(address_parse(str_from(text, 72), &a), RC_SYNTAX); /* [RFC5321 4.5.3.1.1] */
+    assert_rc(auth_address_parse(str_from(text, 72), &a), RC_SYNTAX); /* [RFC5321 4.5.3.1.1] */
     memset(text, 'a', sizeof text);
     text[1] = '@';
     for (size_t i = 60; i < sizeof text; i += 50)
         text[i] = '.';
-    assert_rc(address_parse(str_from(text, 254), &a), RC_OK);
-    assert_rc(address_parse(str_from(text, 255), &a), RC_SYNTAX);
-    assert_rc(domain_parse(str_from(text + 2, 252), &d), RC_OK);
-    assert_rc(domain_parse(str_from(text + 2, 253), &d), RC_SYNTAX);
+    assert_rc(auth_address_parse(str_from(text, 254), &a), RC_OK);
+    assert_rc(auth_address_parse(str_from(text, 255), &a), RC_SYNTAX);
+    assert_rc(auth_domain_parse(str_from(text + 2, 252), &d), RC_OK);
+    assert_rc(auth_domain_parse(str_from(text + 2, 253), &d), RC_SYNTAX);
 }
 
 static void domain_names(void **state)
@@ -89,17 +89,18 @@ static void domain_names(void **state)
     static const char *const bad[] = {"",        ".",        "a.",  "-a.test",
                                       "a-.test", "a_b.test", "a b", "[::1]"};
     struct domain_name d;
-    assert_rc(domain_parse(STR("Xn--Abc.3.Test"), &d), RC_OK);
+    assert_rc(auth_domain_parse(STR("Xn--Abc.3.Test"), &d), RC_OK);
     assert_str(d.name, "xn--abc.3.test");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_rc(domain_parse(str_of(bad[i]), &d), RC_SYNTAX);
+        assert_rc(auth_domain_parse(str_of(bad[i]), &d), RC_SYNTAX);
 }
 
 /* The hash decides where stored rows are: it never changes. */
 static void the_partition_of_a_domain(void **state)
 {
-    assert_int_equal(domain_part(STR("123456789")).id, 0x83); /* CRC-32C's check value e3069283 */
-    assert_int_equal(domain_part(STR("123456789")).class, KV_DIRECTORY);
+    assert_int_equal(auth_domain_part(STR("123456789")).id,
+                     0x83); /* CRC-32C's check value e3069283 */
+    assert_int_equal(auth_domain_part(STR("123456789")).class, KV_DIRECTORY);
 }
 
 static void records_come_back_and_newer_ones_are_refused(void **state)
@@ -108,17 +109,17 @@ static void records_come_back_and_newer_ones_are_refused(void **state)
     struct address_record a;
     struct domain_record d;
     struct secret_record s;
-    address_pack(&(struct address_record){7, 8, true}, &r);
-    assert_rc(address_unpack(record_str(&r), &a), RC_OK);
+    auth_address_pack(&(struct address_record){7, 8, true}, &r);
+    assert_rc(auth_address_unpack(auth_record_str(&r), &a), RC_OK);
     assert_true(a.account == 7 && a.created == 8 && a.is_disabled);
-    assert_rc(address_unpack(str_head(record_str(&r), r.n - 1), &a), RC_CORRUPT);
+    assert_rc(auth_address_unpack(str_head(auth_record_str(&r), r.n - 1), &a), RC_CORRUPT);
     r.b[0]++;
-    assert_rc(address_unpack(record_str(&r), &a), RC_CORRUPT);
-    domain_pack(&(struct domain_record){1, 2, 3}, &r);
-    assert_rc(domain_unpack(record_str(&r), &d), RC_OK);
+    assert_rc(auth_address_unpack(auth_record_str(&r), &a), RC_CORRUPT);
+    auth_domain_pack(&(struct domain_record){1, 2, 3}, &r);
+    assert_rc(auth_domain_unpack(auth_record_str(&r), &d), RC_OK);
     assert_true(d.created == 1 && d.accounts == 2 && d.postmaster == 3);
-    secret_pack(&(struct secret_record){5, STR("$argon2id$...")}, &r);
-    assert_rc(secret_unpack(record_str(&r), &s), RC_OK);
+    auth_secret_pack(&(struct secret_record){5, STR("$argon2id$...")}, &r);
+    assert_rc(auth_secret_unpack(auth_record_str(&r), &s), RC_OK);
     assert_str(s.hash, "$argon2id$...");
 }
 
