@@ -1,0 +1,70 @@
+/* RCPT: a recipient, looked up at once [RFC5321 4.1.1.3]. Only who has a mailbox here is taken:
+ * this server relays for nobody. */
+#include "smtpd/smtpd_int.h"
+
+/* RCPT commands in one transaction, beyond those that can succeed, before the session is ended. */
+enum { OVERSHOOT = 1000 };
+
+static void log_refusal(struct session *s, struct str address, enum smtpd_reply reply)
+{
+    struct log_line l;
+    smtpd_session_log(s, &l, "refused");
+    log_str(&l, "to", address);
+    smtpd_reply_log(&l, reply);
+    log_end(&l);
+}
+
+static enum flow answer(struct session *s, enum smtpd_reply reply)
+{
+    struct transaction *t = s->transaction;
+    smtpd_reply_say(s, reply);
+    if (++t->n_asked <= (size_t)s->smtpd->conf.recipients + OVERSHOOT)
+        return FLOW_NEXT;
+    smtpd_reply_say(s, SMTPD_TOO_MANY_ERRORS);
+    return FLOW_CLOSE;
+}
+
+static enum flow look_up(struct session *s, struct str address)
+{
+    struct auth_target target;
+    unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
+    enum rc rc = auth_resolve(s->smtpd->conf.auth, address, flags, &target);
+    if (rc == RC_AGAIN && flags)
+        return FLOW_BLOCK;
+    enum smtpd_reply reply = smtpd_reply_of_lookup(rc);
+    if (rc == RC_OK)
+        smtpd_transaction_add(s->transaction, address, target.account);
+    else
+        log_refusal(s, address, reply);
+    return answer(s, reply);
+}
+
+/* Checks the command but for whether anybody lives there. */
+static enum smtpd_reply read_path(struct session *s, struct str args, struct smtp_path *out)
+{
+    struct smtp_param p;
+    if (!smtp_keyword_take(&args, STR("TO:")))
+        return SMTPD_BAD_RCPT;
+    if (smtp_path_take(&args, out) != RC_OK || out->local.n == 0)
+        return SMTPD_BAD_RECIPIENT;
+    enum rc rc = smtp_param_next(&args, &p);
+    if (rc != RC_EOF)
+        return rc == RC_OK ? SMTPD_UNKNOWN_PARAMETER : SMTPD_BAD_RCPT;
+    if (s->transaction->n_recipients >= s->smtpd->conf.recipients)
+        return SMTPD_TOO_MANY_RECIPIENTS; /* [RFC5321 4.5.3.1.10] */
+    return SMTPD_RECIPIENT_OK;
+}
+
+enum flow smtpd_cmd_rcpt(struct session *s, struct str args)
+{
+    struct smtp_path path;
+    enum smtpd_reply reply = read_path(s, args, &path);
+    if (reply != SMTPD_RECIPIENT_OK)
+        return answer(s, reply);
+    struct buf address;
+    buf_init(&address, 2 * SMTP_PATH_MAX);
+    enum flow flow = smtp_path_write(&path, &address) == RC_OK ? look_up(s, buf_str(&address))
+                                                               : answer(s, SMTPD_BAD_RECIPIENT);
+    buf_fini(&address);
+    return flow;
+}

@@ -1,0 +1,91 @@
+/* The commands: their table, and the one place where it is checked whether a command may come now
+ * and has the argument that it needs. Handlers assume both. */
+#include "smtpd/smtpd_int.h"
+
+const struct command smtpd_commands[] = {
+#define CMD(verb, states, argument, is_useful, handler, rfc)                                       \
+    {STR_INIT(verb), states, argument, is_useful, smtpd_cmd_##handler, rfc},
+#include "smtpd/cmds.def"
+#undef CMD
+};
+const size_t smtpd_n_commands = sizeof smtpd_commands / sizeof *smtpd_commands;
+
+static const struct command *find_command(struct str verb)
+{
+    for (size_t i = 0; i < smtpd_n_commands; i++)
+        if (str_ieq(verb, smtpd_commands[i].verb))
+            return &smtpd_commands[i];
+    return NULL;
+}
+
+static enum state state_of(const struct session *s)
+{
+    if (s->helo == NULL)
+        return STATE_START;
+    if (s->transaction == NULL)
+        return STATE_READY;
+    return s->transaction->n_recipients == 0 ? STATE_SENDER : STATE_RECIPIENTS;
+}
+
+/* What is missing, or too much, for a command that is not allowed in this state. */
+static enum smtpd_reply out_of_order(enum state state)
+{
+    switch (state) {
+    case STATE_START:
+        return SMTPD_WANT_HELO; /* [RFC5321 4.1.4] */
+    case STATE_READY:
+        return SMTPD_WANT_MAIL;
+    case STATE_SENDER:
+        return SMTPD_NO_RECIPIENTS; /* [RFC5321 3.3] */
+    default:
+        return SMTPD_NESTED;
+    }
+}
+
+static enum smtpd_reply check_command(const struct session *s, const struct command *command,
+                                      struct str args)
+{
+    if (command == NULL)
+        return SMTPD_UNKNOWN;
+    enum state state = state_of(s);
+    if (!(command->states & state))
+        return command->states == STATE_READY && state == STATE_SENDER ? SMTPD_NESTED
+                                                                       : out_of_order(state);
+    if (command->argument == ARG_NONE && args.n > 0)
+        return SMTPD_ARGUMENT;
+    if (command->argument == ARG_REQUIRED && args.n == 0)
+        return SMTPD_NO_ARGUMENT;
+    return SMTPD_OK;
+}
+
+static enum flow run_line(struct session *s, struct str line)
+{
+    struct str verb, args;
+    smtp_line_split(line, &verb, &args);
+    const struct command *command = find_command(verb);
+    enum smtpd_reply reply = check_command(s, command, args);
+    if (reply != SMTPD_OK) {
+        smtpd_reply_say(s, reply);
+        return FLOW_NEXT;
+    }
+    s->idle_commands += !command->is_useful;
+    return command->run(s, args);
+}
+
+enum flow smtpd_command_step(struct session *s)
+{
+    struct str in = net_in(s->conn), rest = in, line;
+    enum flow flow = FLOW_NEXT;
+    enum rc rc = smtp_line_next(&s->lines, &rest, &line);
+    if (rc == RC_OK)
+        flow = run_line(s, line);
+    else if (rc == RC_AGAIN)
+        flow = FLOW_READ;
+    else
+        smtpd_reply_say(s, rc == RC_LIMIT ? SMTPD_LINE_LONG : SMTPD_LINE_BAD);
+    if (flow == FLOW_BLOCK)
+        return flow;
+    net_consume(s->conn, in.n - rest.n);
+    s->has_moved |= flow != FLOW_READ;
+    return flow;
+}

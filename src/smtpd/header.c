@@ -1,0 +1,110 @@
+/* The header of a message on its way in: the trace fields that are put in front [RFC5321 4.4], and
+ * the few fields that are looked at. Return-Path comes first, since this is the final delivery;
+ * then Received. */
+#include "smtpd/smtpd_int.h"
+
+#include "mime/mime.h"
+
+/* "[192.0.2.1]", "[IPv6:2001:db8::1]" [RFC5321 4.1.3]; "local" for a Unix socket. */
+static void put_peer(struct session *s, struct buf *out)
+{
+    struct str peer = net_peer_text(s->conn);
+    bool is_v6 = str_find_byte(peer, ':') >= 0;
+    if (str_eq(peer, STR("local")))
+        buf_put(out, peer);
+    else
+        buf_putf(out, "[%s%.*s]", is_v6 ? "IPv6:" : "", STR_ARG(peer));
+}
+
+/* "ESMTPS (TLSv1.3 ...)" [RFC3848] */
+static void put_protocol(struct session *s, struct buf *out)
+{
+    bool is_secure = net_is_secure(s->conn);
+    buf_put(out, s->is_esmtp ? STR("ESMTP") : STR("SMTP"));
+    if (!is_secure)
+        return;
+    if (s->is_esmtp)
+        buf_put(out, STR("S"));
+    buf_putf(out, " (%.*s)", STR_ARG(net_tls_text(s->conn)));
+}
+
+void smtpd_header_write(struct session *s, struct buf *out)
+{
+    struct transaction *t = s->transaction;
+    char date[CLOCK_TEXT];
+    clock_rfc5322(date, clock_wall(s->smtpd->ctx->clock));
+    buf_putf(out, "Return-Path: <%.*s>\r\n", STR_ARG(t->sender));
+    buf_putf(out, "Received: from %s (", s->helo);
+    put_peer(s, out);
+    buf_putf(out, ")\r\n\tby %s with ", s->smtpd->conf.hostname);
+    put_protocol(s, out);
+    buf_putf(out, "\r\n\tid %s", t->id);
+    if (t->n_recipients == 1) /* several would tell each of the others [RFC5321 7.2] */
+        buf_putf(out, " for <%.*s>", STR_ARG(t->addresses[0]));
+    buf_putf(out, ";\r\n\t%s\r\n", date);
+}
+
+/* The last STORE_REFERENCES ids that were seen, in their order. */
+struct recent_ids {
+    struct str ids[STORE_REFERENCES];
+    size_t count; /* of all that were seen */
+};
+
+enum { ID_MAX = 998, WANTED_IDS = 1000 };
+
+/* Adds the ids of a field; the arena keeps WANTED_IDS of them at most, over all fields. */
+static void read_ids(struct str value, struct arena *arena, struct recent_ids *recent)
+{
+    struct buf id;
+    buf_init(&id, ID_MAX);
+    while (recent->count < WANTED_IDS && mime_msgid_next(&value, &id)) {
+        struct str last =
+            recent->count ? recent->ids[(recent->count - 1) % STORE_REFERENCES] : STR("");
+        if (!str_eq(last,
+                    buf_str(&id))) /* In-Reply-To repeats the last of References [RFC5322 3.6.4] */
+            recent->ids[recent->count++ % STORE_REFERENCES] = arena_dup(arena, buf_str(&id));
+    }
+    buf_fini(&id);
+}
+
+static struct str first_id(struct str value, struct arena *arena)
+{
+    struct str first = {0};
+    struct buf id;
+    buf_init(&id, ID_MAX);
+    if (mime_msgid_next(&value, &id))
+        first = arena_dup(arena, buf_str(&id));
+    buf_fini(&id);
+    return first;
+}
+
+static void give_references(const struct recent_ids *recent, struct arena *arena,
+                            struct header_facts *out)
+{
+    size_t n = recent->count < STORE_REFERENCES ? recent->count : STORE_REFERENCES;
+    out->references = arena_alloc(arena, (n + 1) * sizeof *out->references);
+    out->n_references = n;
+    for (size_t i = 0; i < n; i++)
+        out->references[i] = recent->ids[(recent->count - n + i) % STORE_REFERENCES];
+}
+
+void smtpd_header_read(struct str header, struct arena *arena, struct header_facts *out)
+{
+    struct str rest = header, in_reply_to = {0}, references = {0};
+    struct recent_ids recent = {0};
+    struct mime_field field;
+    *out = (struct header_facts){0};
+    while (mime_header_next(&rest, &field)) {
+        if (str_ieq(field.name, STR("Received")))
+            out->hops++;
+        else if (str_ieq(field.name, STR("Message-ID")) && out->message_id.n == 0)
+            out->message_id = first_id(field.value, arena);
+        else if (str_ieq(field.name, STR("In-Reply-To")) && in_reply_to.n == 0)
+            in_reply_to = field.value;
+        else if (str_ieq(field.name, STR("References")) && references.n == 0)
+            references = field.value;
+    }
+    read_ids(references, arena, &recent);
+    read_ids(in_reply_to, arena, &recent);
+    give_references(&recent, arena, out);
+}

@@ -1,0 +1,381 @@
+/* A message on its way in: from the loop's input into a blob, then to deliver, then the answer.
+ *
+ * 1. 250 is said only when deliver's done() has brought RC_OK: the message is durable then
+ * [RFC5321 6.1].
+ * 2. A message is read to its true end whatever is wrong with it; the session stays in step
+ * [RFC5321 4.1.1.4].
+ * 3. Whoever holds a blob gives it back: aborted while it is written, forgotten once it is finished
+ * and settled.
+ * 4. In memory there are at most KV_BLOB_SMALL bytes of it and HEAD_MAX of its header, taken from
+ * the budget before they come.
+ *
+ * What could touch a disk (a blob over KV_BLOB_SMALL, an account that is not in memory) goes to the
+ * short lane by FLOW_BLOCK and begins there where it stopped. When the peer is gone before the
+ * answer, a message that became durable stays delivered. */
+#include "smtpd/smtpd_int.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+enum {
+    HEAD_MAX = 64 << 10,    /* bytes of the header that are looked at */
+    CHARGE_STEP = 16 << 10, /* the budget is asked for so much at once */
+    TRACE_MAX = 4096        /* our own fields: names and addresses of at most two lines' length */
+};
+
+static uint64_t at_most(uint64_t value, uint64_t limit)
+{
+    return value < limit ? value : limit;
+}
+
+/* --- memory
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static bool charge(struct session *s, struct message *m, uint64_t need)
+{
+    if (need <= m->charged)
+        return true;
+    uint64_t n = (need - m->charged + CHARGE_STEP - 1) / CHARGE_STEP * CHARGE_STEP;
+    if (s->smtpd->conf.memory && !budget_take(s->smtpd->conf.memory, n))
+        return false;
+    m->charged += n;
+    counter_add(s->smtpd->ctx->counters, COUNTER_MEMORY_IN_FLIGHT, n);
+    return true;
+}
+
+static void discharge(struct session *s, struct message *m)
+{
+    if (s->smtpd->conf.memory)
+        budget_give(s->smtpd->conf.memory, m->charged);
+    counter_sub(s->smtpd->ctx->counters, COUNTER_MEMORY_IN_FLIGHT, m->charged);
+    m->charged = 0;
+}
+
+/* Nothing more of the message is kept; what is still to come is passed over. */
+static void refuse(struct session *s, struct message *m, enum smtpd_reply reply)
+{
+    m->is_refused = true;
+    m->refusal = reply;
+    m->is_head_whole = true;
+    if (m->blob)
+        kv_blob_abort(&m->blob);
+    buf_fini(&m->head);
+    discharge(s, m);
+}
+
+/* --- beginning
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static enum rc write_trace(struct session *s, struct message *m)
+{
+    struct buf trace;
+    buf_init(&trace, TRACE_MAX);
+    smtpd_header_write(s, &trace);
+    enum rc rc = trace.over ? RC_LIMIT : kv_blob_write(m->blob, buf_str(&trace));
+    buf_fini(&trace);
+    return rc;
+}
+
+/* The blob lies with whoever will refer to it first: the account, or the queue when there are
+ * several. */
+static struct kv_part part_of(const struct transaction *t)
+{
+    if (t->n_recipients == 1)
+        return (struct kv_part){KV_ACCOUNT, t->accounts[0]};
+    return (struct kv_part){KV_QUEUE, 0};
+}
+
+void smtpd_message_begin(struct session *s)
+{
+    const struct smtpd_conf *conf = &s->smtpd->conf;
+    struct transaction *t = s->transaction;
+    struct message *m = mem_zero(sizeof *m);
+    s->message = m;
+    m->data.line_max = conf->text_line;
+    m->begun = clock_mono(s->smtpd->ctx->clock);
+    m->net = net_of(s->conn);
+    m->handle = net_handle(s->conn);
+    buf_init(&m->head, HEAD_MAX);
+    enum rc rc = charge(s, m, at_most(t->declared + 1, KV_BLOB_SMALL)) ? RC_OK : RC_FULL;
+    if (rc == RC_OK) {
+        m->blob = kv_blob_new(conf->kv, part_of(t), 0, 0);
+        rc = write_trace(s, m);
+    }
+    if (rc == RC_OK) {
+        smtpd_reply_say(s, SMTPD_SEND_DATA);
+        return;
+    }
+    refuse(s, m, smtpd_reply_of_delivery(rc));
+    m->stage = MESSAGE_SETTLED;
+    smtpd_reply_say(s, m->refusal);
+    smtpd_message_free(s);
+}
+
+/* --- receiving
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+/* Keeps the header, with the empty line that ends it. */
+static void keep_head(struct message *m, struct str piece)
+{
+    if (m->is_head_whole)
+        return;
+    size_t before = buf_len(&m->head), from = before > 3 ? before - 3 : 0;
+    buf_put(&m->head, str_head(piece, HEAD_MAX - before));
+    struct str head = buf_str(&m->head);
+    ptrdiff_t end = str_find(str_skip(head, from), STR("\r\n\r\n"));
+    if (end >= 0)
+        buf_truncate(&m->head, from + (size_t)end + 4);
+    m->is_head_whole = end >= 0 || buf_len(&m->head) == HEAD_MAX || str_starts(head, STR("\r\n"));
+}
+
+static void take_piece(struct session *s, struct message *m, struct str piece)
+{
+    m->bytes += piece.n;
+    if (m->is_refused)
+        return;
+    if (m->bytes > s->smtpd->conf.message_size) {
+        refuse(s, m, SMTPD_TOO_BIG); /* [RFC1870 6.3] */
+        return;
+    }
+    uint64_t head =
+        m->is_head_whole ? buf_len(&m->head) : at_most(buf_len(&m->head) + piece.n, HEAD_MAX);
+    if (!charge(s, m, at_most(m->bytes, KV_BLOB_SMALL) + head)) {
+        refuse(s, m, SMTPD_NO_SPACE);
+        return;
+    }
+    keep_head(m, piece);
+    enum rc rc = kv_blob_write(m->blob, piece);
+    if (rc != RC_OK)
+        refuse(s, m, smtpd_reply_of_delivery(rc));
+}
+
+/* Whether writing so much more may wait for a disk, in a place where nothing may wait. */
+static bool must_move(const struct session *s, const struct message *m, size_t more)
+{
+    return m->blob && kv_blob_size(m->blob) + more > KV_BLOB_SMALL && !net_can_block(s->conn);
+}
+
+static enum flow receive(struct session *s, struct message *m)
+{
+    struct str in = net_in(s->conn), rest = in, piece;
+    if (in.n > 0 && must_move(s, m, in.n))
+        return FLOW_BLOCK;
+    enum rc rc;
+    while ((rc = smtp_data_next(&m->data, &rest, &piece)) == RC_OK)
+        take_piece(s, m, piece);
+    net_consume(s->conn, in.n - rest.n);
+    if (rc != RC_EOF)
+        return FLOW_READ;
+    m->stage = MESSAGE_COMPLETE;
+    return FLOW_NEXT;
+}
+
+uint64_t smtpd_message_patience(const struct session *s)
+{
+    const struct message *m = s->message;
+    const struct smtpd_conf *conf = &s->smtpd->conf;
+    uint64_t passed = (clock_mono(s->smtpd->ctx->clock) - m->begun) / NS_PER_MS;
+    uint64_t allowed = conf->data_ms + m->bytes * 1000 / conf->data_rate;
+    return passed < allowed ? at_most(allowed - passed, conf->data_ms) : 1;
+}
+
+/* --- the end of it
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void log_message(struct session *s, struct log_line *l, const char *event)
+{
+    const struct transaction *t = s->transaction;
+    smtpd_session_log(s, l, event);
+    log_str(l, "to", t->addresses[0]);
+    if (t->n_recipients > 1)
+        log_u64(l, "recipients", t->n_recipients);
+    log_u64(l, "size", s->message->bytes);
+}
+
+static void log_other_recipients(struct session *s)
+{
+    const struct transaction *t = s->transaction;
+    for (size_t i = 1; i < t->n_recipients; i++) {
+        struct log_line l;
+        smtpd_session_log(s, &l, "recipient");
+        log_str(&l, "to", t->addresses[i]);
+        log_end(&l);
+    }
+}
+
+static void log_refusal(struct session *s, enum smtpd_reply reply)
+{
+    struct log_line l;
+    log_message(s, &l, "refused");
+    smtpd_reply_log(&l, reply);
+    log_end(&l);
+}
+
+/* What was in the way of this message, in its own order and not that of the pieces. */
+static enum smtpd_reply reply_of_faults(unsigned faults)
+{
+    if (faults & SMTP_DATA_BARE_LF)
+        return SMTPD_BARE_LF;
+    if (faults & SMTP_DATA_BARE_CR)
+        return SMTPD_BARE_CR;
+    return faults & SMTP_DATA_NUL ? SMTPD_NUL : SMTPD_TEXT_LONG;
+}
+
+static enum flow answer_refusal(struct session *s, struct message *m)
+{
+    m->stage = MESSAGE_SETTLED;
+    log_refusal(s, m->refusal);
+    smtpd_reply_say(s, m->refusal);
+    smtpd_transaction_end(s);
+    s->has_moved = true;
+    return FLOW_NEXT;
+}
+
+/* Writes down for deliver what the header tells. */
+static void describe(struct session *s, struct message *m, const struct header_facts *facts)
+{
+    struct transaction *t = s->transaction;
+    m->deliver = (struct deliver_message){
+        .size = kv_blob_size(m->blob),
+        .received = clock_wall(s->smtpd->ctx->clock),
+        .sender = t->sender,
+        .id = str_of(t->id),
+        .message_id = facts->message_id,
+        .references = facts->references,
+        .n_references = facts->n_references,
+        .accounts = t->accounts,
+        .n_accounts = t->n_recipients,
+    };
+}
+
+/* From the last byte to a finished blob. */
+static enum flow complete(struct session *s, struct message *m)
+{
+    if (m->blob && kv_blob_is_large(m->blob) && !net_can_block(s->conn))
+        return FLOW_BLOCK;
+    if (m->data.faults != 0)
+        refuse(s, m, reply_of_faults(m->data.faults));
+    struct header_facts facts = {0};
+    if (!m->is_refused)
+        smtpd_header_read(buf_str(&m->head), &s->transaction->arena, &facts);
+    if (facts.hops > s->smtpd->conf.hops)
+        refuse(s, m, SMTPD_LOOP); /* [RFC5321 6.3] */
+    if (m->is_refused)
+        return answer_refusal(s, m);
+    describe(s, m, &facts);
+    enum rc rc = kv_blob_finish(&m->blob, &m->blob_id);
+    if (rc != RC_OK) {
+        refuse(s, m, smtpd_reply_of_delivery(rc));
+        return answer_refusal(s, m);
+    }
+    m->deliver.blob = m->blob_id;
+    m->stage = MESSAGE_FINISHED;
+    return FLOW_NEXT;
+}
+
+/* --- delivering
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static void delivered(struct deliver_op *op)
+{
+    struct message *m = CONTAINER(op, struct message, op);
+    m->is_done = true;
+    net_resume(m->net, m->handle); /* the session's owner may free m from here on */
+}
+
+static enum flow deliver(struct session *s, struct message *m)
+{
+    unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
+    m->op.done = delivered;
+    enum rc rc = deliver_message(s->smtpd->conf.deliver, &m->deliver, flags, &m->op);
+    if (rc == RC_AGAIN && flags)
+        return FLOW_BLOCK;
+    m->stage = MESSAGE_DELIVERING;
+    if (rc == RC_OK)
+        return FLOW_WAIT;
+    m->op.rc = rc;
+    m->is_done = true;
+    return FLOW_NEXT;
+}
+
+/* Counts and logs what came of the message, and lets go of the blob. */
+static void settle(struct session *s, struct message *m)
+{
+    struct counters *counters = s->smtpd->ctx->counters;
+    struct log_line l;
+    log_message(s, &l, "received");
+    log_text(&l, "rc", rc_name(m->op.rc));
+    log_end(&l);
+    log_other_recipients(s);
+    if (m->op.rc == RC_OK) {
+        counter_add(counters, COUNTER_SMTP_MESSAGES, 1);
+        counter_add(counters, COUNTER_SMTP_BYTES, m->bytes);
+    }
+    kv_blob_forget(s->smtpd->conf.kv, m->blob_id);
+    m->stage = MESSAGE_SETTLED;
+}
+
+static enum flow answer(struct session *s, struct message *m)
+{
+    enum smtpd_reply reply = smtpd_reply_of_delivery(m->op.rc);
+    settle(s, m);
+    if (reply == SMTPD_ACCEPTED) {
+        struct buf b;
+        buf_init(&b, 64);
+        buf_putf(&b, "message %s accepted", s->transaction->id);
+        smtpd_reply_say_text(s, reply, buf_str(&b));
+        buf_fini(&b);
+        s->idle_commands = 0;
+    } else {
+        smtpd_reply_say(s, reply);
+    }
+    smtpd_transaction_end(s); /* [RFC5321 4.1.1.4] */
+    s->has_moved = true;
+    return FLOW_NEXT;
+}
+
+enum flow smtpd_message_step(struct session *s)
+{
+    struct message *m = s->message;
+    enum flow flow = FLOW_NEXT;
+    if (m->stage == MESSAGE_RECEIVING)
+        flow = receive(s, m);
+    if (flow == FLOW_NEXT && m->stage == MESSAGE_COMPLETE) {
+        flow = complete(s, m);
+        if (s->message == NULL)
+            return flow;
+    }
+    if (flow == FLOW_NEXT && m->stage == MESSAGE_FINISHED)
+        flow = deliver(s, m);
+    if (flow == FLOW_NEXT)
+        flow = answer(s, m);
+    return flow;
+}
+
+void smtpd_message_free(struct session *s)
+{
+    struct message *m = s->message;
+    if (m == NULL)
+        return;
+    if (m->stage == MESSAGE_DELIVERING)
+        settle(s, m); /* the peer has gone; what is durable stays */
+    if (m->stage != MESSAGE_SETTLED) {
+        struct log_line l;
+        log_message(s, &l, "incomplete");
+        log_end(&l);
+    }
+    if (m->stage == MESSAGE_FINISHED)
+        kv_blob_forget(s->smtpd->conf.kv, m->blob_id);
+    if (m->blob)
+        kv_blob_abort(&m->blob);
+    discharge(s, m);
+    buf_fini(&m->head);
+    free(m);
+    s->message = NULL;
+}

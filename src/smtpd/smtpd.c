@@ -1,0 +1,53 @@
+/* What the sessions of a server share: its configuration, with defaults where nothing was said.
+ * Never changes while sessions run. */
+#include "smtpd/smtpd_int.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+static uint64_t or_default(uint64_t value, uint64_t standard)
+{
+    return value != 0 ? value : standard;
+}
+
+static uint32_t or_default32(uint32_t value, uint32_t standard)
+{
+    return value != 0 ? value : standard;
+}
+
+static uint32_t at_most(uint32_t value, uint32_t limit)
+{
+    return value < limit ? value : limit;
+}
+
+struct smtpd *smtpd_new(const struct ctx *ctx, const struct smtpd_conf *conf)
+{
+    struct smtpd *d = mem_zero(sizeof *d);
+    struct str hostname = str_of(conf->hostname);
+    d->ctx = ctx;
+    d->conf = *conf;
+    d->conf.hostname = mem_dup(hostname.p, hostname.n);
+    d->conf.message_size = or_default(conf->message_size, 50 << 20);
+    d->conf.recipients = at_most(or_default32(conf->recipients, 100), QUEUE_RECIPIENTS);
+    /* A line must fit into what net offers at once. */
+    d->conf.command_line =
+        at_most(or_default32(conf->command_line, 1024), (uint32_t)smtpd_proto.input_max / 2);
+    d->conf.text_line = or_default32(conf->text_line, 64 << 10);
+    d->conf.hops = or_default32(conf->hops, 100);
+    d->conf.errors = or_default32(conf->errors, 20);
+    d->conf.idle_commands = or_default32(conf->idle_commands, 100);
+    d->conf.command_ms = or_default(conf->command_ms, 300000);
+    d->conf.data_ms = or_default(conf->data_ms, 300000);
+    d->conf.data_rate = or_default(conf->data_rate, 1024);
+    return d;
+}
+
+void smtpd_free(struct smtpd **smtpd)
+{
+    if (*smtpd == NULL)
+        return;
+    free((void *)(uintptr_t)(*smtpd)->conf.hostname);
+    free(*smtpd);
+    *smtpd = NULL;
+}

@@ -1,0 +1,59 @@
+/* smtpd: the server's side of SMTP [RFC5321]: receives mail for the addresses that live here.
+ *
+ * A protocol for net (smtpd_proto): make a struct smtpd, hand it to each listener as `app`.
+ * Sessions run on net's loops; what would wait for a disk goes to the short lane, commits are
+ * waited for without a thread.
+ *
+ * A message goes from the loop's input into a blob, with Return-Path and Received written in front,
+ * and is acknowledged when deliver says that it is durable, never before. Mail for domains that are
+ * not ours is refused at RCPT, always.
+ *
+ * Offered: PIPELINING [RFC2920], SIZE [RFC1870], 8BITMIME [RFC6152], ENHANCEDSTATUSCODES [RFC2034],
+ * STARTTLS [RFC3207], HELP.
+ *
+ * THREADS: smtpd_new and smtpd_free are for the process's start and end. In between nothing of a
+ * struct smtpd changes but the budget, which is safe for threads.
+ */
+#ifndef SMTPD_SMTPD_H
+#define SMTPD_SMTPD_H
+
+#include "auth/auth.h"
+#include "base/budget.h"
+#include "deliver/deliver.h"
+#include "kv/kv.h"
+#include "net/net.h"
+
+struct smtpd;
+
+/* Every number has a default when 0. */
+struct smtpd_conf {
+    const char *hostname; /* in the greeting, replies and Received; copied */
+
+    uint64_t message_size; /* bytes of a message as it comes: 50 MB */
+    uint32_t recipients;   /* of one message: 100; at most QUEUE_RECIPIENTS */
+    uint32_t command_line; /* bytes of a command with its CRLF: 1024, twice what [RFC5321 4.5.3.1.4]
+                              asks for */
+    uint32_t text_line; /* bytes of a line of a message: 64 KB; [RFC5321 4.5.3.1.6] asks for 1000,
+                           real mail for more */
+    uint32_t hops;      /* Received fields of a message that does not loop: 100 [RFC5321 6.3] */
+    uint32_t errors;    /* 5yz replies in a session, then 421: 20 */
+    uint32_t idle_commands; /* commands since the last message that did not help to send one, then
+                               421: 100 */
+    uint64_t command_ms;    /* wait for a command: 300,000 [RFC5321 4.5.3.2.7] */
+    uint64_t data_ms;       /* wait for the next bytes of a message: 300,000 */
+    uint64_t
+        data_rate; /* bytes a second that a message must come with, once data_ms has passed: 1024 */
+
+    struct kv *kv; /* the four outlive the sessions */
+    struct auth *auth;
+    struct deliver *deliver;
+    struct budget *memory; /* for messages on their way through memory, shared with others; NULL:
+                              not limited */
+};
+
+struct smtpd *smtpd_new(const struct ctx *ctx, const struct smtpd_conf *conf);
+void smtpd_free(struct smtpd **smtpd); /* no session may be open */
+
+extern const struct net_proto smtpd_proto; /* net_listener.app is a struct smtpd */
+
+#endif

@@ -1,0 +1,169 @@
+/* smtpd, inside: the session and what its files share. */
+#ifndef SMTPD_SMTPD_INT_H
+#define SMTPD_SMTPD_INT_H
+
+#include "base/arena.h"
+#include "smtp/smtp.h"
+#include "smtpd/smtpd.h"
+
+struct smtpd {
+    const struct ctx *ctx;
+    struct smtpd_conf conf; /* with its defaults filled in */
+};
+
+/* --- replies
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+enum smtpd_reply {
+#define REPLY(id, code, status, text) SMTPD_##id,
+#include "smtpd/replies.def"
+#undef REPLY
+    SMTPD_REPLIES
+};
+
+struct session;
+
+void smtpd_reply_say(struct session *s, enum smtpd_reply reply);
+void smtpd_reply_say_text(struct session *s, enum smtpd_reply reply,
+                          struct str text); /* lines parted by '\n' */
+/* What looking for a recipient, and delivering, came to. */
+enum smtpd_reply smtpd_reply_of_lookup(enum rc rc);
+enum smtpd_reply smtpd_reply_of_delivery(enum rc rc);
+/* Adds reply="550 5.1.1" to a log line. */
+void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply);
+
+/* --- a transaction: from MAIL to the answer after DATA
+ * ------------------------------------------------------------------ */
+
+enum { SMTPD_ID_SIZE = 17 };
+
+struct transaction {
+    struct arena arena;
+    char id[SMTPD_ID_SIZE]; /* message= in log lines, and the id in Received */
+    struct str sender;      /* plainest form; empty: the null path */
+    uint64_t declared;      /* SIZE=, 0: not said */
+    struct str
+        *addresses; /* of the recipients, as the sender gave them, plainest form; malloc'd arrays */
+    uint64_t *accounts; /* theirs */
+    size_t n_recipients, addresses_capacity, accounts_capacity;
+    size_t n_asked; /* RCPT commands, refused ones too */
+};
+
+void smtpd_transaction_begin(struct session *s, struct str sender);
+void smtpd_transaction_end(
+    struct session *s); /* forgets it, with its message; harmless without one */
+void smtpd_transaction_add(struct transaction *t, struct str address, uint64_t account);
+
+/* --- a message: from 354 to its answer
+ * ------------------------------------------------------------------------------------ */
+
+enum message_stage {
+    MESSAGE_RECEIVING,
+    MESSAGE_COMPLETE,   /* its last byte has been read */
+    MESSAGE_FINISHED,   /* the blob is whole, deliver has not taken it yet */
+    MESSAGE_DELIVERING, /* deliver has it; until is_done */
+    MESSAGE_SETTLED     /* logged and counted; nothing is held any more */
+};
+
+struct message {
+    enum message_stage stage;
+    struct smtp_data data;
+    struct kv_blob_out *blob;  /* while receiving; NULL once it is refused */
+    struct kv_blob_id blob_id; /* from MESSAGE_FINISHED on, ours to forget */
+    struct buf head;           /* a copy of the header, up to HEAD_MAX bytes of it */
+    bool is_head_whole;
+    bool is_refused;
+    enum smtpd_reply refusal; /* when refused */
+    uint64_t bytes;           /* of the message as it came, without our fields */
+    uint64_t charged;         /* taken from the budget */
+    uint64_t begun;           /* monotonic */
+    struct deliver_message deliver;
+    struct deliver_op op;
+    bool is_done;    /* op.done has run */
+    struct net *net; /* what it resumes */
+    struct net_handle handle;
+};
+
+/* What comes after a command or a part of a message. */
+enum flow {
+    FLOW_NEXT,  /* the next command */
+    FLOW_READ,  /* more input is needed */
+    FLOW_BLOCK, /* the same again where it may wait; the command has not been answered and stays in
+                   the input */
+    FLOW_WAIT,  /* until the session is resumed */
+    FLOW_TLS,
+    FLOW_CLOSE
+};
+
+/* Begins to receive: says why not, or 354. */
+void smtpd_message_begin(struct session *s);
+/* Takes what there is of it; at the end delivers and answers. */
+enum flow smtpd_message_step(struct session *s);
+/* The time that a message has left to make progress, in ms. */
+uint64_t smtpd_message_patience(const struct session *s);
+/* Gives up what is under way; one that is durable stays so. Frees it. */
+void smtpd_message_free(struct session *s);
+
+/* --- header.c: the trace fields that are put in front, and what is looked for in the header
+ * ------------------------------- */
+
+void smtpd_header_write(struct session *s, struct buf *out);
+
+struct header_facts {
+    uint32_t hops;          /* Received fields */
+    struct str message_id;  /* absent when there is none; as the references in the arena */
+    struct str *references; /* References, then In-Reply-To; the nearest last */
+    size_t n_references;
+};
+void smtpd_header_read(struct str header, struct arena *arena, struct header_facts *out);
+
+/* --- sessions
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+enum state {                       /* bits, for the table of commands */
+             STATE_START = 1,      /* no EHLO or HELO yet */
+             STATE_READY = 2,      /* no transaction */
+             STATE_SENDER = 4,     /* after MAIL */
+             STATE_RECIPIENTS = 8, /* after at least one RCPT that was accepted */
+             STATE_ANY = 15
+};
+
+struct session {
+    struct conn *conn;
+    const struct smtpd *smtpd;
+    char *helo;    /* what the peer calls itself; NULL before it has */
+    bool is_esmtp; /* by EHLO */
+    bool is_draining;
+    bool has_moved; /* a command was answered since the deadline was set */
+    uint32_t errors, idle_commands;
+    struct smtp_lines lines;
+    struct transaction *transaction; /* NULL: none */
+    struct message *message;         /* NULL: none; only with a transaction */
+};
+
+void smtpd_session_reset(struct session *s); /* as if just connected: after STARTTLS */
+void smtpd_session_log(struct session *s, struct log_line *l,
+                       const char *event); /* with message= and from= */
+
+struct command {
+    struct str verb;
+    unsigned states;
+    enum { ARG_NONE, ARG_OPTIONAL, ARG_REQUIRED } argument;
+    bool is_useful;
+    enum flow (*run)(struct session *s, struct str args);
+    const char *rfc;
+};
+extern const struct command smtpd_commands[];
+extern const size_t smtpd_n_commands;
+
+/* Takes one command off the input and carries it out. */
+enum flow smtpd_command_step(struct session *s);
+
+#define CMD(verb, states, argument, is_useful, handler, rfc)                                       \
+    enum flow smtpd_cmd_##handler(struct session *s, struct str args);
+#include "smtpd/cmds.def"
+#undef CMD
+
+#endif
