@@ -11,7 +11,7 @@ BUILDS = {
     'build': ('gcc', []),
     'build-asan': ('gcc', SANITIZE),
     'build-tsan': ('gcc', ['-Db_sanitize=thread', '-Db_lundef=false', '--buildtype=debug', '-Doptimization=1']),
-    'build-clang': ('clang-14', SANITIZE + ['-Db_lundef=false']),
+    'build-clang': ('clang-14', SANITIZE + ['-Db_lundef=false', '-Dfuzz=true']),
 }
 
 
