@@ -45,7 +45,7 @@ enum flow smtpd_cmd_ehlo(struct session *s, struct str args)
         return FLOW_NEXT;
     struct buf text;
     buf_init(&text, 1024);
-    buf_putf(&text, "%s\nSIZE %llu", s->smtpd->conf.hostname,
+    buf_putf(&text, "%.*s\nSIZE %llu", STR_ARG(s->smtpd->conf.hostname),
              (unsigned long long)s->smtpd->conf.message_size); /* [RFC1870 3] */
     for (size_t i = 0; i < sizeof offers / sizeof *offers; i++)
         if (offers[i].is_offered(s))
@@ -58,6 +58,6 @@ enum flow smtpd_cmd_ehlo(struct session *s, struct str args)
 enum flow smtpd_cmd_helo(struct session *s, struct str args)
 {
     if (greet(s, args, false))
-        smtpd_reply_say_text(s, SMTPD_HELLO, str_of(s->smtpd->conf.hostname));
+        smtpd_reply_say_text(s, SMTPD_HELLO, s->smtpd->conf.hostname);
     return FLOW_NEXT;
 }

@@ -36,7 +36,7 @@ void smtpd_header_write(struct session *s, struct buf *out)
     buf_putf(out, "Return-Path: <%.*s>\r\n", STR_ARG(t->sender));
     buf_putf(out, "Received: from %s (", s->helo);
     put_peer(s, out);
-    buf_putf(out, ")\r\n\tby %s with ", s->smtpd->conf.hostname);
+    buf_putf(out, ")\r\n\tby %.*s with ", STR_ARG(s->smtpd->conf.hostname));
     put_protocol(s, out);
     buf_putf(out, "\r\n\tid %s", t->id);
     if (t->n_recipients == 1) /* several would tell each of the others [RFC5321 7.2] */

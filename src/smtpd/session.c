@@ -18,7 +18,7 @@ static void say_greeting(struct session *s)
 {
     struct buf text;
     buf_init(&text, 512);
-    buf_putf(&text, "%s ESMTP Penfold", s->smtpd->conf.hostname); /* [RFC5321 4.2] */
+    buf_putf(&text, "%.*s ESMTP Penfold", STR_ARG(s->smtpd->conf.hostname)); /* [RFC5321 4.2] */
     smtpd_reply_say_text(s, SMTPD_GREETING, buf_str(&text));
     buf_fini(&text);
 }

@@ -24,10 +24,9 @@ static uint32_t at_most(uint32_t value, uint32_t limit)
 struct smtpd *smtpd_new(const struct ctx *ctx, const struct smtpd_conf *conf)
 {
     struct smtpd *d = mem_zero(sizeof *d);
-    struct str hostname = str_of(conf->hostname);
     d->ctx = ctx;
     d->conf = *conf;
-    d->conf.hostname = mem_dup(hostname.p, hostname.n);
+    d->conf.hostname.p = mem_dup(conf->hostname.p, conf->hostname.n);
     d->conf.message_size = or_default(conf->message_size, 50 << 20);
     d->conf.recipients = at_most(or_default32(conf->recipients, 100), QUEUE_RECIPIENTS);
     /* A line must fit into what net offers at once. */
@@ -47,7 +46,7 @@ void smtpd_free(struct smtpd **smtpd)
 {
     if (*smtpd == NULL)
         return;
-    free((void *)(uintptr_t)(*smtpd)->conf.hostname);
+    free((void *)(uintptr_t)(*smtpd)->conf.hostname.p);
     free(*smtpd);
     *smtpd = NULL;
 }

@@ -27,7 +27,7 @@ struct smtpd;
 
 /* Every number has a default when 0. */
 struct smtpd_conf {
-    const char *hostname; /* in the greeting, replies and Received; copied */
+    struct str hostname; /* in the greeting, replies and Received; copied */
 
     uint64_t message_size; /* bytes of a message as it comes: 50 MB */
     uint32_t recipients;   /* of one message: 100; at most QUEUE_RECIPIENTS */
