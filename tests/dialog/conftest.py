@@ -1,0 +1,257 @@
+"""Collects and runs the transcripts; README.md describes their language."""
+import ast
+import os
+import re
+
+import pytest
+
+from harness import mails, wire
+from harness.host import Host
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+STEP = re.compile(r'(C\d*|S\d*): ?(.*)')
+STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\s*\*\s*(\d+))?\s*')
+
+
+def pytest_collect_file(file_path, parent):
+    if file_path.suffix == '.txt' and HERE in str(file_path):
+        return Transcript.from_parent(parent, path=file_path)
+    return None
+
+
+class Transcript(pytest.File):
+    def collect(self):
+        lines = self.path.read_text(encoding='utf-8').split('\n')
+        yield Run.from_parent(self, name=f'{self.path.stem}-plain', lines=lines, slowly=False)
+        if not any(line.startswith('only plain') for line in lines):
+            yield Run.from_parent(self, name=f'{self.path.stem}-bytes', lines=lines, slowly=True)
+
+
+class DialogError(AssertionError):
+    pass
+
+
+class Run(pytest.Item):
+    def __init__(self, *, lines, slowly, **options):
+        super().__init__(**options)
+        self.lines, self.slowly = lines, slowly
+        self.wires, self.pending = {}, {}
+
+    def runtest(self):
+        self.host = shared_host(self.config)
+        number = 0
+        self.number = 0
+        text = '\n'.join(self.lines)
+        try:
+            for user in ('alice', 'bob'):
+                if f'<{user}@' in text or f'deliver {user}' in text or f'mailbox {user}' in text:
+                    wire.messages(self.host, user, delete=True)
+            for number, line in enumerate(self.lines, 1):
+                self.number = number
+                line = line.split('#')[0].rstrip() if not line.startswith(('C', 'S', 'raw')) else line
+                if line:
+                    self.step(line)
+            self.flush()
+        except (AssertionError, OSError) as error:
+            if self.host.process.poll() is not None:
+                raise DialogError(f'line {number}: the server is gone\n{self.host.log_tail()}') from error
+            raise DialogError(f'line {number}: {self.lines[number - 1]}\n  {type(error).__name__}: {error}') from error
+        finally:
+            for connection in self.wires.values():
+                connection.close()
+        self.host.check_log()
+
+    def repr_failure(self, excinfo, style=None):
+        if isinstance(excinfo.value, DialogError):
+            return f'{self.path}: {excinfo.value}'
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self):
+        return self.path, 0, self.name
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def step(self, line):
+        spoken = STEP.fullmatch(line)
+        if spoken and spoken[1][0] == 'C':
+            self.queue(spoken[1], (self.fill(spoken[2]) + '\r\n').encode())
+            return
+        if spoken:
+            name = 'C' + spoken[1][1:]
+            self.flush()
+            self.expect_line(self.wires[name].line(), self.fill(spoken[2]))
+            return
+        name = 'C'
+        at = re.search(r'\s@(C\d+)$', line)
+        if at:
+            name, line = at[1], line[:at.start()]
+        word, _, rest = line.partition(' ')
+        if word in ('raw', 'repeat', 'send-file'):
+            self.queue(name, getattr(self, 'bytes_' + word.replace('-', '_'))(rest))
+            return
+        self.flush()
+        method = getattr(self, 'do_' + word.replace('-', '_'), None)
+        assert method, f'no such directive: {word}'
+        method(name, rest.strip())
+
+    def fill(self, text):
+        for user, password in self.host.passwords.items():
+            text = text.replace('$' + user, password)
+        return text.replace('$hostname', self.host.hostname)
+
+    def queue(self, name, data):
+        """Neighbouring lines of the client go out together, unless this is the run byte by byte."""
+        assert name in self.wires, f'{name} is not connected'
+        self.pending[name] = self.pending.get(name, b'') + data
+
+    def flush(self):
+        for name, data in self.pending.items():
+            if self.slowly:
+                self.wires[name].send_slowly(data)
+            else:
+                try:
+                    self.wires[name].send(data)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # what the server said before it closed is still to be read
+        self.pending = {}
+
+    @staticmethod
+    def expect_line(got, wanted):
+        if len(wanted) > 1 and wanted.startswith('/') and wanted.endswith('/'):
+            assert re.fullmatch(wanted[1:-1], got), f'server said: {got}'
+            return
+        pattern = '.*'.join(re.escape(part) for part in wanted.split('<...>'))
+        assert re.match(pattern, got), f'server said: {got}'
+
+    # --- what the client sends -----------------------------------------------------------------------------------
+
+    def bytes_raw(self, text):
+        data, text = b'', text.strip()
+        while text:
+            part = STRING.match(text)
+            assert part, f'not a string: {text}'
+            data += ast.literal_eval(f'b"{part[1]}"') * int(part[2] or 1)
+            text = text[part.end():]
+        return data
+
+    def bytes_repeat(self, text):
+        count, _, rest = text.partition(' ')
+        spoken = STEP.fullmatch(rest)
+        assert spoken, 'repeat N C: text'
+        return (self.fill(spoken[2]) + '\r\n').encode() * int(count)
+
+    def bytes_send_file(self, name):
+        return wire.stuff(self.mail(name.strip()))
+
+    @staticmethod
+    def mail(name):
+        for folder in (os.path.join(HERE, 'mails'), os.path.join(HERE, '..', 'corpus')):
+            path = os.path.join(folder, name)
+            if os.path.exists(path):
+                with open(path, 'rb') as f:
+                    return mails.crlf(f.read())
+        raise AssertionError(f'no mail {name}')
+
+    # --- directives ----------------------------------------------------------------------------------------------
+
+    def do_connect(self, name, rest):
+        words = rest.split()
+        if len(words) == 2:
+            name = words[0]
+        service = words[-1]
+        self.wires[name] = wire.Wire(self.host.port(service), tls=service.endswith('s'), timeout=15)
+
+    def do_starttls(self, name, _):
+        self.wires[name].start_tls()
+
+    def do_half_close(self, name, _):
+        self.wires[name].half_close()
+
+    def do_close(self, name, _):
+        self.wires[name].close()
+
+    def do_expect_close(self, name, _):
+        try:
+            line = self.wires[name].line()
+        except wire.Closed:
+            return
+        raise AssertionError(f'still open, server said: {line}')
+
+    @staticmethod
+    def has_and_lacks(lines, rest):
+        words = rest.split()
+        for word, want in zip(words, has_flags(words)):
+            if want is not None:
+                there = any(line.upper().startswith(word.upper()) for line in lines)
+                assert there == want, f'{word} is {"missing from" if want else "in"} {lines}'
+
+    def do_reply(self, name, rest):
+        code, _, rest = rest.partition(' ')
+        got, texts = self.wires[name].reply()
+        assert got == int(code), f'server said: {got} {texts}'
+        self.has_and_lacks(texts, rest)
+
+    def do_list(self, name, rest):
+        self.has_and_lacks(self.wires[name].multi(), rest)
+
+    def do_body(self, name, rest):
+        got, sent = self.wires[name].data(), self.mail(rest)
+        assert mails.same(sent, got), f'not the same message: {len(sent)} bytes sent, {len(got)} received: {got[:300]!r}'
+
+    def do_deliver(self, _, rest):
+        user, name = rest.split()
+        wire.deliver(self.host, self.mail(name), user)
+
+    def do_mailbox(self, _, rest):
+        user, count = rest.split()
+        found = wire.messages(self.host, user)
+        assert len(found) == int(count), f'{user} has {len(found)} messages: {[m[:200] for m in found]}'
+
+    def do_only(self, _, rest):
+        assert rest.startswith('plain'), 'only plain REASON'
+
+
+def has_flags(words):
+    """For each word: True behind 'has', False behind 'lacks', None for those two themselves."""
+    flag, flags = True, []
+    for word in words:
+        if word in ('has', 'lacks'):
+            flag = word == 'has'
+            flags.append(None)
+        else:
+            flags.append(flag)
+    return flags
+
+
+def shared_host(config):
+    """One host for all transcripts of a run; a new one when it has died."""
+    host = getattr(config, 'dialog_host', None)
+    if host is not None and host.process is not None and host.process.poll() is None:
+        return host
+    if host is not None:
+        host.abandon()
+        host.ports.release()
+    import tempfile
+    config.dialog_folder = tempfile.TemporaryDirectory(prefix='penfold-dialog-')
+    config.dialog_host = Host(os.path.join(config.dialog_folder.name, 'mail')).__enter__()
+    return config.dialog_host
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    host = getattr(session.config, 'dialog_host', None)
+    if host is None:
+        return
+    try:
+        host.stop()
+    except AssertionError as error:
+        session.exitstatus = 1
+        print(f'\nthe dialogs\' server: {error}')
+    finally:
+        host.ports.release()
+        session.config.dialog_folder.cleanup()
+
+
+@pytest.fixture(scope='session')
+def dialog_host(request):
+    return shared_host(request.config)

@@ -1,0 +1,72 @@
+"""Message smuggling: what one server might take for the end of a message must not end it here.
+
+Every pair of line ends around a dot, other than CRLF and CRLF, is put before a second envelope in the text of one
+message. The message is refused in clear words [RFC5321 2.3.8] [RFC5321 4.1.1.4], and no second one comes out of it, sent at once or
+byte by byte. The negative control shows that the form of the test would see a second message.
+"""
+import itertools
+
+import pytest
+
+from harness import wire
+
+ENDS = {'LF': b'\n', 'CR': b'\r', 'CRLF': b'\r\n', 'CRCRLF': b'\r\r\n', 'LFCR': b'\n\r', 'NULLF': b'\0\n', 'LFLF': b'\n\n'}
+MATRIX = [(a, b) for a, b in itertools.product(ENDS, repeat=2) if (a, b) != ('CRLF', 'CRLF')]
+SECOND = (b'MAIL FROM:<mallory@elsewhere.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n'
+          b'Subject: smuggled\r\n\r\nsmuggled text\r\n')
+
+
+def attempt(host, before, after, slowly):
+    """Sends the message with the pair in it; the replies up to the answer to NOOP behind it, or to the close."""
+    with wire.smtp(host) as connection:
+        assert connection.command('MAIL FROM:<sender@elsewhere.test>')[0] == 250
+        assert connection.command('RCPT TO:<alice@example.test>')[0] == 250
+        assert connection.command('DATA')[0] == 354
+        data = b'Subject: first\r\n\r\ntext' + before + b'.' + after + SECOND + b'.\r\nNOOP\r\nQUIT\r\n'
+        if slowly:
+            connection.send_slowly(data)
+        else:
+            try:
+                connection.send(data)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+        replies = []
+        try:
+            while not replies or replies[-1][0] != 221:
+                replies.append(connection.reply())
+        except wire.Closed:
+            pass
+        return replies
+
+
+@pytest.fixture(autouse=True)
+def empty_mailboxes(dialog_host):
+    for user in ('alice', 'bob'):
+        wire.messages(dialog_host, user, delete=True)
+
+
+@pytest.mark.parametrize('slowly', [False, True], ids=['at-once', 'bytes'])
+def test_smuggling_is_refused(dialog_host, slowly):
+    """The whole matrix in one go: 48 pairs, each on its own connection."""
+    wrong = []
+    for before, after in MATRIX:
+        replies = attempt(dialog_host, ENDS[before], ENDS[after], slowly)
+        if not replies or not 500 <= replies[0][0] <= 599:
+            wrong.append(f'{before}.{after}: not refused: {replies}')
+        elif any(code in (250, 354) for code, _ in replies[1:-2]) or len(replies) > 3:
+            wrong.append(f'{before}.{after}: the text was read as commands: {replies}')
+        elif replies[0][1] == [''] or not any(word in ' '.join(replies[0][1]).lower()
+                                              for word in ('bare', 'line end', 'cr', 'lf', 'nul')):
+            wrong.append(f'{before}.{after}: the refusal does not say why: {replies[0]}')
+    assert not wrong, '\n'.join(wrong)
+    assert wire.messages(dialog_host, 'alice') == []
+    assert wire.messages(dialog_host, 'bob') == []
+
+
+def test_true_end_is_seen(dialog_host):
+    """Negative control: with CRLF.CRLF the same bytes are two messages."""
+    replies = attempt(dialog_host, b'\r\n', b'\r\n', False)
+    assert [code for code, _ in replies] == [250, 250, 250, 354, 250, 250, 221]
+    assert len(wire.messages(dialog_host, 'alice')) == 1
+    found = wire.messages(dialog_host, 'bob')
+    assert len(found) == 1 and b'smuggled text' in found[0]
