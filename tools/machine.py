@@ -1,0 +1,103 @@
+"""Minimal Debian 12 machines in folders: made by debootstrap, entered with own mounts, processes and (on wish) network.
+
+Used by tools/fresh-machine and by bench/run for the peers. Needs root.
+"""
+import glob
+import os
+import shutil
+import subprocess
+
+CACHE = os.path.join(os.path.expanduser('~'), '.cache', 'penfold')
+MIRROR = ''
+
+# Runs inside `unshare`: $1 is the root, the rest the command. Mounts live in the new namespace and end with it.
+ENTER = '''
+root=$1; shift
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+[ "$OWN_NETWORK" = no ] || ip link set lo up
+exec chroot "$root" "$@"
+'''
+
+
+def apt_proxy():
+    done = subprocess.run(['apt-config', 'dump', '--format', '%v', 'Acquire::http::Proxy'], stdout=subprocess.PIPE,
+                          text=True, check=False)
+    return done.stdout.strip()
+
+
+def debootstrap(root, include, log):
+    env = dict(os.environ)
+    if apt_proxy() and 'http_proxy' not in env:
+        env['http_proxy'] = apt_proxy()
+    subprocess.run(['debootstrap', '--variant=minbase', f'--include={include}', 'bookworm', root, MIRROR],
+                   env=env, stdout=log, stderr=log, check=True)
+
+
+def base(include, cache, log):
+    """The tarball of a minimal system with some packages; made when the cache has none."""
+    os.makedirs(cache, exist_ok=True)
+    path = os.path.join(cache, f'bookworm-{include.replace(",", "-") or "minbase"}.tar')
+    if not os.path.exists(path):
+        root = path + '.root'
+        shutil.rmtree(root, ignore_errors=True)
+        try:
+            debootstrap(root, include, log)
+            subprocess.run(['tar', '-C', root, '-cf', path + '.new', '--one-file-system', '.'], check=True)
+            os.rename(path + '.new', path)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+    return path
+
+
+def copy_apt_settings(root):
+    """The machine installs as its host does: same sources of Debian, same proxies and certificates."""
+    shutil.copy('/etc/resolv.conf', os.path.join(root, 'etc/resolv.conf'))
+    shutil.copy('/etc/hosts', os.path.join(root, 'etc/hosts'))
+    for path in glob.glob('/etc/apt/apt.conf.d/*'):
+        with open(path, encoding='utf-8', errors='replace') as f:
+            if 'proxy' in f.read().lower() or 'proxy' in path or os.path.basename(path).startswith('99'):
+                shutil.copy(path, os.path.join(root, 'etc/apt/apt.conf.d'))
+    sources = [p for p in ('/etc/apt/sources.list.d/debian.sources',) if os.path.exists(p)]
+    if sources:
+        open(os.path.join(root, 'etc/apt/sources.list'), 'w', encoding='utf-8').close()
+        for path in sources:
+            shutil.copy(path, os.path.join(root, 'etc/apt/sources.list.d'))
+    elif os.path.exists('/etc/apt/sources.list'):
+        shutil.copy('/etc/apt/sources.list', os.path.join(root, 'etc/apt/sources.list'))
+    authorities = '/usr/local/share/ca-certificates'
+    if os.path.isdir(authorities):
+        shutil.copytree(authorities, root + authorities, dirs_exist_ok=True)
+    policy = os.path.join(root, 'usr/sbin/policy-rc.d')
+    with open(policy, 'w', encoding='utf-8') as f:
+        f.write('#!/bin/sh\nexit 101\n')  # nothing is started by being installed
+    os.chmod(policy, 0o755)
+
+
+def make(root, include='', cache=CACHE, log=None):
+    os.makedirs(root, exist_ok=True)
+    subprocess.run(['tar', '-C', root, '-xf', base(include, cache, log)], check=True)
+    copy_apt_settings(root)
+
+
+def command(root, args, own_network=False):
+    """The command line and environment that run `args` inside the machine."""
+    unshare = ['unshare', '--mount', '--pid', '--fork', '--kill-child'] + (['--net'] if own_network else [])
+    env = {'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': '/root', 'LANG': 'C.UTF-8',
+           'OWN_NETWORK': 'yes' if own_network else 'no', 'DEBIAN_FRONTEND': 'noninteractive'}
+    return unshare + ['sh', '-ec', ENTER, 'enter', root, *args], env
+
+
+def run(root, args, own_network=False, log=None, check=True, timeout=None):
+    line, env = command(root, args, own_network)
+    return subprocess.run(line, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT if log else None,
+                          check=check, timeout=timeout)
+
+
+def install(root, *packages, log=None):
+    run(root, ['apt-get', 'update', '-q'], log=log)
+    run(root, ['apt-get', 'install', '-y', '-q', '--no-install-recommends', *packages], log=log)
+
+
+def remove(root):
+    subprocess.run(['rm', '-rf', '--one-file-system', root], check=False)
