@@ -22,7 +22,7 @@ deps:
 run:
 	@tools/deps build run
 	@$(MAKE) --no-print-directory all
-	@exec $(PYTHON) tools/run
+	@exec $(PYTHON) tools/run $(RUN_OPTIONS)
 
 check:
 	@tools/deps

@@ -102,7 +102,7 @@ def fetchmail_collect(host, user, folder, tls=None):
     with open(store, 'w', encoding='utf-8') as f:
         f.write(f'#!/bin/sh\nexec cat > "$(mktemp {out}/XXXXXXXX)"\n')
     os.chmod(store, 0o700)
-    secure = ''
+    secure = "sslproto ''"
     if tls:
         secure = (f'{"ssl" if tls == "tls" else "sslproto auto"} sslcertck sslcertfile {host.certificate()} '
                   f'sslcommonname {host.hostname}')
@@ -111,7 +111,7 @@ def fetchmail_collect(host, user, folder, tls=None):
         f.write(f'set invisible\nset no syslog\nset no bouncemail\nset idfile {folder}/ids\n'
                 f'poll 127.0.0.1 protocol pop3 service {host.port("pop3s" if tls == "tls" else "pop3")}\n'
                 f'  auth password user "{host.address(user)}" password "{host.passwords[user]}" '
-                f'{secure or "sslproto \'\'"}\n'
+                f'{secure}\n'
                 f'  mda "{store}" no rewrite fetchall no keep pass8bits bad-header accept\n')
     status, _, error = program(['fetchmail', '-f', path, '--nodetach', '--pidfile', os.path.join(folder, 'pid')])
     assert status in (0, 1), f'fetchmail: status {status}: {error}'
