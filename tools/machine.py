@@ -30,8 +30,9 @@ def debootstrap(root, include, log):
     env = dict(os.environ)
     if apt_proxy() and 'http_proxy' not in env:
         env['http_proxy'] = apt_proxy()
-    subprocess.run(['debootstrap', '--variant=minbase', f'--include={include}', 'bookworm', root, MIRROR],
-                   env=env, stdout=log, stderr=log, check=True)
+    options = ['--variant=minbase'] + ([f'--include={include}'] if include else [])
+    subprocess.run(['debootstrap', *options, 'bookworm', root, MIRROR], env=env, stdout=log, stderr=log,
+                   check=True)
 
 
 def base(include, cache, log):

@@ -19,7 +19,7 @@ STOP_SECONDS = 30
 
 # What never stands in the log of a healthy server.
 ALARMS = re.compile(r'ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|SUMMARY: \w+Sanitizer'
-                    r'|Assertion .* failed|\*\*\* .* \*\*\*: terminated')
+                    r'|event=server-ended how="?(?!signal 9)|Assertion .* failed|\*\*\* .* \*\*\*: terminated')
 
 
 class ServerError(AssertionError):

@@ -1,0 +1,85 @@
+"""The peers' own roots: minimal Debian 12 folders with the peer installed and the configurations of bench/peers/conf in place."""
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), 'tools'))
+import machine  # noqa: E402
+
+CONF = os.path.join(HERE, 'peers', 'conf')
+USERS = [f'u{n:04}' for n in range(100)]
+DOMAIN = 'bench.test'
+PACKAGES = {
+    'postfix-dovecot': ('postfix', 'dovecot-core', 'dovecot-lmtpd', 'dovecot-pop3d', 'dovecot-imapd', 'procps'),
+    'opensmtpd': ('opensmtpd', 'procps'),
+}
+
+
+def write(root, path, text, mode=0o644):
+    full = os.path.join(root, path)
+    os.makedirs(os.path.dirname(full), exist_ok=True)
+    with open(full, 'w', encoding='utf-8') as f:
+        f.write(text)
+    os.chmod(full, mode)
+
+
+def common(root):
+    """What both peers have: the users' system account, a resolver that fails at once, a certificate."""
+    write(root, 'etc/resolv.conf', 'nameserver 127.0.0.1\n')
+    write(root, 'etc/hosts', f'127.0.0.1 localhost mail.{DOMAIN}\n')
+    machine.run(root, ['sh', '-c', 'getent passwd vmail >/dev/null || useradd -u 5000 -d /srv/mail -s /usr/sbin/nologin vmail'])
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '3650', '-subj',
+                    f'/CN=mail.{DOMAIN}', '-keyout', os.path.join(root, 'etc/ssl/bench.key'), '-out',
+                    os.path.join(root, 'etc/ssl/bench.crt')], check=True, stderr=subprocess.DEVNULL)
+    os.makedirs(os.path.join(root, 'srv/mail'), exist_ok=True)
+    os.chown(os.path.join(root, 'srv/mail'), 5000, 5000)
+
+
+def postfix_dovecot(root):
+    shutil.copy(os.path.join(CONF, 'postfix-main.cf'), os.path.join(root, 'etc/postfix/main.cf'))
+    with open(os.path.join(root, 'usr/share/postfix/master.cf.dist'), encoding='utf-8') as f:
+        master = f.read()
+    lines = []
+    for line in master.split('\n'):
+        words = line.split()
+        if len(words) >= 8 and not line.startswith(('#', ' ')):
+            words[4] = 'n'  # no chroot inside the chroot
+            if words[0] == 'smtp' and words[1] == 'inet':
+                words[0] = '127.0.0.1:10025'
+            line = ' '.join(words)
+        lines.append(line)
+    write(root, 'etc/postfix/master.cf', '\n'.join(lines))
+    write(root, 'etc/postfix/vmailbox', ''.join(f'{u}@{DOMAIN} {u}\n' for u in USERS))
+    machine.run(root, ['postmap', '/etc/postfix/vmailbox'])
+    write(root, 'etc/dovecot/users', ''.join(f'{u}:{{PLAIN}}pw\n' for u in USERS))
+    os.makedirs(os.path.join(root, 'etc/dovecot-bench'), exist_ok=True)
+    shutil.copy(os.path.join(CONF, 'mdbox.conf'), os.path.join(root, 'etc/dovecot-bench/mdbox.conf'))
+
+
+def opensmtpd(root):
+    shutil.copy(os.path.join(CONF, 'opensmtpd.conf'), os.path.join(root, 'etc/smtpd.conf'))
+    write(root, 'etc/mailname', f'mail.{DOMAIN}\n')
+    write(root, 'etc/smtpd.ub', ''.join(f'{u} 5000:5000:/srv/mail\n' for u in USERS))
+
+
+CONFIGURE = {'postfix-dovecot': postfix_dovecot, 'opensmtpd': opensmtpd}
+
+
+def make(name, folder, log):
+    """A fresh root of the peer in the folder; with its packages it is kept in the cache."""
+    cached = os.path.join(machine.CACHE, f'bench-{name}.tar')
+    root = os.path.join(folder, name)
+    machine.remove(root)
+    if not os.path.exists(cached):
+        machine.make(root, log=log)
+        machine.install(root, *PACKAGES[name], log=log)
+        subprocess.run(['tar', '-C', root, '--exclude=./var/cache/apt/archives/*.deb', '-cf', cached + '.new', '.'], check=True)
+        os.rename(cached + '.new', cached)
+    else:
+        os.makedirs(root)
+        subprocess.run(['tar', '-C', root, '-xf', cached], check=True)
+    common(root)
+    CONFIGURE[name](root)
+    return root
