@@ -1,0 +1,47 @@
+/* What smtpd's tests share: a whole server over kv_mem with alice and bob of example.test, and a
+ * client over a socket pair. Not part of the library. */
+#ifndef SMTPD_FIXTURE_H
+#define SMTPD_FIXTURE_H
+
+#include "smtpd/smtpd_int.h"
+
+#include "base/test.h"
+
+struct fixture {
+    struct counters counters;
+    struct ctx ctx;
+    struct kv *kv;
+    struct store *store;
+    struct auth *auth;
+    struct queue *queue;
+    struct deliver *deliver;
+    struct budget memory;
+    struct task_lane *short_lane, *heavy_lane;
+    struct net *net;
+    struct smtpd *smtpd;
+    struct net_listener listener;
+    uint64_t alice, bob;
+};
+
+/* Starts with this configuration (its hostname, kv, auth, deliver and memory are filled in); NULL:
+ * the defaults. */
+void fixture_start(struct fixture *f, const struct smtpd_conf *conf);
+void fixture_stop(struct fixture *f); /* waits until all sessions have ended */
+void fixture_quota(struct fixture *f, uint64_t account, uint64_t bytes);
+
+int fixture_connect(struct fixture *f); /* the greeting has not been read yet */
+int fixture_greeted(struct fixture *f); /* and EHLO has been answered */
+int fixture_in_data(struct fixture *f); /* alice's message has been begun, 354 was said */
+
+void say(int fd, struct str bytes);
+void say_slowly(int fd, struct str bytes, size_t step); /* in pieces, each a write of its own */
+/* Reads as many lines as the pattern has and compares; '*' stands for any text up to the next byte
+ * of the pattern in that line. */
+void hear(int fd, const char *pattern);
+void hear_end(int fd); /* the server closes; so does this */
+
+size_t fixture_count(struct fixture *f, uint64_t account);             /* messages in INBOX */
+void fixture_await(struct fixture *f, uint64_t account, size_t count); /* until there are so many */
+void fixture_read(struct fixture *f, uint64_t account, size_t index, struct buf *out);
+
+#endif
