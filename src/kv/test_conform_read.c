@@ -262,6 +262,42 @@ static void t209(void **state)
     arena_fini(&small);
 }
 
+/* Without waiting there is the right answer or none. */
+static void t210(void **state)
+{
+    struct conform *c = *state;
+    struct str key = STR("k"), value;
+    struct kv_page page;
+    struct kv_blob_in *in;
+    struct kv_writer *writer;
+    unsigned char byte = 0;
+    size_t got;
+    uint64_t version;
+    struct kv_blob_id id = conform_blob(c, CONFORM_PART, 1, 1);
+    assert_rc(conform_ref(c, CONFORM_PART, id), RC_OK);
+    kv_blob_forget(c->kv, id);
+    conform_put(c, CONFORM_PART, key, STR("v"));
+    if (c->backend->is_persistent)
+        conform_reopen(c);
+    enum rc rc = kv_version(c->kv, CONFORM_PART, KV_CACHED, &version);
+    assert_true(rc == RC_AGAIN || (rc == RC_OK && version == 2));
+    rc = kv_get(c->kv, CONFORM_PART, &key, 1, KV_CACHED, &c->arena, &value, &version);
+    assert_true(rc == RC_AGAIN || (rc == RC_OK && version == 2 && str_eq(value, STR("v"))));
+    rc = kv_scan(c->kv, CONFORM_PART, (struct kv_range){0}, 0, KV_CACHED, &c->arena, &page);
+    assert_true(rc == RC_AGAIN || (rc == RC_OK && page.n == 1 && page.version == 2));
+    rc = kv_writer_open(c->kv, CONFORM_PART, KV_CACHED, &writer);
+    assert_true(rc == RC_AGAIN || (rc == RC_OK && kv_writer_head(writer) == 2));
+    kv_writer_close(&writer);
+    rc = kv_blob_open(c->kv, id, KV_CACHED, &in);
+    if (rc == RC_AGAIN)
+        assert_rc(kv_blob_open(c->kv, id, 0, &in), RC_OK);
+    else
+        assert_rc(rc, RC_OK);
+    rc = kv_blob_read(in, 0, &byte, 1, KV_CACHED, &got);
+    assert_true(rc == RC_AGAIN || (rc == RC_OK && got == 1 && byte == conform_byte(1, 0)));
+    kv_blob_close(&in);
+}
+
 const struct conform_test conform_read_tests[] = {
     {"201 several keys are read in one state, in the order asked", t201, CONFORM_ANY},
     {"202 any bytes are a key, and keys are ordered by their bytes", t202, CONFORM_ANY},
@@ -273,5 +309,6 @@ const struct conform_test conform_read_tests[] = {
     {"207 an empty range has a version", t207, CONFORM_ANY},
     {"208 the store's own rows are neither read, scanned nor trimmed", t208, CONFORM_ANY},
     {"209 a full arena is a limit", t209, CONFORM_ANY},
+    {"210 a read that may not wait gives the right answer or none", t210, CONFORM_ANY},
     {0},
 };

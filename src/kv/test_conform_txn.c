@@ -350,6 +350,62 @@ static void t117(void **state)
     conform_ops_fini(&group);
 }
 
+/* A chain of commits, each queued by the one before as it completes; then its op is freed. */
+struct chain {
+    struct conform *c;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    int left;
+    bool is_broken;
+};
+
+struct link {
+    struct kv_op op;
+    struct chain *chain;
+};
+
+static void chain_on(struct kv_op *op);
+
+static enum rc chain_queue(struct chain *chain)
+{
+    struct link *link = mem_zero(sizeof *link);
+    *link = (struct link){.op.done = chain_on, .chain = chain};
+    enum rc rc = kv_commit(chain->c->kv, kv_txn_new(CONFORM_PART), 0, &link->op);
+    if (rc != RC_OK)
+        free(link);
+    return rc;
+}
+
+static void chain_on(struct kv_op *op)
+{
+    struct link *link = CONTAINER(op, struct link, op);
+    struct chain *chain = link->chain;
+    pthread_mutex_lock(&chain->mutex);
+    chain->is_broken = chain->is_broken || op->rc != RC_OK;
+    if (--chain->left > 0 && chain_queue(chain) != RC_OK)
+        chain->is_broken = true;
+    pthread_cond_signal(&chain->cond);
+    pthread_mutex_unlock(&chain->mutex);
+    free(link);
+}
+
+static void t118(void **state)
+{
+    enum { LINKS = 50 };
+    struct chain chain = {.c = *state, .left = LINKS};
+    pthread_mutex_init(&chain.mutex, NULL);
+    pthread_cond_init(&chain.cond, NULL);
+    assert_rc(chain_queue(&chain), RC_OK);
+    pthread_mutex_lock(&chain.mutex);
+    while (chain.left > 0 && !chain.is_broken)
+        pthread_cond_wait(&chain.cond, &chain.mutex);
+    pthread_mutex_unlock(&chain.mutex);
+    assert_false(chain.is_broken);
+    assert_int_equal(conform_version(chain.c, CONFORM_PART), LINKS);
+    pthread_cond_destroy(&chain.cond);
+    pthread_mutex_destroy(&chain.mutex);
+}
+
 const struct conform_test conform_txn_tests[] = {
     {"101 each commit makes the version larger by one, a failed one does not", t101, CONFORM_ANY},
     {"102 an unexpected version fails all of a transaction", t102, CONFORM_ANY},
@@ -369,5 +425,6 @@ const struct conform_test conform_txn_tests[] = {
     {"115 completions come in order and never from inside kv_commit", t115, CONFORM_ANY},
     {"116 only the cache may commit lazily", t116, CONFORM_ANY},
     {"117 closing commits all that is queued", t117, CONFORM_PERSISTENT},
+    {"118 a completion may queue the next commit and free its own", t118, CONFORM_ANY},
     {0},
 };
