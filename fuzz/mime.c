@@ -56,7 +56,7 @@ static void check_value(struct str value, struct buf *out)
         check_params(params, value, out);
     }
     while (mime_msgid_next(&rest, out)) {
-        FUZZ_DEMAND(buf_len(out) > 0 && buf_len(out) < value.n);
+        FUZZ_DEMAND(buf_len(out) > 0 && buf_len(out) <= value.n);
         FUZZ_DEMAND(str_find_byte(buf_str(out), ' ') < 0 && str_find_byte(buf_str(out), '<') < 0);
         demand_within(rest, value);
     }
