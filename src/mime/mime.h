@@ -23,7 +23,8 @@
 
 #define MIME_NONE UINT32_MAX /* no such part */
 
-/* Hard limits. Depth 0 is the message itself. */
+/* Hard limits. Depth 0 is the message itself. A header block ends before the line that would break
+ * one of its limits; what follows is the body of an opaque part. */
 struct mime_limits {
     uint32_t depth;         /* of the deepest part */
     uint32_t parts;         /* at least 1 */
