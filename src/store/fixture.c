@@ -46,6 +46,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 int fixture_tear_down(void **state)
 {
     struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof f->open / sizeof f->open[0]; i++)
+        store_account_close(&f->open[i]);
     store_close(&f->store);
     kv_close(&f->kv);
     if (!f->backend->is_mem)
@@ -73,7 +75,11 @@ void fixture_reopen(struct fixture *f)
 struct store_account *fixture_open(struct fixture *f, uint64_t id)
 {
     struct store_account *a = NULL;
+    size_t slot = 0;
     assert_rc(store_account_open(f->store, id, 0, &a), RC_OK);
+    while (f->open[slot])
+        slot++;
+    f->open[slot] = a;
     return a;
 }
 
@@ -83,8 +89,12 @@ struct store_account *fixture_account(struct fixture *f, uint64_t id)
     return fixture_open(f, id);
 }
 
-void fixture_close(struct store_account **a)
+void fixture_close(struct fixture *f, struct store_account **a)
 {
+    size_t slot = 0;
+    while (f->open[slot] != *a)
+        slot++;
+    f->open[slot] = NULL;
     store_account_close(a);
 }
 
@@ -156,6 +166,12 @@ enum rc fixture_expunge(struct store_account *a, uint32_t mailbox, const uint32_
     return rc;
 }
 
+void fixture_maintain(struct store_account *a)
+{
+    for (bool more = true; more;)
+        assert_rc(store_maintain(a, &more), RC_OK);
+}
+
 /* --- looking ---------------------------------------------------------------------------------- */
 
 void fixture_assert_body(struct store_account *a, uint64_t email, struct str text)
@@ -170,6 +186,25 @@ void fixture_assert_body(struct store_account *a, uint64_t email, struct str tex
     assert_memory_equal(mem, text.p, text.n);
     store_message_close(&m);
     free(mem);
+}
+
+static void print_fault(struct store_fsck *fsck, const char *line)
+{
+    print_error("%s\n", line);
+}
+
+static void print_kv_fault(struct kv_fsck *fsck, const char *line)
+{
+    print_error("%s\n", line);
+}
+
+void fixture_assert_sound(struct fixture *f, uint64_t id)
+{
+    struct store_fsck fsck = {.report = print_fault};
+    assert_rc(store_fsck(f->store, id, &fsck), RC_OK);
+    assert_int_equal(fsck.faults, 0);
+    struct kv_fsck kv_fsck_ = {.report = print_kv_fault};
+    assert_rc(kv_fsck(f->kv, &kv_fsck_), RC_OK);
 }
 
 void fixture_assert_rows(struct store_account *a, uint32_t mailbox, const char *expected)

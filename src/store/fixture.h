@@ -19,7 +19,8 @@ struct fixture {
     struct store_conf conf;
     struct kv *kv;
     struct store *store;
-    char top[64], dir[96]; /* kv_local's */
+    char top[64], dir[96];          /* kv_local's */
+    struct store_account *open[64]; /* closed at the end when a test has failed */
 };
 
 int fixture_set_up(void **state); /* initial state: a struct fixture_backend */
@@ -42,7 +43,7 @@ extern const struct fixture_backend fixture_mem, fixture_local;
 
 struct store_account *fixture_account(struct fixture *f, uint64_t id); /* created and opened */
 struct store_account *fixture_open(struct fixture *f, uint64_t id);
-void fixture_close(struct store_account **a);
+void fixture_close(struct fixture *f, struct store_account **a);
 
 struct kv_blob_id fixture_blob(struct fixture *f, struct store_account *a, struct str text);
 void fixture_forget(struct fixture *f, struct kv_blob_id blob);

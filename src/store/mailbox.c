@@ -60,11 +60,6 @@ enum rc store_keywords(struct store_account *a, struct arena *arena,
 
 /* --- loading rows ----------------------------------------------------------------------------- */
 
-struct rows {
-    struct store_row *at;
-    size_t n, size;
-};
-
 static struct store_row *rows_add(struct rows *r, size_t n)
 {
     r->at = mem_array(r->at, &r->size, r->n + n, sizeof *r->at);
@@ -111,16 +106,20 @@ static struct rows merge(const struct rows *packed, const struct rows *own)
     return all;
 }
 
-static enum rc read_rows(struct store_account *a, uint32_t mailbox, struct rows *out,
-                         uint64_t *out_version)
+enum rc read_rows(struct store_account *a, uint32_t mailbox, struct rows *out,
+                  uint64_t *out_version)
 {
     struct rows own = {0}, packed = {0};
     struct key u = key_of('u', mailbox, NULL, 0), packed_key = key_of('U', mailbox, NULL, 0);
     enum rc rc = scan_rows(a->store, a->id, key_str(&u), load_own, &own, NULL);
     if (rc == RC_OK)
         rc = scan_rows(a->store, a->id, key_str(&packed_key), load_packed, &packed, out_version);
-    if (rc == RC_OK)
+    if (rc == RC_OK) {
         *out = merge(&packed, &own);
+        out->n_own = own.n;
+        out->n_packed = packed.n;
+        out->last_packed = packed.n ? packed.at[packed.n - 1].uid : 0;
+    }
     free(own.at);
     free(packed.at);
     return rc;

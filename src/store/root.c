@@ -389,7 +389,7 @@ static struct node *node_change(const struct store_root *r, size_t at,
 static void change_rows(struct store_root *r, const struct row_delta *deltas, size_t n_deltas)
 {
     struct node *old = r->table, *table = node_new(old->size);
-    uint32_t count = 0;
+    uint32_t count = 0, last_chunks = 0;
     for (size_t i = 0; i < r->n_nodes; i++) {
         size_t mine = n_deltas;
         if (i + 1 < r->n_nodes)
@@ -409,13 +409,12 @@ static void change_rows(struct store_root *r, const struct row_delta *deltas, si
         table->children[table->used++] = (struct child){
             .p = node, .start = count, .first_uid = first->rows[0].uid, .n = (uint32_t)chunks};
         count += rows;
-        r->last_chunks = (uint32_t)chunks;
+        last_chunks = (uint32_t)chunks;
     }
     r->table = table;
     r->n_nodes = table->used;
     r->count = count;
-    if (count == 0)
-        r->last_chunks = 0;
+    r->last_chunks = last_chunks;
     table_unref(old);
 }
 

@@ -251,12 +251,16 @@ void store_watch_add(struct store_account *account, struct store_watch *watch);
 void store_watch_remove(struct store_account *account,
                         struct store_watch *watch); /* no call is under way afterwards */
 
-/* Packs rows, drops tombstones and log rows whose time is over; bounded work, *out_more when there
- * is more. Blocks. */
+/* Packs rows, drops tombstones, log rows and delivery ids whose time is over; bounded work,
+ * *out_more when there is more. Blocks. */
 enum rc store_maintain(struct store_account *account, bool *out_more);
+/* Many rows to pack, or an hour since the last time: ask after a delivery, then maintain from a
+ * worker. Never blocks. */
+bool store_maintain_is_due(struct store_account *account);
 
-/* Compares every counter, reference and index of an account with its messages. report gets a line
- * for each fault. Blocks. */
+/* Compares every counter, reference and index of an account with its messages. report() gets a line
+ * for each fault. RC_OK: sound; RC_CORRUPT: faults were reported. Changes of the account wait
+ * meanwhile. Blocks. */
 struct store_fsck {
     void (*report)(struct store_fsck *fsck, const char *line);
     uint64_t messages, faults; /* results, added to */

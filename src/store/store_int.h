@@ -229,9 +229,10 @@ struct store_account {
     unsigned n_observers; /* who reads rows while changes go on */
     bool is_stale;        /* a commit failed: load anew before the next change */
     bool is_reloading;
-    bool is_paused;       /* fsck looks */
-    bool is_maintained;   /* one at a time */
-    struct key delivered; /* how far the delivery ids have been looked through */
+    bool is_paused;                              /* fsck looks */
+    bool is_maintained;                          /* one at a time */
+    struct key swept_vanished, swept_deliveries; /* how far maintenance came */
+    uint64_t maintained_at;                      /* 0: not since it was loaded */
 
     pthread_mutex_t watch_mutex;
     struct list watches;
@@ -257,6 +258,16 @@ typedef enum rc (*row_fn)(void *arg, struct kv_row row);
 enum rc scan_between(struct store *store, uint64_t account, struct str from, struct str to,
                      row_fn each, void *arg, uint64_t *out_version);
 enum rc scan_rows(struct store *store, uint64_t account, struct str prefix, row_fn each, void *arg,
+                  uint64_t *out_version);
+
+/* A mailbox's rows as they are stored, mailbox.c. */
+struct rows {
+    struct store_row *at; /* free() it */
+    size_t n, size;
+    size_t n_own, n_packed; /* by kind, hidden ones too */
+    uint32_t last_packed;   /* UID; 0: none */
+};
+enum rc read_rows(struct store_account *a, uint32_t mailbox, struct rows *out,
                   uint64_t *out_version);
 
 /* --- changes: change.c ------------------------------------------------------------------------ */

@@ -25,7 +25,7 @@ static void a_new_account_has_the_standard_mailboxes(void **state)
     assert_rc(store_mailbox_by_role(a, STORE_TRASH, &id), RC_OK);
     assert_str(list[id - 1].name, "Trash");
     arena_fini(&arena);
-    fixture_close(&a);
+    fixture_close(f, &a);
 }
 
 static void a_message_comes_out_as_it_went_in(void **state)
@@ -59,11 +59,11 @@ static void a_message_comes_out_as_it_went_in(void **state)
         assert_int_equal(usage.messages, 3);
         assert_int_equal(usage.bytes, text.n + 8);
         assert_int_equal(usage.modseq, op.modseq);
-        fixture_close(&a);
+        fixture_close(f, &a);
         fixture_reopen(f);
         a = fixture_open(f, 1);
     }
-    fixture_close(&a);
+    fixture_close(f, &a);
 }
 
 static void expunged_messages_go(void **state)
@@ -80,7 +80,7 @@ static void expunged_messages_go(void **state)
     assert_int_equal(op.changed, 2);
     fixture_assert_rows(a, 1, "1: 3: 5:");
     assert_rc(fixture_append(f, a, STR("6"), NULL, NULL), RC_OK);
-    fixture_close(&a);
+    fixture_close(f, &a);
     fixture_reopen(f);
     a = fixture_open(f, 1);
     fixture_assert_rows(a, 1, "1: 3: 5: 6:");
@@ -88,7 +88,7 @@ static void expunged_messages_go(void **state)
     assert_int_equal(m.exists, 4);
     assert_int_equal(m.unseen, 4);
     assert_int_equal(m.bytes, 16);
-    fixture_close(&a);
+    fixture_close(f, &a);
 }
 
 int main(void)
