@@ -46,7 +46,7 @@ static const struct dialog dialogs[] = {
     DIALOG("out of order",
            MAIL HELLO RCPT "DATA\r\n" MAIL "DATA\r\n" MAIL RCPT MAIL, /* [RFC5321 4.1.4] */
            "503 5.5.1 *\r\n" OFFERS "503 5.5.1 send MAIL *\r\n503 5.5.1 *\r\n250 2.1.0 *\r\n554 "
-                                    "5.5.1 *\r\n503 5.5.1 *\r\n250 2.1.5 *\r\n"
+           "5.5.1 *\r\n503 5.5.1 *\r\n250 2.1.5 *\r\n"
            "503 5.5.1 *\r\n"),
     DIALOG("EHLO ends a transaction", HELLO MAIL RCPT HELLO "DATA\r\n", /* [RFC5321 4.1.4] */
            OFFERS "250 2.1.0 *\r\n250 2.1.5 *\r\n" OFFERS "503 5.5.1 *\r\n"),
