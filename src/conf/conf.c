@@ -131,7 +131,8 @@ static int check_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resu
  */
 static _Thread_local struct buf *complaints;
 
-static void complain(cfg_t *cfg, const char *format, va_list ap)
+__attribute__((format(printf, 2, 0))) static void complain(cfg_t *cfg, const char *format,
+                                                           va_list ap)
 {
     if (!complaints)
         return;
