@@ -43,6 +43,6 @@ install: all
 	@meson install -C build --destdir "$(DESTDIR)"
 
 clean:
-	rm -rf build build-asan build-tsan build-clang build-clang-fuzz build-tools
+	rm -rf build build-asan build-tsan build-clang build-tools
 
 .PHONY: all deps run check check-full bench fuzz install clean

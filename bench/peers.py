@@ -29,6 +29,7 @@ def common(root):
     """What both peers have: the users' system account, a resolver that fails at once, a certificate."""
     write(root, 'etc/resolv.conf', 'nameserver 127.0.0.1\n')
     write(root, 'etc/hosts', f'127.0.0.1 localhost mail.{DOMAIN}\n')
+    os.makedirs(os.path.join(root, 'etc/ssl'), exist_ok=True)
     machine.run(root, ['sh', '-c', 'getent passwd vmail >/dev/null || useradd -u 5000 -d /srv/mail -s /usr/sbin/nologin vmail'])
     subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '3650', '-subj',
                     f'/CN=mail.{DOMAIN}', '-keyout', os.path.join(root, 'etc/ssl/bench.key'), '-out',
