@@ -1,8 +1,9 @@
-/* crypto: passwords and wiping, over libsodium. */
+/* crypto: passwords and digests (libsodium), certificates and keys (libcrypto), and signing through
+ * the signer process, which alone holds private keys. Everything may be called from any thread. */
 #ifndef CRYPTO_CRYPTO_H
 #define CRYPTO_CRYPTO_H
 
-#include "base/str.h"
+#include "base/buf.h"
 
 enum { CRYPTO_PASSWORD_MAX = 128 }; /* bytes of a password's hash, with its NUL */
 
@@ -15,6 +16,44 @@ enum rc crypto_password_verify(struct str hash, struct str password);
  * with these parameters. */
 void crypto_password_decoy(uint32_t ops, uint64_t memory, char out[CRYPTO_PASSWORD_MAX]);
 
-void crypto_wipe(void *p, size_t n); /* never optimised away */
+void crypto_wipe(void *p, size_t n);              /* never optimised away */
+bool crypto_is_equal(struct str a, struct str b); /* in a time that depends on the lengths alone */
+
+enum { CRYPTO_SHA256 = 32 };
+void crypto_sha256(struct str s, unsigned char out[CRYPTO_SHA256]);
+void crypto_hmac_sha256(struct str key, struct str s, unsigned char out[CRYPTO_SHA256]);
+
+/* Appends a self-signed certificate and its new P-256 key, in PEM, for these DNS names (the first
+ * is the subject too), valid from an hour ago for `days`. Wipe the key's memory after use; the cap
+ * must suffice (4 KB and the names). RC_SYNTAX: no names, or one that is none. RC_LIMIT: over a
+ * cap. */
+enum rc crypto_selfsign(const struct str *names, size_t n, unsigned days, struct buf *cert_pem,
+                        struct buf *key_pem);
+
+/* --- the signer process */
+
+/* Holds one private key, EC or RSA, in PEM without a password: key 0 of the protocol. RC_SYNTAX. */
+struct crypto_signer;
+enum rc crypto_signer_new(struct str key_pem, struct crypto_signer **out);
+void crypto_signer_free(struct crypto_signer **signer);
+
+/* Answers requests that come on the SOCK_SEQPACKET socket, one message each, until the other end is
+ * closed (RC_OK) or the socket fails (RC_TEMP). What is not well-formed, or nothing that the key
+ * signs, is refused. Nothing of a key is ever sent. */
+enum rc crypto_signer_serve(struct crypto_signer *signer, int fd);
+
+/* --- who asks: the other end of the socket, which it takes */
+
+struct crypto_signer_client;
+struct crypto_signer_client *crypto_signer_client_new(int fd, uint64_t timeout_ms);
+void crypto_signer_client_free(struct crypto_signer_client **client);
+
+/* The signature of `tbs` by key number `key`. `algorithm` is "ecdsa" (tbs is a digest, the
+ * signature DER), "rsa-pkcs1" (DER of a digest) or "rsa-pss" (an encoded block, as long as the
+ * key). *n is the room, then the length. Blocks at most the timeout: RC_TEMP then, and when the
+ * signer is gone. RC_DENIED: it has refused. RC_LIMIT: too large. Several threads take turns. */
+enum rc crypto_signer_client_sign(struct crypto_signer_client *client, unsigned key,
+                                  const char *algorithm, struct str tbs, unsigned char *out,
+                                  size_t *n);
 
 #endif

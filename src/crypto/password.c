@@ -1,4 +1,5 @@
-/* Passwords: Argon2id through libsodium, in its own text form, which names the parameters. */
+/* Passwords: Argon2id through libsodium, in its own text form, which names the parameters; digests
+ * and comparing. The only file that knows libsodium. */
 #include "crypto/crypto.h"
 
 #include <errno.h>
@@ -48,4 +49,23 @@ void crypto_password_decoy(uint32_t ops, uint64_t memory, char out[CRYPTO_PASSWO
 void crypto_wipe(void *p, size_t n)
 {
     sodium_memzero(p, n);
+}
+
+bool crypto_is_equal(struct str a, struct str b)
+{
+    return a.n == b.n && sodium_memcmp(a.p, b.p, a.n) == 0;
+}
+
+void crypto_sha256(struct str s, unsigned char out[CRYPTO_SHA256])
+{
+    crypto_hash_sha256(out, (const unsigned char *)s.p, s.n);
+}
+
+void crypto_hmac_sha256(struct str key, struct str s, unsigned char out[CRYPTO_SHA256])
+{
+    crypto_auth_hmacsha256_state state;
+    crypto_auth_hmacsha256_init(&state, (const unsigned char *)key.p, key.n);
+    crypto_auth_hmacsha256_update(&state, (const unsigned char *)s.p, s.n);
+    crypto_auth_hmacsha256_final(&state, out);
+    crypto_wipe(&state, sizeof state);
 }
