@@ -43,10 +43,15 @@ static enum rc receive_tls(struct conn *c, char *to, size_t n, size_t *out_n)
             break;
         }
     }
-    if (rc == RC_AGAIN || (rc == RC_EOF && total == 0))
-        c->is_readable = false;
     *out_n = total;
-    return total ? RC_OK : rc;
+    if (total && rc != RC_AGAIN)
+        return RC_OK; /* an end will be met again */
+    if (rc != RC_OK)
+        c->is_readable = false;
+    c->is_broken = rc == RC_CORRUPT;
+    if (total)
+        return RC_OK;
+    return rc == RC_AGAIN ? RC_AGAIN : RC_EOF;
 }
 
 static enum rc receive(struct conn *c, char *to, size_t n, size_t *out_n)
@@ -97,8 +102,10 @@ void io_keep(struct conn *c)
 
 static enum rc send_some(struct conn *c, struct str s, size_t *out_n)
 {
-    if (c->tls)
-        return tls_write(c->tls, s, out_n);
+    if (c->tls) {
+        enum rc rc = tls_write(c->tls, s, out_n);
+        return rc == RC_OK || rc == RC_AGAIN ? rc : RC_EOF;
+    }
     ssize_t done;
     do
         done = send(c->fd, s.p, s.n, MSG_NOSIGNAL);

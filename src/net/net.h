@@ -222,12 +222,18 @@ void net_timer_cancel(struct net *net, struct net_timer *t); /* the same; not se
  */
 
 /* Signs a handshake's digest with the private key that another process holds: writes the signature
- * to out (at most *n bytes, then *n is its length). Called on a worker, may block for a bounded
- * time. */
+ * to out (at most *n bytes, then *n is its length). `algorithm` is "ecdsa" (tbs is the digest, the
+ * signature DER), "rsa-pkcs1" (DER of the digest) or "rsa-pss" (the encoded block, as long as the
+ * key). Called on workers, by several at a time; may block for a bounded time. crypto_signer_sign
+ * is made for it. */
 struct net_signer {
     enum rc (*sign)(struct net_signer *s, const char *algorithm, struct str tbs, unsigned char *out,
                     size_t *n);
 };
+
+/* The one that asks the signer process (crypto.h) for key number `key`. Takes the socket. */
+struct net_signer *net_signer_new(int fd, unsigned key);
+void net_signer_free(struct net_signer **signer);
 
 /* A certificate chain in PEM; the key in PEM as well, or absent and a signer (which outlives it).
  * RC_SYNTAX or RC_PERM with the cause in `why`. TLS 1.2 and 1.3, AEAD suites only, P-256 and

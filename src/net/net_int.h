@@ -232,7 +232,7 @@ void addr_text(const struct net_addr *a, char out[PEER_TEXT]);
 struct tls *tls_new(struct net_tls *context, struct conn *c);
 void tls_free(struct tls **t);
 enum handshake tls_handshake(struct tls *t, const char **out_cause); /* on a worker; may block */
-/* Both: RC_AGAIN, RC_EOF (also of a broken connection), or *out_n > 0. */
+/* Both: RC_AGAIN, RC_EOF, RC_CORRUPT (the connection is broken), or RC_OK with *out_n > 0. */
 enum rc tls_read(struct tls *t, char *to, size_t n, size_t *out_n);
 enum rc tls_write(struct tls *t, struct str s, size_t *out_n);
 bool tls_is_drained(struct tls *t); /* the last read took all that the socket had */

@@ -1,0 +1,24 @@
+/* Private to the TLS files of net/. */
+#ifndef NET_TLS_INT_H
+#define NET_TLS_INT_H
+
+#include "net/net_int.h"
+
+#include <openssl/ssl.h>
+
+/* The keys that seal session tickets: random, in memory alone, new every hour; the two before still
+ * open what they sealed. Shared by all loops. */
+struct tls_tickets;
+struct tls_tickets *tls_tickets_new(const struct clock *clock);
+void tls_tickets_free(struct tls_tickets **tickets);
+bool tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *ctx); /* it outlives ctx */
+
+/* Keys whose private half is in another process. */
+struct tls_remote;
+struct tls_remote *tls_remote_new(void);
+void tls_remote_free(struct tls_remote **remote); /* after the keys */
+/* A key for this certificate that signs by asking; NULL when the certificate's key is neither EC
+ * nor RSA. */
+EVP_PKEY *tls_remote_key(struct tls_remote *remote, X509 *cert, struct net_signer *signer);
+
+#endif
