@@ -108,7 +108,7 @@ static enum rc open_tls(struct server *s)
     char why[256];
     if (s->start->chain_pem.n == 0)
         return RC_OK;
-    s->signer = crypto_signer_client_new(s->start->signer_fd);
+    s->signer = net_signer_new(s->start->signer_fd, 0);
     enum rc rc = net_tls_new(s->start->chain_pem, (struct str){0}, s->signer, &s->tls, why);
     if (rc != RC_OK)
         log_event(s->log, LOG_ERROR, "certificate-refused", "file", s->start->conf->tls.certificate,
@@ -210,7 +210,7 @@ static void close_net(struct server *s)
     smtpd_free(&s->smtpd);
     pop3_free(&s->pop3);
     net_tls_free(&s->tls);
-    crypto_signer_client_free(&s->signer);
+    net_signer_free(&s->signer);
 }
 
 /* --- keeping the store small
