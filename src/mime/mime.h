@@ -13,7 +13,7 @@
  *
  * Caveats: RFC 2047 words and RFC 2231 parameters come out as they stand. A multipart or message in
  * base64 or quoted-printable, which is forbidden [RFC2045 6.4], is not decoded: such a multipart is
- * taken as plain, such a message as opaque. */
+ * read as if it were not encoded, such a message is opaque. */
 #ifndef MIME_MIME_H
 #define MIME_MIME_H
 
