@@ -50,8 +50,13 @@ enum rc kv_get(struct kv *kv, struct kv_part part, const struct str *keys, size_
                struct arena *arena, struct str *out_values, uint64_t *out_version)
 {
     uint64_t version;
-    for (size_t i = 0; i < n; i++)
+    if (n > KV_GET_KEYS)
+        return RC_LIMIT;
+    for (size_t i = 0; i < n; i++) {
         out_values[i] = (struct str){0};
+        if (keys[i].n == 0 || keys[i].n > KV_KEY_MAX)
+            return RC_PERM;
+    }
     enum rc rc = kv->backend->get(kv, part, keys, n, flags, arena, out_values,
                                   out_version ? out_version : &version);
     for (size_t i = 0; i < n; i++)
@@ -64,6 +69,8 @@ enum rc kv_scan(struct kv *kv, struct kv_part part, struct kv_range range, size_
                 unsigned flags, struct arena *arena, struct kv_page *out_page)
 {
     *out_page = (struct kv_page){0};
+    if (range.from.n > KV_KEY_MAX || range.to.n > KV_KEY_MAX || range.after.n > KV_KEY_MAX)
+        return RC_PERM;
     if (str_is_null(range.to) || str_cmp(range.to, KV_RESERVED) > 0)
         range.to = KV_RESERVED;
     if (!str_is_null(range.after) && str_cmp(range.after, range.from) >= 0)

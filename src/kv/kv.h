@@ -67,6 +67,8 @@ enum {
     KV_VALUE_MAX = 1 << 20,
     /* Rows a scan gives at once. */
     KV_PAGE_ROWS = 1024,
+    /* Keys that kv_get takes at once. */
+    KV_GET_KEYS = 1000,
     /* Blobs up to here share a commit's sync; larger ones are synced by who wrote them. */
     KV_BLOB_SMALL = 256 << 10
 };
@@ -116,7 +118,8 @@ enum rc kv_version(struct kv *kv, struct kv_part part, unsigned flags, uint64_t 
 
 /* Several rows of one published state. out_values[i] lives in the arena; absent (p == NULL) when
  * there is no such row. out_version may be NULL. RC_OK also when all are absent; RC_AGAIN, RC_TEMP,
- * RC_CORRUPT, RC_LIMIT when the arena is full. */
+ * RC_CORRUPT, RC_LIMIT when the arena is full or there are more than KV_GET_KEYS keys, RC_PERM for
+ * a key of a bad length. */
 enum rc kv_get(struct kv *kv, struct kv_part part, const struct str *keys, size_t n, unsigned flags,
                struct arena *arena, struct str *out_values, uint64_t *out_version);
 

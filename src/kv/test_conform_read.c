@@ -298,6 +298,38 @@ static void t210(void **state)
     kv_blob_close(&in);
 }
 
+static void t211(void **state)
+{
+    enum { LONG = KV_KEY_MAX + 1 };
+    static struct str keys[KV_GET_KEYS + 1], values[KV_GET_KEYS + 1];
+    struct conform *c = *state;
+    struct kv_page page;
+    char bytes[LONG];
+    memset(bytes, 'k', LONG);
+    struct str too_long = str_from(bytes, LONG), empty = STR("");
+    conform_put(c, CONFORM_PART, str_from(bytes, KV_KEY_MAX), STR("v"));
+    assert_rc(kv_get(c->kv, CONFORM_PART, &too_long, 1, 0, &c->arena, values, NULL), RC_PERM);
+    assert_rc(kv_get(c->kv, CONFORM_PART, &empty, 1, 0, &c->arena, values, NULL), RC_PERM);
+    struct kv_range bad[] = {{.from = too_long}, {.to = too_long}, {.after = too_long}};
+    for (int i = 0; i < 3; i++)
+        assert_rc(kv_scan(c->kv, CONFORM_PART, bad[i], 0, 0, &c->arena, &page), RC_PERM);
+    struct kv_range longest = {.after = str_from(bytes, KV_KEY_MAX - 1)};
+    assert_rc(kv_scan(c->kv, CONFORM_PART, longest, 0, 0, &c->arena, &page), RC_OK);
+    assert_int_equal(page.n, 1);
+    longest.after = page.rows[0].key;
+    assert_rc(kv_scan(c->kv, CONFORM_PART, longest, 0, 0, &c->arena, &page), RC_OK);
+    assert_int_equal(page.n, 0);
+    longest = (struct kv_range){.after = empty};
+    assert_rc(kv_scan(c->kv, CONFORM_PART, longest, 0, 0, &c->arena, &page), RC_OK);
+    assert_int_equal(page.n, 1);
+    for (int i = 0; i <= KV_GET_KEYS; i++)
+        keys[i] = str_from(bytes, KV_KEY_MAX);
+    assert_rc(kv_get(c->kv, CONFORM_PART, keys, KV_GET_KEYS + 1, 0, &c->arena, values, NULL),
+              RC_LIMIT);
+    assert_rc(kv_get(c->kv, CONFORM_PART, keys, KV_GET_KEYS, 0, &c->arena, values, NULL), RC_OK);
+    assert_str(values[KV_GET_KEYS - 1], "v");
+}
+
 const struct conform_test conform_read_tests[] = {
     {"201 several keys are read in one state, in the order asked", t201, CONFORM_ANY},
     {"202 any bytes are a key, and keys are ordered by their bytes", t202, CONFORM_ANY},
@@ -310,5 +342,6 @@ const struct conform_test conform_read_tests[] = {
     {"208 the store's own rows are neither read, scanned nor trimmed", t208, CONFORM_ANY},
     {"209 a full arena is a limit", t209, CONFORM_ANY},
     {"210 a read that may not wait gives the right answer or none", t210, CONFORM_ANY},
+    {"211 what is asked for has its lengths and its number, too", t211, CONFORM_ANY},
     {0},
 };
