@@ -45,7 +45,7 @@ static bool is_literal(struct str s)
     return true;
 }
 
-/* Copies a quoted string's content [RFC5321 4.1.2 QcontentSMTP] to `to`, which is large enough. */
+/* Copies a quoted string's content [RFC5321 4.1.2] to `to`, which is large enough. */
 static enum rc unquote(struct str quoted, char *to, size_t *out_n)
 {
     size_t n = 0;

@@ -104,7 +104,7 @@ struct auth_account {
 /* An id that was never given before; it is in the list of ids from now on. */
 enum rc auth_account_reserve(struct auth *auth, uint64_t *out_id);
 /* Writes address and credentials. The local part is letters, digits and !#$%&'*+-/=?^_`{|}~ with
- * single dots between [RFC5321 4.1.2 Dot-string]. RC_EXISTS, RC_NOTFOUND (no such domain),
+ * single dots between [RFC5321 4.1.2]. RC_EXISTS, RC_NOTFOUND (no such domain),
  * RC_SYNTAX (address, or an empty password), RC_LIMIT (password too long). */
 enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, struct str password);
 /* RC_NOTFOUND, and RC_SYNTAX and RC_LIMIT as above. */

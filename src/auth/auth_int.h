@@ -25,7 +25,7 @@ struct address {
 };
 enum rc auth_address_parse(struct str text, struct address *out); /* RC_SYNTAX */
 
-/* A host name of at least one label, to lower case [RFC1123 2.1]. RC_SYNTAX. */
+/* A host name of at least one label, to lower case [RFC5321 2.3.5]. RC_SYNTAX. */
 struct domain_name {
     struct str name; /* points into `text` */
     char text[DOMAIN_MAX];

@@ -1,0 +1,67 @@
+/* The maildrop: the account, its lock, and the INBOX as it was at login [RFC1939 4].
+ *
+ * Invariants: the lock is held from the login to the end of the session and given back exactly
+ * once; the root never changes in between, so message numbers and sizes do not either.
+ */
+#include "pop3/pop3_int.h"
+
+#include <stdlib.h>
+
+static enum rc open_inbox(struct conn *c, struct pop3_session *s, uint64_t account)
+{
+    struct pop3_drop *d = &s->drop;
+    unsigned flags = pop3_flags(c);
+    if (!d->account)
+        TRY(store_account_open(s->pop3->conf.store, account, flags, &d->account));
+    if (!d->is_locked)
+        d->is_locked = store_pop3_lock(d->account);
+    if (!d->is_locked)
+        return RC_CONFLICT;
+    TRY(store_mailbox_by_role(d->account, STORE_INBOX, &d->mailbox));
+    TRY(store_mailbox_open(d->account, d->mailbox, flags, &d->root));
+    d->n = store_root_count(d->root);
+    d->bytes = store_root_mailbox(d->root)->bytes;
+    return RC_OK;
+}
+
+enum rc pop3_drop_open(struct conn *c, struct pop3_session *s, uint64_t account)
+{
+    enum rc rc = open_inbox(c, s, account);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return rc;
+    if (rc == RC_OK)
+        return rc;
+    pop3_drop_close(&s->drop);
+    if (rc == RC_NOTFOUND) /* the directory knows it, the store does not */
+        return RC_CORRUPT;
+    return rc == RC_AGAIN ? RC_TEMP : rc;
+}
+
+void pop3_drop_close(struct pop3_drop *drop)
+{
+    store_root_release(&drop->root);
+    if (drop->is_locked)
+        store_pop3_unlock(drop->account);
+    if (drop->account)
+        store_account_close(&drop->account);
+    free(drop->deleted);
+    free(drop->uids);
+    *drop = (struct pop3_drop){0};
+}
+
+bool pop3_drop_is_deleted(const struct pop3_drop *drop, size_t index)
+{
+    return drop->deleted && drop->deleted[index / 8] & 1 << index % 8;
+}
+
+enum rc pop3_drop_find(const struct pop3_drop *drop, struct str number, size_t *out_index)
+{
+    uint64_t n;
+    enum rc rc = str_to_u64(number, &n);
+    if (rc != RC_OK)
+        return rc == RC_LIMIT ? RC_NOTFOUND : rc;
+    if (!n || n > drop->n || pop3_drop_is_deleted(drop, (size_t)n - 1))
+        return RC_NOTFOUND; /* [RFC1939 5] */
+    *out_index = (size_t)n - 1;
+    return RC_OK;
+}

@@ -1,0 +1,80 @@
+/* USER, PASS, STLS, and the way from a password to an open maildrop [RFC1939 4, 7] [RFC2595 4].
+ *
+ * USER is answered alike for every name. Passwords are taken only where they can be sent safely. A
+ * login has three parts, each of which may have to wait: the password, the account, the lock.
+ */
+#include "pop3/pop3_int.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+enum net_step pop3_user(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
+{
+    free(s->name);
+    /* One byte more than an address has tells auth that it was longer. */
+    struct str name = str_head(a->rest, AUTH_ADDRESS_MAX + 1);
+    s->name = mem_dup(name.p, name.n);
+    return pop3_ok(c, "send PASS");
+}
+
+static enum net_step open_drop(struct conn *c, struct pop3_session *s)
+{
+    enum rc rc = pop3_drop_open(c, s, s->login.account);
+    if (rc == RC_AGAIN)
+        return NET_SHORT;
+    s->go_on = NULL;
+    if (rc != RC_OK)
+        return pop3_err_rc(c, rc);
+    s->state = POP3_TRANSACTION;
+    s->has_progress = true;
+    return pop3_ok(c, "%zu messages (%llu octets)", s->drop.n, (unsigned long long)s->drop.bytes);
+}
+
+static enum net_step checked(struct conn *c, struct pop3_session *s)
+{
+    s->go_on = NULL;
+    if (s->login.rc == RC_OK) {
+        s->go_on = open_drop;
+        return open_drop(c, s);
+    }
+    pop3_err_rc(c, s->login.rc);
+    if (s->login.rc != RC_DENIED || ++s->failures < s->pop3->conf.login_failures)
+        return NET_READ;
+    s->end = "logins";
+    return NET_CLOSE;
+}
+
+static void login_done(struct auth_login *login)
+{
+    struct pop3_session *s = CONTAINER(login, struct pop3_session, login);
+    net_resume(s->net, s->handle);
+}
+
+enum net_step pop3_pass(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
+{
+    if (!s->name)
+        return pop3_bad(c, s, "send USER first");
+    s->login = (struct auth_login){.done = login_done,
+                                   .protocol = "pop3",
+                                   .name = str_of(s->name),
+                                   .password = a->rest, /* with its spaces [RFC1939 7] */
+                                   .peer = net_peer_text(c),
+                                   .session = str_of(net_id(c))};
+    s->go_on = checked;
+    auth_login(s->pop3->conf.auth, &s->login);
+    s->login.password = (struct str){0};
+    free(s->name); /* after a refusal the client starts again with USER [RFC1939 7] */
+    s->name = NULL;
+    return NET_WAIT;
+}
+
+enum net_step pop3_stls(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
+{
+    if (net_is_secure(c))
+        return pop3_bad(c, s, "TLS is active already"); /* [RFC2595 4] */
+    if (!net_has_tls(c))
+        return pop3_bad(c, s, "TLS is not available here");
+    pop3_ok(c, "begin TLS");
+    return NET_TLS;
+}
