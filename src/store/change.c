@@ -441,11 +441,11 @@ static void change_done(struct kv_op *op)
     pthread_mutex_unlock(&a->mutex);
     if (rc == RC_OK)
         tell_watches(a);
+    account_unref(a); /* first, so that whoever is told may destroy it */
     if (user) {
         user->rc = rc;
         user->done(user);
     }
-    account_unref(a);
 }
 
 /* --- observers and waiters -------------------------------------------------------------------- */
