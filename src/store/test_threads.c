@@ -1,0 +1,214 @@
+/* Many threads on few accounts: deliveries, flags, expunges, readers, maintenance and failures at
+ * the same time. Run under ThreadSanitizer as well. */
+#include "store/fixture.h"
+
+#include "base/mem.h"
+#include "task/task.h"
+
+#include <stdlib.h>
+
+enum { WRITERS = 6, READERS = 3, ACCOUNTS = 2, DELIVERIES = 150 };
+
+struct shared {
+    struct fixture *f;
+    atomic_bool is_over;
+    _Atomic uint32_t delivered[ACCOUNTS], expunged[ACCOUNTS];
+    _Atomic uint32_t failed;
+    bool has_failures;
+};
+
+struct worker {
+    struct shared *s;
+    uint64_t account;
+    unsigned number;
+};
+
+/* cmocka's asserts are for the main thread. */
+static void must(bool is_so)
+{
+    if (!is_so)
+        abort();
+}
+
+static struct store_account *open_account(struct shared *s, uint64_t id)
+{
+    struct store_account *a = NULL;
+    must(store_account_open(s->f->store, id, 0, &a) == RC_OK);
+    return a;
+}
+
+static bool passes(struct shared *s, enum rc rc)
+{
+    if (rc == RC_OK)
+        return true;
+    must(s->has_failures && (rc == RC_FULL || rc == RC_CONFLICT));
+    atomic_fetch_add(&s->failed, 1);
+    return false;
+}
+
+static enum rc deliver(struct shared *s, struct store_account *a, struct store_op *out)
+{
+    struct kv_blob_id blob;
+    struct kv_blob_out *body = kv_blob_new(s->f->kv, account_part(store_account_id(a)), 0, 0);
+    must(kv_blob_write(body, STR("hello")) == RC_OK);
+    must(kv_blob_finish(&body, &blob) == RC_OK);
+    struct store_append append = {.blob = blob, .size = 5};
+    struct waiter w;
+    waiter_init(&w);
+    enum rc rc = waiter_wait(&w, store_append(a, &append, 0, &w.op));
+    kv_blob_forget(s->f->kv, blob);
+    *out = w.op;
+    return rc;
+}
+
+static enum rc flag(struct store_account *a, uint32_t uid)
+{
+    struct store_flag_change change = {.mailbox = 1,
+                                       .uids = &uid,
+                                       .n_uids = 1,
+                                       .how = STORE_FLAGS_ADD,
+                                       .flags = STORE_SEEN,
+                                       .unchanged_since = UINT64_MAX};
+    struct waiter w;
+    waiter_init(&w);
+    return waiter_wait(&w, store_change_flags(a, &change, 0, &w.op));
+}
+
+static void *write_mail(void *arg)
+{
+    struct worker *me = arg;
+    struct shared *s = me->s;
+    size_t at = (size_t)me->account - 1;
+    struct store_op op;
+    for (int i = 0; i < DELIVERIES; i++) {
+        struct store_account *a = open_account(s, me->account);
+        if (passes(s, deliver(s, a, &op))) {
+            atomic_fetch_add(&s->delivered[at], 1);
+            uint32_t uid = op.uid;
+            (void)passes(s, flag(a, uid));
+            if (i % 3 == 0) {
+                struct waiter w;
+                waiter_init(&w);
+                if (passes(s, waiter_wait(&w, store_expunge(a, 1, &uid, 1, 0, &w.op))))
+                    atomic_fetch_add(&s->expunged[at], 1);
+            }
+        }
+        store_account_close(&a);
+    }
+    return NULL;
+}
+
+/* A root is consistent however it is looked at, and stays as it is. */
+static uint64_t sum_root(const struct store_root *root)
+{
+    uint64_t sum = 0;
+    uint32_t last = 0, unseen = 0;
+    size_t n = store_root_count(root);
+    for (size_t i = 0; i < n; i++) {
+        const struct store_row *row = store_root_at(root, i);
+        must(row->uid > last && row->email != 0 && row->size == 5);
+        must(store_root_find(root, row->uid) == i);
+        last = row->uid;
+        unseen += !(row->flags & STORE_SEEN);
+        sum += row->uid * UINT64_C(31) + row->flags;
+    }
+    const struct store_mailbox *m = store_root_mailbox(root);
+    must(m->exists == n && m->unseen == unseen && m->bytes == n * 5 && last < m->uidnext);
+    return sum;
+}
+
+static void *read_mail(void *arg)
+{
+    struct worker *me = arg;
+    struct store_root *held = NULL;
+    uint64_t held_sum = 0, modseq = 0;
+    struct store_account *a = open_account(me->s, me->account);
+    while (!atomic_load(&me->s->is_over)) {
+        struct store_root *root = NULL;
+        must(store_mailbox_open(a, 1, 0, &root) == RC_OK);
+        must(store_root_mailbox(root)->highest_modseq >= modseq);
+        modseq = store_root_mailbox(root)->highest_modseq;
+        uint64_t sum = sum_root(root);
+        must(!held || sum_root(held) == held_sum);
+        store_root_release(&held);
+        held = root;
+        held_sum = sum;
+    }
+    store_root_release(&held);
+    store_account_close(&a);
+    return NULL;
+}
+
+static void *maintain_mail(void *arg)
+{
+    struct worker *me = arg;
+    while (!atomic_load(&me->s->is_over)) {
+        struct store_account *a = open_account(me->s, me->account);
+        bool more;
+        (void)passes(me->s, store_maintain(a, &more));
+        if (me->s->has_failures)
+            kv_mem_fail(me->s->f->kv, RC_FULL);
+        store_account_close(&a);
+    }
+    return NULL;
+}
+
+static void run(struct fixture *f, bool has_failures)
+{
+    struct shared *s = mem_zero(sizeof *s);
+    enum { ALL = WRITERS + READERS + ACCOUNTS };
+    struct worker workers[ALL];
+    pthread_t threads[ALL];
+    s->f = f;
+    s->has_failures = has_failures;
+    f->conf.memory_bytes = 1; /* closed accounts leave at once and are loaded again */
+    f->conf.undelete_ns = UINT64_MAX;
+    fixture_reopen_store(f);
+    for (uint64_t id = 1; id <= ACCOUNTS; id++)
+        assert_rc(store_account_create(f->store, id, (struct store_quota){0}), RC_OK);
+    for (unsigned i = 0; i < ALL; i++)
+        workers[i] = (struct worker){s, 1 + i % ACCOUNTS, i};
+    for (unsigned i = 0; i < ALL; i++)
+        threads[i] = task_thread("test",
+                                 i < WRITERS             ? write_mail
+                                 : i < WRITERS + READERS ? read_mail
+                                                         : maintain_mail,
+                                 &workers[i]);
+    for (unsigned i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    atomic_store(&s->is_over, true);
+    for (unsigned i = WRITERS; i < ALL; i++)
+        pthread_join(threads[i], NULL);
+    kv_mem_fail(f->kv, RC_OK);
+    for (uint64_t id = 1; id <= ACCOUNTS; id++) {
+        struct store_account *a = fixture_open(f, id);
+        uint32_t expected = s->delivered[id - 1] - s->expunged[id - 1];
+        assert_int_equal(fixture_mailbox(a, 1).exists, expected);
+        fixture_close(f, &a);
+        fixture_assert_sound(f, id);
+    }
+    if (!has_failures)
+        assert_int_equal(s->delivered[0] + s->delivered[1], WRITERS * DELIVERIES);
+    else
+        assert_true(s->failed > 0);
+    free(s);
+}
+
+static void threads_share_accounts(void **state)
+{
+    run(*state, false);
+}
+
+static void threads_share_accounts_that_fail(void **state)
+{
+    run(*state, true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_MEM(threads_share_accounts),
+        ON_MEM(threads_share_accounts_that_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
