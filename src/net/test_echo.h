@@ -21,7 +21,9 @@
  *   wait         another thread resumes
  *   early        resumed before step() returns
  *   big N        N lines of 1,000 bytes, by NET_MORE
+ *   sleep        like wait, and the other thread takes its time
  *   hold         no deadline from here but 50 ms
+ *   handle       tells the test this session's handle
  *   stop         stands still until more has come, for tests of bytes that come early
  *   tls, quit, abort; anything else comes back */
 
@@ -33,7 +35,7 @@ struct fixture {
     int port;
     struct net_listener listener;
     _Atomic int closed, opened;
-    int log_pipe[2];
+    struct net_handle last_handle;
 };
 
 struct session {
@@ -42,7 +44,7 @@ struct session {
     struct net_handle handle;
     struct net_addr peer;
     int big;
-    bool is_waiting, wants_lane;
+    bool is_waiting, wants_lane, is_slow;
 };
 
 static inline void resume_job(struct task_job *job)
@@ -50,6 +52,8 @@ static inline void resume_job(struct task_job *job)
     struct session *s = CONTAINER(job, struct session, job);
     struct net *net = s->net;
     struct net_handle h = s->handle;
+    if (s->is_slow)
+        usleep(50000);
     net_resume(net, h); /* s is not ours from here */
 }
 
@@ -62,7 +66,8 @@ static inline enum net_step echo_line(struct conn *c, struct str line)
         s->wants_lane = true;
         return line.p[0] == 's' ? NET_SHORT : NET_HEAVY;
     }
-    if (str_eq(line, STR("wait")) || str_eq(line, STR("early"))) {
+    if (str_eq(line, STR("wait")) || str_eq(line, STR("early")) || str_eq(line, STR("sleep"))) {
+        s->is_slow = line.p[0] == 's';
         s->is_waiting = true;
         s->handle = net_handle(c);
         s->net = net_of(c);
@@ -80,6 +85,12 @@ static inline enum net_step echo_line(struct conn *c, struct str line)
         s->big = (int)n;
         return NET_MORE;
     }
+    if (str_eq(line, STR("peer"))) {
+        buf_putf(net_out(c), "%.*s\n", STR_ARG(net_peer_text(c)));
+        return NET_MORE;
+    }
+    if (str_eq(line, STR("handle")))
+        f->last_handle = net_handle(c);
     if (str_eq(line, STR("hold"))) {
         net_deadline(c, 50);
         return NET_READ;
@@ -144,7 +155,7 @@ static inline enum net_step echo_step(struct conn *c, unsigned events)
         f->opened++;
         buf_put(net_out(c), events & NET_EV_SECURE ? STR("hello secure\n") : STR("hello\n"));
     }
-    if (events & (NET_EV_OPEN | NET_EV_INPUT))
+    if (events & NET_EV_INPUT)
         net_deadline(c, 20000);
     if (events & NET_EV_RESUME) {
         assert_true(s->is_waiting);
