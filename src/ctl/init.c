@@ -73,9 +73,14 @@ static enum rc read_options(int argc, char **argv, struct plan *plan)
 
 static enum rc make_user(const char *name)
 {
-    char *const argv[] = {
-        "useradd",      "--system", "--user-group",      "--no-create-home",      "--home-dir",
-        "/nonexistent", "--shell",  "/usr/sbin/nologin", (char *)(uintptr_t)name, NULL};
+    const char *const words[] = {"useradd",      "--system",
+                                 "--user-group", "--no-create-home",
+                                 "--home-dir",   "/nonexistent",
+                                 "--shell",      "/usr/sbin/nologin",
+                                 name,           NULL};
+    char *argv[sizeof words /
+               sizeof *words]; /* the type that posix_spawn wants; it changes none of them */
+    memcpy(argv, words, sizeof words);
     pid_t pid;
     int status = 1;
     int error = posix_spawnp(&pid, "useradd", NULL, NULL, argv, environ);
