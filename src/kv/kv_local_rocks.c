@@ -226,13 +226,21 @@ static rocksdb_readoptions_t *read_options(struct rocks *r, bool is_cached)
     return is_cached ? r->read_cached : r->read;
 }
 
-static enum rc take_value(rocksdb_pinnableslice_t *slice, struct arena *arena, struct str *out)
+/* No stored value is empty. With the cache-only tier RocksDB answers "found" and an empty value
+ * when the table file that may hold the key is not open (it serves KeyMayExist so): that means
+ * AGAIN. */
+static enum rc take_value(rocksdb_pinnableslice_t *slice, bool is_cached, struct arena *arena,
+                          struct str *out)
 {
     size_t n;
+    enum rc rc = is_cached ? RC_AGAIN : RC_CORRUPT;
     const char *p = rocksdb_pinnableslice_value(slice, &n);
-    *out = arena_dup(arena, str_from(p, n));
+    if (n) {
+        *out = arena_dup(arena, str_from(p, n));
+        rc = str_is_null(*out) ? RC_LIMIT : RC_OK;
+    }
     rocksdb_pinnableslice_destroy(slice);
-    return str_is_null(*out) ? RC_LIMIT : RC_OK;
+    return rc;
 }
 
 enum rc local_rocks_get(struct rocks *r, enum rocks_family family, struct str key, bool is_cached,
@@ -244,11 +252,11 @@ enum rc local_rocks_get(struct rocks *r, enum rocks_family family, struct str ke
                                                            r->family[family], key.p, key.n, &error);
     if (error)
         return failed(r, "get", error);
-    return slice ? take_value(slice, arena, out_value) : RC_NOTFOUND;
+    return slice ? take_value(slice, is_cached, arena, out_value) : RC_NOTFOUND;
 }
 
 static enum rc collect(struct rocks *r, rocksdb_pinnableslice_t **slices, char **errors, size_t n,
-                       struct arena *arena, struct str *out_values)
+                       bool is_cached, struct arena *arena, struct str *out_values)
 {
     enum rc rc = RC_OK;
     for (size_t i = 0; i < n; i++) {
@@ -257,7 +265,7 @@ static enum rc collect(struct rocks *r, rocksdb_pinnableslice_t **slices, char *
         if (errors[i])
             one = failed(r, "get", errors[i]);
         else if (slices[i])
-            one = take_value(slices[i], arena, &out_values[i]);
+            one = take_value(slices[i], is_cached, arena, &out_values[i]);
         if (rc == RC_OK && one != RC_NOTFOUND)
             rc = one;
     }
@@ -281,7 +289,7 @@ enum rc local_rocks_get_many(struct rocks *r, enum rocks_family family, const st
     }
     rocksdb_batched_multi_get_cf(r->db, read_options(r, is_cached), r->family[family], n, list,
                                  sizes, slices, errors, false);
-    enum rc rc = collect(r, slices, errors, n, arena, out_values);
+    enum rc rc = collect(r, slices, errors, n, is_cached, arena, out_values);
     free(list);
     free(sizes);
     free(slices);
