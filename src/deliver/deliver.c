@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct deliver {
@@ -60,6 +61,7 @@ static void appended(struct store_op *store_op)
 {
     struct deliver_op *op = CONTAINER(store_op, struct deliver_op, store_op);
     op->rc = store_op->rc;
+    deliver_log(&op->deliver->ctx, str_of(op->id), op->account_id, store_op, op->rc);
     store_account_close(&op->account);
     op->done(op);
 }
@@ -75,6 +77,8 @@ static enum rc to_account(struct deliver *deliver, const struct deliver_message 
                                   .n_references = m->n_references};
     TRY(store_account_open(deliver->conf.store, m->accounts[0], flags, &op->account));
     op->store_op = (struct store_op){.done = appended};
+    op->account_id = m->accounts[0];
+    snprintf(op->id, sizeof op->id, "%.*s", STR_ARG(m->id));
     enum rc rc = store_append(op->account, &append, flags, &op->store_op);
     if (rc != RC_OK)
         store_account_close(&op->account);

@@ -47,6 +47,8 @@ struct deliver_op {
                    later. RC_NOTFOUND: the account is gone */
     /* deliver's. */
     struct deliver *deliver;
+    uint64_t account_id;
+    char id[40]; /* of log lines, cut */
     struct store_account *account;
     struct store_op store_op;
     struct queue_op queue_op;
