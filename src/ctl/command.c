@@ -156,7 +156,7 @@ static enum rc read_line(int argc, char **argv, struct line *out)
 static enum rc carry_out(const struct conf *conf, const struct admin_request *request,
                          struct admin_answer *answer)
 {
-    int fd;
+    int fd = -1;
     TRY(ctl_enter_data(conf));
     enum rc rc = connect_server(&fd);
     if (rc == RC_OK) {

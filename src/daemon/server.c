@@ -120,7 +120,7 @@ static enum rc open_protocols(struct server *s)
 {
     const struct conf *c = s->start->conf;
     budget_init(&s->memory, c->limits.memory);
-    struct smtpd_conf smtpd = {.hostname = c->hostname,
+    struct smtpd_conf smtpd = {.hostname = str_of(c->hostname),
                                .message_size = c->limits.message_size,
                                .recipients = (uint32_t)c->limits.recipients,
                                .command_ms = c->limits.command_time * 1000,

@@ -32,6 +32,15 @@
 
 enum { STEADY_SECONDS = 5, FIRST_PAUSE_MS = 100, LAST_PAUSE_MS = 5000, STOP_MS = 60000 };
 
+/* A process that is to run for as long as the supervisor does. */
+struct child {
+    const char *name;
+    pid_t pid;         /* 0: none */
+    uint64_t started;  /* monotonic */
+    uint64_t start_at; /* when it is to be started again; 0: not now */
+    uint64_t pause_ms; /* before the next start, when it does not stay */
+};
+
 struct supervisor {
     char *conf_path;
     struct conf *conf;
@@ -43,9 +52,9 @@ struct supervisor {
     int signer_fds[2]; /* [0] the server's end, [1] the signer's: kept here, so either can be
                           started again */
     int ready_fd;      /* where the running server says that it is ready; -1 */
-    pid_t server, signer;
+    struct child server, signer;
     bool is_stopping, is_reloading, was_ready;
-    uint64_t started, pause_ms, restarts;
+    uint64_t restarts; /* of the server */
 };
 
 /* One line, now: a log with its thread would not survive a fork. */
@@ -133,15 +142,37 @@ static bool has_key(const struct supervisor *s)
     return s->chain_pem.n && s->conf->tls.key[0];
 }
 
+static pid_t child_fork(struct child *c)
+{
+    c->started = clock_mono(&clock_system);
+    c->start_at = 0;
+    c->pid = fork();
+    if (c->pid < 0) {
+        say(LOG_ERROR, "fork-failed", "cause", strerror(errno));
+        c->pid = 0;
+        c->start_at = c->started + LAST_PAUSE_MS * NS_PER_MS;
+        return -1;
+    }
+    return c->pid;
+}
+
+/* At once when it ran for a while or was told to end, else after a pause that doubles. */
+static void child_plan_restart(struct child *c, bool at_once)
+{
+    uint64_t now = clock_mono(&clock_system);
+    if (at_once || now - c->started > STEADY_SECONDS * NS_PER_SEC)
+        c->pause_ms = 0;
+    c->start_at = now + c->pause_ms * NS_PER_MS;
+    c->pause_ms = c->pause_ms ? c->pause_ms * 2 : FIRST_PAUSE_MS;
+    if (c->pause_ms > LAST_PAUSE_MS)
+        c->pause_ms = LAST_PAUSE_MS;
+}
+
 static void start_signer(struct supervisor *s)
 {
-    if (!has_key(s))
-        return;
-    s->signer = fork();
-    if (s->signer == 0)
+    s->signer.start_at = 0;
+    if (has_key(s) && child_fork(&s->signer) == 0)
         _exit(signer_main(s));
-    if (s->signer < 0)
-        say(LOG_ERROR, "signer-failed", "cause", strerror(errno));
 }
 
 static int server_main(const struct supervisor *s, int ready_fd)
@@ -166,18 +197,15 @@ static void start_server(struct supervisor *s)
         say(LOG_ERROR, "server-failed", "cause", strerror(errno));
         return;
     }
-    s->started = clock_mono(&clock_system);
-    s->server = fork();
-    if (s->server == 0) {
+    pid_t pid = child_fork(&s->server);
+    if (pid == 0) {
         close(fds[0]);
         _exit(server_main(s, fds[1]));
     }
     close(fds[1]);
     s->ready_fd = fds[0];
-    if (s->server < 0)
-        say(LOG_ERROR, "server-failed", "cause", strerror(errno));
-    else
-        say_pid("server-started", s->server);
+    if (pid > 0)
+        say_pid("server-started", pid);
 }
 
 /* --- what happens
@@ -196,59 +224,53 @@ static void on_ready(struct supervisor *s)
     s->ready_fd = -1;
 }
 
-static void pause_before_restart(struct supervisor *s)
+static void say_end(const struct child *c, int status)
 {
-    bool was_steady = clock_mono(&clock_system) - s->started > STEADY_SECONDS * NS_PER_SEC;
-    if (was_steady || s->is_reloading || s->restarts == 0) {
-        s->pause_ms = 0;
-        return;
-    }
-    s->pause_ms = s->pause_ms ? s->pause_ms * 2 : FIRST_PAUSE_MS;
-    if (s->pause_ms > LAST_PAUSE_MS)
-        s->pause_ms = LAST_PAUSE_MS;
-    poll(NULL, 0, (int)s->pause_ms);
-}
-
-/* A server that never became ready at the first start has a cause that a second start does not
- * mend. */
-static bool is_hopeless(const struct supervisor *s)
-{
-    return !s->was_ready && s->restarts == 0;
+    char text[64];
+    snprintf(text, sizeof text, WIFSIGNALED(status) ? "%s: signal %d" : "%s: exit status %d",
+             c->name, WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    say(LOG_ERROR, "process-ended", "how", text);
 }
 
 static void on_server_end(struct supervisor *s, int status)
 {
-    char how[64];
-    s->server = 0;
+    /* One that never became ready at the first start has a cause that a second start does not mend.
+     */
+    bool is_hopeless = !s->was_ready && s->restarts == 0;
+    s->server.pid = 0;
+    if (s->ready_fd >= 0)
+        close(s->ready_fd);
+    s->ready_fd = -1;
     if (s->is_stopping)
         return;
     if (!s->is_reloading) {
-        snprintf(how, sizeof how, WIFSIGNALED(status) ? "signal %d" : "exit status %d",
-                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-        say(LOG_ERROR, "server-ended", "how", how);
-        if (is_hopeless(s)) {
-            s->is_stopping = true;
-            return;
-        }
-    }
-    pause_before_restart(s);
-    if (!s->is_reloading)
+        say_end(&s->server, status);
+        s->is_stopping = is_hopeless;
         s->restarts++;
+    }
+    child_plan_restart(&s->server, s->is_reloading);
     s->is_reloading = false;
-    start_server(s);
+}
+
+static void on_signer_end(struct supervisor *s, int status)
+{
+    s->signer.pid = 0;
+    if (s->is_stopping)
+        return;
+    bool was_asked = WIFSIGNALED(status) && s->is_reloading;
+    if (!was_asked)
+        say_end(&s->signer, status);
+    child_plan_restart(&s->signer, was_asked);
 }
 
 static void reap(struct supervisor *s)
 {
     int status;
     for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
-        if (pid == s->server)
+        if (pid == s->signer.pid)
+            on_signer_end(s, status);
+        else if (pid == s->server.pid)
             on_server_end(s, status);
-        else if (pid == s->signer && !s->is_stopping) {
-            if (!s->is_reloading)
-                say_pid("signer-ended", pid);
-            start_signer(s);
-        }
     }
 }
 
@@ -278,12 +300,12 @@ static void reload(struct supervisor *s)
     s->conf = conf;
     s->chain_pem = chain;
     s->is_reloading = true;
-    if (s->server > 0)
-        kill(s->server, SIGTERM);
-    if (s->signer > 0)
-        kill(s->signer, SIGKILL);
+    if (s->signer.pid)
+        kill(s->signer.pid, SIGKILL);
     else
         start_signer(s);
+    if (s->server.pid)
+        kill(s->server.pid, SIGTERM);
 }
 
 static void on_signal(struct supervisor *s)
@@ -298,28 +320,55 @@ static void on_signal(struct supervisor *s)
     } else if (!s->is_stopping) {
         s->is_stopping = true;
         notify("STOPPING=1");
-        if (s->server > 0)
-            kill(s->server, SIGTERM);
+        if (s->server.pid)
+            kill(s->server.pid, SIGTERM);
     }
+}
+
+static void start_what_is_due(struct supervisor *s)
+{
+    uint64_t now = clock_mono(&clock_system);
+    if (s->signer.start_at && s->signer.start_at <= now)
+        start_signer(s);
+    if (s->server.start_at && s->server.start_at <= now)
+        start_server(s);
+}
+
+/* Milliseconds that poll may wait: for ever, or until something is due. */
+static int time_to_wait(const struct supervisor *s)
+{
+    uint64_t now = clock_mono(&clock_system), first = 0;
+    const uint64_t due[] = {s->signer.start_at, s->server.start_at,
+                            s->is_stopping ? now + NS_PER_SEC : 0};
+    for (size_t i = 0; i < sizeof due / sizeof *due; i++)
+        if (due[i] && (!first || due[i] < first))
+            first = due[i];
+    if (!first)
+        return -1;
+    return first <= now ? 0 : (int)((first - now) / NS_PER_MS) + 1;
 }
 
 static void run_until_stopped(struct supervisor *s)
 {
     uint64_t asked = 0;
-    while (!s->is_stopping || s->server > 0) {
+    while (!s->is_stopping || s->server.pid) {
         struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
                                {.fd = s->ready_fd, .events = POLLIN}};
-        poll(fds, 2, s->is_stopping ? 100 : -1);
+        poll(fds, 2, time_to_wait(s));
         if (fds[1].revents)
             on_ready(s);
         if (fds[0].revents)
             on_signal(s);
+        if (!s->is_stopping) {
+            start_what_is_due(s);
+            continue;
+        }
         uint64_t now = clock_mono(&clock_system);
-        if (s->is_stopping && !asked)
+        if (!asked)
             asked = now;
-        if (asked && s->server > 0 && now - asked > STOP_MS * NS_PER_MS) {
-            say_pid("server-killed", s->server);
-            kill(s->server, SIGKILL);
+        if (s->server.pid && now - asked > STOP_MS * NS_PER_MS) {
+            say_pid("server-killed", s->server.pid);
+            kill(s->server.pid, SIGKILL);
             asked = now;
         }
     }
@@ -381,7 +430,12 @@ static enum rc prepare(struct supervisor *s)
 
 int supervisor_run(const char *conf_path)
 {
-    struct supervisor s = {.lock_fd = -1, .signal_fd = -1, .signer_fds = {-1, -1}, .ready_fd = -1};
+    struct supervisor s = {.lock_fd = -1,
+                           .signal_fd = -1,
+                           .signer_fds = {-1, -1},
+                           .ready_fd = -1,
+                           .server.name = "server",
+                           .signer.name = "signer"};
     s.conf_path = realpath(conf_path, NULL); /* the current folder will be another one */
     if (!s.conf_path) {
         complain(conf_path, strerror(errno));
@@ -395,8 +449,8 @@ int supervisor_run(const char *conf_path)
         start_server(&s);
         run_until_stopped(&s);
         status = s.was_ready ? CTL_DONE : CTL_FAILED;
-        if (s.signer > 0)
-            kill(s.signer, SIGKILL);
+        if (s.signer.pid)
+            kill(s.signer.pid, SIGKILL);
         unlink(CTL_SOCKET);
     }
     sockets_close(&s.sockets);
