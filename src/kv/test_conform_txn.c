@@ -406,6 +406,47 @@ static void t118(void **state)
     pthread_mutex_destroy(&chain.mutex);
 }
 
+/* Queued at once, so that a back end may take them together: each still meets what the ones
+ * before it did, and nothing of those that failed. */
+static void t119(void **state)
+{
+    enum { N = 7 };
+    static const enum rc expected[N] = {RC_OK,      RC_OK, RC_OK,     RC_CONFLICT,
+                                        RC_CORRUPT, RC_OK, RC_CORRUPT};
+    struct conform *c = *state;
+    struct conform_op ops[N];
+    struct conform_ops group;
+    conform_ops_init(&group);
+    for (int round = 0; round < 10; round++) {
+        struct kv_blob_id id = conform_blob(c, CONFORM_PART, 1, 100);
+        struct kv_txn *txns[N];
+        for (int i = 0; i < N; i++)
+            txns[i] = kv_txn_new(CONFORM_PART);
+        assert_rc(kv_txn_put(txns[0], STR("k"), STR("1")), RC_OK);
+        assert_rc(kv_txn_ref(txns[0], id), RC_OK);
+        assert_rc(kv_txn_assert_value(txns[1], STR("k"), STR("1")), RC_OK);
+        assert_rc(kv_txn_trim(txns[1], STR("a"), STR("z")), RC_OK);
+        assert_rc(kv_txn_assert_absent(txns[2], STR("k")), RC_OK);
+        assert_rc(kv_txn_put(txns[2], STR("k"), STR("2")), RC_OK);
+        assert_rc(kv_txn_assert_value(txns[3], STR("k"), STR("1")), RC_OK);
+        for (int i = 0; i < 2; i++)
+            assert_rc(kv_txn_ref(txns[4], id), RC_OK);
+        assert_rc(kv_txn_drop(txns[4], (struct kv_blob_id){"unknown to all"}), RC_OK);
+        assert_rc(kv_txn_drop(txns[5], id), RC_OK);
+        assert_rc(kv_txn_drop(txns[6], id), RC_OK);
+        for (int i = 0; i < N; i++) {
+            conform_op_init(&group, &ops[i]);
+            assert_rc(kv_commit(c->kv, txns[i], 0, &ops[i].op), RC_OK);
+        }
+        for (int i = 0; i < N; i++)
+            assert_rc(conform_op_wait(&ops[i]), expected[i]);
+        kv_blob_forget(c->kv, id);
+        conform_fsck_wait_blobs(c, 0);
+        assert_row(c, CONFORM_PART, "k", "2");
+    }
+    conform_ops_fini(&group);
+}
+
 const struct conform_test conform_txn_tests[] = {
     {"101 each commit makes the version larger by one, a failed one does not", t101, CONFORM_ANY},
     {"102 an unexpected version fails all of a transaction", t102, CONFORM_ANY},
@@ -426,5 +467,6 @@ const struct conform_test conform_txn_tests[] = {
     {"116 only the cache may commit lazily", t116, CONFORM_ANY},
     {"117 closing commits all that is queued", t117, CONFORM_PERSISTENT},
     {"118 a completion may queue the next commit and free its own", t118, CONFORM_ANY},
+    {"119 commits queued together meet what those before them did", t119, CONFORM_ANY},
     {0},
 };
