@@ -26,6 +26,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+enum { SPACE_TO_OPEN = 1 << 20 };
+
 void local_fail_for_good(struct local *l, const char *what, enum rc rc)
 {
     pthread_mutex_lock(&l->why_mutex);
@@ -165,8 +167,11 @@ static enum rc take_lock(struct local *l)
     return errno == EWOULDBLOCK ? RC_CONFLICT : rc_from_errno(errno);
 }
 
+/* RocksDB writes a little at every open, and does not survive that failing everywhere. */
 static enum rc open_rocks(struct local *l)
 {
+    if (!l->conf.read_only && local_free_space(l) < SPACE_TO_OPEN)
+        return RC_FULL;
     size_t n = strlen(l->path) + sizeof "/db";
     char *path = mem_alloc(n);
     snprintf(path, n, "%s/db", l->path);

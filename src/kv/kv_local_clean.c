@@ -61,14 +61,16 @@ void local_cleaner_hold(struct local *l, int change)
     pthread_mutex_unlock(&c->mutex);
 }
 
-/* False when closing: then nothing is unlinked; the next start will. */
+/* False when closing, or when a commit failed: rows that were not acknowledged may be there after a
+ * restart, and name what nobody seems to need now. Then nothing is unlinked; the next start will.
+ */
 static bool unlink_begin(struct local *l)
 {
     struct cleaner *c = &l->cleaner;
     pthread_mutex_lock(&c->mutex);
     while (c->holds && !c->is_closing)
         pthread_cond_wait(&c->wake, &c->mutex);
-    c->is_unlinking = !c->is_closing;
+    c->is_unlinking = !c->is_closing && !atomic_load(&l->is_readonly);
     pthread_mutex_unlock(&c->mutex);
     return c->is_unlinking;
 }

@@ -27,6 +27,11 @@ enum {
     MULTI_GET_MAX = 1024
 };
 
+/* RocksDB's own log gets its settings at open and nothing afterwards. Where a write to it fails, as
+ * on a full disk, Debian's library, which is built with assertions, aborts the process at the next
+ * one; what goes wrong reaches our log as the results of calls. */
+enum { LOG_HEADERS_ONLY = 5 };
+
 static const char *const family_names[ROCKS_FAMILIES] = {"default", "queue", "cache"};
 
 struct rocks {
@@ -38,6 +43,7 @@ struct rocks {
     rocksdb_readoptions_t *read, *read_cached;
     rocksdb_writeoptions_t *write_synced, *write_lazy;
     bool is_read_only;
+    bool is_failed; /* a write failed: what its log holds is unknown, so it is not touched again */
 };
 
 struct rocks_iter {
@@ -107,9 +113,8 @@ static void set_database_options(rocksdb_options_t *o, const struct rocks_conf *
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
     rocksdb_options_set_skip_checking_sst_file_sizes_on_db_open(o, 1);
     rocksdb_options_set_bytes_per_sync(o, 1 << 20);
-    rocksdb_options_set_info_log_level(o, 2 /* warnings and above */);
-    rocksdb_options_set_max_log_file_size(o, 1 << 20);
-    rocksdb_options_set_keep_log_file_num(o, 2);
+    rocksdb_options_set_info_log_level(o, LOG_HEADERS_ONLY);
+    rocksdb_options_set_keep_log_file_num(o, 1);
     rocksdb_options_set_max_manifest_file_size(o, 4 << 20);
     rocksdb_options_set_stats_dump_period_sec(o, 0);
     rocksdb_options_set_stats_persist_period_sec(o, 0);
@@ -212,7 +217,7 @@ void local_rocks_close(struct rocks **rocks)
     if (!r)
         return;
     *rocks = NULL;
-    if (!r->is_read_only)
+    if (!r->is_read_only && !r->is_failed)
         flush(r);
     free_all(r);
 }
@@ -410,7 +415,10 @@ enum rc local_rocks_write(struct rocks *r, struct rocks_batch *batch, bool is_sy
     char *error = NULL;
     rocksdb_write(r->db, is_synced ? r->write_synced : r->write_lazy, native(batch), &error);
     rocksdb_writebatch_clear(native(batch));
-    return error ? failed(r, "write", error) : RC_OK;
+    if (!error)
+        return RC_OK;
+    r->is_failed = true;
+    return failed(r, "write", error);
 }
 
 /* --- keeping

@@ -48,12 +48,14 @@ enum rc local_segments_init(struct segment_log *log, const struct ctx *ctx, int 
     return local_dir_open(parent, "seg", !is_read_only, &log->dir);
 }
 
-/* Gives back the space taken ahead, unless a backup shares the file. */
+/* Gives back the space taken ahead, unless a backup shares the file. What has been written is never
+ * cut, even beyond the end: a commit whose last step failed may turn out to be there after a
+ * restart. */
 static void trim(struct segment *s)
 {
     struct stat st;
     if (s->fd >= 0 && s->allocated > s->now.end && fstat(s->fd, &st) == 0 && st.st_nlink == 1 &&
-        ftruncate(s->fd, (off_t)s->now.end) == 0)
+        ftruncate(s->fd, st.st_size) == 0)
         s->allocated = s->now.end;
 }
 

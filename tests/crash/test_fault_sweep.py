@@ -1,0 +1,143 @@
+"""The fault sweep: every write, sync, name and allocation of kv_local in turn fails, is cut short or kills the process.
+
+After each run the store is opened without the layer and checked against the invariants of docs/internals/store.md: every
+acknowledged commit is there byte for byte, no half transaction, versions right, no dangling reference, fsck clean, and it can be
+written to again. The build folder is $PENFOLD_BUILD. PENFOLD_FULL=1: every call; otherwise a sample of them.
+"""
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+BUILD = pathlib.Path(os.environ.get('PENFOLD_BUILD', 'build')).resolve() / 'tests' / 'crash'
+FULL = os.environ.get('PENFOLD_FULL') == '1'
+COMMITS = '24'
+SAMPLES = 8          # calls tried of each row below, when not all
+PARALLEL = 3
+STOPPED, NOT_OPENED = 3, 4   # what the workload's result means, see workload.c
+# What a power cut leaves is the layer's doing, so the files may as well be in memory.
+WHERE = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
+# RocksDB, built with assertions, aborts after a failed write to its own log, which holds nothing of ours.
+ALL_BUT_LOG = '!/db/LOG'
+
+# kind, action, times, are unsynced bytes dropped
+ROWS = [
+    ('write', 'eio', 1, False), ('write', 'enospc', 1, False), ('write', 'enospc', 30, False), ('write', 'short', 1, False),
+    ('write', 'kill', 1, False), ('write', 'torn', 1, False), ('write', 'kill', 1, True), ('write', 'after', 1, True),
+    ('sync', 'eio', 1, False), ('sync', 'kill', 1, False), ('sync', 'after', 1, False), ('sync', 'kill', 1, True),
+    ('sync', 'after', 1, True),
+    ('open', 'eio', 1, False), ('open', 'enospc', 1, False), ('open', 'kill', 1, True), ('open', 'after', 1, True),
+    ('rename', 'eio', 1, False), ('rename', 'kill', 1, False), ('rename', 'after', 1, False), ('rename', 'kill', 1, True),
+    ('rename', 'after', 1, True),
+    ('link', 'eio', 1, False), ('link', 'enospc', 1, False), ('link', 'after', 1, False), ('link', 'after', 1, True),
+    ('unlink', 'eio', 1, False), ('unlink', 'kill', 1, True), ('unlink', 'after', 1, False), ('unlink', 'after', 1, True),
+    ('alloc', 'enospc', 1, False), ('alloc', 'eio', 1, False), ('alloc', 'kill', 1, True),
+    ('truncate', 'eio', 1, False), ('truncate', 'after', 1, True),
+    ('mkdir', 'eio', 1, False), ('mkdir', 'enospc', 1, False), ('mkdir', 'kill', 1, True), ('mkdir', 'after', 1, True),
+]
+
+
+class Run:
+    """One run of the workload under the layer, in a folder of its own."""
+
+    def __init__(self, **settings):
+        self.top = pathlib.Path(tempfile.mkdtemp(prefix='penfold-sweep-', dir=WHERE))
+        self.dir = self.top / 'data'
+        # With a sanitizer in the program its library wants to be first, which it need not be for this layer.
+        env = dict(os.environ, LD_PRELOAD=str(BUILD / 'faultfs.so'), PENFOLD_FAULT_DIR=str(self.dir),
+                   ASAN_OPTIONS='verify_asan_link_order=0:detect_leaks=0')
+        env.update({'PENFOLD_FAULT' + ('_' + k if k else ''): str(v) for k, v in settings.items()})
+        self.result = subprocess.run([BUILD / 'workload', 'run', self.dir, COMMITS], env=env, capture_output=True, timeout=60)
+
+    def check(self):
+        """What is broken in the store; empty when nothing is."""
+        done = subprocess.run([BUILD / 'workload', 'check', self.dir], input=self.result.stdout, capture_output=True, timeout=60)
+        return '' if done.returncode == 0 else f'check ends with {done.returncode}: {done.stderr.decode()}'
+
+    def remove(self):
+        shutil.rmtree(self.top)
+
+
+def fault(kind, n, action, times=1, drop=False):
+    settings = {'': f'{kind}:{n}:{action}:{times}', 'PATH': ALL_BUT_LOG}
+    if drop:
+        settings['DROP'] = 1
+    return settings
+
+
+@pytest.fixture(scope='module')
+def counts():
+    """How many calls of each kind a run makes when nothing fails."""
+    with tempfile.NamedTemporaryFile() as file:
+        run = Run(COUNTS=file.name, PATH=ALL_BUT_LOG)
+        found = {kind: int(n) for kind, n in (line.split() for line in pathlib.Path(file.name).read_text().splitlines())}
+    assert run.result.returncode == 0, run.result.stderr.decode()
+    assert run.check() == ''
+    run.remove()
+    return found
+
+
+def numbers(count):
+    if FULL or count <= SAMPLES:
+        return range(1, count + 1)
+    return sorted({1 + i * (count - 1) // (SAMPLES - 1) for i in range(SAMPLES)})
+
+
+def one(kind, n, action, times, drop):
+    run = Run(**fault(kind, n, action, times, drop))
+    code = run.result.returncode
+    what = f'{kind} {n} {action} x{times} drop={drop}: '
+    if code not in (0, STOPPED, NOT_OPENED, -signal.SIGKILL):
+        return what + f'the run ends with {code}: {run.result.stderr.decode()}'
+    broken = run.check()
+    if broken:
+        return what + broken + run.result.stderr.decode()  # the folder stays, to be looked at
+    run.remove()
+    return ''
+
+
+@pytest.mark.parametrize('kind,action,times,drop', ROWS, ids=lambda v: str(v))
+def test_every_fault_leaves_a_sound_store(counts, kind, action, times, drop):
+    assert counts[kind] > 0
+    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+        faults = [f for f in pool.map(lambda n: one(kind, n, action, times, drop), numbers(counts[kind])) if f]
+    assert not faults, '\n'.join(faults)
+
+
+@pytest.mark.parametrize('part', ['/seg/', '/big/', '/db/0'])
+def test_a_failed_sync_stops_writing(part):
+    """In a segment, a large blob, the log of rows: no later commit is acknowledged, and the log says why."""
+    settings = fault('sync', 6, 'eio')
+    settings['PATH'] = part
+    run = Run(**settings)
+    assert run.result.returncode == STOPPED, run.result.stderr.decode()
+    assert b'store-readonly' in run.result.stderr
+    assert run.check() == ''
+    run.remove()
+
+
+def test_no_space_is_over_when_there_is_space_again():
+    settings = fault('write', 10, 'enospc', times=5)
+    settings['PATH'] = '/seg/'
+    run = Run(**settings)
+    assert run.result.returncode == 0, run.result.stderr.decode()
+    assert run.check() == ''
+    run.remove()
+
+
+@pytest.mark.parametrize('part', ['/', '/seg/', '/db/', '/big/'])
+def test_negative_control_a_missing_sync_is_caught(counts, part):
+    """With syncs that do nothing, everywhere or in one part of the store, a power cut loses mail, and the check says so."""
+    killed = lost = 0
+    for tenths in (3, 4, 5, 6, 7):
+        run = Run(NOSYNC=part, **fault('write', counts['write'] * tenths // 10, 'kill', drop=True))
+        if run.result.returncode == -signal.SIGKILL:
+            killed += 1
+            lost += run.check() != ''
+        run.remove()
+    assert killed > 0 and lost > 0
