@@ -52,7 +52,7 @@ void key_free(struct key **key)
 }
 
 /* What may be signed: nothing that could be a ciphertext to open. A PSS block ends with its trailer
- * [RFC8017 9.1.1]. */
+ * (RFC 8017, 9.1.1). */
 struct scheme {
     const char *name;
     int type, padding;
@@ -142,8 +142,8 @@ static bool set_serial(X509 *cert)
 {
     unsigned char bytes[SERIAL];
     random_bytes(bytes, sizeof bytes);
-    bytes[0] =
-        (unsigned char)((bytes[0] & 0x7f) | 0x40); /* positive, of full length [RFC5280 4.1.2.2] */
+    bytes[0] = (unsigned char)((bytes[0] & 0x7f) |
+                               0x40); /* positive, of full length (RFC 5280, 4.1.2.2) */
     BIGNUM *number = BN_bin2bn(bytes, sizeof bytes, NULL);
     bool is_good = number && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert));
     BN_free(number);

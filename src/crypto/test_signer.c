@@ -21,7 +21,7 @@ static void digests_are_right(void **state)
     crypto_sha256(STR("abc"), d);
     hex(d, sizeof d, text);
     assert_string_equal(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    /* [RFC4231 4.3] */
+    /* RFC 4231, test case 2 */
     crypto_hmac_sha256(STR("Jefe"), STR("what do ya want for nothing?"), d);
     hex(d, sizeof d, text);
     assert_string_equal(text, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");

@@ -242,7 +242,9 @@ static struct event_base *base_new(void)
     struct event_base *base = NULL;
     if (!config)
         return NULL;
-    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
+    /* No timer of the kernel: setting it would be a system call for each wait, and on_tick minds an
+     * early one. */
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
     if (event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE) == 0)
         base = event_base_new_with_config(config);
     event_config_free(config);

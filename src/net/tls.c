@@ -6,8 +6,9 @@
  * handshake runs on a worker because signing may wait for another process; data are coded on the
  * loop.
  *
- * Offered: TLS 1.2 and 1.3 with AEAD suites and ephemeral X25519 or P-256 [RFC8446, RFC9325 4.2];
- * no renegotiation, no compression, no early data. Sessions are resumed by tickets alone [RFC5077].
+ * Offered: TLS 1.2 and 1.3 with AEAD suites and ephemeral X25519 or P-256 [RFC9325 4.2];
+ * no renegotiation, no compression, no early data. Sessions are resumed by tickets alone (RFC
+ * 5077).
  */
 #include "net/tls_int.h"
 

@@ -4,7 +4,7 @@
  * whole) and not by a provider; the warnings are silenced in this file alone.
  *
  * EC: the digest goes to the signer ("ecdsa", the answer is DER). RSA in TLS 1.2: "rsa-pkcs1", the
- * DER of the digest; in TLS 1.3 and RSA-PSS: "rsa-pss", the encoded block [RFC8017 9.1.1] of the
+ * DER of the digest; in TLS 1.3 and RSA-PSS: "rsa-pss", the encoded block (RFC 8017, 9.1.1) of the
  * key's length, ready for the private operation. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "net/tls_int.h"

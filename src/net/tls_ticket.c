@@ -1,5 +1,5 @@
-/* Session tickets: sealed with AES-256-CBC and HMAC-SHA-256 as [RFC5077 4] recommends, which is the
- * form that OpenSSL asks of a server with keys of its own. A ticket sealed with an older key is
+/* Session tickets: sealed with AES-256-CBC and HMAC-SHA-256 as RFC 5077 (4) recommends, which is
+ * the form that OpenSSL asks of a server with keys of its own. A ticket sealed with an older key is
  * replaced. */
 #include "net/tls_int.h"
 
