@@ -1,7 +1,7 @@
 /* Operations on accounts. An account is made in this order: its number, its partition in the store,
  * its address in the directory, which makes it visible; a crash in between leaves an unused number
  * and at most an empty partition. It is removed in the opposite order. */
-#include "admin_int.h"
+#include "admin/admin_int.h"
 
 static bool quota_of(const struct admin_request *r, struct admin_answer *a, struct store_quota *out,
                      bool *out_given)

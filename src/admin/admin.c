@@ -1,5 +1,5 @@
 /* The table of administrative operations, and what they build their answers with. */
-#include "admin_int.h"
+#include "admin/admin_int.h"
 
 #include "base/mem.h"
 

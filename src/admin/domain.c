@@ -1,5 +1,5 @@
 /* Operations on domains. */
-#include "admin_int.h"
+#include "admin/admin_int.h"
 
 void admin_domain_add(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
 {

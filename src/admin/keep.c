@@ -1,5 +1,5 @@
 /* Operations on the store as a whole: counters, checking, keeping it small. */
-#include "admin_int.h"
+#include "admin/admin_int.h"
 
 #include "base/mem.h"
 

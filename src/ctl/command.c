@@ -1,6 +1,6 @@
 /* The command line: finds the command, asks for a password where one is wanted, lets the running
  * server or this process carry it out, prints the answer. */
-#include "ctl_int.h"
+#include "ctl/ctl_int.h"
 
 #include <errno.h>
 #include <fcntl.h>

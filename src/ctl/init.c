@@ -5,7 +5,7 @@
  * written last but one, so that a host that was half made is not taken for a whole one; the domain,
  * which needs the configuration, comes last.
  */
-#include "ctl_int.h"
+#include "ctl/ctl_int.h"
 
 #include "crypto/crypto.h"
 

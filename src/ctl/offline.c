@@ -1,5 +1,5 @@
 /* Commands on a store at rest: this process opens it itself, under its lock. */
-#include "ctl_int.h"
+#include "ctl/ctl_int.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* Passwords from a terminal or standard input. */
-#include "ctl_int.h"
+#include "ctl/ctl_int.h"
 
 #include <errno.h>
 #include <stdio.h>

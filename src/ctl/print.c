@@ -1,5 +1,5 @@
 /* Answers for people and for programs. JSON is made by jansson, which is met in this file alone. */
-#include "ctl_int.h"
+#include "ctl/ctl_int.h"
 
 #include <jansson.h>
 #include <stdio.h>

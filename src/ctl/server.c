@@ -2,7 +2,7 @@
  * connect is decided by the data folder's permissions. Requests run on a worker lane: short for the
  * directory, heavy for what reads the whole store.
  */
-#include "ctl_int.h"
+#include "ctl/ctl_int.h"
 
 #include "base/mem.h"
 

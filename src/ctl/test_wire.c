@@ -1,4 +1,4 @@
-#include "ctl_int.h"
+#include "ctl/ctl_int.h"
 
 #include "base/test.h"
 

@@ -1,6 +1,6 @@
 /* Requests and answers as frames. Both ends are Penfold and may be of different versions: a frame
  * starts with a format byte. */
-#include "ctl_int.h"
+#include "ctl/ctl_int.h"
 
 #include "base/mem.h"
 

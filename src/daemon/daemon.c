@@ -1,7 +1,7 @@
 /* The program's commands: serve, and all that ctl knows. */
 #include "daemon/daemon.h"
 
-#include "daemon_int.h"
+#include "daemon/daemon_int.h"
 
 #include "ctl/ctl.h"
 

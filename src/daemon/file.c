@@ -1,5 +1,5 @@
 /* Small files read whole. */
-#include "daemon_int.h"
+#include "daemon/daemon_int.h"
 
 #include "base/mem.h"
 

@@ -8,7 +8,7 @@
  *
  * Builds with a sanitizer have no sandbox: their run-time libraries need what it forbids.
  */
-#include "daemon_int.h"
+#include "daemon/daemon_int.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
  * listeners, so that "ready" means ready; at the end sessions before deliveries before the store,
  * so that nothing acknowledged is still under way when it closes.
  */
-#include "daemon_int.h"
+#include "daemon/daemon_int.h"
 
 #include "crypto/crypto.h"
 #include "ctl/ctl.h"

@@ -1,5 +1,5 @@
 /* The supervisor's listening sockets: bound once, handed to each server that it starts. */
-#include "daemon_int.h"
+#include "daemon/daemon_int.h"
 
 #include "ctl/ctl.h"
 

@@ -6,7 +6,7 @@
  * at once the first time, with growing pauses when it does not stay; (4) it has no threads of its
  * own, so it can fork.
  */
-#include "daemon_int.h"
+#include "daemon/daemon_int.h"
 
 #include "crypto/crypto.h"
 #include "ctl/ctl.h"

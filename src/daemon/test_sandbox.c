@@ -1,6 +1,6 @@
 /* What the sandbox forbids is tried in a child that has entered it; the same is tried outside
  * first, where it must work. */
-#include "daemon_int.h"
+#include "daemon/daemon_int.h"
 
 #include "base/test.h"
 

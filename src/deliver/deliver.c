@@ -4,7 +4,7 @@
  * Never acknowledges anything itself: op->done with RC_OK comes from the completion of that one
  * commit.
  */
-#include "deliver_int.h"
+#include "deliver/deliver_int.h"
 
 #include "base/mem.h"
 

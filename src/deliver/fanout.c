@@ -13,7 +13,7 @@
  * One thread (the pacer) does what waits: the sweep of what was left over, and the retries. Items
  * themselves run on the short lane and in the completions of the store.
  */
-#include "deliver_int.h"
+#include "deliver/deliver_int.h"
 
 #include "base/mem.h"
 

@@ -5,7 +5,7 @@
  * delivered is known by the accounts (delivery ids), so a recipient row that outlives its delivery
  * costs a repeated look and no second copy.
  */
-#include "queue_int.h"
+#include "queue/queue_int.h"
 
 #include "base/mem.h"
 #include "base/random.h"

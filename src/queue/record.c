@@ -1,5 +1,5 @@
 /* queue's rows as bytes: see queue_int.h. Pure functions. */
-#include "queue_int.h"
+#include "queue/queue_int.h"
 
 #include <string.h>
 
