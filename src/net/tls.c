@@ -141,6 +141,7 @@ static bool use_key(SSL_CTX *ctx, struct tls_remote *remote, struct str pem,
 static bool configure(SSL_CTX *ctx, struct tls_tickets *tickets)
 {
     static const unsigned char id[] = "penfold";
+    char groups[] = GROUPS; /* OpenSSL casts const away */
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
                                  SSL_OP_NO_COMPRESSION);
@@ -150,7 +151,7 @@ static bool configure(SSL_CTX *ctx, struct tls_tickets *tickets)
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) == 1 &&
-           SSL_CTX_set1_groups_list(ctx, GROUPS) == 1 && SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
+           SSL_CTX_set1_groups_list(ctx, groups) == 1 && SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
            SSL_CTX_set_session_id_context(ctx, id, sizeof id - 1) == 1 &&
            tls_tickets_use(tickets, ctx);
 }
