@@ -12,9 +12,10 @@
 enum net_step pop3_user(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
 {
     free(s->name);
-    /* One byte more than an address has tells auth that it was longer. */
-    struct str name = str_head(a->rest, AUTH_ADDRESS_MAX + 1);
-    s->name = mem_dup(name.p, name.n);
+    s->name = NULL;
+    if (a->rest.n > AUTH_ADDRESS_MAX)
+        return pop3_bad(c, s, "the name is too long");
+    s->name = mem_dup(a->rest.p, a->rest.n);
     return pop3_ok(c, "send PASS");
 }
 

@@ -206,7 +206,11 @@ static void lines_that_are_none(void **state)
                 "S: -ERR a line ends in CR LF and has no NUL or CR within\n"
                 "S: -ERR a line ends in CR LF and has no NUL or CR within\n",
                 1);
-    for (int i = 4; i < 20; i++)
+    memcpy(text + 300, "\r\n", 2);
+    client_send(fd, STR("USER "));
+    client_send(fd, str_from(text, 302));
+    client_talk(fd, "S: -ERR the name is too long\n", 1);
+    for (int i = 5; i < 20; i++)
         client_talk(fd, "C: X\nS: -ERR there is no such command\n", 100);
     client_talk(fd, "C: X\nS: -ERR too many errors, goodbye\n", 100);
     client_expect_end(fd);
