@@ -51,6 +51,27 @@ static void workers_and_waits(void **state)
     stop(&f);
 }
 
+/* A lane that takes no more is asked again; every session gets its turn and none is lost. */
+static void a_full_lane_delays(void **state)
+{
+    enum { N = 30 };
+    struct fixture f = {0};
+    int fds[N];
+    f.lane_queue = 1;
+    start(&f, (struct net_limits){0});
+    for (int i = 0; i < N; i++) {
+        fds[i] = pair_to(&f);
+        hear(fds[i], "hello\n");
+    }
+    for (int i = 0; i < N; i++)
+        say(fds[i], "short\nstop\na\nheavy\nb\n");
+    for (int i = 0; i < N; i++) {
+        hear(fds[i], "w:a\nw:b\n");
+        close(fds[i]);
+    }
+    stop(&f);
+}
+
 /* --- slow readers */
 
 static void a_slow_reader_gets_all(void **state)
@@ -453,6 +474,7 @@ int main(void)
         cmocka_unit_test(lines_come_back),
         cmocka_unit_test(a_half_closed_peer_gets_its_answers),
         cmocka_unit_test(workers_and_waits),
+        cmocka_unit_test(a_full_lane_delays),
         cmocka_unit_test(a_slow_reader_gets_all),
         cmocka_unit_test(a_reader_that_never_reads_is_dropped),
         cmocka_unit_test(input_without_an_end_is_dropped),

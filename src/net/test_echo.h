@@ -36,6 +36,7 @@ struct fixture {
     struct net_listener listener;
     _Atomic int closed, opened;
     struct net_handle last_handle;
+    size_t lane_queue; /* 0: 1,000 */
 };
 
 struct session {
@@ -219,10 +220,11 @@ static inline void start(struct fixture *f, struct net_limits limits)
 {
     if (!limits.drain_ms)
         limits.drain_ms = 2000;
+    size_t queue = f->lane_queue ? f->lane_queue : 1000;
     f->ctx.clock = &clock_system;
     f->ctx.counters = &f->counters;
-    f->short_lane = task_lane_new("short", 2, 1000);
-    f->heavy_lane = task_lane_new("heavy", 1, 1000);
+    f->short_lane = task_lane_new("short", 2, queue);
+    f->heavy_lane = task_lane_new("heavy", 1, queue);
     f->others = task_lane_new("others", 2, 1000);
     struct net_conf conf = {2, limits, f->short_lane, f->heavy_lane};
     f->net = net_new(&f->ctx, &conf);
