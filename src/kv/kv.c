@@ -49,7 +49,6 @@ enum rc kv_version(struct kv *kv, struct kv_part part, unsigned flags, uint64_t 
 enum rc kv_get(struct kv *kv, struct kv_part part, const struct str *keys, size_t n, unsigned flags,
                struct arena *arena, struct str *out_values, uint64_t *out_version)
 {
-    uint64_t version;
     if (n > KV_GET_KEYS)
         return RC_LIMIT;
     for (size_t i = 0; i < n; i++) {
@@ -57,8 +56,7 @@ enum rc kv_get(struct kv *kv, struct kv_part part, const struct str *keys, size_
         if (keys[i].n == 0 || keys[i].n > KV_KEY_MAX)
             return RC_PERM;
     }
-    enum rc rc = kv->backend->get(kv, part, keys, n, flags, arena, out_values,
-                                  out_version ? out_version : &version);
+    enum rc rc = kv->backend->get(kv, part, keys, n, flags, arena, out_values, out_version);
     for (size_t i = 0; i < n; i++)
         if (str_starts(keys[i], KV_RESERVED))
             out_values[i] = (struct str){0};

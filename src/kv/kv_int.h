@@ -79,7 +79,7 @@ struct kv_backend {
     uint64_t (*generation)(struct kv *kv);
 
     enum rc (*version)(struct kv *kv, struct kv_part part, unsigned flags, uint64_t *out_version);
-    /* out_values are absent at the start; out_version is never NULL. Reserved keys are read too. */
+    /* out_values are absent at the start; out_version may be NULL. Reserved keys are read too. */
     enum rc (*get)(struct kv *kv, struct kv_part part, const struct str *keys, size_t n,
                    unsigned flags, struct arena *arena, struct str *out_values,
                    uint64_t *out_version);

@@ -196,7 +196,8 @@ enum rc local_get(struct kv *kv, struct kv_part part, const struct str *keys, si
     if (!memory)
         return RC_LIMIT;
     struct str *full = (struct str *)(void *)memory, *values = full + n + 1;
-    for (size_t i = 0; i <= n; i++) {
+    size_t all = n + (out_version ? 1 : 0); /* the version is a row, too */
+    for (size_t i = 0; i < all; i++) {
         struct str key = i < n ? keys[i] : (struct str){0};
         if (key.n > KV_KEY_MAX)
             return RC_PERM;
@@ -206,11 +207,11 @@ enum rc local_get(struct kv *kv, struct kv_part part, const struct str *keys, si
         if (str_is_null(full[i]))
             return RC_LIMIT;
     }
-    TRY(local_rocks_get_many(l->rocks, local_family(part), full, n + 1, flags & KV_CACHED, arena,
+    TRY(local_rocks_get_many(l->rocks, local_family(part), full, all, flags & KV_CACHED, arena,
                              values));
     if (n)
         memcpy(out_values, values, n * sizeof *values);
-    return parse_version(values[n], out_version);
+    return out_version ? parse_version(values[n], out_version) : RC_OK;
 }
 
 static enum rc page_row(struct arena *arena, struct str key, struct str value, struct kv_row *out)

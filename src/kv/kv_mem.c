@@ -82,7 +82,8 @@ static enum rc mem_get(struct kv *kv, struct kv_part part, const struct str *key
     struct part *p;
     enum rc rc = RC_OK;
     TRY(read_begin(m, part, flags, &p));
-    *out_version = p ? p->version : 0;
+    if (out_version)
+        *out_version = p ? p->version : 0;
     m->stats.keys_read += n;
     for (size_t i = 0; p && i < n && rc == RC_OK; i++) {
         struct str value = kv_mem_rows_get(&p->rows, keys[i]);
