@@ -10,7 +10,7 @@ PYTHON  := $(firstword $(wildcard /usr/bin/python3) python3)
 JOBS    ?= $(shell nproc)
 
 all: build/build.ninja
-	@ninja -C build -j $(JOBS)
+	@ninja -C build -j $(JOBS) penfold
 
 build/build.ninja:
 	@tools/deps --list build || { echo "make: packages are missing: run 'make deps'"; exit 1; }
@@ -33,6 +33,7 @@ check-full:
 	@exec $(PYTHON) tools/check --full
 
 bench: all
+	@ninja -C build -j $(JOBS)
 	@exec $(PYTHON) bench/run
 
 fuzz:
@@ -40,7 +41,7 @@ fuzz:
 
 install: all
 	@meson configure build -Dprefix=$(PREFIX)
-	@meson install -C build --destdir "$(DESTDIR)"
+	@meson install -C build --no-rebuild --destdir "$(DESTDIR)"
 
 clean:
 	rm -rf build build-asan build-tsan build-clang build-tools
