@@ -76,6 +76,11 @@ enum net_step pop3_stls(struct conn *c, struct pop3_session *s, const struct pop
         return pop3_bad(c, s, "TLS is active already"); /* [RFC2595 4] */
     if (!net_has_tls(c))
         return pop3_bad(c, s, "TLS is not available here");
+    if (net_in(c).n) { /* it would be taken for what came in TLS */
+        pop3_err(c, "nothing may follow STLS before its answer");
+        s->end = "injection";
+        return NET_CLOSE;
+    }
     pop3_ok(c, "begin TLS");
     return NET_TLS;
 }
