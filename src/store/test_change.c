@@ -417,6 +417,115 @@ static void threads_are_found(void **state)
     fixture_assert_sound(f, 1);
 }
 
+/* Gives message `uid` of mailbox 1 a second place in mailbox 2, as a copy will. */
+static void make_copy(struct fixture *f, uint64_t id, uint32_t uid)
+{
+    struct store_account *a = fixture_open(f, id);
+    struct attempt t = {.account = a};
+    struct store_row row;
+    struct email e;
+    unsigned char mem[RECORD_VALUE];
+    struct mailbox_record m = a->mailboxes[1]->head;
+    struct key keys[] = {key_row(1, uid), key_row(2, 1), {.n = 0}, key_mailbox(2)};
+    struct kv_txn *txn = kv_txn_new(account_part(id));
+    arena_init(&t.arena, 0);
+    assert_rc(head_row(&t, a->mailboxes[0], uid, &row), RC_OK);
+    assert_rc(head_email(&t, row.email, &e), RC_OK);
+    arena_fini(&t.arena);
+    row.flags |= ROW_SHARED;
+    assert_rc(kv_txn_put(txn, key_str(&keys[0]), row_encode(&row, mem, sizeof mem)), RC_OK);
+    row.uid = 1;
+    assert_rc(kv_txn_put(txn, key_str(&keys[1]), row_encode(&row, mem, sizeof mem)), RC_OK);
+    e.places[e.n_places++] = (struct place){2, 1};
+    keys[2] = key_email(row.email);
+    assert_rc(kv_txn_put(txn, key_str(&keys[2]), email_encode(&e, mem, sizeof mem)), RC_OK);
+    m.m.uidnext = 2;
+    m.m.exists = 1;
+    m.m.unseen = !(row.flags & STORE_SEEN);
+    m.m.bytes = row.size;
+    m.m.highest_modseq = row.modseq;
+    assert_rc(kv_txn_put(txn, key_str(&keys[3]), mailbox_encode(&m, mem, sizeof mem)), RC_OK);
+    fixture_close(f, &a);
+    fixture_reopen_store(f);
+    assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
+    fixture_assert_sound(f, id);
+}
+
+/* [RFC8621 4.1.1]: keywords are the message's; \Deleted is the place's. */
+static void copies_share_flags_but_not_deleted(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    struct store_op op;
+    uint32_t uid = 2;
+    for (int i = 0; i < 3; i++)
+        assert_rc(fixture_append(f, a, STR("text"), NULL, &op), RC_OK);
+    fixture_close(f, &a);
+    make_copy(f, 1, 2);
+    a = fixture_open(f, 1);
+    for (int is_loaded = 0; is_loaded < 2; is_loaded++) {
+        uint32_t flags = is_loaded ? STORE_FLAGGED : STORE_SEEN;
+        assert_rc(fixture_flag(a, 1, 2, STORE_FLAGS_ADD, flags | STORE_DELETED), RC_OK);
+        fixture_assert_rows(a, 1, is_loaded ? "1: 2:SFD 3:" : "1: 2:SD 3:");
+        fixture_assert_rows(a, 2, is_loaded ? "1:SF" : "1:S");
+    }
+    assert_int_equal(fixture_mailbox(a, 1).unseen, 2);
+    assert_int_equal(fixture_mailbox(a, 2).unseen, 0);
+    assert_rc(fixture_flag(a, 2, 1, STORE_FLAGS_SET, STORE_ANSWERED), RC_OK);
+    fixture_assert_rows(a, 1, "1: 2:AD 3:");
+    fixture_assert_rows(a, 2, "1:A");
+    fixture_assert_sound(f, 1);
+    assert_rc(fixture_expunge(a, 1, &uid, 1, &op), RC_OK);
+    fixture_assert_rows(a, 1, "1: 3:");
+    fixture_assert_rows(a, 2, "1:A");
+    struct store_usage usage;
+    store_account_usage(a, &usage);
+    assert_int_equal(usage.messages, 3);
+    f->clock.wall += 8 * 86400 * NS_PER_SEC;
+    fixture_maintain(a);
+    fixture_assert_body(a, 2, STR("text")); /* the other place keeps it */
+    fixture_assert_sound(f, 1);
+    uid = 1;
+    assert_rc(fixture_expunge(a, 2, &uid, 1, &op), RC_OK);
+    store_account_usage(a, &usage);
+    assert_int_equal(usage.messages, 2);
+    f->clock.wall += 8 * 86400 * NS_PER_SEC;
+    fixture_maintain(a);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
+/* KV_CACHED never waits: it says so, and the same call without it does the work. */
+static void cached_calls_say_again(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    struct store_append how = {.message_id = STR("m@x"), .delivery_id = STR("0123456789abcdef")};
+    struct store_message *m = NULL;
+    struct waiter w;
+    struct store_op op;
+    uint32_t uids[] = {1, 2};
+    assert_rc(fixture_append(f, a, STR("text"), NULL, &op), RC_OK);
+    kv_mem_cold(f->kv, true);
+    waiter_init(&w);
+    how.blob = fixture_blob(f, a, STR("more"));
+    how.size = 4;
+    assert_rc(store_append(a, &how, KV_CACHED, &w.op), RC_AGAIN);
+    assert_rc(waiter_wait(&w, store_append(a, &how, 0, &w.op)), RC_OK);
+    fixture_forget(f, how.blob);
+    waiter_init(&w);
+    assert_rc(store_expunge(a, 1, uids, 2, KV_CACHED, &w.op), RC_AGAIN);
+    assert_rc(store_message_open(a, op.email, KV_CACHED, &m), RC_AGAIN);
+    assert_rc(store_message_open(a, op.email, 0, &m), RC_OK);
+    store_message_close(&m);
+    assert_rc(waiter_wait(&w, store_expunge(a, 1, uids, 2, 0, &w.op)), RC_OK);
+    assert_int_equal(w.op.changed, 2);
+    kv_mem_cold(f->kv, false);
+    fixture_assert_rows(a, 1, "");
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
 static void pop3_has_one_lock(void **state)
 {
     struct fixture *f = *state;
@@ -448,6 +557,8 @@ int main(void)
         ON_BOTH(unchanged_since_is_kept),
         ON_BOTH(watches_are_told),
         ON_BOTH(threads_are_found),
+        ON_MEM(copies_share_flags_but_not_deleted),
+        ON_MEM(cached_calls_say_again),
         ON_MEM(pop3_has_one_lock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
