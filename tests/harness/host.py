@@ -11,6 +11,8 @@ import tempfile
 import threading
 import time
 
+import builds
+
 DOMAIN = 'example.test'
 STANDARD = {'smtp': 25, 'pop3': 110, 'pop3s': 995}
 RESERVED = (24, 25, 80, 81, 110, 143, 443, 465, 587, 993, 995, 4190)
@@ -65,7 +67,7 @@ class Host:
 
     def __init__(self, folder, users=('alice', 'bob'), binary=None, settings='', env=None, serve=True, init_options=()):
         self.folder = str(folder)
-        self.binary = binary or os.environ['PENFOLD_BIN']
+        self.binary = binary or os.environ.get('PENFOLD_BIN') or builds.penfold('build')
         self.ports = PortBase()
         self.env = dict(os.environ, **(env or {}))
         self.conf = os.path.join(self.folder, 'penfold.conf')
