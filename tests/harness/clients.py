@@ -37,7 +37,7 @@ def curl_send(host, path, *users, tls=False):
 def swaks_send(host, *options, to='alice', tls=False, timeout=120):
     options = list(options)
     if tls:
-        options += ['--tls', '--tls-verify', '--tls-ca-path', host.certificate(), '--tls-verify-target', host.hostname]
+        options += ['--tls', '--tls-verify', '--tls-ca-path', host.certificate()]
     return check(['swaks', '--server', '127.0.0.1', '--port', str(host.port('smtp')), '--helo', 'client.test', '--from',
                   'sender@elsewhere.test', '--to', host.address(to), '--silent', '2', *options], timeout=timeout)
 
@@ -104,15 +104,16 @@ def fetchmail_collect(host, user, folder, tls=None):
     os.chmod(store, 0o700)
     secure = "sslproto ''"
     if tls:
-        secure = (f'{"ssl" if tls == "tls" else "sslproto auto"} sslcertck sslcertfile {host.certificate()} '
+        kind = 'ssl' if tls == 'tls' else "sslproto 'auto'"
+        secure = (f'{kind} sslcertck sslcertfile {host.certificate()} '
                   f'sslcommonname {host.hostname}')
     path = os.path.join(folder, 'fetchmailrc')
     with open(path, 'w', encoding='utf-8', opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
         f.write(f'set invisible\nset no syslog\nset no bouncemail\nset idfile {folder}/ids\n'
-                f'poll 127.0.0.1 protocol pop3 service {host.port("pop3s" if tls == "tls" else "pop3")}\n'
-                f'  auth password user "{host.address(user)}" password "{host.passwords[user]}" '
+                f'poll 127.0.0.1 protocol pop3 service {host.port("pop3s" if tls == "tls" else "pop3")} '
+                f'bad-header accept\n  auth password user "{host.address(user)}" password "{host.passwords[user]}" '
                 f'{secure}\n'
-                f'  mda "{store}" no rewrite fetchall no keep pass8bits bad-header accept\n')
+                f'  mda "{store}" no rewrite fetchall no keep pass8bits\n')
     status, _, error = program(['fetchmail', '-f', path, '--nodetach', '--pidfile', os.path.join(folder, 'pid')])
     assert status in (0, 1), f'fetchmail: status {status}: {error}'
     return read_folder(out)
