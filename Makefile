@@ -40,7 +40,7 @@ fuzz:
 	@exec $(PYTHON) tools/fuzz --seconds $(FUZZ_SECONDS)
 
 install: all
-	@meson configure build -Dprefix=$(PREFIX)
+	@meson setup --reconfigure build -Dprefix=$(PREFIX) >/dev/null
 	@meson install -C build --no-rebuild --destdir "$(DESTDIR)"
 
 clean:

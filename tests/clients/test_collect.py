@@ -43,9 +43,9 @@ def is_empty(host):
 
 
 @pytest.mark.parametrize('service, tls', [('pop3', False), ('pop3', True), ('pop3s', True)], ids=['plain', 'stls', 'pop3s'])
-def test_curl(penfold_server, corpus, service, tls):
+def test_curl(penfold_server, corpus, tmp_path, service, tls):
     sent = corpus()
-    received = clients.curl_collect(penfold_server, 'alice', service, tls)
+    received = clients.curl_collect(penfold_server, 'alice', tmp_path, service, tls)
     assert [n for n, pair in enumerate(zip(sent, received)) if not mails.same(*pair)] == []
     assert len(received) == len(sent)
     assert is_empty(penfold_server)
@@ -73,6 +73,6 @@ def test_50_megabytes_by_curl(penfold_server, tmp_path):
     message = mails.sized(50 << 20)
     (tmp_path / 'mail').write_bytes(message)
     clients.curl_send(penfold_server, tmp_path / 'mail', 'alice')
-    received = clients.curl_collect(penfold_server, 'alice')
+    received = clients.curl_collect(penfold_server, 'alice', tmp_path)
     assert len(received) == 1 and mails.same(message, received[0])
     assert is_empty(penfold_server)

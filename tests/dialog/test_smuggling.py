@@ -11,7 +11,8 @@ import pytest
 from harness import wire
 
 ENDS = {'LF': b'\n', 'CR': b'\r', 'CRLF': b'\r\n', 'CRCRLF': b'\r\r\n', 'LFCR': b'\n\r', 'NULLF': b'\0\n', 'LFLF': b'\n\n'}
-MATRIX = [(a, b) for a, b in itertools.product(ENDS, repeat=2) if (a, b) != ('CRLF', 'CRLF')]
+# Where CRLF.CRLF is among the bytes, the message does end there, whatever stands before it.
+MATRIX = [(a, b) for a, b in itertools.product(ENDS, repeat=2) if b'\r\n.\r\n' not in ENDS[a] + b'.' + ENDS[b]]
 SECOND = (b'MAIL FROM:<mallory@elsewhere.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n'
           b'Subject: smuggled\r\n\r\nsmuggled text\r\n')
 
@@ -47,7 +48,8 @@ def empty_mailboxes(dialog_host):
 
 @pytest.mark.parametrize('slowly', [False, True], ids=['at-once', 'bytes'])
 def test_smuggling_is_refused(dialog_host, slowly):
-    """The whole matrix in one go: 48 pairs, each on its own connection."""
+    """The whole matrix in one go, each pair on its own connection."""
+    assert len(MATRIX) == len(ENDS) ** 2 - 2
     wrong = []
     for before, after in MATRIX:
         replies = attempt(dialog_host, ENDS[before], ENDS[after], slowly)
@@ -61,6 +63,13 @@ def test_smuggling_is_refused(dialog_host, slowly):
     assert not wrong, '\n'.join(wrong)
     assert wire.messages(dialog_host, 'alice') == []
     assert wire.messages(dialog_host, 'bob') == []
+
+
+def test_a_message_with_a_fault_before_its_true_end(dialog_host):
+    """CR CRLF . CRLF ends the message, which is refused for its bare CR; what follows is the client's own next envelope."""
+    replies = attempt(dialog_host, b'\r\r\n', b'\r\n', False)
+    assert replies[0][0] == 550 and len(replies) in (1, 7), replies
+    assert wire.messages(dialog_host, 'alice') == []
 
 
 def test_true_end_is_seen(dialog_host):

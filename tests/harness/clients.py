@@ -50,16 +50,19 @@ def swaks_send_raw(host, message, folder, **options):
     return swaks_send(host, '--no-data-fixup', '--data', f'@{path}', **options)
 
 
-def curl_collect(host, user, service='pop3', tls=False, delete=True):
-    """Lists, reads and deletes one by one, as the manual of curl shows it."""
+def curl_collect(host, user, folder, service='pop3', tls=False):
+    """Lists, reads and deletes as the manual of curl shows it: three sessions, the addresses of one after each other."""
     options, place = tls_options(host, service, tls or service == 'pop3s')
     options += ['--user', f'{host.address(user)}:{host.passwords[user]}']
     listed = check(['curl', *options, f'{service}://{place}/']).decode('ascii').split('\n')
     numbers = [int(line.split()[0]) for line in listed if line.strip()]
-    found = [check(['curl', *options, f'{service}://{place}/{n}']) for n in numbers]
-    if delete:
-        for _ in numbers:  # each run is a session of its own, and numbers begin at 1 again
-            check(['curl', *options, '--list-only', '--request', 'DELE', f'{service}://{place}/1'])
+    paths = [os.path.join(str(folder), f'curl-{n}') for n in numbers]
+    check(['curl', *options, *(word for n, path in zip(numbers, paths) for word in ('-o', path, f'{service}://{place}/{n}'))])
+    check(['curl', *options, '--list-only', '--request', 'DELE', *(f'{service}://{place}/{n}' for n in numbers)])
+    found = []
+    for path in paths:
+        with open(path, 'rb') as f:
+            found.append(f.read())
     return found
 
 
