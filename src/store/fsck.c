@@ -273,10 +273,9 @@ static enum rc check_message_id(void *arg, struct kv_row row)
 static enum rc check_indexes(struct check *k)
 {
     struct key members = key_of_kind('t'), ids = key_of_kind('i');
-    struct store *s = k->account->store;
-    TRY(scan_rows(s, k->account->id, key_str(&members), check_member, k, NULL));
+    TRY(scan_rows(k->account, key_str(&members), check_member, k, NULL));
     count_ids(k);
-    TRY(scan_rows(s, k->account->id, key_str(&ids), check_message_id, k, NULL));
+    TRY(scan_rows(k->account, key_str(&ids), check_message_id, k, NULL));
     for (size_t i = 0; i < k->n_ids; i++)
         if (k->ids[i].emails)
             fault(k, "a message id is not indexed");
@@ -299,8 +298,8 @@ static enum rc check_all(struct check *k)
 {
     struct store_account *a = k->account;
     struct key emails = key_of_kind('e'), tombstones = key_of_kind('d');
-    TRY(scan_rows(a->store, a->id, key_str(&emails), see_email, k, NULL));
-    TRY(scan_rows(a->store, a->id, key_str(&tombstones), see_tombstone, k, NULL));
+    TRY(scan_rows(a, key_str(&emails), see_email, k, NULL));
+    TRY(scan_rows(a, key_str(&tombstones), see_tombstone, k, NULL));
     for (size_t i = 0; i < a->n_mailboxes; i++) {
         k->mailbox = a->mailboxes[i];
         TRY(check_mailbox(k));

@@ -15,8 +15,8 @@
 
 enum { LOAD_TRIES = 5, JUMP_ROWS = 1000 };
 
-enum rc scan_between(struct store *store, uint64_t account, struct str from, struct str to,
-                     row_fn each, void *arg, uint64_t *out_version)
+enum rc scan_between(struct store_account *a, struct str from, struct str to, row_fn each,
+                     void *arg, uint64_t *out_version)
 {
     struct kv_range range = {.from = from, .to = to};
     struct arena arena, older;
@@ -25,7 +25,7 @@ enum rc scan_between(struct store *store, uint64_t account, struct str from, str
     struct kv_page page;
     enum rc rc;
     do { /* the last key of a page lives until the next one has been read */
-        rc = kv_scan(store->kv, account_part(account), range, 0, 0, &arena, &page);
+        rc = kv_scan(a->store->kv, account_part(a->id), range, 0, 0, &arena, &page);
         for (size_t i = 0; rc == RC_OK && i < page.n; i++)
             rc = each(arg, page.rows[i]);
         if (out_version && rc == RC_OK)
@@ -43,11 +43,11 @@ enum rc scan_between(struct store *store, uint64_t account, struct str from, str
     return rc;
 }
 
-enum rc scan_rows(struct store *store, uint64_t account, struct str prefix, row_fn each, void *arg,
+enum rc scan_rows(struct store_account *a, struct str prefix, row_fn each, void *arg,
                   uint64_t *out_version)
 {
     struct key to = key_after(prefix, prefix.n);
-    return scan_between(store, account, prefix, key_str(&to), each, arg, out_version);
+    return scan_between(a, prefix, key_str(&to), each, arg, out_version);
 }
 
 /* --- what is in memory ------------------------------------------------------------------------ */
@@ -166,8 +166,8 @@ static enum rc read_all(struct store_account *a)
     for (int i = 0; i < LOAD_TRIES; i++) {
         struct loading l = {.account = a, .size = a->n_mailboxes};
         TRY(load_hot(a, &l.view, &from));
-        TRY(scan_rows(a->store, a->id, key_str(&mailboxes), load_mailbox, &l, NULL));
-        TRY(scan_rows(a->store, a->id, key_str(&keywords), load_keyword, &l, NULL));
+        TRY(scan_rows(a, key_str(&mailboxes), load_mailbox, &l, NULL));
+        TRY(scan_rows(a, key_str(&keywords), load_keyword, &l, NULL));
         TRY(kv_version(a->store->kv, account_part(a->id), 0, &to));
         if (from != to)
             continue;

@@ -111,9 +111,9 @@ enum rc read_rows(struct store_account *a, uint32_t mailbox, struct rows *out,
 {
     struct rows own = {0}, packed = {0};
     struct key u = key_of('u', mailbox, NULL, 0), packed_key = key_of('U', mailbox, NULL, 0);
-    enum rc rc = scan_rows(a->store, a->id, key_str(&u), load_own, &own, NULL);
+    enum rc rc = scan_rows(a, key_str(&u), load_own, &own, NULL);
     if (rc == RC_OK)
-        rc = scan_rows(a->store, a->id, key_str(&packed_key), load_packed, &packed, out_version);
+        rc = scan_rows(a, key_str(&packed_key), load_packed, &packed, out_version);
     if (rc == RC_OK) {
         *out = merge(&packed, &own);
         out->n_own = own.n;
@@ -256,7 +256,7 @@ enum rc store_vanished(struct store_account *a, uint32_t mailbox, uint64_t modse
     pthread_mutex_unlock(&a->mutex);
     if (!is_known)
         return RC_NOTFOUND;
-    enum rc rc = scan_between(a->store, a->id, key_str(&from), key_str(&to), collect, &v, NULL);
+    enum rc rc = scan_between(a, key_str(&from), key_str(&to), collect, &v, NULL);
     if (rc == RC_OK && v.n) {
         qsort(v.uids, v.n, sizeof *v.uids, compare_uids);
         *out_uids = arena_alloc(arena, v.n * sizeof *v.uids);

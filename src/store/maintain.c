@@ -240,6 +240,32 @@ static enum rc pack(struct store_account *a, bool *out_more)
 
 /* --- tombstones ------------------------------------------------------------------------------- */
 
+/* c, d, v and z have the time behind the format. */
+static bool is_over(const struct store_account *a, struct str value, uint64_t keep_ns)
+{
+    uint64_t now = store_now(a->store);
+    uint64_t time = value.n >= 9 ? get_u64(value.p + 1) : UINT64_MAX;
+    return keep_ns == UINT64_MAX || (time <= now && now - time >= keep_ns);
+}
+
+/* The rows of a kind, from the first one on, whose time is over. */
+struct over {
+    struct kv_page page;
+    size_t n; /* rows of the page that are over */
+};
+
+static enum rc read_over(struct store_account *a, char kind, size_t max, uint64_t keep_ns,
+                         struct arena *arena, struct over *out)
+{
+    struct key from = key_of_kind(kind), to = key_after(key_str(&from), 1);
+    struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
+    out->n = 0;
+    TRY(kv_scan(a->store->kv, account_part(a->id), range, max, 0, arena, &out->page));
+    while (out->n < out->page.n && is_over(a, out->page.rows[out->n].value, keep_ns))
+        out->n++;
+    return RC_OK;
+}
+
 struct released {
     uint64_t hash;
     struct message_id record;
@@ -248,8 +274,7 @@ struct released {
 struct trimming {
     struct attempt attempt;
     struct store_op *op;
-    struct kv_page page;
-    size_t n; /* rows of the page that go */
+    struct over over;
     struct released released[TRIM_ROWS];
     size_t n_released;
 };
@@ -294,8 +319,8 @@ static enum rc run_trim(struct attempt *attempt)
     unsigned char mem[64];
     enum rc rc = RC_OK;
     p->n_released = 0;
-    for (size_t i = 0; i < p->n && (rc == RC_OK || rc == RC_AGAIN); i++) {
-        enum rc one = trim_tombstone(p, c, p->page.rows[i]);
+    for (size_t i = 0; i < p->over.n && (rc == RC_OK || rc == RC_AGAIN); i++) {
+        enum rc one = trim_tombstone(p, c, p->over.page.rows[i]);
         if (one != RC_OK)
             rc = one;
     }
@@ -313,27 +338,6 @@ static enum rc run_trim(struct attempt *attempt)
     return rc;
 }
 
-/* c, d, v and z have the time behind the format. */
-static bool is_over(const struct store_account *a, struct str value, uint64_t keep_ns)
-{
-    uint64_t now = store_now(a->store);
-    uint64_t time = value.n >= 9 ? get_u64(value.p + 1) : UINT64_MAX;
-    return keep_ns == UINT64_MAX || (time <= now && now - time >= keep_ns);
-}
-
-/* The rows of a kind, from the first one on, whose time is over. */
-static enum rc read_over(struct store_account *a, char kind, size_t max, uint64_t keep_ns,
-                         struct arena *arena, struct kv_page *out_page, size_t *out_n)
-{
-    struct key from = key_of_kind(kind), to = key_after(key_str(&from), 1);
-    struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
-    *out_n = 0;
-    TRY(kv_scan(a->store->kv, account_part(a->id), range, max, 0, arena, out_page));
-    while (*out_n < out_page->n && is_over(a, out_page->rows[*out_n].value, keep_ns))
-        (*out_n)++;
-    return RC_OK;
-}
-
 static enum rc trim_tombstones(struct store_account *a, bool *out_more)
 {
     struct waiter w;
@@ -341,9 +345,9 @@ static enum rc trim_tombstones(struct store_account *a, bool *out_more)
     struct trimming *p = mem_zero(sizeof *p);
     arena_init(&arena, 0);
     p->attempt = (struct attempt){.run = run_trim, .account = a};
-    enum rc rc = read_over(a, 'd', TRIM_ROWS, a->store->conf.undelete_ns, &arena, &p->page, &p->n);
-    if (rc == RC_OK && p->n) {
-        *out_more = *out_more || p->n == p->page.n;
+    enum rc rc = read_over(a, 'd', TRIM_ROWS, a->store->conf.undelete_ns, &arena, &p->over);
+    if (rc == RC_OK && p->over.n) {
+        *out_more = *out_more || p->over.n == p->over.page.n;
         waiter_init(&w);
         p->op = &w.op;
         rc = wait_for(&p->attempt, &w);
@@ -392,15 +396,14 @@ static enum rc trim_log(struct store_account *a, bool *out_more)
 {
     struct str keys[SWEEP_ROWS];
     struct arena arena;
-    struct kv_page page;
-    size_t n;
+    struct over over;
     arena_init(&arena, 0);
-    enum rc rc = read_over(a, 'c', SWEEP_ROWS, a->store->conf.changes_ns, &arena, &page, &n);
-    for (size_t i = 0; rc == RC_OK && i < n; i++)
-        keys[i] = page.rows[i].key;
-    if (rc == RC_OK && n && keys[n - 1].n == 13) {
-        *out_more = *out_more || (n == page.n && page.has_more);
-        rc = delete_rows(a, keys, n, get_u64(keys[n - 1].p + 1));
+    enum rc rc = read_over(a, 'c', SWEEP_ROWS, a->store->conf.changes_ns, &arena, &over);
+    for (size_t i = 0; rc == RC_OK && i < over.n; i++)
+        keys[i] = over.page.rows[i].key;
+    if (rc == RC_OK && over.n && keys[over.n - 1].n == 13) {
+        *out_more = *out_more || (over.n == over.page.n && over.page.has_more);
+        rc = delete_rows(a, keys, over.n, get_u64(keys[over.n - 1].p + 1));
     }
     arena_fini(&arena);
     return rc;

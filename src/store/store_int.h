@@ -255,9 +255,9 @@ void account_unload(struct store_account *a);
 
 /* All rows in a range, or with a prefix, page by page. each() may keep nothing. */
 typedef enum rc (*row_fn)(void *arg, struct kv_row row);
-enum rc scan_between(struct store *store, uint64_t account, struct str from, struct str to,
-                     row_fn each, void *arg, uint64_t *out_version);
-enum rc scan_rows(struct store *store, uint64_t account, struct str prefix, row_fn each, void *arg,
+enum rc scan_between(struct store_account *a, struct str from, struct str to, row_fn each,
+                     void *arg, uint64_t *out_version);
+enum rc scan_rows(struct store_account *a, struct str prefix, row_fn each, void *arg,
                   uint64_t *out_version);
 
 /* A mailbox's rows as they are stored, mailbox.c. */
