@@ -185,6 +185,19 @@ enum rc local_version(struct kv *kv, struct kv_part part, unsigned flags, uint64
     return local_row_version(local_of(kv), part, flags & KV_CACHED, out_version);
 }
 
+/* One row without the version needs no list of keys and no common state with another row. */
+static enum rc get_one(struct local *l, struct kv_part part, struct str name, bool is_cached,
+                       struct arena *arena, struct str *out_value)
+{
+    struct row_key key;
+    if (name.n > KV_KEY_MAX)
+        return RC_PERM;
+    local_key_part(&key, part, name);
+    enum rc rc = local_rocks_get(l->rocks, local_family(part), row_key_str(&key), is_cached, arena,
+                                 out_value);
+    return rc == RC_NOTFOUND ? RC_OK : rc;
+}
+
 enum rc local_get(struct kv *kv, struct kv_part part, const struct str *keys, size_t n,
                   unsigned flags, struct arena *arena, struct str *out_values,
                   uint64_t *out_version)
@@ -192,6 +205,8 @@ enum rc local_get(struct kv *kv, struct kv_part part, const struct str *keys, si
     struct local *l = local_of(kv);
     if (n > GET_MAX)
         return RC_LIMIT;
+    if (n == 1 && !out_version)
+        return get_one(l, part, keys[0], flags & KV_CACHED, arena, out_values);
     char *memory = arena_alloc(arena, (n + 1) * sizeof(struct str) * 2);
     if (!memory)
         return RC_LIMIT;
