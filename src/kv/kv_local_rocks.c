@@ -261,7 +261,7 @@ enum rc local_rocks_get(struct rocks *r, enum rocks_family family, struct str ke
 }
 
 static enum rc collect(struct rocks *r, rocksdb_pinnableslice_t **slices, char **errors, size_t n,
-                       bool is_cached, struct arena *arena, struct str *out_values)
+                       struct arena *arena, struct str *out_values)
 {
     enum rc rc = RC_OK;
     for (size_t i = 0; i < n; i++) {
@@ -270,7 +270,7 @@ static enum rc collect(struct rocks *r, rocksdb_pinnableslice_t **slices, char *
         if (errors[i])
             one = failed(r, "get", errors[i]);
         else if (slices[i])
-            one = take_value(slices[i], is_cached, arena, &out_values[i]);
+            one = take_value(slices[i], false, arena, &out_values[i]);
         if (rc == RC_OK && one != RC_NOTFOUND)
             rc = one;
     }
@@ -278,7 +278,7 @@ static enum rc collect(struct rocks *r, rocksdb_pinnableslice_t **slices, char *
 }
 
 enum rc local_rocks_get_many(struct rocks *r, enum rocks_family family, const struct str *keys,
-                             size_t n, bool is_cached, struct arena *arena, struct str *out_values)
+                             size_t n, struct arena *arena, struct str *out_values)
 {
     if (n > MULTI_GET_MAX)
         return RC_LIMIT;
@@ -292,9 +292,9 @@ enum rc local_rocks_get_many(struct rocks *r, enum rocks_family family, const st
         list[i] = keys[i].p;
         sizes[i] = keys[i].n;
     }
-    rocksdb_batched_multi_get_cf(r->db, read_options(r, is_cached), r->family[family], n, list,
-                                 sizes, slices, errors, false);
-    enum rc rc = collect(r, slices, errors, n, is_cached, arena, out_values);
+    rocksdb_batched_multi_get_cf(r->db, r->read, r->family[family], n, list, sizes, slices, errors,
+                                 false);
+    enum rc rc = collect(r, slices, errors, n, arena, out_values);
     free(list);
     free(sizes);
     free(slices);

@@ -28,9 +28,10 @@ void local_rocks_close(struct rocks **rocks);
 /* Values. `is_cached`: from memory only. */
 enum rc local_rocks_get(struct rocks *r, enum rocks_family family, struct str key, bool is_cached,
                         struct arena *arena, struct str *out_value);
-/* All of one state, absent ones as absent views. */
+/* All of one state, absent ones as absent views. May read from the disk: RocksDB 7.8 does not keep
+ * to the memory here when asked to. */
 enum rc local_rocks_get_many(struct rocks *r, enum rocks_family family, const struct str *keys,
-                             size_t n, bool is_cached, struct arena *arena, struct str *out_values);
+                             size_t n, struct arena *arena, struct str *out_values);
 
 /* The rows from `from` on and before `to` (absent: no bound), of one state. `from` and `to` must
  * stay until the iterator is closed. next answers RC_EOF at the end; key and value are valid until

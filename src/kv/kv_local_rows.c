@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PART_KEY = 9, BLOB_FIXED = 35, BLOB_REF = 13, GET_MAX = 1023 };
+enum { PART_KEY = 9, BLOB_FIXED = 35, BLOB_REF = 13 };
 
 void local_key_part(struct row_key *to, struct kv_part part, struct str key)
 {
@@ -185,17 +185,51 @@ enum rc local_version(struct kv *kv, struct kv_part part, unsigned flags, uint64
     return local_row_version(local_of(kv), part, flags & KV_CACHED, out_version);
 }
 
-/* One row without the version needs no list of keys and no common state with another row. */
+/* One row needs no common state with another. */
 static enum rc get_one(struct local *l, struct kv_part part, struct str name, bool is_cached,
                        struct arena *arena, struct str *out_value)
 {
     struct row_key key;
-    if (name.n > KV_KEY_MAX)
-        return RC_PERM;
     local_key_part(&key, part, name);
     enum rc rc = local_rocks_get(l->rocks, local_family(part), row_key_str(&key), is_cached, arena,
                                  out_value);
     return rc == RC_NOTFOUND ? RC_OK : rc;
+}
+
+/* From memory alone, row by row: of one state because the version is the same before and after. */
+static enum rc get_cached(struct local *l, struct kv_part part, const struct str *keys, size_t n,
+                          struct arena *arena, struct str *out_values, uint64_t *out_version)
+{
+    uint64_t before, after;
+    TRY(local_row_version(l, part, true, &before));
+    for (size_t i = 0; i < n; i++)
+        TRY(get_one(l, part, keys[i], true, arena, &out_values[i]));
+    TRY(local_row_version(l, part, true, &after));
+    if (out_version)
+        *out_version = after;
+    return before == after ? RC_OK : RC_AGAIN;
+}
+
+/* The version is a row, too, and is got along with the others. */
+static enum rc get_many(struct local *l, struct kv_part part, const struct str *keys, size_t n,
+                        struct arena *arena, struct str *out_values, uint64_t *out_version)
+{
+    size_t all = n + (out_version ? 1 : 0);
+    struct str *full = arena_alloc(arena, (n + 1) * sizeof *full);
+    struct str *values = arena_alloc(arena, (n + 1) * sizeof *values);
+    if (!full || !values)
+        return RC_LIMIT;
+    for (size_t i = 0; i < all; i++) {
+        struct row_key row;
+        local_key_part(&row, part, i < n ? keys[i] : (struct str){0});
+        full[i] = arena_dup(arena, row_key_str(&row));
+        if (str_is_null(full[i]))
+            return RC_LIMIT;
+    }
+    TRY(local_rocks_get_many(l->rocks, local_family(part), full, all, arena, values));
+    if (n)
+        memcpy(out_values, values, n * sizeof *values);
+    return out_version ? parse_version(values[n], out_version) : RC_OK;
 }
 
 enum rc local_get(struct kv *kv, struct kv_part part, const struct str *keys, size_t n,
@@ -203,30 +237,11 @@ enum rc local_get(struct kv *kv, struct kv_part part, const struct str *keys, si
                   uint64_t *out_version)
 {
     struct local *l = local_of(kv);
-    if (n > GET_MAX)
-        return RC_LIMIT;
     if (n == 1 && !out_version)
         return get_one(l, part, keys[0], flags & KV_CACHED, arena, out_values);
-    char *memory = arena_alloc(arena, (n + 1) * sizeof(struct str) * 2);
-    if (!memory)
-        return RC_LIMIT;
-    struct str *full = (struct str *)(void *)memory, *values = full + n + 1;
-    size_t all = n + (out_version ? 1 : 0); /* the version is a row, too */
-    for (size_t i = 0; i < all; i++) {
-        struct str key = i < n ? keys[i] : (struct str){0};
-        if (key.n > KV_KEY_MAX)
-            return RC_PERM;
-        struct row_key row;
-        local_key_part(&row, part, key);
-        full[i] = arena_dup(arena, row_key_str(&row));
-        if (str_is_null(full[i]))
-            return RC_LIMIT;
-    }
-    TRY(local_rocks_get_many(l->rocks, local_family(part), full, all, flags & KV_CACHED, arena,
-                             values));
-    if (n)
-        memcpy(out_values, values, n * sizeof *values);
-    return out_version ? parse_version(values[n], out_version) : RC_OK;
+    if (flags & KV_CACHED)
+        return get_cached(l, part, keys, n, arena, out_values, out_version);
+    return get_many(l, part, keys, n, arena, out_values, out_version);
 }
 
 static enum rc page_row(struct arena *arena, struct str key, struct str value, struct kv_row *out)
