@@ -3,20 +3,16 @@
  * and at most an empty partition. It is removed in the opposite order. */
 #include "admin/admin_int.h"
 
-static bool quota_of(const struct admin_request *r, struct admin_answer *a, struct store_quota *out,
-                     bool *out_given)
+static bool quota_of(struct str text, struct admin_answer *a, struct store_quota *out)
 {
-    struct str text = option(r, "--quota");
-    *out_given = !str_is_null(text);
-    if (!*out_given || parse_size(text, &out->bytes))
+    if (str_is_null(text) || parse_size(text, &out->bytes))
         return true;
     answer_fail(a, RC_SYNTAX, "--quota %.*s: expected a size such as 2G, or 0 for none",
                 STR_ARG(text));
     return false;
 }
 
-/* The partition, then the number. */
-static enum rc destroy(struct admin *admin, uint64_t id)
+enum rc account_destroy(struct admin *admin, uint64_t id)
 {
     enum rc rc = store_account_destroy(admin->store, id);
     if (rc != RC_OK && rc != RC_NOTFOUND)
@@ -24,32 +20,54 @@ static enum rc destroy(struct admin *admin, uint64_t id)
     return auth_account_release(admin->auth, id);
 }
 
-void admin_account_add(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+/* What is left stays in the list of ids without an address; the next sweep takes it away. */
+static void log_leftover(struct admin *admin, uint64_t id, enum rc rc)
 {
-    static const char *const known[] = {"--quota", NULL};
-    struct store_quota quota = {0};
-    bool given;
+    struct log_line l;
+    log_begin(&l, admin->ctx.log, LOG_WARNING, "account-left-over");
+    log_u64(&l, "account", id);
+    log_text(&l, "cause", rc_name(rc));
+    log_end(&l);
+}
+
+static enum rc make_account(struct admin *admin, const struct admin_call *c,
+                            struct store_quota quota)
+{
     uint64_t id;
-    if (!want_words(r, a, 3) || !known_options(r, a, known) || !quota_of(r, a, &quota, &given))
-        return;
+    TRY(auth_account_reserve(admin->auth, &id));
+    enum rc rc = store_account_create(admin->store, id, quota);
+    if (rc == RC_OK)
+        rc = auth_account_add(admin->auth, id, c->args[0], c->password);
+    if (rc == RC_OK)
+        return RC_OK;
+    enum rc cleaned = account_destroy(admin, id); /* nobody has seen it */
+    if (cleaned != RC_OK)
+        log_leftover(admin, id, cleaned);
+    return rc;
+}
+
+void admin_account_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
+{
+    struct store_quota quota = {0};
     struct auth_account existing;
-    enum rc rc = auth_account_show(admin->auth, r->words[2], &a->arena, &existing);
-    if (rc == RC_OK || rc == RC_SYNTAX || rc == RC_TEMP) {
-        answer_rc(a, rc == RC_OK ? RC_EXISTS : rc, r->words[2]);
+    if (!quota_of(c->options[0], a, &quota))
+        return;
+    if (c->password.n > AUTH_PASSWORD_MAX) {
+        answer_fail(a, RC_LIMIT, "password: longer than %d bytes", AUTH_PASSWORD_MAX);
         return;
     }
-    rc = auth_account_reserve(admin->auth, &id);
+    enum rc rc = auth_account_show(admin->auth, c->args[0], &a->arena, &existing);
     if (rc == RC_OK)
-        rc = store_account_create(admin->store, id, quota);
-    if (rc == RC_OK)
-        rc = auth_account_add(admin->auth, id, r->words[2], r->password);
-    if (rc == RC_OK)
-        return;
-    answer_rc(a, rc, r->words[2]);
-    rc = destroy(admin,
-                 id); /* nobody has seen it; what stays after a failure is an empty partition */
-    if (rc != RC_OK)
-        log_event(admin->ctx.log, LOG_WARNING, "unused-account-left", "cause", rc_name(rc), NULL);
+        rc = RC_EXISTS;
+    if (rc == RC_NOTFOUND) {
+        pthread_mutex_lock(&admin->accounts);
+        rc = make_account(admin, c, quota);
+        pthread_mutex_unlock(&admin->accounts);
+    }
+    if (rc == RC_NOTFOUND)
+        answer_fail(a, rc, "%.*s: its domain is none of ours: add it with penfold domain add",
+                    STR_ARG(c->args[0]));
+    answer_rc(a, rc, c->args[0]);
 }
 
 static void list_domain(struct admin *admin, struct str domain, struct admin_answer *a)
@@ -74,14 +92,14 @@ static void list_domain(struct admin *admin, struct str domain, struct admin_ans
     } while (n == AUTH_LIST_MAX);
 }
 
-void admin_account_list(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+void admin_account_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {"address", "id", "enabled", "created"};
     struct auth_domain *domains;
     size_t n;
     answer_columns(a, columns, 4);
-    if (r->n_words > 2) {
-        list_domain(admin, r->words[2], a);
+    if (c->n_args) {
+        list_domain(admin, c->args[0], a);
         return;
     }
     enum rc rc = auth_domain_list(admin->auth, &a->arena, &domains, &n);
@@ -98,18 +116,16 @@ static enum rc find(struct admin *admin, struct str address, struct admin_answer
     return store_account_open(admin->store, out->id, 0, out_account);
 }
 
-void admin_account_show(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+void admin_account_show(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {"address",  "id",    "enabled", "created",
                                           "messages", "bytes", "quota"};
     struct auth_account info;
     struct store_account *account;
     struct store_usage usage;
-    if (!want_words(r, a, 3))
-        return;
-    enum rc rc = find(admin, r->words[2], a, &info, &account);
+    enum rc rc = find(admin, c->args[0], a, &info, &account);
     if (rc != RC_OK) {
-        answer_rc(a, rc, r->words[2]);
+        answer_rc(a, rc, c->args[0]);
         return;
     }
     store_account_usage(account, &usage);
@@ -124,52 +140,56 @@ void admin_account_show(struct admin *admin, const struct admin_request *r, stru
     answer_u64(a, usage.quota.bytes);
 }
 
-void admin_account_set(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+void admin_account_set(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    static const char *const known[] = {"--quota", "--enabled", NULL};
     struct store_quota quota = {0};
     struct auth_account info;
     struct store_account *account;
-    struct str enabled = option(r, "--enabled");
-    bool given, yes = str_eq(enabled, STR("yes"));
-    if (!want_words(r, a, 3) || !known_options(r, a, known) || !quota_of(r, a, &quota, &given))
+    struct str enabled = c->options[1];
+    bool has_quota = !str_is_null(c->options[0]), yes = str_eq(enabled, STR("yes"));
+    if (!quota_of(c->options[0], a, &quota))
         return;
+    if (!has_quota && str_is_null(enabled)) {
+        answer_fail(a, RC_SYNTAX, "account set: nothing to set; see penfold account set --help");
+        return;
+    }
     if (!str_is_null(enabled) && !yes && !str_eq(enabled, STR("no"))) {
         answer_fail(a, RC_SYNTAX, "--enabled %.*s: expected yes or no", STR_ARG(enabled));
         return;
     }
-    enum rc rc = find(admin, r->words[2], a, &info, &account);
+    enum rc rc = find(admin, c->args[0], a, &info, &account);
     if (rc == RC_OK) {
-        if (given)
+        if (has_quota)
             rc = store_account_set_quota(account, quota);
         store_account_close(&account);
     }
     if (rc == RC_OK && !str_is_null(enabled))
-        rc = auth_account_enable(admin->auth, r->words[2], yes);
-    answer_rc(a, rc, r->words[2]);
+        rc = auth_account_enable(admin->auth, c->args[0], yes);
+    answer_rc(a, rc, c->args[0]);
 }
 
-void admin_account_passwd(struct admin *admin, const struct admin_request *r,
-                          struct admin_answer *a)
+void admin_account_passwd(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    if (want_words(r, a, 3))
-        answer_rc(a, auth_account_passwd(admin->auth, r->words[2], r->password), r->words[2]);
-}
-
-void admin_account_remove(struct admin *admin, const struct admin_request *r,
-                          struct admin_answer *a)
-{
-    uint64_t id;
-    if (!want_words(r, a, 3))
-        return;
-    enum rc rc = auth_account_remove(admin->auth, r->words[2], &id);
-    if (rc == RC_OK)
-        rc = destroy(admin, id);
-    if (rc == RC_CONFLICT)
-        answer_fail(a, rc,
-                    "%.*s: the address is gone, its mail is in use and was kept: end the sessions "
-                    "and run fsck",
-                    STR_ARG(r->words[2]));
+    if (c->password.n > AUTH_PASSWORD_MAX)
+        answer_fail(a, RC_LIMIT, "password: longer than %d bytes", AUTH_PASSWORD_MAX);
     else
-        answer_rc(a, rc, r->words[2]);
+        answer_rc(a, auth_account_passwd(admin->auth, c->args[0], c->password), c->args[0]);
+}
+
+/* The account is gone when its address is. Mail that a session still has open goes with the next
+ * maintenance. */
+void admin_account_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
+{
+    uint64_t id = 0;
+    pthread_mutex_lock(&admin->accounts);
+    enum rc rc = auth_account_remove(admin->auth, c->args[0], &id);
+    if (rc == RC_OK) {
+        rc = account_destroy(admin, id);
+        if (rc != RC_OK)
+            log_leftover(admin, id, rc);
+    }
+    pthread_mutex_unlock(&admin->accounts);
+    if (rc == RC_CONFLICT && id)
+        rc = RC_OK;
+    answer_rc(a, rc, c->args[0]);
 }

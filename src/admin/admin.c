@@ -8,24 +8,94 @@
 #include <string.h>
 
 static const struct admin_command commands[] = {
-    {"domain", "add", "NAME", "takes mail for a domain from now on", false, admin_domain_add},
-    {"domain", "list", "", "lists the domains", false, admin_domain_list},
-    {"domain", "remove", "NAME", "no longer takes mail for a domain that has no accounts", false,
-     admin_domain_remove},
-    {"account", "add", "ADDRESS [--quota SIZE] [--password-stdin]", "makes an account", true,
-     admin_account_add},
-    {"account", "list", "[DOMAIN]", "lists the accounts", false, admin_account_list},
-    {"account", "show", "ADDRESS", "shows an account and its use", false, admin_account_show},
-    {"account", "set", "ADDRESS [--quota SIZE] [--enabled yes|no]", "changes an account", false,
-     admin_account_set},
-    {"account", "passwd", "ADDRESS [--password-stdin]", "sets an account's password", true,
-     admin_account_passwd},
-    {"account", "remove", "ADDRESS", "removes an account and all its mail", false,
-     admin_account_remove},
-    {"stat", "", "", "shows the counters of the running server", false, admin_stat},
-    {"fsck", "", "", "compares all that is stored with its checksums, counters and references",
-     false, admin_fsck},
+    {.object = "domain",
+     .verb = "add",
+     .usage = "NAME",
+     .help = "takes mail for a domain from now on",
+     .min_args = 1,
+     .max_args = 1,
+     .run = admin_domain_add},
+    {.object = "domain",
+     .verb = "list",
+     .usage = "",
+     .help = "lists the domains",
+     .run = admin_domain_list},
+    {.object = "domain",
+     .verb = "remove",
+     .usage = "NAME",
+     .help = "no longer takes mail for a domain that has no accounts",
+     .min_args = 1,
+     .max_args = 1,
+     .run = admin_domain_remove},
+    {.object = "account",
+     .verb = "add",
+     .usage = "ADDRESS [--quota SIZE] [--password-stdin]",
+     .help = "makes an account",
+     .min_args = 1,
+     .max_args = 1,
+     .options = {"--quota"},
+     .wants_password = true,
+     .run = admin_account_add},
+    {.object = "account",
+     .verb = "list",
+     .usage = "[DOMAIN]",
+     .help = "lists the accounts",
+     .max_args = 1,
+     .run = admin_account_list},
+    {.object = "account",
+     .verb = "show",
+     .usage = "ADDRESS",
+     .help = "shows an account and its use",
+     .min_args = 1,
+     .max_args = 1,
+     .run = admin_account_show},
+    {.object = "account",
+     .verb = "set",
+     .usage = "ADDRESS [--quota SIZE] [--enabled yes|no]",
+     .help = "changes an account",
+     .min_args = 1,
+     .max_args = 1,
+     .options = {"--quota", "--enabled"},
+     .run = admin_account_set},
+    {.object = "account",
+     .verb = "passwd",
+     .usage = "ADDRESS [--password-stdin]",
+     .help = "sets an account's password",
+     .min_args = 1,
+     .max_args = 1,
+     .wants_password = true,
+     .run = admin_account_passwd},
+    {.object = "account",
+     .verb = "remove",
+     .usage = "ADDRESS",
+     .help = "removes an account and all its mail",
+     .min_args = 1,
+     .max_args = 1,
+     .is_heavy = true,
+     .run = admin_account_remove},
+    {.object = "stat",
+     .verb = "",
+     .usage = "",
+     .help = "shows the counters of the running server",
+     .run = admin_stat},
+    {.object = "fsck",
+     .verb = "",
+     .usage = "",
+     .help = "compares all that is stored with its checksums, counters and references",
+     .is_heavy = true,
+     .run = admin_fsck},
 };
+
+void admin_init(struct admin *admin)
+{
+    *admin = (struct admin){0};
+    pthread_mutex_init(&admin->accounts, NULL);
+}
+
+void admin_fini(struct admin *admin)
+{
+    pthread_mutex_destroy(&admin->accounts);
+}
 
 const struct admin_command *admin_commands(size_t *out_n)
 {
@@ -44,19 +114,77 @@ const struct admin_command *admin_find(const struct str *words, size_t n_words)
     return NULL;
 }
 
+/* --- from words to a call
+ * ---------------------------------------------------------------------------------------------
+ */
+
+static bool take_option(struct admin_call *call, struct str name, struct str value,
+                        struct admin_answer *a)
+{
+    for (size_t k = 0; k < ADMIN_OPTIONS && call->command->options[k]; k++) {
+        if (!str_eq(name, str_of(call->command->options[k])))
+            continue;
+        if (str_is_null(value))
+            answer_fail(a, RC_SYNTAX, "%.*s: needs a value", STR_ARG(name));
+        call->options[k] = value;
+        return !str_is_null(value);
+    }
+    answer_fail(a, RC_SYNTAX, "%.*s: unknown option", STR_ARG(name));
+    return false;
+}
+
+static bool make_call(const struct admin_request *r, struct admin_call *call,
+                      struct admin_answer *a)
+{
+    const struct admin_command *command = admin_find(r->words, r->n_words);
+    *call = (struct admin_call){.command = command, .password = r->password};
+    if (!command || r->n_words > ADMIN_WORDS) {
+        answer_fail(a, RC_SYNTAX, "%.*s: no such command; see penfold --help",
+                    STR_ARG(r->n_words ? r->words[0] : STR("penfold")));
+        return false;
+    }
+    for (size_t i = command->verb[0] ? 2 : 1; i < r->n_words; i++) {
+        if (!str_starts(r->words[i], STR("--"))) {
+            call->args[call->n_args++] = r->words[i];
+            continue;
+        }
+        struct str value = i + 1 < r->n_words ? r->words[i + 1] : (struct str){0};
+        if (!take_option(call, r->words[i], value, a))
+            return false;
+        i++;
+    }
+    if (call->n_args >= command->min_args && call->n_args <= command->max_args)
+        return true;
+    answer_fail(a, RC_SYNTAX, "usage: penfold %s%s%s%s%s", command->object,
+                command->verb[0] ? " " : "", command->verb, command->usage[0] ? " " : "",
+                command->usage);
+    return false;
+}
+
+enum rc admin_check(const struct admin_request *request, struct admin_answer *answer)
+{
+    struct admin_call call;
+    *answer = (struct admin_answer){0};
+    return make_call(request, &call, answer) ? RC_OK : RC_SYNTAX;
+}
+
 void admin_run(struct admin *admin, const struct admin_request *request,
                struct admin_answer *answer)
 {
+    struct admin_call call;
     *answer = (struct admin_answer){0};
-    const struct admin_command *command = admin_find(request->words, request->n_words);
-    if (!command)
-        answer_fail(answer, RC_SYNTAX, "unknown command: see penfold --help");
-    else if (command->wants_password && str_is_null(request->password))
-        answer_fail(answer, RC_SYNTAX, "%s %s: a password is needed", command->object,
-                    command->verb);
+    if (!make_call(request, &call, answer))
+        return;
+    if (call.command->wants_password && !request->password.n)
+        answer_fail(answer, RC_SYNTAX, "%s %s: a password is needed", call.command->object,
+                    call.command->verb);
     else
-        command->run(admin, request, answer);
+        call.command->run(admin, &call, answer);
 }
+
+/* --- answers
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 void admin_answer_fini(struct admin_answer *answer)
 {
@@ -127,48 +255,16 @@ static const char *const sentences[RC_COUNT] = {
     [RC_CORRUPT] = "stored data is damaged: run penfold fsck",
 };
 
+const char *admin_sentence(enum rc rc)
+{
+    return sentences[rc] ? sentences[rc] : rc_name(rc);
+}
+
 void answer_rc(struct admin_answer *a, enum rc rc, struct str what)
 {
     if (rc == RC_OK)
         return;
-    const char *sentence = sentences[rc] ? sentences[rc] : rc_name(rc);
-    answer_fail(a, rc == RC_SYNTAX ? RC_PERM : rc, "%.*s: %s", STR_ARG(what), sentence);
-}
-
-bool want_words(const struct admin_request *r, struct admin_answer *a, size_t n)
-{
-    const struct admin_command *command = admin_find(r->words, r->n_words);
-    if (r->n_words >= n)
-        return true;
-    answer_fail(a, RC_SYNTAX, "usage: penfold %s %s %s", command->object, command->verb,
-                command->usage);
-    return false;
-}
-
-struct str option(const struct admin_request *r, const char *name)
-{
-    for (size_t i = 0; i + 1 < r->n_words; i++)
-        if (str_eq(r->words[i], str_of(name)))
-            return r->words[i + 1];
-    return (struct str){0};
-}
-
-bool known_options(const struct admin_request *r, struct admin_answer *a, const char *const *known)
-{
-    for (size_t i = 0; i < r->n_words; i++) {
-        if (!str_starts(r->words[i], STR("--")))
-            continue;
-        size_t k = 0;
-        while (known[k] && !str_eq(r->words[i], str_of(known[k])))
-            k++;
-        if (!known[k] || i + 1 == r->n_words) {
-            answer_fail(a, RC_SYNTAX, "%.*s: %s", STR_ARG(r->words[i]),
-                        known[k] ? "needs a value" : "unknown option");
-            return false;
-        }
-        i++;
-    }
-    return true;
+    answer_fail(a, rc == RC_SYNTAX ? RC_PERM : rc, "%.*s: %s", STR_ARG(what), admin_sentence(rc));
 }
 
 bool parse_size(struct str s, uint64_t *out)

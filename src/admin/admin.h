@@ -15,9 +15,15 @@ struct admin {
     struct store *store;
     struct auth *auth;
     struct queue *queue;
+    /* admin's: accounts are made, removed and swept one at a time, so that a sweep does not take
+     * one that is being made for one that was removed. */
+    pthread_mutex_t accounts;
 };
 
-enum { ADMIN_WORDS = 16, ADMIN_COLUMNS = 8 };
+void admin_init(struct admin *admin); /* the rest is the caller's to set */
+void admin_fini(struct admin *admin);
+
+enum { ADMIN_WORDS = 16, ADMIN_COLUMNS = 8, ADMIN_OPTIONS = 4 };
 
 struct admin_request {
     const struct str *words; /* "account", "add", "alice@example.org", "--quota", "2G" */
@@ -35,13 +41,16 @@ struct admin_answer {
     size_t n_cells, max_cells;
 };
 
+struct admin_call;
 struct admin_command {
-    const char *object, *verb; /* "account", "add"; verb "" when there is none ("stat") */
-    const char *usage;         /* "ADDRESS [--quota SIZE]" */
-    const char *help;          /* one line */
+    const char *object, *verb;          /* "account", "add"; verb "" when there is none ("stat") */
+    const char *usage;                  /* "ADDRESS [--quota SIZE]" */
+    const char *help;                   /* one line */
+    size_t min_args, max_args;          /* words behind object and verb that are not options */
+    const char *options[ADMIN_OPTIONS]; /* "--quota", each with a value */
     bool wants_password;
-    void (*run)(struct admin *admin, const struct admin_request *request,
-                struct admin_answer *answer);
+    bool is_heavy; /* may take long: not for the lane of short jobs */
+    void (*run)(struct admin *admin, const struct admin_call *call, struct admin_answer *answer);
 };
 
 /* All of them; for --help and for finding one. */
@@ -49,13 +58,22 @@ const struct admin_command *admin_commands(size_t *out_n);
 /* NULL when there is no such command. */
 const struct admin_command *admin_find(const struct str *words, size_t n_words);
 
+/* Whether the words are a command with the arguments and options that it takes: what can be said
+ * before a password is asked for. Otherwise the answer, which admin_answer_fini frees, tells what
+ * is wrong (RC_SYNTAX). */
+enum rc admin_check(const struct admin_request *request, struct admin_answer *answer);
+
 /* Runs one. Blocks. The answer is the caller's to fini in every case. */
 void admin_run(struct admin *admin, const struct admin_request *request,
                struct admin_answer *answer);
 void admin_answer_fini(struct admin_answer *answer);
 
-/* One round of the work that keeps the store small: tombstones and log rows whose time is over.
- * Blocks; for a timer, hourly. Stops early when *stop becomes true. */
+/* What a result code means to a person: "no space left on the disk". */
+const char *admin_sentence(enum rc rc);
+
+/* One round of the work that keeps the store small: mail of removed accounts, tombstones and log
+ * rows whose time is over. What fails in one account is logged and does not keep the others from
+ * it. Blocks; for a timer, hourly. Stops early when *stop becomes true. */
 void admin_maintain(struct admin *admin, const _Atomic bool *stop);
 
 #endif

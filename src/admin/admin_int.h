@@ -4,6 +4,15 @@
 
 #include "admin/admin.h"
 
+/* A request that was found to be well-formed. */
+struct admin_call {
+    const struct admin_command *command;
+    struct str args[ADMIN_WORDS];
+    size_t n_args;
+    struct str options[ADMIN_OPTIONS]; /* as in command->options; absent: not given */
+    struct str password;
+};
+
 void answer_columns(struct admin_answer *a, const char *const *names, size_t n);
 void answer_cell(struct admin_answer *a, struct str value); /* copied */
 void answer_text(struct admin_answer *a, const char *value);
@@ -15,28 +24,26 @@ void answer_fail(struct admin_answer *a, enum rc rc, const char *format, ...)
 /* The common sentence for a result code: "alice@x: there is no such address". */
 void answer_rc(struct admin_answer *a, enum rc rc, struct str what);
 
-/* Word n as an argument, or an error about usage. */
-bool want_words(const struct admin_request *r, struct admin_answer *a, size_t n);
-/* The value behind --name; absent when it was not given. RC_SYNTAX is set for options that are not
- * in `known` (NULL-terminated). */
-struct str option(const struct admin_request *r, const char *name);
-bool known_options(const struct admin_request *r, struct admin_answer *a, const char *const *known);
 /* "2G" into bytes. */
 bool parse_size(struct str s, uint64_t *out);
 
-void admin_domain_add(struct admin *admin, const struct admin_request *r, struct admin_answer *a);
-void admin_domain_list(struct admin *admin, const struct admin_request *r, struct admin_answer *a);
-void admin_domain_remove(struct admin *admin, const struct admin_request *r,
-                         struct admin_answer *a);
-void admin_account_add(struct admin *admin, const struct admin_request *r, struct admin_answer *a);
-void admin_account_list(struct admin *admin, const struct admin_request *r, struct admin_answer *a);
-void admin_account_show(struct admin *admin, const struct admin_request *r, struct admin_answer *a);
-void admin_account_set(struct admin *admin, const struct admin_request *r, struct admin_answer *a);
-void admin_account_passwd(struct admin *admin, const struct admin_request *r,
-                          struct admin_answer *a);
-void admin_account_remove(struct admin *admin, const struct admin_request *r,
-                          struct admin_answer *a);
-void admin_stat(struct admin *admin, const struct admin_request *r, struct admin_answer *a);
-void admin_fsck(struct admin *admin, const struct admin_request *r, struct admin_answer *a);
+void admin_domain_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_domain_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_domain_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_account_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_account_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_account_show(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_account_set(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_account_passwd(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_account_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_stat(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+
+/* The account's partition, then its number. RC_CONFLICT while somebody has it open. */
+enum rc account_destroy(struct admin *admin, uint64_t id);
+
+/* The accounts that have an address, by growing id. free() it. */
+enum rc addressed_accounts(struct admin *admin, uint64_t **out_ids, size_t *out_n);
+bool is_addressed(const uint64_t *ids, size_t n, uint64_t id);
 
 #endif

@@ -1,13 +1,12 @@
 /* Operations on domains. */
 #include "admin/admin_int.h"
 
-void admin_domain_add(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+void admin_domain_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    if (want_words(r, a, 3))
-        answer_rc(a, auth_domain_add(admin->auth, r->words[2]), r->words[2]);
+    answer_rc(a, auth_domain_add(admin->auth, c->args[0]), c->args[0]);
 }
 
-void admin_domain_list(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+void admin_domain_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {"domain", "accounts", "created"};
     struct auth_domain *domains;
@@ -25,13 +24,11 @@ void admin_domain_list(struct admin *admin, const struct admin_request *r, struc
     }
 }
 
-void admin_domain_remove(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+void admin_domain_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    if (!want_words(r, a, 3))
-        return;
-    enum rc rc = auth_domain_remove(admin->auth, r->words[2]);
+    enum rc rc = auth_domain_remove(admin->auth, c->args[0]);
     if (rc == RC_CONFLICT)
-        answer_fail(a, rc, "%.*s: it has accounts; remove them first", STR_ARG(r->words[2]));
+        answer_fail(a, rc, "%.*s: it has accounts; remove them first", STR_ARG(c->args[0]));
     else
-        answer_rc(a, rc, r->words[2]);
+        answer_rc(a, rc, c->args[0]);
 }

@@ -4,9 +4,11 @@
 #include "base/mem.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-void admin_stat(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+void admin_stat(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {"figure", "value"};
     answer_columns(a, columns, 2);
@@ -16,38 +18,97 @@ void admin_stat(struct admin *admin, const struct admin_request *r, struct admin
     }
 }
 
-struct kv_report {
-    struct kv_fsck fsck;
-    struct admin_answer *answer;
+/* --- accounts
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+struct ids {
+    uint64_t *id;
+    size_t n, max;
 };
 
-struct store_report {
-    struct store_fsck fsck;
-    struct admin_answer *answer;
+static void ids_add(struct ids *ids, uint64_t id)
+{
+    if (ids->n == ids->max) {
+        ids->max = ids->max ? ids->max * 2 : 256;
+        ids->id = mem_grow(ids->id, ids->max * sizeof *ids->id);
+    }
+    ids->id[ids->n++] = id;
+}
+
+static enum rc ids_of_domain(struct admin *admin, struct str domain, struct ids *ids)
+{
+    char after[AUTH_ADDRESS_MAX + 1];
+    struct str last = {0};
+    struct auth_account *accounts;
+    size_t n = 0;
+    do {
+        struct arena arena = {0};
+        enum rc rc = auth_account_list(admin->auth, domain, last, &arena, &accounts, &n);
+        for (size_t i = 0; rc == RC_OK && i < n; i++)
+            ids_add(ids, accounts[i].id);
+        if (rc == RC_OK && n) {
+            memcpy(after, accounts[n - 1].address.p, accounts[n - 1].address.n);
+            last = str_from(after, accounts[n - 1].address.n);
+        }
+        arena_fini(&arena);
+        if (rc != RC_OK)
+            return rc == RC_NOTFOUND ? RC_OK : rc; /* the domain has been removed meanwhile */
+    } while (n == AUTH_LIST_MAX);
+    return RC_OK;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+enum rc addressed_accounts(struct admin *admin, uint64_t **out_ids, size_t *out_n)
+{
+    struct arena arena = {0};
+    struct auth_domain *domains;
+    struct ids ids = {0};
+    size_t n = 0;
+    enum rc rc = auth_domain_list(admin->auth, &arena, &domains, &n);
+    for (size_t i = 0; rc == RC_OK && i < n; i++)
+        rc = ids_of_domain(admin, domains[i].name, &ids);
+    arena_fini(&arena);
+    if (rc != RC_OK) {
+        free(ids.id);
+        return rc;
+    }
+    if (ids.n)
+        qsort(ids.id, ids.n, sizeof *ids.id, compare_ids);
+    *out_ids = ids.id;
+    *out_n = ids.n;
+    return RC_OK;
+}
+
+bool is_addressed(const uint64_t *ids, size_t n, uint64_t id)
+{
+    return n && bsearch(&id, ids, n, sizeof *ids, compare_ids) != NULL;
+}
+
+/* What each_account calls for each id there is, until it fails or *stop. */
+struct visit {
+    struct admin *admin;
+    const uint64_t *addressed;
+    size_t n_addressed;
+    const _Atomic bool *stop; /* NULL: to the end */
+    enum rc (*account)(struct visit *visit, uint64_t id, bool is_addressed);
 };
 
-static void report_kv(struct kv_fsck *fsck, const char *line)
-{
-    answer_text(CONTAINER(fsck, struct kv_report, fsck)->answer, line);
-}
-
-static void report_store(struct store_fsck *fsck, const char *line)
-{
-    answer_text(CONTAINER(fsck, struct store_report, fsck)->answer, line);
-}
-
-/* Calls fn for each account there is, until it fails or *stop. */
-static enum rc each_account(struct admin *admin, const _Atomic bool *stop,
-                            enum rc (*fn)(struct admin *, uint64_t, void *), void *arg)
+static enum rc each_account(struct visit *v)
 {
     uint64_t ids[256], after = 0;
     size_t n = 0;
     do {
-        TRY(auth_account_ids(admin->auth, after, ids, 256, &n));
+        TRY(auth_account_ids(v->admin->auth, after, ids, 256, &n));
         for (size_t i = 0; i < n; i++) {
-            if (stop && atomic_load(stop))
+            if (v->stop && atomic_load(v->stop))
                 return RC_OK;
-            TRY(fn(admin, ids[i], arg));
+            TRY(v->account(v, ids[i], is_addressed(v->addressed, v->n_addressed, ids[i])));
         }
         if (n)
             after = ids[n - 1];
@@ -55,62 +116,151 @@ static enum rc each_account(struct admin *admin, const _Atomic bool *stop,
     return RC_OK;
 }
 
-static enum rc check_account(struct admin *admin, uint64_t id, void *arg)
+/* --- fsck
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+enum { FAULTS_SHOWN = 10000 };
+
+struct checking {
+    struct visit visit;
+    struct kv_fsck kv;
+    struct store_fsck store;
+    struct admin_answer *answer;
+    uint64_t accounts;
+};
+
+static void show_fault(struct checking *k, const char *line)
 {
-    struct store_report *report = arg;
-    enum rc rc = store_fsck(admin->store, id, &report->fsck);
-    return rc == RC_CORRUPT ? RC_OK : rc; /* its faults are reported; go on with the next */
+    if (k->kv.faults + k->store.faults > FAULTS_SHOWN)
+        return; /* they are counted */
+    answer_text(k->answer, "fault");
+    answer_text(k->answer, line);
 }
 
-void admin_fsck(struct admin *admin, const struct admin_request *r, struct admin_answer *a)
+static void report_kv(struct kv_fsck *fsck, const char *line)
 {
-    static const char *const columns[] = {"fault"};
-    struct kv_report kv = {.fsck.report = report_kv, .answer = a};
-    struct store_report store = {.fsck.report = report_store, .answer = a};
-    answer_columns(a, columns, 1);
-    enum rc rc = kv_fsck(admin->kv, &kv.fsck);
-    if (rc == RC_OK || rc == RC_CORRUPT)
-        rc = each_account(admin, NULL, check_account, &store);
-    if (rc != RC_OK) {
-        answer_rc(a, rc, STR("fsck"));
-        return;
+    show_fault(CONTAINER(fsck, struct checking, kv), line);
+}
+
+static void report_store(struct store_fsck *fsck, const char *line)
+{
+    show_fault(CONTAINER(fsck, struct checking, store), line);
+}
+
+static enum rc check_account(struct visit *v, uint64_t id, bool addressed)
+{
+    struct checking *k = CONTAINER(v, struct checking, visit);
+    enum rc rc = store_fsck(v->admin->store, id, &k->store);
+    k->accounts += addressed;
+    if (rc == RC_NOTFOUND && addressed) {
+        char line[96];
+        snprintf(line, sizeof line, "account %llu: it has an address and no mailboxes",
+                 (unsigned long long)id);
+        k->store.faults++;
+        report_store(&k->store, line);
     }
+    /* Its faults are reported, or it is one whose making or removal was cut short. */
+    return rc == RC_CORRUPT || rc == RC_NOTFOUND ? RC_OK : rc;
+}
+
+static enum rc check_accounts(struct admin *admin, struct checking *k)
+{
+    uint64_t *ids;
+    k->visit = (struct visit){.admin = admin, .account = check_account};
+    TRY(addressed_accounts(admin, &ids, &k->visit.n_addressed));
+    k->visit.addressed = ids;
+    enum rc rc = each_account(&k->visit);
+    free(ids);
+    return rc;
+}
+
+void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
+{
+    static const char *const columns[] = {"what", "value"};
+    struct checking k = {.kv.report = report_kv, .store.report = report_store, .answer = a};
+    answer_columns(a, columns, 2);
+    enum rc rc = kv_fsck(admin->kv, &k.kv);
+    if (rc == RC_OK || rc == RC_CORRUPT)
+        rc = check_accounts(admin, &k);
+    uint64_t faults = k.kv.faults + k.store.faults;
+    const struct {
+        const char *what;
+        uint64_t value;
+    } figures[] = {{"rows", k.kv.rows},      {"blobs", k.kv.blobs},          {"bytes", k.kv.bytes},
+                   {"accounts", k.accounts}, {"messages", k.store.messages}, {"faults", faults}};
     struct log_line l;
     log_begin(&l, admin->ctx.log, LOG_INFO, "checked");
-    log_u64(&l, "rows", kv.fsck.rows);
-    log_u64(&l, "blobs", kv.fsck.blobs);
-    log_u64(&l, "bytes", kv.fsck.bytes);
-    log_u64(&l, "messages", store.fsck.messages);
-    log_u64(&l, "faults", kv.fsck.faults + store.fsck.faults);
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        answer_text(a, figures[i].what);
+        answer_u64(a, figures[i].value);
+        log_u64(&l, figures[i].what, figures[i].value);
+    }
     log_end(&l);
-    if (kv.fsck.faults + store.fsck.faults)
-        answer_fail(a, RC_CORRUPT, "fsck: %llu faults found",
-                    (unsigned long long)(kv.fsck.faults + store.fsck.faults));
+    if (faults)
+        answer_fail(a, RC_CORRUPT, "fsck: %llu faults found", (unsigned long long)faults);
+    answer_rc(a, rc, STR("fsck"));
 }
 
-static enum rc maintain_account(struct admin *admin, uint64_t id, void *arg)
+/* --- keeping the store small
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static void log_failure(struct admin *admin, uint64_t id, enum rc rc)
+{
+    struct log_line l;
+    log_begin(&l, admin->ctx.log, LOG_WARNING, "maintenance-failed");
+    log_u64(&l, "account", id);
+    log_text(&l, "cause", rc_name(rc));
+    log_end(&l);
+}
+
+/* Numbers without an address: their making or removal was cut short. */
+static enum rc sweep_account(struct visit *v, uint64_t id, bool addressed)
+{
+    if (addressed)
+        return RC_OK;
+    enum rc rc = account_destroy(v->admin, id);
+    if (rc != RC_OK)
+        log_failure(v->admin, id, rc);
+    return RC_OK;
+}
+
+static enum rc sweep(struct admin *admin, const _Atomic bool *stop)
+{
+    struct visit v = {.admin = admin, .stop = stop, .account = sweep_account};
+    uint64_t *ids = NULL;
+    pthread_mutex_lock(&admin->accounts);
+    enum rc rc = addressed_accounts(admin, &ids, &v.n_addressed);
+    v.addressed = ids;
+    if (rc == RC_OK)
+        rc = each_account(&v);
+    pthread_mutex_unlock(&admin->accounts);
+    free(ids);
+    return rc;
+}
+
+static enum rc maintain_account(struct visit *v, uint64_t id, bool addressed)
 {
     struct store_account *account;
-    enum rc rc = store_account_open(admin->store, id, 0, &account);
-    if (rc == RC_NOTFOUND)
-        return RC_OK; /* removed meanwhile */
-    TRY(rc);
-    const _Atomic bool *stop = arg;
     bool has_more = true;
-    while (rc == RC_OK && has_more && !atomic_load(stop))
-        rc = store_maintain(account, &has_more);
-    store_account_close(&account);
-    return rc;
+    enum rc rc = store_account_open(v->admin->store, id, 0, &account);
+    if (rc == RC_OK) {
+        while (rc == RC_OK && has_more && !atomic_load(v->stop))
+            rc = store_maintain(account, &has_more);
+        store_account_close(&account);
+    }
+    if (rc != RC_OK && rc != RC_NOTFOUND) /* removed meanwhile */
+        log_failure(v->admin, id, rc);
+    return RC_OK;
 }
 
 void admin_maintain(struct admin *admin, const _Atomic bool *stop)
 {
-    /* The address is passed on, the value is only read. */
-    union {
-        const _Atomic bool *in;
-        void *out;
-    } arg = {.in = stop};
-    enum rc rc = each_account(admin, stop, maintain_account, arg.out);
+    struct visit v = {.admin = admin, .stop = stop, .account = maintain_account};
+    enum rc rc = sweep(admin, stop);
+    if (rc == RC_OK)
+        rc = each_account(&v);
     if (rc != RC_OK)
         log_event(admin->ctx.log, LOG_WARNING, "maintenance-failed", "cause", rc_name(rc), NULL);
 }

@@ -8,63 +8,83 @@
 
 #include "base/mem.h"
 
+#include <arpa/inet.h>
 #include <confuse.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum kind { TEXT, PATH, SIZE, TIME, NUMBER, LIST, PLAINTEXT };
+/* ADDRESSES and NETWORKS are lists: "127.0.0.1:25", "[::]:25"; "127.0.0.0/8", "::1". */
+enum kind { TEXT, NAME, PATH, SIZE, TIME, NUMBER, ADDRESSES, NETWORKS, CHOICE, PLAINTEXT };
 
 struct key {
     const char *section; /* NULL: top level */
     const char *name;
     enum kind kind;
-    size_t offset;        /* in struct conf */
-    const char *fallback; /* as text; the entries of a list between commas */
+    size_t offset;          /* in struct conf */
+    const char *fallback;   /* as text; the entries of a list between commas */
+    uint64_t least, most;   /* of a number, a size or a time; most 0: no limit */
+    const char *choices[4]; /* of a CHOICE */
 };
 
 #define KEY(section, name, kind, member, fallback)                                                 \
     {                                                                                              \
-        section, name, kind, offsetof(struct conf, member), fallback                               \
+        section, name, kind, offsetof(struct conf, member), fallback, 0, 0,                        \
+        {                                                                                          \
+            NULL                                                                                   \
+        }                                                                                          \
     }
+#define AMOUNT(section, name, kind, member, fallback, least, most)                                 \
+    {                                                                                              \
+        section, name, kind, offsetof(struct conf, member), fallback, least, most,                 \
+        {                                                                                          \
+            NULL                                                                                   \
+        }                                                                                          \
+    }
+#define WORDS(section, name, kind, member, fallback, ...)                                          \
+    {                                                                                              \
+        section, name, kind, offsetof(struct conf, member), fallback, 0, 0, __VA_ARGS__            \
+    }
+#define TIB (UINT64_C(1) << 40)
+enum { YEAR = 365 * 86400, DAY = 86400 };
 
 static const struct key keys[] = {
-    KEY(NULL, "hostname", TEXT, hostname, ""),
-    KEY(NULL, "data", PATH, data, "/var/lib/penfold"),
-    KEY(NULL, "user", TEXT, user, "penfold"),
-    KEY(NULL, "log", TEXT, log_level, "info"),
-    KEY("store", "engine", TEXT, store.engine, "local"),
-    KEY("store", "memory", SIZE, store.memory, "64M"),
-    KEY("store", "reserve", SIZE, store.reserve, "64M"),
-    KEY("store", "segment", SIZE, store.segment, "256M"),
-    KEY("store", "clean_rate", SIZE, store.clean_rate, "16M"),
-    KEY("store", "undelete", TIME, store.undelete, "7d"),
+    KEY(NULL, "hostname", NAME, hostname, ""),
+    AMOUNT(NULL, "data", PATH, data, "/var/lib/penfold", 1, 0),
+    AMOUNT(NULL, "user", TEXT, user, "penfold", 1, 0),
+    WORDS(NULL, "log", CHOICE, log_level, "info", {"debug", "info", "warning", "error"}),
+    WORDS("store", "engine", CHOICE, store.engine, "local", {"local"}),
+    AMOUNT("store", "memory", SIZE, store.memory, "64M", 1 << 20, TIB),
+    AMOUNT("store", "reserve", SIZE, store.reserve, "64M", 0, 1024 * TIB),
+    AMOUNT("store", "segment", SIZE, store.segment, "256M", 1 << 20, UINT64_C(4) << 30),
+    AMOUNT("store", "clean_rate", SIZE, store.clean_rate, "16M", 64 << 10, TIB),
+    AMOUNT("store", "undelete", TIME, store.undelete, "7d", 0, 100ULL * YEAR),
     KEY("tls", "certificate", PATH, tls.certificate, ""),
     KEY("tls", "key", PATH, tls.key, ""),
-    KEY("listen", "smtp", LIST, listen.smtp, "0.0.0.0:25,[::]:25"),
-    KEY("listen", "pop3", LIST, listen.pop3, "0.0.0.0:110,[::]:110"),
-    KEY("listen", "pop3s", LIST, listen.pop3s, "0.0.0.0:995,[::]:995"),
-    KEY("auth", "plaintext", PLAINTEXT, auth.plaintext, "never"),
-    KEY("auth", "hash_ops", NUMBER, auth.hash_ops, "3"),
-    KEY("auth", "hash_memory", SIZE, auth.hash_memory, "64M"),
-    KEY("auth", "hash_threads", NUMBER, auth.hash_threads, "2"),
-    KEY("limits", "message_size", SIZE, limits.message_size, "50M"),
-    KEY("limits", "recipients", NUMBER, limits.recipients, "100"),
-    KEY("limits", "connections", NUMBER, limits.connections, "20000"),
-    KEY("limits", "per_address", NUMBER, limits.per_address, "50"),
-    KEY("limits", "memory", SIZE, limits.memory, "256M"),
-    KEY("limits", "command_time", TIME, limits.command_time, "5m"),
-    KEY("limits", "data_time", TIME, limits.data_time, "3m"),
-    KEY("limits", "trusted", LIST, limits.trusted, "127.0.0.0/8,::1"),
+    KEY("listen", "smtp", ADDRESSES, listen.smtp, "0.0.0.0:25,[::]:25"),
+    KEY("listen", "pop3", ADDRESSES, listen.pop3, "0.0.0.0:110,[::]:110"),
+    KEY("listen", "pop3s", ADDRESSES, listen.pop3s, "0.0.0.0:995,[::]:995"),
+    WORDS("auth", "plaintext", PLAINTEXT, auth.plaintext, "never", {"never", "loopback"}),
+    AMOUNT("auth", "hash_ops", NUMBER, auth.hash_ops, "3", 1, 1000),
+    AMOUNT("auth", "hash_memory", SIZE, auth.hash_memory, "64M", 8 << 10, UINT64_C(4) << 30),
+    AMOUNT("auth", "hash_threads", NUMBER, auth.hash_threads, "2", 1, 256),
+    AMOUNT("limits", "message_size", SIZE, limits.message_size, "50M", 1 << 10, UINT64_C(2) << 30),
+    AMOUNT("limits", "recipients", NUMBER, limits.recipients, "100", 1, 1000),
+    AMOUNT("limits", "connections", NUMBER, limits.connections, "20000", 1, 1000000),
+    AMOUNT("limits", "per_address", NUMBER, limits.per_address, "50", 1, 1000000),
+    AMOUNT("limits", "memory", SIZE, limits.memory, "256M", 1 << 20, TIB),
+    AMOUNT("limits", "command_time", TIME, limits.command_time, "5m", 1, DAY),
+    AMOUNT("limits", "data_time", TIME, limits.data_time, "3m", 1, DAY),
+    KEY("limits", "trusted", NETWORKS, limits.trusted, "127.0.0.0/8,::1"),
 };
 
 enum { N_KEYS = sizeof keys / sizeof *keys, MAX_IN_SECTION = 16 };
 
 static const char *const sections[] = {"store", "tls", "listen", "auth", "limits"};
 enum { N_SECTIONS = sizeof sections / sizeof *sections };
-
-static const char *const plaintext_names[] = {"never", "loopback"};
 
 static enum rc with_suffix(const char *text, const char *suffixes, const uint64_t *factors,
                            uint64_t *out)
@@ -92,35 +112,149 @@ enum rc conf_parse_time(const char *text, uint64_t *out)
     return with_suffix(text, "smhd", factors, out);
 }
 
-static int plaintext_of(const char *text)
+static bool is_list(const struct key *key)
 {
-    for (int i = 0; i < 2; i++)
-        if (strcmp(text, plaintext_names[i]) == 0)
+    return key->kind == ADDRESSES || key->kind == NETWORKS;
+}
+
+static int choice_of(const struct key *key, const char *text)
+{
+    for (int i = 0; i < 4 && key->choices[i]; i++)
+        if (strcmp(text, key->choices[i]) == 0)
             return i;
     return -1;
+}
+
+/* The system's form of an address, IPv4 or IPv6; *out_bits is how long a prefix of it may be. */
+static bool is_ip(struct str text, unsigned *out_bits)
+{
+    char copy[INET6_ADDRSTRLEN];
+    unsigned char bytes[16];
+    if (text.n >= sizeof copy)
+        return false;
+    memcpy(copy, text.p, text.n);
+    copy[text.n] = '\0';
+    bool is_v4 = inet_pton(AF_INET, copy, bytes) == 1;
+    *out_bits = is_v4 ? 32 : 128;
+    return is_v4 || inet_pton(AF_INET6, copy, bytes) == 1;
+}
+
+static bool is_address(const char *text)
+{
+    struct str s = str_of(text);
+    const char *colon = strrchr(text, ':');
+    uint64_t port;
+    unsigned bits;
+    if (!colon || str_to_u64(str_of(colon + 1), &port) != RC_OK || port == 0 || port > UINT16_MAX)
+        return false;
+    struct str host = str_head(s, (size_t)(colon - text));
+    if (host.n < 2 || host.p[0] != '[')
+        return is_ip(host, &bits) && bits == 32;
+    return host.p[host.n - 1] == ']' && is_ip(str_sub(host, 1, host.n - 2), &bits) && bits == 128;
+}
+
+static bool is_network(const char *text)
+{
+    const char *slash = strchr(text, '/');
+    uint64_t length = 0;
+    unsigned bits;
+    struct str host = slash ? str_head(str_of(text), (size_t)(slash - text)) : str_of(text);
+    if (!is_ip(host, &bits))
+        return false;
+    return !slash || (str_to_u64(str_of(slash + 1), &length) == RC_OK && length <= bits);
+}
+
+bool conf_is_hostname(const char *text)
+{
+    struct str rest = str_of(text), label;
+    size_t n = rest.n;
+    if (n == 0 || n > 253)
+        return false;
+    while (str_cut(&rest, '.', &label)) {
+        if (label.n == 0 || label.n > 63 || label.p[0] == '-' || label.p[label.n - 1] == '-')
+            return false;
+        for (size_t i = 0; i < label.n; i++)
+            if (!ascii_is_alpha(label.p[i]) && !ascii_is_digit(label.p[i]) && label.p[i] != '-')
+                return false;
+    }
+    return text[n - 1] != '.';
+}
+
+static enum rc parse_amount(const struct key *key, const char *text, uint64_t *out)
+{
+    TRY(key->kind == SIZE   ? conf_parse_size(text, out)
+        : key->kind == TIME ? conf_parse_time(text, out)
+                            : str_to_u64(str_of(text), out));
+    return *out < key->least || (key->most && *out > key->most) ? RC_LIMIT : RC_OK;
+}
+
+/* What a value was expected to be, when it is not. */
+static bool is_unexpected(const struct key *key, const char *value, char expected[128])
+{
+    static const char *const forms[] = {
+        [TEXT] = "something",
+        [NAME] = "a host name",
+        [PATH] = "something",
+        [SIZE] = "a size such as 50M",
+        [TIME] = "a time such as 30s, 5m or 7d",
+        [NUMBER] = "a number",
+        [ADDRESSES] = "an address and a port, such as 127.0.0.1:25 or [::]:25",
+        [NETWORKS] = "a network, such as 127.0.0.0/8 or ::1",
+    };
+    uint64_t amount;
+    enum rc rc = RC_OK;
+    switch (key->kind) {
+    case TEXT:
+    case PATH:
+        rc = key->least && !value[0] ? RC_SYNTAX : RC_OK;
+        break;
+    case NAME:
+        rc = !value[0] || conf_is_hostname(value) ? RC_OK : RC_SYNTAX;
+        break;
+    case SIZE:
+    case TIME:
+    case NUMBER:
+        rc = parse_amount(key, value, &amount);
+        break;
+    case ADDRESSES:
+        rc = is_address(value) ? RC_OK : RC_SYNTAX;
+        break;
+    case NETWORKS:
+        rc = is_network(value) ? RC_OK : RC_SYNTAX;
+        break;
+    case CHOICE:
+    case PLAINTEXT:
+        expected[0] = '\0';
+        for (int i = 0; i < 4 && key->choices[i]; i++)
+            snprintf(expected + strlen(expected), 128 - strlen(expected), "%s\"%s\"",
+                     i ? " or " : "", key->choices[i]);
+        return choice_of(key, value) < 0;
+    }
+    if (rc == RC_LIMIT)
+        snprintf(expected, 128, "%llu to %llu", (unsigned long long)key->least,
+                 (unsigned long long)key->most);
+    else
+        snprintf(expected, 128, "%s", forms[key->kind]);
+    return rc != RC_OK;
+}
+
+static const struct key *key_of(cfg_t *cfg, cfg_opt_t *opt)
+{
+    const char *section = strcmp(cfg_name(cfg), "root") == 0 ? NULL : cfg_name(cfg);
+    for (size_t i = 0; i < N_KEYS; i++)
+        if (strcmp(keys[i].name, cfg_opt_name(opt)) == 0 &&
+            (section ? keys[i].section && strcmp(section, keys[i].section) == 0 : !keys[i].section))
+            return &keys[i];
+    return NULL;
 }
 
 /* Called by the library for each value as it is parsed: refuses what is not of the key's kind. */
 static int check_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
-    enum kind kind = TEXT;
-    const char *section = strcmp(cfg_name(cfg), "root") == 0 ? NULL : cfg_name(cfg);
-    for (size_t i = 0; i < N_KEYS; i++)
-        if (strcmp(keys[i].name, cfg_opt_name(opt)) == 0 &&
-            (section ? keys[i].section && strcmp(section, keys[i].section) == 0 : !keys[i].section))
-            kind = keys[i].kind;
-    uint64_t number;
-    const char *want = NULL;
-    if (kind == SIZE && conf_parse_size(value, &number) != RC_OK)
-        want = "a size such as 50M";
-    else if (kind == TIME && conf_parse_time(value, &number) != RC_OK)
-        want = "a time such as 30s, 5m or 7d";
-    else if (kind == NUMBER && str_to_u64(str_of(value), &number) != RC_OK)
-        want = "a number";
-    else if (kind == PLAINTEXT && plaintext_of(value) < 0)
-        want = "\"never\" or \"loopback\"";
-    if (want) {
-        cfg_error(cfg, "%s = \"%s\": expected %s", cfg_opt_name(opt), value, want);
+    const struct key *key = key_of(cfg, opt);
+    char expected[128];
+    if (key && is_unexpected(key, value, expected)) {
+        cfg_error(cfg, "%s = \"%s\": expected %s", key->name, value, expected);
         return -1;
     }
     *(const char **)result = value;
@@ -145,7 +279,7 @@ __attribute__((format(printf, 2, 0))) static void complain(cfg_t *cfg, const cha
 
 static cfg_opt_t option_of(const struct key *key)
 {
-    if (key->kind == LIST) {
+    if (is_list(key)) {
         cfg_opt_t list = CFG_STR_LIST_CB(key->name, NULL, CFGF_NONE, check_value);
         return list;
     }
@@ -228,26 +362,27 @@ static enum rc take(cfg_t *cfg, const struct key *key, const char *file, struct 
 {
     cfg_t *set = where_set(cfg, key);
     void *to = (char *)conf + key->offset;
-    if (key->kind == LIST)
+    if (is_list(key))
         return take_list(set, key, to, why);
     const char *value = set ? cfg_getstr(set, key->name) : key->fallback;
     switch (key->kind) {
     case TEXT:
+    case NAME:
+    case CHOICE:
         *(char **)to = mem_dup(value, strlen(value));
         return RC_OK;
     case PATH:
         *(char **)to = from_folder_of(file, value);
         return RC_OK;
     case SIZE:
-        return conf_parse_size(value, to);
     case TIME:
-        return conf_parse_time(value, to);
     case NUMBER:
-        return str_to_u64(str_of(value), to);
+        return parse_amount(key, value, to);
     case PLAINTEXT:
-        *(enum conf_plaintext *)to = (enum conf_plaintext)plaintext_of(value);
+        *(enum conf_plaintext *)to = (enum conf_plaintext)choice_of(key, value);
         return RC_OK;
-    case LIST:
+    case ADDRESSES:
+    case NETWORKS:
         break;
     }
     return RC_PERM;
@@ -259,26 +394,48 @@ static void use_system_name(struct conf *conf)
     if (conf->hostname[0])
         return;
     free(conf->hostname);
-    if (gethostname(name, sizeof name - 1) != 0 || !name[0])
+    if (gethostname(name, sizeof name - 1) != 0 || !conf_is_hostname(name))
         strcpy(name, "localhost");
     conf->hostname = mem_dup(name, strlen(name));
 }
 
+/* The library ends the process when it is given something that opens and cannot be read. */
+static enum rc is_readable(const char *path, struct buf *why)
+{
+    struct stat st;
+    int error = stat(path, &st) != 0 || access(path, R_OK) != 0 ? errno : 0;
+    if (!error && !S_ISREG(st.st_mode))
+        error = EISDIR;
+    if (!error)
+        return RC_OK;
+    buf_putf(why, "%s: %s\n", path, error == EISDIR ? "not a file" : strerror(error));
+    return error == EISDIR ? RC_SYNTAX : rc_from_errno(error);
+}
+
+/* What no single value shows. */
+static enum rc check_whole(const struct conf *conf, const char *path, struct buf *why)
+{
+    if (!conf->tls.certificate[0] == !conf->tls.key[0])
+        return RC_OK;
+    buf_putf(why, "%s: tls: certificate and key are needed both, or neither\n", path);
+    return RC_SYNTAX;
+}
+
 enum rc conf_load(const char *path, struct conf **out, struct buf *why)
 {
-    if (access(path, R_OK) != 0) {
-        int error = errno;
-        buf_putf(why, "%s: %s\n", path, strerror(error));
-        return rc_from_errno(error);
-    }
+    TRY(is_readable(path, why));
     cfg_t *cfg = parser_new();
     complaints = why;
     enum rc rc = cfg_parse(cfg, path) == CFG_SUCCESS ? RC_OK : RC_SYNTAX;
     complaints = NULL;
+    if (rc != RC_OK && buf_len(why) == 0)
+        buf_putf(why, "%s: cannot be read\n", path);
     struct conf *conf = mem_zero(sizeof *conf);
     for (size_t i = 0; i < N_KEYS && rc == RC_OK; i++)
         rc = take(cfg, &keys[i], path, conf, why);
     cfg_free(cfg);
+    if (rc == RC_OK)
+        rc = check_whole(conf, path, why);
     if (rc == RC_OK) {
         use_system_name(conf);
         *out = conf;
@@ -294,9 +451,10 @@ void conf_free(struct conf **conf)
         return;
     for (size_t i = 0; i < N_KEYS; i++) {
         void *at = (char *)*conf + keys[i].offset;
-        if (keys[i].kind == TEXT || keys[i].kind == PATH)
+        enum kind kind = keys[i].kind;
+        if (kind == TEXT || kind == NAME || kind == PATH || kind == CHOICE)
             free(*(char **)at);
-        if (keys[i].kind != LIST)
+        if (!is_list(&keys[i]))
             continue;
         struct conf_list *list = at;
         for (size_t n = 0; n < list->n; n++)
@@ -312,18 +470,21 @@ static void show_value(const struct conf *conf, const struct key *key, struct bu
     const struct conf_list *list = at;
     switch (key->kind) {
     case TEXT:
+    case NAME:
+    case CHOICE:
     case PATH:
         buf_putf(out, "\"%s\"", *(char *const *)at);
         break;
     case PLAINTEXT:
-        buf_putf(out, "\"%s\"", plaintext_names[*(const enum conf_plaintext *)at]);
+        buf_putf(out, "\"%s\"", key->choices[*(const enum conf_plaintext *)at]);
         break;
     case SIZE:
     case TIME:
     case NUMBER:
         buf_putf(out, "%llu", (unsigned long long)*(const uint64_t *)at);
         break;
-    case LIST:
+    case ADDRESSES:
+    case NETWORKS:
         buf_put(out, STR("{"));
         for (size_t i = 0; i < list->n; i++)
             buf_putf(out, "%s\"%s\"", i ? ", " : "", list->item[i]);

@@ -62,6 +62,9 @@ void conf_free(struct conf **conf);
 /* All that is in force, in the file's own form. */
 void conf_show(const struct conf *conf, struct buf *out);
 
+/* Labels of letters, digits and hyphens with dots between [RFC1123 2.1]. */
+bool conf_is_hostname(const char *text);
+
 /* "50M", "2G", "16k", "1234": bytes, in powers of 1,024; RC_SYNTAX, RC_LIMIT. */
 enum rc conf_parse_size(const char *text, uint64_t *out);
 /* "30", "30s", "5m", "2h", "7d": seconds. */

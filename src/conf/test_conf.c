@@ -78,6 +78,20 @@ static void errors_name_the_line(void **state)
         {"\n\nauth { plaintext = \"always\" }\n", ":3:", "loopback"},
         {"store { undelete = soon }\n", ":1:", "expected a time"},
         {"listen { smtp = {\"a\"\n", "", ""},
+        {"listen {\n\n smtp = {\"127.0.0.1\"}\n}\n", ":3:", "an address and a port"},
+        {"listen { smtp = {\"::1:25\"} }\n", ":1:", "an address and a port"},
+        {"listen { pop3 = {\"[::1]:70000\"} }\n", ":1:", "an address and a port"},
+        {"limits { trusted = {\"10.0.0.0/33\"} }\n", ":1:", "a network"},
+        {"hostname = \"mail\\r\\nx\"\n", ":1:", "a host name"},
+        {"hostname = \"-x.test\"\n", ":1:", "a host name"},
+        {"log = \"loud\"\n", ":1:", "\"warning\""},
+        {"store { engine = \"rados\" }\n", ":1:", "\"local\""},
+        {"auth { hash_threads = 0 }\n", ":1:", "1 to 256"},
+        {"auth { hash_ops = 4294967296 }\n", ":1:", "1 to 1000"},
+        {"limits { recipients = 1001 }\n", ":1:", "1 to 1000"},
+        {"store { undelete = 213503d }\n", ":1:", "expected 0 to"},
+        {"data = \"\"\n", ":1:", "expected something"},
+        {"tls { certificate = \"c.pem\" }\n", "", "needed both"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct conf *conf = NULL;
@@ -114,6 +128,11 @@ static void a_missing_file_says_so(void **state)
     buf_init(&b, 1000);
     assert_rc(conf_load("/nonexistent/penfold.conf", &conf, &b), RC_NOTFOUND);
     assert_true(str_starts(buf_str(&b), STR("/nonexistent/penfold.conf: ")));
+    buf_fini(&b);
+    buf_init(&b, 1000);
+    assert_rc(conf_load("/tmp", &conf, &b), RC_SYNTAX);
+    assert_str(buf_str(&b), "/tmp: not a file\n");
+    assert_null(conf);
     buf_fini(&b);
 }
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,34 +12,70 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static const char usage_head[] =
-    "usage: penfold COMMAND [-c FILE] [--json] ...\n\n"
-    "  init DIR --domain NAME [--hostname H] [--port-base N] [--bind ADDR] [--user U]\n"
-    "      makes a mail host in DIR\n"
-    "  serve [-c FILE]\n"
-    "      runs the server in the foreground\n"
-    "  check [-c FILE] [--show]\n"
-    "      says what is wrong with the configuration; --show prints what is in force\n";
+struct line {
+    const char *conf_path;
+    struct str words[ADMIN_WORDS];
+    size_t n;
+    bool is_json, from_stdin, is_help, is_version;
+};
 
-static void print_usage(FILE *to)
+/* Those that are not admin's. */
+static const struct {
+    const char *name, *usage, *help;
+} own_commands[] = {
+    {"init", "DIR --domain NAME [--hostname H] [--port-base N] [--bind ADDR] [--user U]",
+     "makes a mail host in DIR"},
+    {"serve", "", "runs the server in the foreground"},
+    {"check", "[--show]",
+     "says what is wrong with the configuration; --show prints what is in force"},
+};
+
+static void print_command(FILE *to, const char *object, const char *verb, const char *usage,
+                          const char *help)
+{
+    fprintf(to, "  %s%s%s%s%s\n      %s\n", object, verb[0] ? " " : "", verb, usage[0] ? " " : "",
+            usage, help);
+}
+
+/* All commands, or those that the words name: "account", or "account add". */
+static void print_usage(FILE *to, const struct line *line)
 {
     size_t n;
     const struct admin_command *commands = admin_commands(&n);
-    fputs(usage_head, to);
-    for (size_t i = 0; i < n; i++)
-        fprintf(to, "  %s%s%s%s%s\n      %s\n", commands[i].object, commands[i].verb[0] ? " " : "",
-                commands[i].verb, commands[i].usage[0] ? " " : "", commands[i].usage,
-                commands[i].help);
+    const struct str any = {0}, object = line->n ? line->words[0] : any;
+    const struct str verb = line->n > 1 ? line->words[1] : any;
+    fputs("usage: penfold COMMAND [-c FILE] [--json] ...\n\n", to);
+    for (size_t i = 0; i < sizeof own_commands / sizeof *own_commands; i++)
+        if (!line->n || str_eq(object, str_of(own_commands[i].name)))
+            print_command(to, own_commands[i].name, "", own_commands[i].usage,
+                          own_commands[i].help);
+    for (size_t i = 0; i < n; i++) {
+        if (line->n && !str_eq(object, str_of(commands[i].object)))
+            continue;
+        if (line->n < 2 || !commands[i].verb[0] || str_eq(verb, str_of(commands[i].verb)))
+            print_command(to, commands[i].object, commands[i].verb, commands[i].usage,
+                          commands[i].help);
+    }
     fputs("\nThe configuration is FILE, or $PENFOLD_CONF, or /etc/penfold/penfold.conf.\n"
           "Exit status: 0 done, 1 could not be done, 2 wrong usage.\n",
           to);
 }
 
-const char *ctl_conf_path(int argc, char **argv)
+static bool is_command(const struct line *line)
 {
-    for (int i = 1; i + 1 < argc; i++)
-        if (strcmp(argv[i], "-c") == 0)
-            return argv[i + 1];
+    size_t n;
+    const struct admin_command *commands = admin_commands(&n);
+    for (size_t i = 0; i < sizeof own_commands / sizeof *own_commands; i++)
+        if (str_eq(line->words[0], str_of(own_commands[i].name)))
+            return true;
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(line->words[0], str_of(commands[i].object)))
+            return true;
+    return false;
+}
+
+static const char *default_conf_path(void)
+{
     const char *path = getenv("PENFOLD_CONF");
     return path && path[0] ? path : "/etc/penfold/penfold.conf";
 }
@@ -128,27 +165,32 @@ static enum rc ask_server(int fd, const struct admin_request *request, struct ad
  * -------------------------------------------------------------------------------------------------------------
  */
 
-struct line {
-    struct str words[ADMIN_WORDS];
-    size_t n;
-    bool is_json, from_stdin, is_help;
-};
-
 static enum rc read_line(int argc, char **argv, struct line *out)
 {
+    const struct {
+        const char *name;
+        bool *is_given;
+    } flags[] = {{"--json", &out->is_json},
+                 {"--password-stdin", &out->from_stdin},
+                 {"--help", &out->is_help},
+                 {"-h", &out->is_help},
+                 {"--version", &out->is_version}};
+    out->conf_path = default_conf_path();
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-c") == 0 && i + 1 < argc)
-            i++;
-        else if (strcmp(argv[i], "--json") == 0)
-            out->is_json = true;
-        else if (strcmp(argv[i], "--password-stdin") == 0)
-            out->from_stdin = true;
-        else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-            out->is_help = true;
-        else if (out->n < ADMIN_WORDS)
+        size_t k = 0;
+        while (k < sizeof flags / sizeof *flags && strcmp(argv[i], flags[k].name) != 0)
+            k++;
+        if (k < sizeof flags / sizeof *flags) {
+            *flags[k].is_given = true;
+        } else if (strcmp(argv[i], "-c") == 0) {
+            if (++i == argc)
+                return RC_SYNTAX;
+            out->conf_path = argv[i];
+        } else if (out->n < ADMIN_WORDS) {
             out->words[out->n++] = str_of(argv[i]);
-        else
+        } else {
             return RC_LIMIT;
+        }
     }
     return RC_OK;
 }
@@ -176,16 +218,20 @@ static enum rc carry_out(const struct conf *conf, const struct admin_request *re
     if (rc == RC_CONFLICT)
         fprintf(stderr, "penfold: %s: another process is using the store; try again\n", conf->data);
     else if (rc != RC_OK)
-        fprintf(stderr, "penfold: %s: cannot be opened: %s\n", conf->data, rc_name(rc));
+        fprintf(stderr, "penfold: %s: cannot be opened: %s\n", conf->data, admin_sentence(rc));
     return rc;
 }
 
-static int tell(const struct line *line, struct admin_answer *answer)
+static int tell(const struct line *line, const struct admin_answer *answer)
 {
-    if (line->is_json)
+    if (line->is_json && answer->rc != RC_SYNTAX)
         ctl_print_json(answer);
     else
         ctl_print_table(answer);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "penfold: standard output: %s\n", strerror(errno));
+        return CTL_FAILED;
+    }
     if (answer->rc == RC_OK)
         return CTL_DONE;
     fprintf(stderr, "penfold: %.*s\n", STR_ARG(answer->error));
@@ -198,9 +244,19 @@ static int run(const struct line *line, const struct admin_command *command,
     char password[AUTH_PASSWORD_MAX + 2] = "";
     struct admin_request request = {.words = line->words, .n_words = line->n};
     struct admin_answer answer = {0};
+    if (admin_check(&request, &answer) != RC_OK) {
+        int status = tell(line, &answer);
+        admin_answer_fini(&answer);
+        return status;
+    }
+    if (line->from_stdin && !command->wants_password) {
+        fprintf(stderr, "penfold: --password-stdin: unknown option\n");
+        return CTL_USAGE;
+    }
     if (command->wants_password) {
-        if (ctl_read_password(line->from_stdin, password, sizeof password) != RC_OK)
-            return CTL_FAILED;
+        enum rc rc = ctl_read_password(line->from_stdin, password, sizeof password);
+        if (rc != RC_OK)
+            return rc == RC_SYNTAX ? CTL_USAGE : CTL_FAILED;
         request.password = str_of(password);
         const char *weak = ctl_weak_password(request.password);
         if (weak)
@@ -212,44 +268,98 @@ static int run(const struct line *line, const struct admin_command *command,
     return status;
 }
 
-static int check(int argc, char **argv, const struct conf *conf)
+static bool can_read(const char *path)
 {
-    struct buf text;
-    for (int i = 2; i < argc; i++) {
-        if (strcmp(argv[i], "--show") != 0)
-            continue;
+    if (!path[0] || access(path, R_OK) == 0)
+        return true;
+    fprintf(stderr, "penfold: %s: %s\n", path, strerror(errno));
+    return false;
+}
+
+static bool user_exists(const struct conf *conf)
+{
+    if (geteuid() != 0 || getpwnam(conf->user))
+        return true;
+    fprintf(stderr, "penfold: user \"%s\": there is no such user\n", conf->user);
+    return false;
+}
+
+/* What the file says has been checked when it was loaded; this is what it points to. */
+static int check(const struct line *line, const struct conf *conf)
+{
+    bool show = line->n == 2 && str_eq(line->words[1], STR("--show"));
+    if (line->n > 1 && !show) {
+        fprintf(stderr, "penfold: check: %.*s: not understood; see penfold check --help\n",
+                STR_ARG(line->words[1]));
+        return CTL_USAGE;
+    }
+    if (show) {
+        struct buf text;
         buf_init(&text, 1 << 20);
         conf_show(conf, &text);
         printf("%.*s", STR_ARG(buf_str(&text)));
         buf_fini(&text);
     }
+    const bool good[] = {can_read(conf->tls.certificate), can_read(conf->tls.key),
+                         can_read(conf->data), user_exists(conf)};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (!good[i])
+            return CTL_FAILED;
     return CTL_DONE;
 }
 
-int ctl_main(int argc, char **argv)
+static int serve(const struct line *line, int (*run_server)(const char *conf_path))
+{
+    if (line->n == 1)
+        return run_server(line->conf_path);
+    fprintf(stderr, "penfold: serve: %.*s: not understood; see penfold serve --help\n",
+            STR_ARG(line->words[1]));
+    return CTL_USAGE;
+}
+
+int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
 {
     struct line line = {0};
-    if (argc < 2 || read_line(argc, argv, &line) != RC_OK || (line.n == 0 && !line.is_help)) {
-        print_usage(stderr);
-        return CTL_USAGE;
-    }
-    if (line.is_help || str_eq(line.words[0], STR("help"))) {
-        print_usage(stdout);
+    enum rc rc = read_line(argc, argv, &line);
+    if (line.is_version) {
+        printf("penfold %s\n", PENFOLD_VERSION);
         return CTL_DONE;
     }
-    if (str_eq(line.words[0], STR("init")))
-        return ctl_init(argc, argv);
-    bool is_check = str_eq(line.words[0], STR("check"));
-    const struct admin_command *command = admin_find(line.words, line.n);
-    if (!command && !is_check) {
+    if (rc == RC_OK && line.n && str_eq(line.words[0], STR("help"))) {
+        line.is_help = true;
+        line.n = 0;
+    }
+    if (rc != RC_OK || (line.n == 0 && !line.is_help)) {
+        fprintf(stderr, "penfold: %s; see penfold --help\n",
+                rc == RC_SYNTAX  ? "-c: needs a value"
+                : rc == RC_LIMIT ? "usage: too many words"
+                                 : "usage: penfold COMMAND [-c FILE] ...");
+        return CTL_USAGE;
+    }
+    if (line.n && !is_command(&line)) {
         fprintf(stderr, "penfold: %.*s: no such command; see penfold --help\n",
                 STR_ARG(line.words[0]));
         return CTL_USAGE;
     }
-    struct conf *conf = ctl_conf(ctl_conf_path(argc, argv));
+    if (line.is_help) {
+        print_usage(stdout, &line);
+        return CTL_DONE;
+    }
+    if (str_eq(line.words[0], STR("init")))
+        return ctl_init(argc, argv);
+    if (str_eq(line.words[0], STR("serve")))
+        return serve(&line, run_server);
+    bool is_check = str_eq(line.words[0], STR("check"));
+    const struct admin_command *command = admin_find(line.words, line.n);
+    if (!command && !is_check) {
+        fprintf(stderr, "penfold: %.*s: a command is missing or unknown; see penfold %.*s --help\n",
+                STR_ARG(line.words[0]), STR_ARG(line.words[0]));
+        return CTL_USAGE;
+    }
+    struct conf *conf = ctl_conf(line.conf_path);
     if (!conf)
         return CTL_FAILED;
-    int status = is_check ? check(argc, argv, conf) : run(&line, command, conf);
+    int status = is_check ? check(&line, conf) : run(&line, command, conf);
     conf_free(&conf);
     return status;
 }

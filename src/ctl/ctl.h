@@ -17,13 +17,12 @@
 /* Exit statuses of the program. */
 enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
 
-/* Every command but `serve`. argv[0] is the program's name. Returns the exit status. */
-int ctl_main(int argc, char **argv);
+/* The program. argv[0] is its name; run_server is what `serve` calls, with the configuration file
+ * that is meant: the value behind -c, else $PENFOLD_CONF, else /etc/penfold/penfold.conf. Returns
+ * the exit status. */
+int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path));
 
-/* The configuration file that is meant: the value behind -c, else $PENFOLD_CONF, else
- * /etc/penfold/penfold.conf. */
-const char *ctl_conf_path(int argc, char **argv);
-/* Loads it; complains on standard error and returns NULL. */
+/* Loads a configuration; complains on standard error and returns NULL. */
 struct conf *ctl_conf(const char *path);
 
 /* The server's side: a listener on the socket with app = struct admin. */

@@ -63,6 +63,7 @@ static void close_house(struct house *h)
         store_close(&h->admin.store);
     if (h->admin.kv)
         kv_close(&h->admin.kv);
+    admin_fini(&h->admin);
     task_lane_free(&h->lane);
     log_free(&h->log);
 }
@@ -71,6 +72,7 @@ enum rc ctl_offline(const struct conf *conf, const struct admin_request *request
                     struct admin_answer *answer)
 {
     struct house h = {0};
+    admin_init(&h.admin);
     h.log = log_new(STDERR_FILENO, LOG_WARNING, &clock_system);
     h.ctx = (struct ctx){h.log, &h.counters, &clock_system};
     h.lane = task_lane_new("hash", 1, 16);

@@ -7,7 +7,8 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* One line without its end. RC_EOF: there was none; RC_LIMIT: too long. */
+/* One line without its end. RC_EOF: there was none; RC_LIMIT: too long; RC_SYNTAX: a NUL, which
+ * would end it in the wrong place; RC_TEMP: not readable. */
 static enum rc read_line(int fd, char *to, size_t size)
 {
     size_t n = 0;
@@ -16,8 +17,12 @@ static enum rc read_line(int fd, char *to, size_t size)
         ssize_t got = read(fd, &c, 1);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got <= 0 || c == '\n')
+        if (got < 0)
+            return RC_TEMP;
+        if (got == 0 || c == '\n')
             break;
+        if (c == '\0')
+            return RC_SYNTAX;
         if (n + 1 >= size)
             return RC_LIMIT;
         to[n++] = c;
@@ -68,10 +73,11 @@ enum rc ctl_read_password(bool from_stdin, char *to, size_t size)
     }
     if (rc != RC_OK)
         fprintf(stderr, "penfold: password: %s\n",
-                rc == RC_EOF     ? "it is empty"
-                : rc == RC_LIMIT ? "it is too long"
-                                 : "cannot be read");
-    return rc;
+                rc == RC_EOF      ? "it is empty"
+                : rc == RC_LIMIT  ? "it is too long"
+                : rc == RC_SYNTAX ? "it has a NUL byte in it"
+                                  : "cannot be read");
+    return rc == RC_SYNTAX ? RC_PERM : rc;
 }
 
 const char *ctl_weak_password(struct str password)

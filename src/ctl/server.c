@@ -1,12 +1,12 @@
 /* The control socket's sessions: one request, one answer, then the connection closes. Who may
  * connect is decided by the data folder's permissions. Requests run on a worker lane: short for the
- * directory, heavy for what reads the whole store.
+ * directory, heavy for what may take long (admin's table says which).
  */
 #include "ctl/ctl_int.h"
 
 #include "base/mem.h"
 
-enum { IDLE_MS = 10000, PAGE = 32 << 10 };
+enum { REQUEST_MS = 10000, ANSWER_MS = 60000, PAGE = 32 << 10 };
 
 struct session {
     struct buf answer; /* what is still to be sent */
@@ -15,7 +15,8 @@ struct session {
 
 static bool is_heavy(const struct admin_request *request)
 {
-    return request->n_words && str_eq(request->words[0], STR("fsck"));
+    const struct admin_command *command = admin_find(request->words, request->n_words);
+    return command && command->is_heavy;
 }
 
 static enum net_step run(struct conn *c, struct session *s, struct admin_request *request,
@@ -25,6 +26,7 @@ static enum net_step run(struct conn *c, struct session *s, struct admin_request
     if (!net_can_block(c))
         return is_heavy(request) ? NET_HEAVY : NET_SHORT;
     admin_run(net_app(c), request, &answer);
+    net_deadline(c, ANSWER_MS); /* that of the request may have passed meanwhile */
     struct log_line l;
     net_log(c, &l, LOG_INFO, "command");
     for (size_t i = 0; i < request->n_words && i < 3; i++)
@@ -48,6 +50,7 @@ static enum net_step send_answer(struct conn *c, struct session *s)
         if (buf_add(net_out(c), page) != RC_OK)
             return NET_MORE;
         buf_consume(&s->answer, page.n);
+        net_deadline(c, ANSWER_MS);
     }
     return NET_CLOSE;
 }
@@ -60,7 +63,7 @@ static enum net_step step(struct conn *c, unsigned events)
     if (events & (NET_EV_TIMEOUT | NET_EV_KICK))
         return NET_ABORT;
     if (events & NET_EV_OPEN)
-        net_deadline(c, IDLE_MS);
+        net_deadline(c, REQUEST_MS);
     struct arena arena = {0};
     struct admin_request request;
     enum net_step next = NET_ABORT;

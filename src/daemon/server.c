@@ -198,7 +198,7 @@ static void close_net(struct server *s)
          * nobody's loss. */
         log_event(s->log, LOG_ERROR, "stopped-hard", "cause", "sessions still wait for the store",
                   NULL);
-        log_free(&s->log);
+        log_flush(s->log); /* not freed: threads are still running */
         _exit(1);
     }
     deliver_close(&s->deliver);
@@ -312,6 +312,7 @@ int server_run(const struct server_start *start_info)
 {
     struct server *s = mem_zero(sizeof *s);
     s->start = start_info;
+    admin_init(&s->admin);
     s->ctx = (struct ctx){NULL, &s->counters, &clock_system};
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->ending, NULL);
@@ -327,6 +328,7 @@ int server_run(const struct server_start *start_info)
     stop_keeper(s);
     close_net(s);
     close_store(s);
+    admin_fini(&s->admin);
     log_free(&s->log);
     pthread_cond_destroy(&s->ending);
     pthread_mutex_destroy(&s->mutex);
