@@ -116,6 +116,13 @@ static enum rc open_tls(struct server *s)
     return rc;
 }
 
+/* limits.command_time bounds the waits that have a shorter default of their own as well. */
+static uint64_t patience_ms(const struct conf *c, uint64_t usual_ms)
+{
+    uint64_t set_ms = c->limits.command_time * 1000;
+    return set_ms < usual_ms ? set_ms : usual_ms;
+}
+
 static enum rc open_protocols(struct server *s)
 {
     const struct conf *c = s->start->conf;
@@ -131,6 +138,7 @@ static enum rc open_protocols(struct server *s)
                                .deliver = s->deliver};
     struct pop3_conf pop3 = {.hostname = c->hostname,
                              .plaintext_on_loopback = c->auth.plaintext == CONF_PLAINTEXT_LOOPBACK,
+                             .login_ms = patience_ms(c, 180000),
                              .auth = s->admin.auth,
                              .store = s->admin.store};
     s->smtpd = smtpd_new(&s->ctx, &smtpd);
@@ -176,6 +184,7 @@ static enum rc open_net(struct server *s)
         }
     }
     struct net_conf net = {.limits = {.connections = (uint32_t)c->limits.connections,
+                                      .greeting_ms = patience_ms(c, 30000),
                                       .per_address = (uint32_t)c->limits.per_address,
                                       .trusted = s->trusted,
                                       .n_trusted = s->n_trusted},

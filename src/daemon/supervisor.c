@@ -30,7 +30,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STEADY_SECONDS = 5, FIRST_PAUSE_MS = 100, LAST_PAUSE_MS = 5000, STOP_MS = 60000 };
+enum { STEADY_SECONDS = 5, FIRST_PAUSE_MS = 100, LAST_PAUSE_MS = 1000, STOP_MS = 60000 };
 
 /* A process that is to run for as long as the supervisor does. */
 struct child {
