@@ -124,7 +124,7 @@ void say_slowly(int fd, struct str bytes, size_t step)
         say(fd, str_sub(bytes, i, step));
 }
 
-static bool matches(const char *text, const char *pattern)
+bool hear_matches(const char *text, const char *pattern)
 {
     for (; *pattern; text++, pattern++) {
         if (*pattern == '*') {
@@ -153,7 +153,7 @@ void hear(int fd, const char *pattern)
         lines -= got[n++] == '\n';
     }
     got[n] = '\0';
-    if (!matches(got, pattern))
+    if (!hear_matches(got, pattern))
         fail_msg("heard:\n%s\ninstead of:\n%s", got, pattern);
 }
 

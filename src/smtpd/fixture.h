@@ -38,6 +38,7 @@ void say_slowly(int fd, struct str bytes, size_t step); /* in pieces, each a wri
 /* Reads as many lines as the pattern has and compares; '*' stands for any text up to the next byte
  * of the pattern in that line. */
 void hear(int fd, const char *pattern);
+bool hear_matches(const char *text, const char *pattern);
 void hear_end(int fd); /* the server closes; so does this */
 
 size_t fixture_count(struct fixture *f, uint64_t account);             /* messages in INBOX */
