@@ -131,6 +131,24 @@ enum rc fixture_append(struct fixture *f, struct store_account *a, struct str te
     return rc;
 }
 
+void fixture_append_many(struct fixture *f, struct store_account *a, uint32_t n)
+{
+    struct waiter *w = mem_zero(n * sizeof *w);
+    struct kv_blob_id *blobs = mem_zero(n * sizeof *blobs);
+    for (uint32_t i = 0; i < n; i++) {
+        blobs[i] = fixture_blob(f, a, STR("x"));
+        waiter_init(&w[i]);
+        struct store_append append = {.blob = blobs[i], .size = 1};
+        assert_rc(store_append(a, &append, 0, &w[i].op), RC_OK);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        assert_rc(waiter_wait(&w[i], RC_OK), RC_OK);
+        fixture_forget(f, blobs[i]);
+    }
+    free(w);
+    free(blobs);
+}
+
 enum rc fixture_flags(struct store_account *a, const struct store_flag_change *change,
                       struct store_op *out)
 {

@@ -51,6 +51,8 @@ void fixture_forget(struct fixture *f, struct kv_blob_id blob);
 /* Appends this text with what else `how` says (may be NULL), and waits. */
 enum rc fixture_append(struct fixture *f, struct store_account *a, struct str text,
                        const struct store_append *how, struct store_op *out);
+/* n messages "x" into the INBOX, queued together, so that they share syncs. */
+void fixture_append_many(struct fixture *f, struct store_account *a, uint32_t n);
 enum rc fixture_flags(struct store_account *a, const struct store_flag_change *change,
                       struct store_op *out);
 enum rc fixture_flag(struct store_account *a, uint32_t mailbox, uint32_t uid,

@@ -27,30 +27,11 @@ static size_t count_rows(struct fixture *f, uint64_t id, char kind)
     return n;
 }
 
-/* Queued together, so that they share syncs. */
-static void append_many(struct fixture *f, struct store_account *a, uint32_t n)
-{
-    struct waiter *w = mem_zero(n * sizeof *w);
-    struct kv_blob_id *blobs = mem_zero(n * sizeof *blobs);
-    for (uint32_t i = 0; i < n; i++) {
-        blobs[i] = fixture_blob(f, a, STR("x"));
-        waiter_init(&w[i]);
-        struct store_append append = {.blob = blobs[i], .size = 1};
-        assert_rc(store_append(a, &append, 0, &w[i].op), RC_OK);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        assert_rc(waiter_wait(&w[i], RC_OK), RC_OK);
-        fixture_forget(f, blobs[i]);
-    }
-    free(w);
-    free(blobs);
-}
-
 static void rows_are_packed(void **state)
 {
     struct fixture *f = *state;
     struct store_account *a = fixture_account(f, 1);
-    append_many(f, a, 1000);
+    fixture_append_many(f, a, 1000);
     assert_true(store_maintain_is_due(a));
     fixture_maintain(a);
     assert_false(store_maintain_is_due(a));
@@ -78,7 +59,7 @@ static void rows_are_packed(void **state)
             assert_int_not_equal(store_root_at(root, store_root_find(root, gone[i]))->uid, gone[i]);
         store_root_release(&root);
         if (round == 0) {
-            append_many(f, a, 600);
+            fixture_append_many(f, a, 600);
             fixture_maintain(a);
             assert_true(count_rows(f, 1, 'u') < 512);
         }
@@ -92,7 +73,7 @@ static void a_packed_group_that_is_empty_goes(void **state)
     struct fixture *f = *state;
     struct store_account *a = fixture_account(f, 1);
     uint32_t uids[STORE_BATCH];
-    append_many(f, a, 1000);
+    fixture_append_many(f, a, 1000);
     fixture_maintain(a);
     for (uint32_t i = 0; i < 600; i++)
         uids[i] = i + 1;
@@ -180,7 +161,7 @@ static void what_vanished_is_known_for_a_time(void **state)
     uint32_t first[] = {2, 3}, second = 1, *uids;
     size_t n;
     arena_init(&arena, 0);
-    append_many(f, a, 3);
+    fixture_append_many(f, a, 3);
     assert_rc(fixture_append(f, a, STR("x"), NULL, &op), RC_OK);
     uint64_t start = op.modseq;
     assert_rc(fixture_expunge(a, 1, first, 2, &op), RC_OK);
@@ -257,8 +238,8 @@ static void a_destroyed_account_leaves_nothing(void **state)
     struct fixture *f = *state;
     struct store_account *a = fixture_account(f, 1), *b = fixture_account(f, 2);
     uint32_t uids[] = {1, 2, 3};
-    append_many(f, a, 5);
-    append_many(f, b, 2);
+    fixture_append_many(f, a, 5);
+    fixture_append_many(f, b, 2);
     assert_rc(fixture_expunge(a, 1, uids, 3, NULL), RC_OK);
     assert_rc(store_account_destroy(f->store, 1), RC_CONFLICT);
     fixture_close(f, &a);
@@ -281,7 +262,7 @@ static void a_half_destroyed_account_is_no_account(void **state)
     struct fixture *f = *state;
     struct store_account *a = fixture_account(f, 1);
     unsigned char mem[RECORD_VALUE];
-    append_many(f, a, 5);
+    fixture_append_many(f, a, 5);
     struct hot hot = a->published.hot;
     fixture_close(f, &a);
     fixture_reopen_store(f);
@@ -314,7 +295,7 @@ static void accounts_stay_in_memory_within_the_budget(void **state)
     fixture_reopen_store(f);
     for (uint64_t id = 1; id <= 40; id++) {
         a = fixture_account(f, id);
-        append_many(f, a, 2);
+        fixture_append_many(f, a, 2);
         fixture_assert_rows(a, 1, "1: 2:");
         fixture_close(f, &a);
     }
@@ -450,7 +431,7 @@ static void fsck_sees_damage(void **state)
         struct collected c = {.fsck.report = collect};
         struct store_account *a = fixture_account(f, id);
         assert_rc(fixture_append(f, a, STR("x"), &how, NULL), RC_OK);
-        append_many(f, a, 2);
+        fixture_append_many(f, a, 2);
         fixture_assert_sound(f, id);
         struct kv_txn *txn = kv_txn_new(account_part(id));
         damages[i].make(f, txn, a);

@@ -204,11 +204,118 @@ static void threads_share_accounts_that_fail(void **state)
     run(*state, true);
 }
 
+/* Flags change under the rows that are being packed, and none of the changes is lost. */
+struct packer_world {
+    struct fixture *f;
+    atomic_bool is_over;
+};
+
+static void *pack_all_the_time(void *arg)
+{
+    struct packer_world *w = arg;
+    struct store_account *a = NULL;
+    must(store_account_open(w->f->store, 1, 0, &a) == RC_OK);
+    while (!atomic_load(&w->is_over)) {
+        bool more;
+        must(store_maintain(a, &more) == RC_OK);
+    }
+    store_account_close(&a);
+    return NULL;
+}
+
+static void packing_loses_no_change(void **state)
+{
+    enum { MESSAGES = 1000, ROUNDS = 12 };
+    struct fixture *f = *state;
+    struct packer_world w = {.f = f};
+    bool *is_flagged = mem_zero((MESSAGES + 1) * sizeof *is_flagged);
+    struct store_account *a = fixture_account(f, 1);
+    fixture_append_many(f, a, MESSAGES);
+    pthread_t thread = task_thread("test", pack_all_the_time, &w);
+    for (uint32_t round = 0; round < ROUNDS; round++)
+        for (uint32_t uid = 1 + round % 7; uid <= MESSAGES - 400; uid += 7) {
+            is_flagged[uid] = !is_flagged[uid];
+            assert_rc(fixture_flag(a, 1, uid,
+                                   is_flagged[uid] ? STORE_FLAGS_ADD : STORE_FLAGS_REMOVE,
+                                   STORE_FLAGGED),
+                      RC_OK);
+            if (uid % 50 == 0)
+                fixture_append_many(f, a, 40);
+        }
+    atomic_store(&w.is_over, true);
+    pthread_join(thread, NULL);
+    fixture_close(f, &a);
+    fixture_reopen_store(f);
+    a = fixture_open(f, 1);
+    struct store_root *root;
+    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
+    for (uint32_t uid = 1; uid <= MESSAGES; uid++)
+        assert_int_equal(store_root_at(root, uid - 1)->flags, is_flagged[uid] ? STORE_FLAGGED : 0);
+    store_root_release(&root);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+    free(is_flagged);
+}
+
+static void *pack_once(void *arg)
+{
+    struct packer_world *w = arg;
+    struct store_account *a = NULL;
+    bool more;
+    must(store_account_open(w->f->store, 1, 0, &a) == RC_OK);
+    must(store_maintain(a, &more) == RC_OK);
+    store_account_close(&a);
+    atomic_store(&w->is_over, true);
+    return NULL;
+}
+
+/* The change is under way, so what packing reads does not know it: nothing may be packed. */
+static void what_is_under_way_is_not_packed(void **state)
+{
+    struct fixture *f = *state;
+    struct packer_world w = {.f = f};
+    struct store_account *a = fixture_account(f, 1);
+    struct waiter waiter;
+    uint32_t uid = 5;
+    struct store_flag_change change = {.mailbox = 1,
+                                       .uids = &uid,
+                                       .n_uids = 1,
+                                       .how = STORE_FLAGS_ADD,
+                                       .flags = STORE_FLAGGED,
+                                       .unchanged_since = UINT64_MAX};
+    fixture_append_many(f, a, 600);
+    kv_mem_hold(f->kv, true);
+    waiter_init(&waiter);
+    assert_rc(store_change_flags(a, &change, 0, &waiter.op), RC_OK);
+    pthread_t thread = task_thread("test", pack_once, &w);
+    for (unsigned queued = 1; queued == 1 && !atomic_load(&w.is_over);) {
+        pthread_mutex_lock(&a->mutex);
+        queued = a->n_in_flight;
+        pthread_mutex_unlock(&a->mutex);
+    }
+    kv_mem_hold(f->kv, false);
+    pthread_join(thread, NULL);
+    assert_rc(waiter_wait(&waiter, RC_OK), RC_OK);
+    fixture_maintain(a); /* now it is */
+    assert_false(store_maintain_is_due(a));
+    fixture_close(f, &a);
+    fixture_reopen_store(f);
+    a = fixture_open(f, 1);
+    struct store_root *root;
+    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
+    assert_int_equal(store_root_at(root, 4)->flags, STORE_FLAGGED);
+    store_root_release(&root);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_MEM(threads_share_accounts),
         ON_MEM(threads_share_accounts_that_fail),
+        ON_MEM(packing_loses_no_change),
+        ON_MEM(what_is_under_way_is_not_packed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
