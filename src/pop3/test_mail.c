@@ -118,8 +118,10 @@ static void quit_deletes_and_the_session_saw_the_inbox_of_login(void **state)
     client_talk(fd, "C: DELE 3\nS: +OK marked, goes at QUIT\n", 100);
     home_deliver(h, h->alice, "New: one\r\n");
     client_talk(fd, "C: LIST 5\nS: -ERR there is no such message\n", 100);
+    kv_mem_cold(h->kv, true); /* what must be read for it is read on a worker */
     client_talk(fd, "C: QUIT\nS: +OK goodbye, 2 messages left\n", 100);
     client_expect_end(fd);
+    kv_mem_cold(h->kv, false);
     assert_int_equal(home_count(h, h->alice), 3);
     assert_int_equal(counter_get(&h->counters, COUNTER_POP3_DELETED), 2);
     while (net_count(h->net))
@@ -319,6 +321,66 @@ static void a_full_mailbox(void **state)
     buf_fini(&expected);
 }
 
+enum { DELIVERED = 200 };
+
+static void *deliver_all(void *arg)
+{
+    struct home *h = arg;
+    for (int i = 0; i < DELIVERED; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%d\r\n\r\n", i);
+        home_deliver(h, h->alice, text);
+    }
+    return NULL;
+}
+
+/* Collects and deletes what there is; every second session hangs up instead of QUIT. */
+static void collect(struct home *h, int seen[DELIVERED], bool quits)
+{
+    char line[512];
+    int numbers[DELIVERED], n = 0;
+    int fd = client_open(h);
+    client_talk(fd, GREETING LOGIN, 100);
+    assert_int_equal(sscanf(client_line(fd, line).p, "+OK %d messages", &n), 1);
+    assert_true(n <= DELIVERED);
+    for (int i = 0; i < n; i++) {
+        char command[64];
+        snprintf(command, sizeof command, "RETR %d\r\nDELE %d\r\n", i + 1, i + 1);
+        client_send(fd, str_of(command));
+        client_line(fd, line);
+        assert_int_equal(sscanf(client_line(fd, line).p, "%d", &numbers[i]), 1);
+        client_talk(fd, "S: \nS: .\nS: +OK marked, goes at QUIT\n", 100);
+    }
+    if (quits) {
+        client_send(fd, STR("QUIT\r\n"));
+        client_line(fd, line);
+        client_expect_end(fd);
+        for (int i = 0; i < n; i++)
+            seen[numbers[i]]++;
+    } else {
+        close(fd);
+    }
+    while (net_count(h->net))
+        usleep(1000);
+}
+
+/* While mail comes in: every message is deleted by one session, the one that had it. */
+static void each_message_is_collected_once(void **state)
+{
+    struct home *h = *state;
+    int seen[DELIVERED] = {0};
+    home_start(h);
+    pthread_t thread = task_thread("deliver", deliver_all, h);
+    for (int i = 0; i < 20; i++)
+        collect(h, seen, i % 2);
+    pthread_join(thread, NULL);
+    collect(h, seen, true);
+    for (int i = 0; i < DELIVERED; i++)
+        assert_int_equal(seen[i], 1);
+    assert_int_equal(home_count(h, h->alice), 0);
+    assert_int_equal(counter_get(&h->counters, COUNTER_POP3_DELETED), DELIVERED);
+}
+
 /* It is dropped when its time is over, its message is not counted, and others are served. */
 static void a_reader_that_never_reads(void **state)
 {
@@ -344,10 +406,15 @@ static void a_reader_that_never_reads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(what_a_client_does),        TEST(quit_deletes_and_the_session_saw_the_inbox_of_login),
-        TEST(quit_waits_for_the_commit), TEST(a_failed_deletion_is_not_called_done),
-        TEST(hang_up_during_quit),       TEST(every_byte_comes_back),
-        TEST(uidl_is_the_same_for_ever), TEST(a_full_mailbox),
+        TEST(what_a_client_does),
+        TEST(quit_deletes_and_the_session_saw_the_inbox_of_login),
+        TEST(quit_waits_for_the_commit),
+        TEST(a_failed_deletion_is_not_called_done),
+        TEST(hang_up_during_quit),
+        TEST(every_byte_comes_back),
+        TEST(uidl_is_the_same_for_ever),
+        TEST(a_full_mailbox),
+        TEST(each_message_is_collected_once),
         TEST(a_reader_that_never_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
