@@ -127,4 +127,12 @@ enum rc auth_account_list(struct auth *auth, struct str domain, struct str after
 enum rc auth_account_ids(struct auth *auth, uint64_t after, uint64_t *out_ids, size_t max,
                          size_t *out_n);
 
+/* Compares the directory's rows with each other. report() gets a line for each fault; changes wait
+ * meanwhile. RC_OK: sound; RC_CORRUPT: faults were reported. */
+struct auth_fsck {
+    void (*report)(struct auth_fsck *fsck, const char *line);
+    uint64_t accounts, faults; /* results, added to */
+};
+enum rc auth_fsck(struct auth *auth, struct auth_fsck *fsck);
+
 #endif

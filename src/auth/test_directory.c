@@ -278,6 +278,74 @@ static void a_commit_that_fails_leaves_nothing_visible(void **state)
     arena_fini(&arena);
 }
 
+struct faults {
+    struct auth_fsck fsck;
+    char last[200];
+};
+
+static void keep_fault(struct auth_fsck *fsck, const char *line)
+{
+    snprintf(CONTAINER(fsck, struct faults, fsck)->last, sizeof((struct faults *)0)->last, "%s",
+             line);
+}
+
+/* What fsck says first after a row was written (or, with an absent value, deleted) behind our back.
+ */
+static void damaged(struct home *h, struct kv_part part, const struct key *key, struct str value,
+                    const char *expected)
+{
+    struct faults f = {.fsck.report = keep_fault};
+    struct arena arena = {0};
+    struct str old, names[1] = {auth_key_str(key)};
+    assert_rc(kv_get(h->kv, part, names, 1, 0, &arena, &old, NULL), RC_OK);
+    for (int round = 0; round < 2; round++) {
+        struct str now = round ? old : value;
+        struct kv_txn *txn = kv_txn_new(part);
+        assert_rc(str_is_null(now) ? kv_txn_delete(txn, names[0]) : kv_txn_put(txn, names[0], now),
+                  RC_OK);
+        assert_rc(kv_commit_wait(h->kv, txn, NULL), RC_OK);
+        assert_rc(auth_fsck(h->auth, &f.fsck), round ? RC_OK : RC_CORRUPT);
+        assert_int_equal(f.fsck.faults, 1);
+    }
+    assert_string_equal(f.last, expected);
+    arena_fini(&arena);
+}
+
+static void fsck_finds_what_does_not_fit(void **state)
+{
+    struct home *h = *state;
+    struct faults f = {.fsck.report = keep_fault};
+    struct key key;
+    struct record r;
+    struct str a = STR("a.test"), none = {0};
+    assert_rc(auth_domain_add(h->auth, a), RC_OK);
+    assert_rc(auth_domain_add(h->auth, STR("empty.test")), RC_OK);
+    uint64_t x = add(h, "x@a.test"), y = add(h, "y@a.test"), gone;
+    add(h, "z@a.test");
+    assert_rc(auth_account_remove(h->auth, STR("z@a.test"), &gone), RC_OK);
+    assert_rc(auth_fsck(h->auth, &f.fsck), RC_OK);
+    assert_true(f.fsck.accounts == 2 && f.fsck.faults == 0);
+    struct kv_part part = auth_domain_part(a);
+    auth_key_secret(&key, y, 0);
+    damaged(h, part, &key, none, "directory: y@a.test: an address without a password");
+    damaged(h, part, &key, STR("?"), "directory: y@a.test: its password's record is damaged");
+    auth_key_secret(&key, 1000, 0);
+    damaged(h, part, &key, STR("?"), "directory: stray rows: passwords of no account");
+    auth_key_account(&key, x);
+    damaged(h, auth_global_part, &key, none,
+            "directory: x@a.test: its account's id is not in the list");
+    auth_key_domain(&key, a);
+    damaged(h, auth_global_part, &key, none, "directory: a.test: a domain that is not in the list");
+    damaged(h, part, &key, STR("?"), "directory: a.test: the domain's record is damaged");
+    auth_domain_pack(&(struct domain_record){1, 3, x}, &r);
+    damaged(h, part, &key, auth_record_str(&r),
+            "directory: a.test: the number of accounts is wrong");
+    auth_domain_pack(&(struct domain_record){1, 2, gone}, &r);
+    damaged(h, part, &key, auth_record_str(&r), "directory: a.test: its postmaster is nobody");
+    auth_key_address(&key, STR("b.test"), STR("q"));
+    damaged(h, part, &key, STR("?"), "directory: stray rows: addresses of no domain");
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -292,6 +360,7 @@ int main(void)
         TEST(ids_are_never_given_twice),
         TEST(lists_are_in_order),
         TEST(a_commit_that_fails_leaves_nothing_visible),
+        TEST(fsck_finds_what_does_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

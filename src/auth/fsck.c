@@ -1,0 +1,181 @@
+/* Recounts the directory: every address must have a domain, a credential and a listed id, every
+ * domain a place in the list and the right numbers. Changes by this process wait meanwhile, so that
+ * what is read is of one state. It changes nothing. */
+#include "auth/auth_int.h"
+
+#include "base/buf.h"
+
+enum { LINE_MAX_BYTES = 1024 };
+
+struct check {
+    struct auth *auth;
+    struct auth_fsck *fsck;
+    struct kv_part part;
+    uint64_t addresses; /* of this partition's domains */
+    struct str domain;  /* the one being looked at */
+    uint64_t in_domain;
+    uint64_t postmaster;
+    bool has_postmaster;
+};
+
+static void fault(struct check *k, struct str what, const char *text)
+{
+    struct buf line = {.cap = LINE_MAX_BYTES};
+    buf_put(&line, STR("directory: "));
+    buf_put(&line, what);
+    buf_putf(&line, ": %s", text);
+    buf_put(&line, str_from("", 1));
+    k->fsck->faults++;
+    k->fsck->report(k->fsck, buf_str(&line).p);
+    buf_fini(&line);
+}
+
+typedef enum rc (*row_fn)(struct check *k, const struct kv_row *row);
+
+/* Calls fn for each row of a range, page by page. */
+static enum rc each_row(struct check *k, struct str from, struct str to, row_fn fn)
+{
+    struct arena pages[2] = {{0}, {0}}; /* the last page's key is needed for the next one */
+    struct kv_range range = {.from = from, .to = to};
+    struct kv_page page = {.has_more = true};
+    enum rc rc = RC_OK;
+    for (unsigned turn = 0; rc == RC_OK && page.has_more; turn ^= 1) {
+        arena_reset(&pages[turn]);
+        rc = kv_scan(k->auth->kv, k->part, range, 0, 0, &pages[turn], &page);
+        for (size_t i = 0; rc == RC_OK && i < page.n; i++)
+            rc = fn(k, &page.rows[i]);
+        if (rc == RC_OK && page.n)
+            range.after = page.rows[page.n - 1].key;
+    }
+    arena_fini(&pages[0]);
+    arena_fini(&pages[1]);
+    return rc;
+}
+
+/* Absent when there is no such row; in the arena. */
+static enum rc get(struct check *k, struct kv_part part, const struct key *key, struct arena *arena,
+                   struct str *out_value)
+{
+    struct str names[1] = {auth_key_str(key)};
+    return kv_get(k->auth->kv, part, names, 1, 0, arena, out_value, NULL);
+}
+
+static enum rc check_references(struct check *k, struct str name, uint64_t account)
+{
+    struct arena arena = {0};
+    struct secret_record secret;
+    struct key key;
+    struct str value;
+    auth_key_secret(&key, account, 0);
+    enum rc rc = get(k, k->part, &key, &arena, &value);
+    if (rc == RC_OK && str_is_null(value))
+        fault(k, name, "an address without a password");
+    else if (rc == RC_OK && auth_secret_unpack(value, &secret) != RC_OK)
+        fault(k, name, "its password's record is damaged");
+    auth_key_account(&key, account);
+    if (rc == RC_OK)
+        rc = get(k, auth_global_part, &key, &arena, &value);
+    if (rc == RC_OK && str_is_null(value))
+        fault(k, name, "its account's id is not in the list");
+    arena_fini(&arena);
+    return rc;
+}
+
+static enum rc check_address(struct check *k, const struct kv_row *row)
+{
+    struct address_record a;
+    struct str local = str_skip(row->key, k->domain.n + 2);
+    struct buf name = {.cap = LINE_MAX_BYTES};
+    buf_put(&name, local);
+    buf_put(&name, STR("@"));
+    buf_put(&name, k->domain);
+    enum rc rc = RC_OK;
+    k->in_domain++;
+    if (auth_address_unpack(row->value, &a) != RC_OK) {
+        fault(k, buf_str(&name), "the address's record is damaged");
+    } else {
+        k->has_postmaster = k->has_postmaster || a.account == k->postmaster;
+        rc = check_references(k, buf_str(&name), a.account);
+    }
+    buf_fini(&name);
+    return rc;
+}
+
+static enum rc check_listed(struct check *k)
+{
+    struct arena arena = {0};
+    struct key key;
+    struct str value;
+    auth_key_domain(&key, k->domain);
+    enum rc rc = get(k, auth_global_part, &key, &arena, &value);
+    if (rc == RC_OK && str_is_null(value))
+        fault(k, k->domain, "a domain that is not in the list");
+    arena_fini(&arena);
+    return rc;
+}
+
+static enum rc check_domain(struct check *k, const struct kv_row *row)
+{
+    struct domain_record d = {0};
+    struct key from, to;
+    k->domain = str_skip(row->key, 1);
+    k->in_domain = 0;
+    bool is_sound = auth_domain_unpack(row->value, &d) == RC_OK;
+    k->postmaster = d.postmaster;
+    k->has_postmaster = !d.postmaster;
+    auth_key_address(&from, k->domain, STR(""));
+    to = from;
+    to.b[to.n - 1]++;
+    TRY(each_row(k, auth_key_str(&from), auth_key_str(&to), check_address));
+    k->addresses += k->in_domain;
+    if (!is_sound)
+        fault(k, k->domain, "the domain's record is damaged");
+    else if (d.accounts != k->in_domain)
+        fault(k, k->domain, "the number of accounts is wrong");
+    else if (!k->has_postmaster || (!d.postmaster && d.accounts))
+        fault(k, k->domain, "its postmaster is nobody");
+    return check_listed(k);
+}
+
+static enum rc count_row(struct check *k, const struct kv_row *row)
+{
+    bool is_further = row->key.p[0] == 'c' && row->key.n == 13 && get_u32(row->key.p + 9);
+    k->in_domain += !is_further; /* an account may have more than one credential */
+    return RC_OK;
+}
+
+/* Rows that no domain led to. */
+static enum rc check_strays(struct check *k, struct str from, struct str to, const char *text)
+{
+    k->in_domain = 0;
+    TRY(each_row(k, from, to, count_row));
+    if (k->in_domain > k->addresses)
+        fault(k, STR("stray rows"), text);
+    return RC_OK;
+}
+
+static enum rc check_partition(struct check *k)
+{
+    k->addresses = 0;
+    TRY(each_row(k, STR("d"), STR("e"), check_domain));
+    TRY(check_strays(k, STR("a"), STR("b"), "addresses of no domain"));
+    TRY(check_strays(k, STR("c"), STR("d"), "passwords of no account"));
+    k->fsck->accounts += k->addresses;
+    return RC_OK;
+}
+
+enum rc auth_fsck(struct auth *auth, struct auth_fsck *fsck)
+{
+    struct check k = {.auth = auth, .fsck = fsck};
+    uint64_t before = fsck->faults;
+    enum rc rc = RC_OK;
+    pthread_mutex_lock(&auth->domains);
+    pthread_mutex_lock(&auth->admin);
+    for (uint64_t i = 0; rc == RC_OK && i < PARTITIONS; i++) {
+        k.part = (struct kv_part){KV_DIRECTORY, i};
+        rc = check_partition(&k);
+    }
+    pthread_mutex_unlock(&auth->admin);
+    pthread_mutex_unlock(&auth->domains);
+    return rc == RC_OK && fsck->faults != before ? RC_CORRUPT : rc;
+}
