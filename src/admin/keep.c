@@ -125,14 +125,20 @@ enum { FAULTS_SHOWN = 10000 };
 struct checking {
     struct visit visit;
     struct kv_fsck kv;
+    struct auth_fsck directory;
     struct store_fsck store;
     struct admin_answer *answer;
     uint64_t accounts;
 };
 
+static uint64_t faults_of(const struct checking *k)
+{
+    return k->kv.faults + k->directory.faults + k->store.faults;
+}
+
 static void show_fault(struct checking *k, const char *line)
 {
-    if (k->kv.faults + k->store.faults > FAULTS_SHOWN)
+    if (faults_of(k) > FAULTS_SHOWN)
         return; /* they are counted */
     answer_text(k->answer, "fault");
     answer_text(k->answer, line);
@@ -141,6 +147,11 @@ static void show_fault(struct checking *k, const char *line)
 static void report_kv(struct kv_fsck *fsck, const char *line)
 {
     show_fault(CONTAINER(fsck, struct checking, kv), line);
+}
+
+static void report_directory(struct auth_fsck *fsck, const char *line)
+{
+    show_fault(CONTAINER(fsck, struct checking, directory), line);
 }
 
 static void report_store(struct store_fsck *fsck, const char *line)
@@ -178,12 +189,17 @@ static enum rc check_accounts(struct admin *admin, struct checking *k)
 void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {"what", "value"};
-    struct checking k = {.kv.report = report_kv, .store.report = report_store, .answer = a};
+    struct checking k = {.kv.report = report_kv,
+                         .directory.report = report_directory,
+                         .store.report = report_store,
+                         .answer = a};
     answer_columns(a, columns, 2);
     enum rc rc = kv_fsck(admin->kv, &k.kv);
     if (rc == RC_OK || rc == RC_CORRUPT)
+        rc = auth_fsck(admin->auth, &k.directory);
+    if (rc == RC_OK || rc == RC_CORRUPT)
         rc = check_accounts(admin, &k);
-    uint64_t faults = k.kv.faults + k.store.faults;
+    uint64_t faults = faults_of(&k);
     const struct {
         const char *what;
         uint64_t value;
