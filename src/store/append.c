@@ -135,7 +135,7 @@ static void put_email(struct change *c, const struct appending *p, const struct 
     e.thread = thread;
     e.message_id = p->hash;
     e.n_places = 1;
-    e.places[0] = (struct place){p->mailbox->head.m.id, row->uid};
+    e.places[0] = (struct place){p->mailbox->id, row->uid};
     change_put(c, key_email(row->email), email_encode(&e, mem, sizeof mem));
     enum rc rc = kv_txn_ref(c->txn, e.blob);
     if (c->rc == RC_OK)

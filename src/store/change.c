@@ -129,9 +129,9 @@ enum rc head_row(struct attempt *t, struct mailbox *m, uint32_t uid, struct stor
             *out = *row;
         return row ? RC_OK : RC_NOTFOUND;
     }
-    struct key packed_key = key_packed(m->head.m.id, uid);
+    struct key packed_key = key_packed(m->id, uid);
     struct str own, packed;
-    enum rc rc = head_get(t, key_row(m->head.m.id, uid), &own);
+    enum rc rc = head_get(t, key_row(m->id, uid), &own);
     enum rc packed_rc = head_get(t, packed_key, &packed);
     TRY(rc);
     TRY(packed_rc);

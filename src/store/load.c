@@ -57,12 +57,12 @@ struct mailbox *account_mailbox(struct store_account *a, uint32_t id)
     size_t from = 0, to = a->n_mailboxes;
     while (from < to) {
         size_t half = from + (to - from) / 2;
-        if (a->mailboxes[half]->head.m.id < id)
+        if (a->mailboxes[half]->id < id)
             from = half + 1;
         else
             to = half;
     }
-    return from < a->n_mailboxes && a->mailboxes[from]->head.m.id == id ? a->mailboxes[from] : NULL;
+    return from < a->n_mailboxes && a->mailboxes[from]->id == id ? a->mailboxes[from] : NULL;
 }
 
 struct mailbox *account_role(struct store_account *a, enum store_role role)
@@ -130,12 +130,13 @@ static enum rc load_mailbox(void *arg, struct kv_row row)
     TRY(mailbox_decode(get_u32(row.key.p + 1), row.value, &record));
     size_t at = l->n_mailboxes++;
     struct mailbox *m = at < a->n_mailboxes ? a->mailboxes[at] : NULL;
-    if (m && (m->head.m.id != record.m.id || !str_eq(m->head.m.name, record.m.name)))
+    if (m && (m->id != record.m.id || !str_eq(m->head.m.name, record.m.name)))
         return RC_CONFLICT; /* nobody else makes mailboxes while the account is in memory */
     if (!m) {
         m = mem_zero(sizeof *m + record.m.name.n + 1);
         if (record.m.name.n)
             memcpy(m->name, record.m.name.p, record.m.name.n);
+        m->id = record.m.id;
         a->mailboxes = mem_array(a->mailboxes, &l->size, at + 1, sizeof m);
         a->mailboxes[at] = m;
         a->n_mailboxes = at + 1;

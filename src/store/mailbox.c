@@ -148,7 +148,7 @@ static void make_roots(struct store_account *a, struct mailbox *m, struct rows *
     LIST_EACH (&a->kept, it) {
         const struct change *c = CONTAINER(it, struct change, link);
         for (size_t i = 0; i < c->n_deltas; i++)
-            if (c->deltas[i].mailbox == m->head.m.id)
+            if (c->deltas[i].mailbox == m->id)
                 replay(rows, &c->deltas[i]);
     }
     m->root = root_new(&m->published.m, rows->at, rows->n);
@@ -169,7 +169,7 @@ static enum rc load_root(struct store_account *a, struct mailbox *m)
     unsigned epoch = a->epoch;
     change_observe(a);
     pthread_mutex_unlock(&a->mutex);
-    enum rc rc = read_rows(a, m->head.m.id, &rows, &seen);
+    enum rc rc = read_rows(a, m->id, &rows, &seen);
     pthread_mutex_lock(&a->mutex);
     while (rc == RC_OK && a->version < seen && (a->n_in_flight || a->is_reloading))
         pthread_cond_wait(&a->cond, &a->mutex);

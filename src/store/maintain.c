@@ -76,7 +76,7 @@ static uint32_t pack_limit(const struct mailbox *m)
 
 static enum rc read_own(struct packing *p, struct store_account *a, uint32_t limit)
 {
-    uint32_t id = p->mailbox->head.m.id;
+    uint32_t id = p->mailbox->id;
     struct key from = key_of('u', id, NULL, 0), to = key_after(key_str(&from), from.n);
     struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
     struct kv_page page;
@@ -135,7 +135,7 @@ static enum rc read_groups(struct packing *p, struct store_account *a)
             p->groups[n].number = number;
             p->groups[n].own = &p->own[i];
             p->groups[n].n = p->groups[n].n_own = 0;
-            keys[n] = key_packed(p->mailbox->head.m.id, p->own[i].uid);
+            keys[n] = key_packed(p->mailbox->id, p->own[i].uid);
             names[n] = key_str(&keys[n]);
             n++;
         }
@@ -154,7 +154,7 @@ static bool is_disturbed(const struct packing *p, struct list *changes)
         const struct change *c = CONTAINER(it, struct change, link);
         for (size_t i = 0; i < c->n_deltas; i++) {
             const struct row_delta *d = &c->deltas[i];
-            if (d->mailbox == p->mailbox->head.m.id &&
+            if (d->mailbox == p->mailbox->id &&
                 d->row.uid / RECORD_PACK <= p->groups[p->n_groups - 1].number)
                 return true;
         }
@@ -165,7 +165,7 @@ static bool is_disturbed(const struct packing *p, struct list *changes)
 static void put_group(struct change *c, const struct packing *p, const struct group *g)
 {
     unsigned char mem[PACKED_MAX];
-    uint32_t id = p->mailbox->head.m.id;
+    uint32_t id = p->mailbox->id;
     struct key key = key_packed(id, g->number * RECORD_PACK);
     if (g->n)
         change_put(c, key, packed_encode(g->rows, g->n, mem, sizeof mem));

@@ -103,7 +103,7 @@ static void change_again(struct modifying *p, struct change *c, struct mailbox *
     struct store_row after = changed_row(p, c->deltas[delta].row, ROW_FLAGS);
     unsigned char mem[64];
     c->deltas[delta].row = after;
-    change_put(c, key_row(m->head.m.id, after.uid), row_encode(&after, mem, sizeof mem));
+    change_put(c, key_row(m->id, after.uid), row_encode(&after, mem, sizeof mem));
 }
 
 static enum rc change_one(struct modifying *p, struct change *c, struct mailbox *m, uint32_t uid)

@@ -188,6 +188,7 @@ struct store {
 };
 
 struct mailbox {
+    uint32_t id;                           /* never changes, so it is read without the lock */
     struct mailbox_record head, published; /* names are owned by `name` */
     struct store_root *head_root, *root;   /* both or none: a mailbox that nobody has opened has no
                                               rows in memory */

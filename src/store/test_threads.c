@@ -309,13 +309,59 @@ static void what_is_under_way_is_not_packed(void **state)
     fixture_assert_sound(f, 1);
 }
 
+struct opener {
+    struct fixture *f;
+    pthread_barrier_t *start;
+    struct store_account *account;
+};
+
+static void *open_at_once(void *arg)
+{
+    struct opener *o = arg;
+    pthread_barrier_wait(o->start);
+    must(store_account_open(o->f->store, 1, 0, &o->account) == RC_OK);
+    return NULL;
+}
+
+static void an_account_is_loaded_once(void **state)
+{
+    enum { OPENERS = 8 };
+    struct fixture *f = *state;
+    struct kv_mem_stats before, after, one;
+    struct opener openers[OPENERS];
+    pthread_t threads[OPENERS];
+    pthread_barrier_t start;
+    pthread_barrier_init(&start, NULL, OPENERS);
+    struct store_account *a = fixture_account(f, 1);
+    fixture_close(f, &a);
+    fixture_reopen_store(f);
+    kv_mem_stats(f->kv, &before);
+    a = fixture_open(f, 1);
+    kv_mem_stats(f->kv, &one);
+    fixture_close(f, &a);
+    fixture_reopen_store(f);
+    for (int i = 0; i < OPENERS; i++) {
+        openers[i] = (struct opener){.f = f, .start = &start};
+        threads[i] = task_thread("test", open_at_once, &openers[i]);
+    }
+    for (int i = 0; i < OPENERS; i++)
+        pthread_join(threads[i], NULL);
+    kv_mem_stats(f->kv, &after);
+    assert_int_equal(after.scans - one.scans, one.scans - before.scans);
+    assert_int_equal(after.keys_read - one.keys_read, one.keys_read - before.keys_read);
+    for (int i = 1; i < OPENERS; i++)
+        assert_ptr_equal(openers[i].account, openers[0].account);
+    for (int i = 0; i < OPENERS; i++)
+        store_account_close(&openers[i].account);
+    pthread_barrier_destroy(&start);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON_MEM(threads_share_accounts),
-        ON_MEM(threads_share_accounts_that_fail),
-        ON_MEM(packing_loses_no_change),
-        ON_MEM(what_is_under_way_is_not_packed),
+        ON_MEM(threads_share_accounts),    ON_MEM(threads_share_accounts_that_fail),
+        ON_MEM(packing_loses_no_change),   ON_MEM(what_is_under_way_is_not_packed),
+        ON_MEM(an_account_is_loaded_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
