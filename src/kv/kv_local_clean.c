@@ -194,10 +194,10 @@ static enum rc add_move(struct pass *p, struct segment *s, const struct record *
 }
 
 /* Moves all that is live. RC_CORRUPT: something is not readable and stays. */
-static enum rc move_records(struct pass *p, struct segment *s)
+static enum rc move_records(struct pass *p, struct segment *s, uint64_t end)
 {
     struct record record;
-    uint64_t at = 0, end = s->now.end;
+    uint64_t at = 0;
     enum rc rc, damage = RC_OK;
     for (uint64_t from = 0;
          (rc = local_segment_next(s->fd, from, end, true, &record, &at)) == RC_OK;
@@ -246,10 +246,10 @@ static enum rc clean_segment(struct pass *p, uint32_t number)
     if (rc != RC_OK)
         return rc == RC_NOTFOUND || rc == RC_CORRUPT ? RC_OK : rc;
     pthread_mutex_lock(&log->mutex);
-    bool has_live = s->now.live > 0;
+    struct segment_state now = s->now;
     pthread_mutex_unlock(&log->mutex);
-    if (has_live)
-        rc = move_records(p, s);
+    if (now.live)
+        rc = move_records(p, s, now.end);
     pthread_mutex_lock(&log->mutex);
     bool is_damaged = rc == RC_CORRUPT || (rc == RC_OK && s->now.live > 0);
     s->is_damaged = is_damaged;
