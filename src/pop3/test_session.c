@@ -241,7 +241,7 @@ static void time_ends_a_session_without_a_word(void **state) /* [RFC1939 3] */
 {
     struct home *h = *state;
     home_deliver(h, h->alice, "A: b\r\n");
-    h->conf.idle_ms = 300;
+    h->conf.idle_ms = 2000;
     home_start(h);
     int fd = client_login(h, "S: +OK 1 messages (6 octets)\n");
     client_talk(fd, "C: DELE 1\nS: +OK marked, goes at QUIT\n", 100);
@@ -252,7 +252,7 @@ static void time_ends_a_session_without_a_word(void **state) /* [RFC1939 3] */
 static void time_to_log_in_is_limited(void **state)
 {
     struct home *h = *state;
-    h->conf.login_ms = 200;
+    h->conf.login_ms = 1500;
     home_start(h);
     int fd = client_open(h);
     client_talk(fd, GREETING "C: NOOP\nS: -ERR log in first\n", 1);
