@@ -365,11 +365,13 @@ enum rc change_commit(struct change *c)
     change_put(c, key_hot(), hot_encode(&c->after.hot, mem, sizeof mem));
     put_notes(c);
     if (c->rc == RC_OK && a->n_in_flight >= CHANGE_QUEUE)
-        c->rc = RC_LIMIT;
+        c->rc = RC_TEMP;
     if (c->rc == RC_OK) {
         c->op.done = change_done;
         c->rc = kv_writer_commit(a->writer, c->txn, &c->op);
         c->txn = NULL;
+        if (c->rc == RC_LIMIT) /* kv's queue is full: not a limit of this account */
+            c->rc = RC_TEMP;
     }
     if (c->rc != RC_OK) {
         enum rc rc = c->rc;
@@ -425,7 +427,8 @@ static void change_done(struct kv_op *op)
     struct change *c = CONTAINER(op, struct change, op);
     struct store_account *a = c->account;
     struct store_op *user = c->user;
-    enum rc rc = op->rc;
+    /* What a commit does not find is a body; callers know RC_NOTFOUND as "no such mailbox". */
+    enum rc rc = op->rc == RC_NOTFOUND ? RC_CORRUPT : op->rc;
     pthread_mutex_lock(&a->mutex);
     list_remove(&c->link);
     a->n_in_flight--;

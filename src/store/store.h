@@ -144,8 +144,8 @@ enum store_flag {
  * runs before the call returns. */
 struct store_op {
     void (*done)(struct store_op *op);
-    enum rc rc; /* RC_OK: durable. RC_LIMIT: over quota. RC_EXISTS: delivered before. RC_TEMP,
-                   RC_FULL, RC_CONFLICT ... */
+    enum rc rc;                /* RC_OK: durable. RC_CORRUPT: no such body. RC_TEMP,
+                                  RC_FULL, RC_CONFLICT: later. */
     uint32_t uidvalidity, uid; /* of an append: the first uid given */
     uint64_t email;            /* of an append */
     uint64_t modseq;           /* of the change */
@@ -171,8 +171,8 @@ struct store_append {
 };
 
 /* The calls below queue a change. RC_OK: op->done will come. Otherwise it will not: RC_AGAIN (with
- * KV_CACHED), RC_NOTFOUND (no such mailbox), RC_LIMIT (over quota, too many messages, keywords or
- * queued commits: op->rc tells nothing then), RC_EXISTS, RC_CONFLICT, RC_TEMP, RC_PERM (UIDs out of
+ * KV_CACHED), RC_NOTFOUND (no such mailbox), RC_LIMIT (over quota, too many messages or
+ * keywords), RC_TEMP (also: too much is queued), RC_EXISTS, RC_CONFLICT, RC_PERM (UIDs out of
  * order, a delivery id of another length), RC_CORRUPT. What `append` and `change` point to is
  * needed only during the call. */
 enum rc store_append(struct store_account *account, const struct store_append *append,

@@ -1,7 +1,10 @@
 /* Changes: two views, failures, limits, and what the caller is told. */
 #include "store/fixture.h"
 
+#include "base/mem.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 
 struct pending {
     struct waiter waiter;
@@ -526,6 +529,40 @@ static void cached_calls_say_again(void **state)
     fixture_assert_sound(f, 1);
 }
 
+/* A body that is not there is damage, and no reason to say that the recipient is gone. */
+static void a_missing_body_is_damage(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    struct store_append append = {.blob = {{1, 2, 3}}, .size = 1};
+    struct waiter w;
+    waiter_init(&w);
+    assert_rc(waiter_wait(&w, store_append(a, &append, 0, &w.op)), RC_CORRUPT);
+    assert_rc(fixture_append(f, a, STR("x"), NULL, NULL), RC_OK);
+    fixture_assert_rows(a, 1, "1:");
+    fixture_close(f, &a);
+}
+
+/* Too much at once is a matter of time, not of the account's limits. */
+static void a_full_queue_says_later(void **state)
+{
+    enum { MORE = CHANGE_QUEUE + 1 };
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    struct pending *p = mem_zero(MORE * sizeof *p);
+    kv_mem_hold(f->kv, true);
+    for (int i = 0; i < MORE; i++) {
+        begin_append(f, a, &p[i], 0);
+        assert_rc(p[i].queued, i < CHANGE_QUEUE ? RC_OK : RC_TEMP);
+    }
+    kv_mem_hold(f->kv, false);
+    for (int i = 0; i < MORE; i++)
+        assert_rc(end(f, &p[i]), i < CHANGE_QUEUE ? RC_OK : RC_TEMP);
+    assert_int_equal(fixture_mailbox(a, 1).exists, CHANGE_QUEUE);
+    fixture_close(f, &a);
+    free(p);
+}
+
 static void pop3_has_one_lock(void **state)
 {
     struct fixture *f = *state;
@@ -559,6 +596,8 @@ int main(void)
         ON_BOTH(threads_are_found),
         ON_MEM(copies_share_flags_but_not_deleted),
         ON_MEM(cached_calls_say_again),
+        ON_BOTH(a_missing_body_is_damage),
+        ON_MEM(a_full_queue_says_later),
         ON_MEM(pop3_has_one_lock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
