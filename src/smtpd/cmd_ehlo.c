@@ -29,6 +29,8 @@ static const struct offer {
  * [RFC5321 4.1.4]. */
 static bool greet(struct session *s, struct str name, bool is_esmtp)
 {
+    if (str_ends(name, STR("."))) /* "mx.example.org." is common enough */
+        name = str_head(name, name.n - 1);
     if (!smtp_is_domain(name) && !smtp_is_literal(name)) {
         smtpd_reply_say(s, SMTPD_BAD_HELO);
         return false;

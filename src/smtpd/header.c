@@ -5,6 +5,13 @@
 
 #include "mime/mime.h"
 
+static void put_parts(struct buf *out, const char *before, struct str text, const char *after)
+{
+    buf_put(out, str_of(before));
+    buf_put(out, text);
+    buf_put(out, str_of(after));
+}
+
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]" [RFC5321 4.1.3]; "local" for a Unix socket. */
 static void put_peer(struct session *s, struct buf *out)
 {
@@ -13,7 +20,7 @@ static void put_peer(struct session *s, struct buf *out)
     if (str_eq(peer, STR("local")))
         buf_put(out, peer);
     else
-        buf_putf(out, "[%s%.*s]", is_v6 ? "IPv6:" : "", STR_ARG(peer));
+        put_parts(out, is_v6 ? "[IPv6:" : "[", peer, "]");
 }
 
 /* "ESMTPS (TLSv1.3 ...)" [RFC3848] */
@@ -25,7 +32,7 @@ static void put_protocol(struct session *s, struct buf *out)
         return;
     if (s->is_esmtp)
         buf_put(out, STR("S"));
-    buf_putf(out, " (%.*s)", STR_ARG(net_tls_text(s->conn)));
+    put_parts(out, " (", net_tls_text(s->conn), ")");
 }
 
 void smtpd_header_write(struct session *s, struct buf *out)
@@ -33,15 +40,15 @@ void smtpd_header_write(struct session *s, struct buf *out)
     struct transaction *t = s->transaction;
     char date[CLOCK_TEXT];
     clock_rfc5322(date, clock_wall(s->smtpd->ctx->clock));
-    buf_putf(out, "Return-Path: <%.*s>\r\n", STR_ARG(t->sender));
-    buf_putf(out, "Received: from %s (", s->helo);
+    put_parts(out, "Return-Path: <", t->sender, ">\r\n");
+    put_parts(out, "Received: from ", str_of(s->helo), " (");
     put_peer(s, out);
-    buf_putf(out, ")\r\n\tby %.*s with ", STR_ARG(s->smtpd->conf.hostname));
+    put_parts(out, ")\r\n\tby ", s->smtpd->conf.hostname, " with ");
     put_protocol(s, out);
-    buf_putf(out, "\r\n\tid %s", t->id);
+    put_parts(out, "\r\n\tid ", str_of(t->id), "");
     if (t->n_recipients == 1) /* several would tell each of the others [RFC5321 7.2] */
-        buf_putf(out, " for <%.*s>", STR_ARG(t->addresses[0]));
-    buf_putf(out, ";\r\n\t%s\r\n", date);
+        put_parts(out, " for <", t->addresses[0], ">");
+    put_parts(out, ";\r\n\t", str_of(date), "\r\n");
 }
 
 /* The last STORE_REFERENCES ids that were seen, in their order. */

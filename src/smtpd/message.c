@@ -3,7 +3,7 @@
  * 1. 250 is said only when deliver's done() has brought RC_OK: the message is durable then
  * [RFC5321 6.1].
  * 2. A message is read to its true end whatever is wrong with it; the session stays in step
- * [RFC5321 4.1.1.4].
+ * [RFC5321 4.1.1.4]. One of more than twice the allowed size ends the session.
  * 3. Whoever holds a blob gives it back: aborted while it is written, forgotten once it is finished
  * and settled.
  * 4. In memory there are at most KV_BLOB_SMALL bytes of it and HEAD_MAX of its header, taken from
@@ -346,6 +346,10 @@ enum flow smtpd_message_step(struct session *s)
     enum flow flow = FLOW_NEXT;
     if (m->stage == MESSAGE_RECEIVING)
         flow = receive(s, m);
+    if (flow == FLOW_READ && m->bytes / 2 > s->smtpd->conf.message_size) {
+        answer_refusal(s, m); /* too big, and it does not end */
+        return FLOW_CLOSE;
+    }
     if (flow == FLOW_NEXT && m->stage == MESSAGE_COMPLETE) {
         flow = complete(s, m);
         if (s->message == NULL)

@@ -36,10 +36,11 @@ static const struct dialog dialogs[] = {
     DIALOG("two messages", HELLO MAIL RCPT "DATA\r\n.\r\n" MAIL RCPT "DATA\r\n.\r\n",
            OFFERS "250 2.1.0 *\r\n250 2.1.5 *\r\n354 *\r\n250 2.0.0 *\r\n250 2.1.0 *\r\n250 2.1.5 "
                   "*\r\n354 *\r\n250 2.0.0 *\r\n"),
-    DIALOG("verbs in any case",
-           "ehlo [192.0.2.1]\r\nmail from:<> size=10 body=8bitmime\r\nrcpt to: "
-           "<ALICE@Example.Test>\r\nrset \r\n",
-           OFFERS "250 2.1.0 *\r\n250 2.1.5 *\r\n250 2.0.0 *\r\n"),
+    DIALOG(
+        "verbs in any case",
+        "ehlo [192.0.2.1]\r\nehlo client.test.\r\nmail from:<> size=10 body=8bitmime\r\nrcpt to: "
+        "<ALICE@Example.Test>\r\nrset \r\n",
+        OFFERS OFFERS "250 2.1.0 *\r\n250 2.1.5 *\r\n250 2.0.0 *\r\n"),
     DIALOG("small verbs",
            HELLO "NOOP\r\nNOOP x y\r\nVRFY alice\r\nEXPN list\r\nRSET\r\n", /* [RFC5321 3.5.3] */
            OFFERS "250 2.0.0 *\r\n250 2.0.0 *\r\n252 2.5.0 *\r\n550 5.7.2 *\r\n250 2.0.0 *\r\n"),

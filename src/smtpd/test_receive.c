@@ -174,6 +174,20 @@ static void what_is_too_big_is_read_to_its_end(void **state)
     fixture_stop(&f);
 }
 
+static void what_does_not_end_is_cut(void **state)
+{
+    struct fixture f;
+    struct smtpd_conf conf = {.message_size = 1000};
+    fixture_start(&f, &conf);
+    char *text = text_of(2002);
+    int fd = fixture_in_data(&f);
+    say(fd, str_from(text, 2002));
+    hear(fd, "552 5.3.4 *\r\n");
+    hear_end(fd);
+    free(text);
+    fixture_stop(&f);
+}
+
 static void loops_are_cut(void **state)
 {
     struct fixture f;
@@ -303,6 +317,7 @@ int main(void)
         cmocka_unit_test(messages_of_all_sizes_come_whole),
         cmocka_unit_test(no_smuggled_end_makes_two_messages),
         cmocka_unit_test(what_is_too_big_is_read_to_its_end),
+        cmocka_unit_test(what_does_not_end_is_cut),
         cmocka_unit_test(loops_are_cut),
         cmocka_unit_test(memory_in_flight_is_bounded),
         cmocka_unit_test(a_full_mailbox_says_so),
