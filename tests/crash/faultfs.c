@@ -171,6 +171,9 @@ bool fault_fd_path(int fd, char *to)
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = syscall(SYS_readlink, link, to, PATH_MAX - 1);
     to[n > 0 ? n : 0] = '\0';
+    char *nameless = strstr(to, " (deleted)"); /* what the kernel adds */
+    if (nameless)
+        *nameless = '\0';
     return n > 0 && (is_inside(to) || is_parent(to));
 }
 

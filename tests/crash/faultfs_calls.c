@@ -225,14 +225,14 @@ static int sync_any(int fd, long call)
     struct verdict verdict = fault_begin(KIND_SYNC, fd, NULL);
     if (is_failing(verdict) || verdict.action == ACTION_SHORT)
         return fail(verdict);
-    trace_file("sync-begin", fd, 0);
     int rc = 0;
     if (!fault_is_nosync(fd)) {
+        trace_file("sync-begin", fd, 0);
         rc = (int)syscall(call, fd);
         if (rc == 0)
             fault_synced(fd);
+        trace_file("sync-end", fd, rc);
     }
-    trace_file("sync-end", fd, rc);
     fault_end(verdict);
     return rc;
 }

@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 
@@ -45,14 +46,15 @@ ROWS = [
 class Run:
     """One run of the workload under the layer, in a folder of its own."""
 
-    def __init__(self, **settings):
+    def __init__(self, stdout=subprocess.PIPE, **settings):
         self.top = pathlib.Path(tempfile.mkdtemp(prefix='penfold-sweep-', dir=WHERE))
         self.dir = self.top / 'data'
         # With a sanitizer in the program its library wants to be first, which it need not be for this layer.
         env = dict(os.environ, LD_PRELOAD=str(BUILD / 'faultfs.so'), PENFOLD_FAULT_DIR=str(self.dir),
                    ASAN_OPTIONS='verify_asan_link_order=0:detect_leaks=0')
         env.update({'PENFOLD_FAULT' + ('_' + k if k else ''): str(v) for k, v in settings.items()})
-        self.result = subprocess.run([BUILD / 'workload', 'run', self.dir, COMMITS], env=env, capture_output=True, timeout=60)
+        self.result = subprocess.run([BUILD / 'workload', 'run', self.dir, COMMITS], env=env, stdout=stdout,
+                                     stderr=subprocess.PIPE, timeout=60)
 
     def check(self):
         """What is broken in the store; empty when nothing is."""
@@ -141,3 +143,40 @@ def test_negative_control_a_missing_sync_is_caught(counts, part):
             lost += run.check() != ''
         run.remove()
     assert killed > 0 and lost > 0
+
+
+def unsynced_acknowledgements(**settings):
+    """Acknowledgements on a socket, and how many of them came without these since the partition's last one: a completed sync of
+    the blob's bytes, then one of the log of rows."""
+    ours, theirs = socket.socketpair()
+    with tempfile.NamedTemporaryFile() as trace, ours:
+        with theirs:
+            run = Run(stdout=theirs, TRACE=trace.name, **settings)
+        lines = pathlib.Path(trace.name).read_text().splitlines()
+    run.remove()
+    last, acknowledged, unsynced = {}, 0, 0
+    blob_sync, row_syncs = [], []      # places in the trace
+    for at, line in enumerate(lines):
+        _, _, _, event, _, path, result, *text = line.split(' ')
+        if event == 'sync-end' and result == '0' and ('/seg/' in path or '/big/' in path):
+            blob_sync.append(at)
+        elif event == 'sync-end' and result == '0' and path.endswith('.log'):
+            row_syncs.append(at)
+        elif event == 'socket':
+            part = text[0].split('\\x20')[1]
+            blob = next((b for b in blob_sync if b > last.get(part, -1)), None)
+            acknowledged += 1
+            unsynced += blob is None or not any(r > blob for r in row_syncs)
+            last[part] = at
+    return acknowledged, unsynced
+
+
+def test_a_completed_sync_stands_before_each_acknowledgement():
+    acknowledged, unsynced = unsynced_acknowledgements()
+    assert acknowledged == 4 * int(COMMITS) and unsynced == 0
+
+
+@pytest.mark.parametrize('part', ['/', '/db/'])
+def test_negative_control_an_acknowledgement_without_a_sync_is_seen(part):
+    acknowledged, unsynced = unsynced_acknowledgements(NOSYNC=part)
+    assert acknowledged == 4 * int(COMMITS) and unsynced == acknowledged
