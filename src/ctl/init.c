@@ -173,7 +173,7 @@ static enum rc make_certificate(const struct plan *plan)
     buf_init(&key, 64 << 10);
     enum rc rc = crypto_selfsign(names, n, CERTIFICATE_DAYS, &certificate, &key);
     if (rc != RC_OK)
-        fail("certificate", rc_name(rc));
+        rc = fail("certificate", rc_name(rc));
     if (rc == RC_OK)
         rc = write_file(path_of(plan, "tls/key.pem", path), 0600, buf_str(&key));
     if (rc == RC_OK)
@@ -237,7 +237,7 @@ static enum rc add_domain(const struct plan *plan)
     if (rc == RC_OK) {
         rc = ctl_offline(conf, &request, &answer);
         if (rc != RC_OK)
-            fail(conf->data, rc_name(rc));
+            rc = fail(conf->data, rc_name(rc));
     }
     if (rc == RC_OK && answer.rc != RC_OK)
         rc = fail("domain", answer.error.p);

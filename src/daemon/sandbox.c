@@ -282,7 +282,7 @@ static enum rc confine_calls(enum sandbox_role role)
         error = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (error == 0)
         error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-                                 SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+                                 SCMP_A0_64(SCMP_CMP_EQ, PR_SET_NAME, 0));
     if (error == 0)
         error = seccomp_load(filter);
     seccomp_release(filter);

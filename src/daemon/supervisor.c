@@ -438,7 +438,7 @@ int supervisor_run(const char *conf_path)
                            .signer.name = "signer"};
     s.conf_path = realpath(conf_path, NULL); /* the current folder will be another one */
     if (!s.conf_path) {
-        complain(conf_path, strerror(errno));
+        (void)complain(conf_path, strerror(errno));
         return CTL_FAILED;
     }
     s.conf = ctl_conf(s.conf_path);

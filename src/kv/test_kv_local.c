@@ -152,7 +152,7 @@ static size_t segments(struct fixture *f)
 static void damage(const char *path, off_t at)
 {
     int fd = open(path, O_RDWR);
-    char c;
+    char c = 0;
     assert_true(fd >= 0 && pread(fd, &c, 1, at) == 1);
     c ^= 1;
     assert_int_equal(pwrite(fd, &c, 1, at), 1);
