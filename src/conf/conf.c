@@ -81,7 +81,7 @@ static const struct key keys[] = {
     KEY("limits", "trusted", NETWORKS, limits.trusted, "127.0.0.0/8,::1"),
 };
 
-enum { N_KEYS = sizeof keys / sizeof *keys, MAX_IN_SECTION = 16 };
+enum { N_KEYS = sizeof keys / sizeof *keys, MAX_IN_SECTION = 16, FILE_MAX = 1 << 20 };
 
 static const char *const sections[] = {"store", "tls", "listen", "auth", "limits"};
 enum { N_SECTIONS = sizeof sections / sizeof *sections };
@@ -264,17 +264,83 @@ static int check_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resu
 /* Where the library's complaints go while a file is parsed: it offers no argument for its callback.
  */
 static _Thread_local struct buf *complaints;
+static _Thread_local const char *complaints_of; /* the file */
 
 __attribute__((format(printf, 2, 0))) static void complain(cfg_t *cfg, const char *format,
                                                            va_list ap)
 {
     if (!complaints)
         return;
-    if (cfg && cfg->filename)
-        buf_putf(complaints, "%s:%d: ", cfg->filename, cfg->line);
+    if (cfg)
+        buf_putf(complaints, "%s:%d: ", complaints_of, cfg->line);
     if (buf_vprintf(complaints, format, ap) != RC_OK)
         complaints->over = true;
     buf_put(complaints, STR("\n"));
+}
+
+/* Where the comment that begins here ends; `at` itself when none does. A // within a word is none.
+ */
+static char *comment_end(char *text, char *at)
+{
+    bool is_line = *at == '#' || (at[0] == '/' && at[1] == '/' &&
+                                  (at == text || strchr(" \t\r\n{}()=,", at[-1])));
+    if (is_line)
+        return at + strcspn(at, "\n");
+    if (at[0] != '/' || at[1] != '*')
+        return at;
+    char *end = strstr(at + 2, "*/");
+    return end ? end + 2 : at + strlen(at);
+}
+
+/* Comments become spaces: the library counts their lines wrong. */
+static void blank_comments(char *text)
+{
+    char quote = '\0';
+    for (char *at = text; *at; at++) {
+        if (quote) {
+            at += *at == '\\' && at[1];
+            quote = *at == quote && at[-1] != '\\' ? '\0' : quote;
+            continue;
+        }
+        char *end = comment_end(text, at);
+        for (; at < end; at++)
+            *at = *at == '\n' ? '\n' : ' ';
+        if (!*at)
+            return;
+        if (*at == '"' || *at == '\'')
+            quote = *at;
+    }
+}
+
+static enum rc parse(cfg_t *cfg, const char *path, struct buf *why)
+{
+    struct buf text;
+    FILE *in = fopen(path, "re");
+    enum rc rc = in ? RC_OK : rc_from_errno(errno);
+    buf_init(&text, FILE_MAX);
+    for (bool more = in != NULL; more;) {
+        char *at = buf_reserve(&text, 4096);
+        size_t n = at ? fread(at, 1, 4096, in) : 0;
+        buf_commit(&text, n);
+        more = n > 0;
+        rc = !at ? RC_LIMIT : ferror(in) ? RC_TEMP : RC_OK;
+    }
+    if (in)
+        fclose(in);
+    buf_put(&text, str_from("", 1));
+    if (rc == RC_OK && !text.over) {
+        char *bytes = mem_dup(buf_str(&text).p, buf_len(&text));
+        blank_comments(bytes);
+        complaints = why;
+        complaints_of = path;
+        rc = cfg_parse_buf(cfg, bytes) == CFG_SUCCESS ? RC_OK : RC_SYNTAX;
+        complaints = NULL;
+        free(bytes);
+    }
+    buf_fini(&text);
+    if (rc != RC_OK && buf_len(why) == 0)
+        buf_putf(why, "%s: %s\n", path, rc == RC_LIMIT ? "too long" : "cannot be read");
+    return rc;
 }
 
 static cfg_opt_t option_of(const struct key *key)
@@ -341,15 +407,15 @@ static void list_add_text(struct conf_list *list, struct str text)
     list->item[list->n++] = mem_dup(text.p, text.n);
 }
 
-static enum rc take_list(cfg_t *set, const struct key *key, struct conf_list *list, struct buf *why)
+static enum rc take_list(cfg_t *set, const struct key *key, const char *file,
+                         struct conf_list *list, struct buf *why)
 {
     struct str rest = str_of(key->fallback), part;
     while (!set && str_cut(&rest, ',', &part))
         list_add_text(list, part);
     unsigned n = set ? cfg_size(set, key->name) : 0;
     if (n > CONF_LIST_MAX) {
-        buf_putf(why, "%s:%d: %s has more than %d entries\n", set->filename, set->line, key->name,
-                 CONF_LIST_MAX);
+        buf_putf(why, "%s: %s has more than %d entries\n", file, key->name, CONF_LIST_MAX);
         return RC_SYNTAX;
     }
     for (unsigned i = 0; i < n; i++)
@@ -363,7 +429,7 @@ static enum rc take(cfg_t *cfg, const struct key *key, const char *file, struct 
     cfg_t *set = where_set(cfg, key);
     void *to = (char *)conf + key->offset;
     if (is_list(key))
-        return take_list(set, key, to, why);
+        return take_list(set, key, file, to, why);
     const char *value = set ? cfg_getstr(set, key->name) : key->fallback;
     switch (key->kind) {
     case TEXT:
@@ -425,11 +491,7 @@ enum rc conf_load(const char *path, struct conf **out, struct buf *why)
 {
     TRY(is_readable(path, why));
     cfg_t *cfg = parser_new();
-    complaints = why;
-    enum rc rc = cfg_parse(cfg, path) == CFG_SUCCESS ? RC_OK : RC_SYNTAX;
-    complaints = NULL;
-    if (rc != RC_OK && buf_len(why) == 0)
-        buf_putf(why, "%s: cannot be read\n", path);
+    enum rc rc = parse(cfg, path, why);
     struct conf *conf = mem_zero(sizeof *conf);
     for (size_t i = 0; i < N_KEYS && rc == RC_OK; i++)
         rc = take(cfg, &keys[i], path, conf, why);

@@ -36,6 +36,8 @@ enum rc crypto_selfsign(const struct str *names, size_t n, unsigned days, struct
 struct crypto_signer;
 enum rc crypto_signer_new(struct str key_pem, struct crypto_signer **out);
 void crypto_signer_free(struct crypto_signer **signer);
+/* Whether the first certificate of this PEM text is the one of the key. */
+bool crypto_signer_fits(const struct crypto_signer *signer, struct str chain_pem);
 
 /* Answers requests that come on the SOCK_SEQPACKET socket, one message each, until the other end is
  * closed (RC_OK) or the socket fails (RC_TEMP). What is not well-formed, or nothing that the key

@@ -51,6 +51,17 @@ void key_free(struct key **key)
     *key = NULL;
 }
 
+bool key_fits(const struct key *key, struct str chain_pem)
+{
+    BIO *bio = BIO_new_mem_buf(chain_pem.p, (int)chain_pem.n);
+    X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, no_password, NULL) : NULL;
+    bool fits = cert && X509_check_private_key(cert, key->key) == 1;
+    X509_free(cert);
+    BIO_free(bio);
+    ERR_clear_error();
+    return fits;
+}
+
 /* What may be signed: nothing that could be a ciphertext to open. A PSS block ends with its trailer
  * (RFC 8017, 9.1.1). */
 struct scheme {

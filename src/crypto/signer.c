@@ -48,6 +48,11 @@ void crypto_signer_free(struct crypto_signer **signer)
     *signer = NULL;
 }
 
+bool crypto_signer_fits(const struct crypto_signer *signer, struct str chain_pem)
+{
+    return key_fits(signer->key, chain_pem);
+}
+
 /* The length of the answer; a request too short to hold an id gets id 0. */
 static size_t answer(struct crypto_signer *signer, struct str request, unsigned char out[MESSAGE])
 {

@@ -9,6 +9,7 @@
 
 #include "crypto/crypto.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -22,10 +23,16 @@
 
 extern char **environ;
 
-enum { PATH_SIZE = 4096, CERTIFICATE_DAYS = 3650, NAMES = 6 };
+enum {
+    PATH_SIZE = 4096,
+    CERTIFICATE_DAYS = 3650,
+    NAMES = 6,
+    DOMAIN_MAX = 240 /* "autoconfig." still fits in front */
+};
 
 struct plan {
     const char *dir, *domain, *hostname, *bind, *user;
+    char bind_text[64], own_name[64];
     uint64_t port_base;
     bool has_port_base;
     uid_t uid;
@@ -64,6 +71,28 @@ static enum rc read_options(int argc, char **argv, struct plan *plan)
     plan->has_port_base = port != NULL;
     if (port && (str_to_u64(str_of(port), &plan->port_base) != RC_OK || plan->port_base > 60000))
         return fail(port, "expected a number up to 60000 for --port-base");
+    if (plan->hostname && !conf_is_hostname(plan->hostname))
+        return fail(plan->hostname, "expected a host name for --hostname");
+    if (strpbrk(plan->user, "\"\\$\n"))
+        return fail(plan->user, "expected a user's name for --user");
+    if (!conf_is_hostname(plan->domain) || strlen(plan->domain) > DOMAIN_MAX)
+        return fail(plan->domain[0] ? plan->domain : "--domain", "expected a domain for --domain");
+    return RC_OK;
+}
+
+/* The address without port, as it stands in front of one: "127.0.0.1", "[::1]". */
+static enum rc read_bind(struct plan *plan)
+{
+    struct net_addr unused;
+    char with_port[sizeof plan->bind_text + 3];
+    if (!plan->bind)
+        return RC_OK;
+    bool is_bare_v6 = strchr(plan->bind, ':') && plan->bind[0] != '[';
+    int n =
+        snprintf(plan->bind_text, sizeof plan->bind_text, is_bare_v6 ? "[%s]" : "%s", plan->bind);
+    snprintf(with_port, sizeof with_port, "%s:1", plan->bind_text);
+    if (n >= (int)sizeof plan->bind_text || net_addr_parse(str_of(with_port), &unused) != RC_OK)
+        return fail(plan->bind, "expected an address such as 192.0.2.1 or ::1 for --bind");
     return RC_OK;
 }
 
@@ -84,8 +113,10 @@ static enum rc make_user(const char *name)
     pid_t pid;
     int status = 1;
     int error = posix_spawnp(&pid, "useradd", NULL, NULL, argv, environ);
-    if (error == 0)
-        waitpid(pid, &status, 0);
+    if (error) /* su without - keeps a PATH that lacks it */
+        error = posix_spawn(&pid, "/usr/sbin/useradd", NULL, NULL, argv, environ);
+    while (error == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
     if (error || status != 0)
         return fail(name, "this system user does not exist and useradd could not make it; make it, "
                           "or use --user");
@@ -96,8 +127,15 @@ static enum rc choose_user(struct plan *plan)
 {
     plan->uid = geteuid();
     plan->gid = getegid();
-    if (plan->uid != 0)
+    if (plan->uid != 0) {
+        /* The configuration names the user that the data belongs to, whoever starts it later. */
+        const struct passwd *self = getpwuid(plan->uid);
+        if (!self)
+            return RC_OK;
+        snprintf(plan->own_name, sizeof plan->own_name, "%s", self->pw_name);
+        plan->user = plan->own_name;
         return RC_OK;
+    }
     if (!getpwnam(plan->user))
         TRY(make_user(plan->user));
     const struct passwd *user = getpwnam(plan->user);
@@ -125,27 +163,59 @@ static enum rc make_folder(const char *path, mode_t mode)
     return errno == EEXIST ? RC_OK : fail(path, strerror(errno));
 }
 
+static enum rc write_all(int fd, struct str text)
+{
+    while (text.n) {
+        ssize_t n = write(fd, text.p, text.n);
+        if (n < 0 && errno != EINTR)
+            return rc_from_errno(errno);
+        if (n > 0)
+            text = str_skip(text, (size_t)n);
+    }
+    return fsync(fd) == 0 ? RC_OK : rc_from_errno(errno);
+}
+
 static enum rc write_file(const char *path, mode_t mode, struct str text)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0)
         return fail(path, errno == EEXIST ? "it exists already: this folder holds a mail host"
                                           : strerror(errno));
-    bool ok = write(fd, text.p, text.n) == (ssize_t)text.n && fsync(fd) == 0;
+    enum rc rc = write_all(fd, text);
     int error = errno;
     close(fd);
-    return ok ? RC_OK : fail(path, strerror(error));
+    if (rc == RC_OK)
+        return RC_OK;
+    unlink(path);
+    return fail(path, strerror(error));
+}
+
+static bool is_empty(const char *path)
+{
+    DIR *dir = opendir(path);
+    size_t n = 0;
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        closedir(dir);
+    return n <= 2; /* itself and its parent */
 }
 
 static enum rc make_folders(const struct plan *plan)
 {
+    static const char *const files[] = {"penfold.conf", "tls/key.pem", "tls/certificate.pem"};
     char path[PATH_SIZE];
+    if (strlen(plan->dir) > PATH_SIZE - 64)
+        return fail("init", "the folder's name is too long");
     TRY(make_folder(plan->dir, 0755));
-    if (access(path_of(plan, "penfold.conf", path), F_OK) == 0)
-        return fail(path, "it exists already: this folder holds a mail host");
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (access(path_of(plan, files[i], path), F_OK) == 0)
+            return fail(path, "it exists already: this folder holds a mail host");
+    if (!is_empty(path_of(plan, "data", path)))
+        return fail(path, "it is not empty: this folder holds a mail host");
     TRY(make_folder(path_of(plan, "tls", path), 0755));
     TRY(make_folder(path_of(plan, "data", path), 0700));
-    if (geteuid() == 0 && chown(path, plan->uid, plan->gid) != 0)
+    if (chmod(path, 0700) != 0 || (geteuid() == 0 && lchown(path, plan->uid, plan->gid) != 0))
         return fail(path, strerror(errno));
     return RC_OK;
 }
@@ -173,7 +243,7 @@ static enum rc make_certificate(const struct plan *plan)
     buf_init(&key, 64 << 10);
     enum rc rc = crypto_selfsign(names, n, CERTIFICATE_DAYS, &certificate, &key);
     if (rc != RC_OK)
-        rc = fail("certificate", rc_name(rc));
+        rc = fail("certificate", admin_sentence(rc));
     if (rc == RC_OK)
         rc = write_file(path_of(plan, "tls/key.pem", path), 0600, buf_str(&key));
     if (rc == RC_OK)
@@ -188,10 +258,9 @@ static enum rc make_certificate(const struct plan *plan)
 static void put_listener(const struct plan *plan, struct buf *b, const char *name, unsigned port)
 {
     unsigned at = port + (unsigned)plan->port_base;
-    const char *v6 = plan->bind && strchr(plan->bind, ':') ? "]" : "";
     buf_putf(b, "    %-6s = {", name);
     if (plan->bind)
-        buf_putf(b, "\"%s%s%s:%u\"", *v6 ? "[" : "", plan->bind, v6, at);
+        buf_putf(b, "\"%s:%u\"", plan->bind_text, at);
     else if (plan->has_port_base)
         buf_putf(b, "\"127.0.0.1:%u\", \"[::1]:%u\"", at, at);
     else
@@ -237,7 +306,7 @@ static enum rc add_domain(const struct plan *plan)
     if (rc == RC_OK) {
         rc = ctl_offline(conf, &request, &answer);
         if (rc != RC_OK)
-            rc = fail(conf->data, rc_name(rc));
+            rc = fail(conf->data, admin_sentence(rc));
     }
     if (rc == RC_OK && answer.rc != RC_OK)
         rc = fail("domain", answer.error.p);
@@ -250,7 +319,7 @@ int ctl_init(int argc, char **argv)
 {
     char hostname[300];
     struct plan plan = {.user = "penfold"};
-    if (read_options(argc, argv, &plan) != RC_OK)
+    if (read_options(argc, argv, &plan) != RC_OK || read_bind(&plan) != RC_OK)
         return CTL_USAGE;
     if (!plan.hostname) {
         snprintf(hostname, sizeof hostname, "mail.%s", plan.domain);

@@ -36,12 +36,13 @@ static enum rc read_line(int fd, char *to, size_t size)
 static enum rc ask(const char *prompt, char *to, size_t size)
 {
     struct termios before, silent;
-    fputs(prompt, stderr);
     if (tcgetattr(STDIN_FILENO, &before) != 0)
         return RC_TEMP;
     silent = before;
     silent.c_lflag &= ~(tcflag_t)ECHO;
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+    if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) != 0)
+        return RC_TEMP;
+    fputs(prompt, stderr); /* only now: what is typed earlier is thrown away */
     enum rc rc = read_line(STDIN_FILENO, to, size);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
     fputc('\n', stderr);

@@ -61,6 +61,9 @@ struct server_start {
     struct str chain_pem; /* the certificate; empty: no TLS */
     int signer_fd;        /* where signatures are asked for */
     int ready_fd;         /* gets one byte when every listener accepts */
+    int news_fd; /* before a SIGHUP comes here: one byte with two files, the socket of a new signer
+                    and its certificate */
+    pid_t supervisor; /* without which it does not run */
     uid_t uid;
     gid_t gid;
     uint64_t restarts; /* how often the supervisor has started it before */
@@ -79,5 +82,6 @@ int supervisor_run(const char *conf_path);
 
 /* The whole file, at most 1 MB, with the errno of a failure; free() the bytes. */
 enum rc file_read(const char *path, struct str *out);
+enum rc file_read_open(int fd, struct str *out); /* from where it is; fd stays open */
 
 #endif

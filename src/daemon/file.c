@@ -28,21 +28,29 @@ static enum rc read_from(int fd, struct buf *b)
     }
 }
 
-enum rc file_read(const char *path, struct str *out)
+enum rc file_read_open(int fd, struct str *out)
 {
     struct buf b;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return rc_from_errno(errno);
     buf_init(&b, FILE_MAX);
     enum rc rc = read_from(fd, &b);
-    int error = errno;
-    close(fd);
+    int error = rc == RC_LIMIT ? EFBIG : errno;
     if (rc == RC_OK)
         *out = str_from(mem_dup(buf_str(&b).p, buf_len(&b)), buf_len(&b));
     if (b.mem)
         explicit_bzero(b.mem, b.size); /* it may be a key */
     buf_fini(&b);
+    errno = error;
+    return rc;
+}
+
+enum rc file_read(const char *path, struct str *out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return rc_from_errno(errno);
+    enum rc rc = file_read_open(fd, out);
+    int error = errno;
+    close(fd);
     errno = error;
     return rc;
 }

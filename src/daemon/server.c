@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,7 +31,8 @@ enum {
     HEAVY_THREADS = 1,
     LANE_QUEUE = 100000,
     HASH_QUEUE = 1000,
-    MAINTAIN_SECONDS = 3600
+    MAINTAIN_SECONDS = 3600,
+    SIGNERS = 16 /* kept for handshakes under way: nobody renews so often while one lasts */
 };
 
 struct server {
@@ -42,7 +44,8 @@ struct server {
     struct admin admin; /* kv, store, auth, queue */
     struct deliver *deliver;
     struct budget memory;
-    struct net_signer *signer;
+    struct net_signer *signers[SIGNERS]; /* the newest at (n_signers - 1) % SIGNERS */
+    size_t n_signers;
     struct net_tls *tls;
     struct net *net;
     struct smtpd *smtpd;
@@ -103,13 +106,21 @@ static void close_store(struct server *s)
  * ---------------------------------------------------------------------------------------------------------------
  */
 
+static struct net_signer *add_signer(struct server *s, int fd)
+{
+    struct net_signer **place = &s->signers[s->n_signers++ % SIGNERS];
+    net_signer_free(place);
+    *place = net_signer_new(fd, 0);
+    return *place;
+}
+
 static enum rc open_tls(struct server *s)
 {
     char why[256];
     if (s->start->chain_pem.n == 0)
         return RC_OK;
-    s->signer = net_signer_new(s->start->signer_fd, 0);
-    enum rc rc = net_tls_new(s->start->chain_pem, (struct str){0}, s->signer, &s->tls, why);
+    struct net_signer *signer = add_signer(s, s->start->signer_fd);
+    enum rc rc = net_tls_new(s->start->chain_pem, (struct str){0}, signer, &s->tls, why);
     if (rc != RC_OK)
         log_event(s->log, LOG_ERROR, "certificate-refused", "file", s->start->conf->tls.certificate,
                   "cause", why, NULL);
@@ -121,6 +132,49 @@ static uint64_t patience_ms(const struct conf *c, uint64_t usual_ms)
 {
     uint64_t set_ms = c->limits.command_time * 1000;
     return set_ms < usual_ms ? set_ms : usual_ms;
+}
+
+/* One message of the supervisor; RC_AGAIN: there is none. The files are the caller's. */
+static enum rc receive_news(struct server *s, int fds[2])
+{
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
+    } control;
+    char byte;
+    struct iovec in = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &in,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes};
+    if (recvmsg(s->start->news_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1)
+        return RC_AGAIN;
+    const struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(2 * sizeof(int)))
+        return RC_AGAIN;
+    memcpy(fds, CMSG_DATA(c), 2 * sizeof(int));
+    return RC_OK;
+}
+
+/* Sessions go on with the certificate that they began with. */
+static void renew_tls(struct server *s)
+{
+    int fds[2];
+    while (receive_news(s, fds) == RC_OK) {
+        struct str chain;
+        char why[256] = "cannot be read";
+        struct net_signer *signer = add_signer(s, fds[0]);
+        enum rc rc = file_read_open(fds[1], &chain);
+        close(fds[1]);
+        if (rc == RC_OK) {
+            rc = s->tls ? net_tls_renew(s->tls, chain, (struct str){0}, signer, why) : RC_OK;
+            free((void *)(uintptr_t)chain.p);
+        }
+        if (rc == RC_OK)
+            log_event(s->log, LOG_INFO, "certificate-renewed", NULL);
+        else
+            log_event(s->log, LOG_ERROR, "certificate-refused", "cause", why, NULL);
+    }
 }
 
 static enum rc open_protocols(struct server *s)
@@ -219,7 +273,8 @@ static void close_net(struct server *s)
     smtpd_free(&s->smtpd);
     pop3_free(&s->pop3);
     net_tls_free(&s->tls);
-    net_signer_free(&s->signer);
+    for (size_t i = 0; i < SIGNERS; i++)
+        net_signer_free(&s->signers[i]);
 }
 
 /* --- keeping the store small
@@ -232,7 +287,7 @@ static void *keeper_main(void *arg)
     pthread_mutex_lock(&s->mutex);
     while (!s->stop) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += MAINTAIN_SECONDS;
         int error = 0;
         while (!s->stop && error != ETIMEDOUT)
@@ -285,6 +340,8 @@ static enum rc confine(struct server *s)
     raise_file_limit();
     TRY(tell(s, "user", sandbox_become(s->start->uid, s->start->gid)));
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* becoming another user has cleared it */
+    if (getppid() != s->start->supervisor)
+        return tell(s, "supervisor", RC_NOTFOUND);
     TRY(tell(s, "sandbox", sandbox_enter(SANDBOX_SERVER, &why)));
     if (why)
         log_event(s->log, LOG_WARNING, "sandbox-incomplete", "cause", why, NULL);
@@ -307,14 +364,15 @@ static enum rc start(struct server *s)
     return RC_OK;
 }
 
-static void wait_for_term(void)
+static void wait_for_term(struct server *s)
 {
-    sigset_t term;
+    sigset_t awaited;
     int signal;
-    sigemptyset(&term);
-    sigaddset(&term, SIGTERM);
-    while (sigwait(&term, &signal) != 0)
-        ;
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGTERM);
+    sigaddset(&awaited, SIGHUP);
+    while (sigwait(&awaited, &signal) != 0 || signal != SIGTERM)
+        renew_tls(s);
 }
 
 int server_run(const struct server_start *start_info)
@@ -324,14 +382,18 @@ int server_run(const struct server_start *start_info)
     admin_init(&s->admin);
     s->ctx = (struct ctx){NULL, &s->counters, &clock_system};
     pthread_mutex_init(&s->mutex, NULL);
-    pthread_cond_init(&s->ending, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->ending, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     counter_set(&s->counters, COUNTER_SERVER_RESTARTS, start_info->restarts);
     s->log = log_new(STDERR_FILENO, level_of(start_info->conf->log_level), &clock_system);
     s->ctx.log = s->log;
     enum rc rc = start(s);
     if (rc == RC_OK) {
         if (write(start_info->ready_fd, "r", 1) == 1)
-            wait_for_term();
+            wait_for_term(s);
         log_event(s->log, LOG_INFO, "stopping", NULL);
     }
     stop_keeper(s);

@@ -67,7 +67,12 @@ static enum rc open_one(struct sockets *s, enum service service, const char *add
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (!is_v4)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (bind_address(&addr, fd) != 0 || listen(fd, BACKLOG) != 0)
+    int error = bind_address(&addr, fd);
+    if (error && errno == EADDRNOTAVAIL && IN6_IS_ADDR_LOOPBACK(&addr.sa.sin6_addr)) {
+        close(fd); /* IPv6 is there and switched off */
+        return RC_OK;
+    }
+    if (error || listen(fd, BACKLOG) != 0)
         return fail(fd, address, why);
     add(s, fd, service, address);
     return RC_OK;

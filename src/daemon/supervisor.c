@@ -4,7 +4,13 @@
  * whatever happens to the server, so a client that connects meanwhile waits and is served; (2) at
  * most one server and one signer run; (3) a server that ends without being asked is started again,
  * at once the first time, with growing pauses when it does not stay; (4) it has no threads of its
- * own, so it can fork.
+ * own, so it can fork; (5) a configuration or certificate that is not usable never replaces one
+ * that is.
+ *
+ * HUP: a certificate is renewed in place - a second signer with the new key is started, the server
+ * gets the certificate and the new signer's socket, the old signer stays for the handshakes that
+ * began with it. Other settings need a new server, which takes over the listeners; where to listen,
+ * the folder and the user change only with a restart of the whole.
  */
 #include "daemon/daemon_int.h"
 
@@ -30,7 +36,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STEADY_SECONDS = 5, FIRST_PAUSE_MS = 100, LAST_PAUSE_MS = 1000, STOP_MS = 60000 };
+enum {
+    STEADY_SECONDS = 5,
+    FIRST_PAUSE_MS = 100,
+    LAST_PAUSE_MS = 1000,
+    STOP_MS = 60000,
+    SIGNER_START_MS = 10000,
+    RETIRE_SECONDS = 60 /* longer than a handshake may last */
+};
 
 /* A process that is to run for as long as the supervisor does. */
 struct child {
@@ -39,6 +52,7 @@ struct child {
     uint64_t started;  /* monotonic */
     uint64_t start_at; /* when it is to be started again; 0: not now */
     uint64_t pause_ms; /* before the next start, when it does not stay */
+    bool was_told;     /* its end is what we asked for */
 };
 
 struct supervisor {
@@ -48,12 +62,16 @@ struct supervisor {
     struct str chain_pem;
     uid_t uid;
     gid_t gid;
+    pid_t pid;
     int lock_fd, signal_fd;
     int signer_fds[2]; /* [0] the server's end, [1] the signer's: kept here, so either can be
                           started again */
     int ready_fd;      /* where the running server says that it is ready; -1 */
+    int news_fd;       /* where the running server is told of a new certificate; -1 */
     struct child server, signer;
-    bool is_stopping, is_reloading, was_ready;
+    pid_t retired;      /* the signer of the certificate before; 0: none */
+    uint64_t retire_at; /* when it ends */
+    bool is_stopping, was_asked, was_ready, has_failed;
     uint64_t restarts; /* of the server */
 };
 
@@ -70,6 +88,13 @@ static void say_pid(const char *event, pid_t pid)
     char text[24];
     snprintf(text, sizeof text, "%d", (int)pid);
     say(LOG_INFO, event, "pid", text);
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
 }
 
 static enum rc complain(const char *what, const char *why)
@@ -101,40 +126,16 @@ static void notify(const char *state)
  * -------------------------------------------------------------------------------------------------------
  */
 
+/* Ends with the supervisor, also when that has ended already. */
 static void become_child(const struct supervisor *s, int death_signal)
 {
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL); /* the server waits for what it wants */
     prctl(PR_SET_PDEATHSIG, death_signal);
+    if (getppid() != s->pid)
+        _exit(1);
     close(s->signal_fd);
-}
-
-static int signer_main(const struct supervisor *s)
-{
-    struct str key;
-    const char *why;
-    become_child(s, SIGKILL);
-    if (file_read(s->conf->tls.key, &key) != RC_OK) {
-        say(LOG_ERROR, "key-unreadable", "file", s->conf->tls.key);
-        return 1;
-    }
-    struct sockets sockets = s->sockets;
-    sockets_close(&sockets);
-    struct crypto_signer *signer = NULL;
-    enum rc rc = crypto_signer_new(key, &signer);
-    explicit_bzero((void *)(uintptr_t)key.p, key.n);
-    if (rc == RC_OK)
-        rc = sandbox_become(s->uid, s->gid);
-    prctl(PR_SET_DUMPABLE, 0);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (rc == RC_OK)
-        rc = sandbox_enter(SANDBOX_SIGNER, &why);
-    if (rc != RC_OK) {
-        say(LOG_ERROR, "signer-failed", "file", s->conf->tls.key);
-        return 1;
-    }
-    return crypto_signer_serve(signer, s->signer_fds[1]) == RC_OK ? 0 : 1;
 }
 
 static bool has_key(const struct supervisor *s)
@@ -142,10 +143,65 @@ static bool has_key(const struct supervisor *s)
     return s->chain_pem.n && s->conf->tls.key[0];
 }
 
+/* The key of the configuration, when it is one and the certificate is its own. */
+static enum rc load_key(const struct supervisor *s, struct crypto_signer **out)
+{
+    struct str key;
+    const char *why = "not a private key";
+    enum rc rc = file_read(s->conf->tls.key, &key);
+    if (rc != RC_OK) {
+        say(LOG_ERROR, "key-refused", "file", s->conf->tls.key);
+        return complain(s->conf->tls.key, strerror(errno));
+    }
+    rc = crypto_signer_new(key, out);
+    if (rc == RC_OK && !crypto_signer_fits(*out, s->chain_pem)) {
+        rc = RC_PERM;
+        why = "not the key of the certificate";
+    }
+    explicit_bzero((void *)(uintptr_t)key.p, key.n);
+    free((void *)(uintptr_t)key.p);
+    if (rc != RC_OK) {
+        say(LOG_ERROR, "key-refused", "file", s->conf->tls.key);
+        rc = complain(s->conf->tls.key, why);
+    }
+    return rc;
+}
+
+/* ready_fd gets a byte when it can sign. */
+static int signer_main(const struct supervisor *s, int ready_fd)
+{
+    struct crypto_signer *signer = NULL;
+    const char *why;
+    become_child(s, SIGKILL);
+    prctl(PR_SET_DUMPABLE, 0);
+    struct sockets sockets = s->sockets;
+    sockets_close(&sockets);
+    const int others[] = {s->signer_fds[0], s->ready_fd, s->news_fd};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (others[i] >= 0)
+            close(others[i]);
+    if (load_key(s, &signer) != RC_OK)
+        return 1;
+    enum rc rc = sandbox_become(s->uid, s->gid);
+    prctl(PR_SET_DUMPABLE, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* becoming another user has cleared it */
+    if (getppid() != s->pid)
+        return 1;
+    prctl(PR_SET_NAME, "penfold-signer");
+    if (rc == RC_OK)
+        rc = sandbox_enter(SANDBOX_SIGNER, &why);
+    if (rc != RC_OK || write(ready_fd, "r", 1) != 1) {
+        say(LOG_ERROR, "signer-failed", "cause", rc_name(rc));
+        return 1;
+    }
+    return crypto_signer_serve(signer, s->signer_fds[1]) == RC_OK ? 0 : 1;
+}
+
 static pid_t child_fork(struct child *c)
 {
     c->started = clock_mono(&clock_system);
     c->start_at = 0;
+    c->was_told = false;
     c->pid = fork();
     if (c->pid < 0) {
         say(LOG_ERROR, "fork-failed", "cause", strerror(errno));
@@ -168,22 +224,44 @@ static void child_plan_restart(struct child *c, bool at_once)
         c->pause_ms = LAST_PAUSE_MS;
 }
 
-static void start_signer(struct supervisor *s)
+/* Waits until the new signer can sign, or has ended because it cannot. */
+static bool signer_is_ready(int fd)
 {
-    s->signer.start_at = 0;
-    if (has_key(s) && child_fork(&s->signer) == 0)
-        _exit(signer_main(s));
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    char byte;
+    return poll(&p, 1, SIGNER_START_MS) == 1 && read(fd, &byte, 1) == 1;
 }
 
-static int server_main(const struct supervisor *s, int ready_fd)
+/* RC_OK when there is nothing to sign with. */
+static enum rc start_signer(struct supervisor *s)
+{
+    int fds[2];
+    if (!has_key(s))
+        return RC_OK;
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return rc_from_errno(errno);
+    if (child_fork(&s->signer) == 0) {
+        close(fds[0]);
+        _exit(signer_main(s, fds[1]));
+    }
+    close(fds[1]);
+    bool is_ready = s->signer.pid && signer_is_ready(fds[0]);
+    close(fds[0]);
+    return is_ready ? RC_OK : RC_TEMP;
+}
+
+static int server_main(const struct supervisor *s, int ready_fd, int news_fd)
 {
     become_child(s, SIGTERM);
     close(s->signer_fds[1]);
+    prctl(PR_SET_NAME, "penfold-server");
     struct server_start start = {.conf = s->conf,
                                  .sockets = &s->sockets,
                                  .chain_pem = s->chain_pem,
                                  .signer_fd = s->signer_fds[0],
                                  .ready_fd = ready_fd,
+                                 .news_fd = news_fd,
+                                 .supervisor = s->pid,
                                  .uid = s->uid,
                                  .gid = s->gid,
                                  .restarts = s->restarts};
@@ -192,18 +270,25 @@ static int server_main(const struct supervisor *s, int ready_fd)
 
 static void start_server(struct supervisor *s)
 {
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC) != 0) {
-        say(LOG_ERROR, "server-failed", "cause", strerror(errno));
+    int ready[2] = {-1, -1}, news[2] = {-1, -1};
+    if (pipe2(ready, O_CLOEXEC) != 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, news) != 0) {
+        say(LOG_ERROR, "server-not-started", "cause", strerror(errno));
+        s->server.start_at = clock_mono(&clock_system) + LAST_PAUSE_MS * NS_PER_MS;
+        close_fd(&ready[0]);
+        close_fd(&ready[1]);
         return;
     }
     pid_t pid = child_fork(&s->server);
     if (pid == 0) {
-        close(fds[0]);
-        _exit(server_main(s, fds[1]));
+        close(ready[0]);
+        close(news[0]);
+        _exit(server_main(s, ready[1], news[1]));
     }
-    close(fds[1]);
-    s->ready_fd = fds[0];
+    close(ready[1]);
+    close(news[1]);
+    s->ready_fd = ready[0];
+    s->news_fd = news[0];
     if (pid > 0)
         say_pid("server-started", pid);
 }
@@ -226,10 +311,11 @@ static void on_ready(struct supervisor *s)
 
 static void say_end(const struct child *c, int status)
 {
-    char text[64];
-    snprintf(text, sizeof text, WIFSIGNALED(status) ? "%s: signal %d" : "%s: exit status %d",
-             c->name, WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-    say(LOG_ERROR, "process-ended", "how", text);
+    char event[32], text[64];
+    snprintf(event, sizeof event, "%s-ended", c->name);
+    snprintf(text, sizeof text, WIFSIGNALED(status) ? "signal %d" : "exit status %d",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    say(LOG_ERROR, event, "how", text);
 }
 
 static void on_server_end(struct supervisor *s, int status)
@@ -238,18 +324,19 @@ static void on_server_end(struct supervisor *s, int status)
      */
     bool is_hopeless = !s->was_ready && s->restarts == 0;
     s->server.pid = 0;
-    if (s->ready_fd >= 0)
-        close(s->ready_fd);
-    s->ready_fd = -1;
+    close_fd(&s->ready_fd);
+    close_fd(&s->news_fd);
+    if (!s->server.was_told || status != 0) {
+        say_end(&s->server, status);
+        s->has_failed |= s->is_stopping || (is_hopeless && !s->server.was_told);
+    }
     if (s->is_stopping)
         return;
-    if (!s->is_reloading) {
-        say_end(&s->server, status);
+    if (!s->server.was_told) {
         s->is_stopping = is_hopeless;
         s->restarts++;
     }
-    child_plan_restart(&s->server, s->is_reloading);
-    s->is_reloading = false;
+    child_plan_restart(&s->server, s->server.was_told);
 }
 
 static void on_signer_end(struct supervisor *s, int status)
@@ -257,10 +344,8 @@ static void on_signer_end(struct supervisor *s, int status)
     s->signer.pid = 0;
     if (s->is_stopping)
         return;
-    bool was_asked = WIFSIGNALED(status) && s->is_reloading;
-    if (!was_asked)
-        say_end(&s->signer, status);
-    child_plan_restart(&s->signer, was_asked);
+    say_end(&s->signer, status);
+    child_plan_restart(&s->signer, false);
 }
 
 static void reap(struct supervisor *s)
@@ -271,6 +356,8 @@ static void reap(struct supervisor *s)
             on_signer_end(s, status);
         else if (pid == s->server.pid)
             on_server_end(s, status);
+        else if (pid == s->retired)
+            s->retired = 0;
     }
 }
 
@@ -283,29 +370,131 @@ static enum rc read_chain(const struct conf *conf, struct str *out)
     return rc == RC_OK ? rc : complain(conf->tls.certificate, strerror(errno));
 }
 
-/* Server and signer are started anew with what the files say now; the listeners stay as they are.
+/* --- HUP
+ * -----------------------------------------------------------------------------------------------------------------
  */
+
+static bool same_list(const struct conf_list *a, const struct conf_list *b)
+{
+    bool is_same = a->n == b->n;
+    for (size_t i = 0; is_same && i < a->n; i++)
+        is_same = strcmp(a->item[i], b->item[i]) == 0;
+    return is_same;
+}
+
+/* What stays as it is until the whole is started anew. */
+static void warn_of_restart(const struct conf *now, const struct conf *next)
+{
+    const struct {
+        const char *what;
+        bool is_same;
+    } fixed[] = {{"listen smtp", same_list(&now->listen.smtp, &next->listen.smtp)},
+                 {"listen pop3", same_list(&now->listen.pop3, &next->listen.pop3)},
+                 {"listen pop3s", same_list(&now->listen.pop3s, &next->listen.pop3s)},
+                 {"data", strcmp(now->data, next->data) == 0},
+                 {"user", strcmp(now->user, next->user) == 0}};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        if (!fixed[i].is_same)
+            say(LOG_WARNING, "needs-restart", "setting", fixed[i].what);
+}
+
+static bool same_settings(const struct conf *a, const struct conf *b)
+{
+    struct buf x, y;
+    buf_init(&x, 1 << 20);
+    buf_init(&y, 1 << 20);
+    conf_show(a, &x);
+    conf_show(b, &y);
+    bool is_same = str_eq(buf_str(&x), buf_str(&y));
+    buf_fini(&x);
+    buf_fini(&y);
+    return is_same;
+}
+
+/* The certificate goes as an open file, since it may be longer than a message. */
+static enum rc tell_server(const struct supervisor *s)
+{
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
+    } control = {0};
+    int fds[2] = {s->signer_fds[0], open(s->conf->tls.certificate, O_RDONLY | O_CLOEXEC)};
+    if (fds[1] < 0)
+        return rc_from_errno(errno);
+    struct iovec byte = {.iov_base = (char[]){'c'}, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &byte,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fds);
+    memcpy(CMSG_DATA(c), fds, sizeof fds);
+    ssize_t sent = sendmsg(s->news_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fds[1]);
+    if (sent != 1)
+        return RC_TEMP;
+    return kill(s->server.pid, SIGHUP) == 0 ? RC_OK : RC_TEMP;
+}
+
+/* A signer for the new configuration beside the old one; *s is as before when it cannot be. */
+static enum rc change_signer(struct supervisor *s, struct conf *conf, struct str chain)
+{
+    const struct supervisor before = *s;
+    s->conf = conf;
+    s->chain_pem = chain;
+    s->signer = (struct child){.name = "signer"};
+    enum rc rc = RC_TEMP;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->signer_fds) == 0) {
+        rc = start_signer(s);
+        if (rc != RC_OK) {
+            if (s->signer.pid)
+                kill(s->signer.pid, SIGKILL);
+            close_fd(&s->signer_fds[0]);
+            close_fd(&s->signer_fds[1]);
+        }
+    }
+    if (rc != RC_OK) {
+        *s = before;
+        return rc;
+    }
+    struct supervisor old = before;
+    close_fd(&old.signer_fds[0]);
+    close_fd(&old.signer_fds[1]);
+    if (s->retired)
+        kill(s->retired, SIGKILL);
+    s->retired = before.signer.pid;
+    s->retire_at = clock_mono(&clock_system) + RETIRE_SECONDS * NS_PER_SEC;
+    return RC_OK;
+}
+
+static void restart_server(struct supervisor *s)
+{
+    s->server.was_told = s->server.pid != 0;
+    if (s->server.pid)
+        kill(s->server.pid, SIGTERM);
+}
+
 static void reload(struct supervisor *s)
 {
-    struct str chain;
-    struct conf *conf = ctl_conf(s->conf_path);
-    if (!conf || read_chain(conf, &chain) != RC_OK) {
+    struct str chain = {0};
+    struct conf *old = s->conf, *conf = ctl_conf(s->conf_path);
+    const char *old_chain = s->chain_pem.p;
+    if (!conf || read_chain(conf, &chain) != RC_OK || change_signer(s, conf, chain) != RC_OK) {
         say(LOG_ERROR, "reload-refused", "file", s->conf_path);
         conf_free(&conf);
+        free((void *)(uintptr_t)chain.p);
         return;
     }
     say(LOG_INFO, "reloading", "file", s->conf_path);
-    conf_free(&s->conf);
-    free((void *)(uintptr_t)s->chain_pem.p);
-    s->conf = conf;
-    s->chain_pem = chain;
-    s->is_reloading = true;
-    if (s->signer.pid)
-        kill(s->signer.pid, SIGKILL);
-    else
-        start_signer(s);
-    if (s->server.pid)
-        kill(s->server.pid, SIGTERM);
+    warn_of_restart(old, conf);
+    bool is_renewal = has_key(s) && same_settings(old, conf);
+    conf_free(&old);
+    free((void *)(uintptr_t)old_chain);
+    /* One that has not begun to listen for news starts with what it had: it is started anew. */
+    if (!is_renewal || s->ready_fd >= 0 || (s->server.pid && tell_server(s) != RC_OK))
+        restart_server(s);
 }
 
 static void on_signal(struct supervisor *s)
@@ -316,20 +505,26 @@ static void on_signal(struct supervisor *s)
     if (info.ssi_signo == SIGCHLD) {
         reap(s);
     } else if (info.ssi_signo == SIGHUP) {
-        reload(s);
-    } else if (!s->is_stopping) {
+        if (!s->is_stopping)
+            reload(s);
+    } else if (!s->was_asked) {
         s->is_stopping = true;
+        s->was_asked = true;
         notify("STOPPING=1");
-        if (s->server.pid)
-            kill(s->server.pid, SIGTERM);
+        restart_server(s); /* which is not started again now */
     }
 }
 
 static void start_what_is_due(struct supervisor *s)
 {
     uint64_t now = clock_mono(&clock_system);
-    if (s->signer.start_at && s->signer.start_at <= now)
-        start_signer(s);
+    if (s->signer.start_at && s->signer.start_at <= now) {
+        s->signer.start_at = 0;
+        if (start_signer(s) != RC_OK && !s->signer.pid)
+            child_plan_restart(&s->signer, false);
+    }
+    if (s->retired && s->retire_at <= now)
+        kill(s->retired, SIGKILL);
     if (s->server.start_at && s->server.start_at <= now)
         start_server(s);
 }
@@ -338,7 +533,7 @@ static void start_what_is_due(struct supervisor *s)
 static int time_to_wait(const struct supervisor *s)
 {
     uint64_t now = clock_mono(&clock_system), first = 0;
-    const uint64_t due[] = {s->signer.start_at, s->server.start_at,
+    const uint64_t due[] = {s->signer.start_at, s->server.start_at, s->retired ? s->retire_at : 0,
                             s->is_stopping ? now + NS_PER_SEC : 0};
     for (size_t i = 0; i < sizeof due / sizeof *due; i++)
         if (due[i] && (!first || due[i] < first))
@@ -368,6 +563,7 @@ static void run_until_stopped(struct supervisor *s)
             asked = now;
         if (s->server.pid && now - asked > STOP_MS * NS_PER_MS) {
             say_pid("server-killed", s->server.pid);
+            s->has_failed = true;
             kill(s->server.pid, SIGKILL);
             asked = now;
         }
@@ -399,9 +595,9 @@ static enum rc enter_data(struct supervisor *s)
 {
     if (chdir(s->conf->data) != 0)
         return complain(s->conf->data, strerror(errno));
-    s->lock_fd = open("serve.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    s->lock_fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->lock_fd < 0)
-        return complain("serve.lock", strerror(errno));
+        return complain(s->conf->data, strerror(errno));
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0)
         return complain(s->conf->data, "another penfold serve is running on this folder");
     return RC_OK;
@@ -424,18 +620,37 @@ static enum rc prepare(struct supervisor *s)
     sigaddset(&wanted, SIGINT);
     sigaddset(&wanted, SIGHUP);
     sigprocmask(SIG_BLOCK, &wanted, NULL);
+    signal(SIGPIPE, SIG_IGN);
     s->signal_fd = signalfd(-1, &wanted, SFD_CLOEXEC);
-    return s->signal_fd < 0 ? complain("signals", strerror(errno)) : RC_OK;
+    if (s->signal_fd < 0)
+        return complain("signals", strerror(errno));
+    return start_signer(s);
+}
+
+/* And waits until they have: nothing of a Penfold that has ended is left running. */
+static void end_signers(struct supervisor *s)
+{
+    const pid_t pids[] = {s->signer.pid, s->retired};
+    for (size_t i = 0; i < 2; i++) {
+        if (!pids[i])
+            continue;
+        kill(pids[i], SIGKILL);
+        while (waitpid(pids[i], NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
 }
 
 int supervisor_run(const char *conf_path)
 {
-    struct supervisor s = {.lock_fd = -1,
+    struct supervisor s = {.pid = getpid(),
+                           .lock_fd = -1,
                            .signal_fd = -1,
                            .signer_fds = {-1, -1},
                            .ready_fd = -1,
+                           .news_fd = -1,
                            .server.name = "server",
                            .signer.name = "signer"};
+    umask(077);
     s.conf_path = realpath(conf_path, NULL); /* the current folder will be another one */
     if (!s.conf_path) {
         (void)complain(conf_path, strerror(errno));
@@ -444,16 +659,20 @@ int supervisor_run(const char *conf_path)
     s.conf = ctl_conf(s.conf_path);
     int status = CTL_FAILED;
     if (s.conf && prepare(&s) == RC_OK) {
-        signal(SIGPIPE, SIG_IGN);
-        start_signer(&s);
         start_server(&s);
         run_until_stopped(&s);
-        status = s.was_ready ? CTL_DONE : CTL_FAILED;
-        if (s.signer.pid)
-            kill(s.signer.pid, SIGKILL);
-        unlink(CTL_SOCKET);
+        bool is_good = !s.has_failed && (s.was_ready || s.was_asked);
+        status = is_good ? CTL_DONE : CTL_FAILED;
     }
+    end_signers(&s);
+    if (s.sockets.n)
+        unlink(CTL_SOCKET);
     sockets_close(&s.sockets);
+    close_fd(&s.signer_fds[0]);
+    close_fd(&s.signer_fds[1]);
+    close_fd(&s.signal_fd);
+    close_fd(&s.lock_fd);
+    free((void *)(uintptr_t)s.chain_pem.p);
     conf_free(&s.conf);
     free(s.conf_path);
     return status;

@@ -21,7 +21,7 @@ STOP_SECONDS = 30
 
 # What never stands in the log of a healthy server.
 ALARMS = re.compile(r'ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|SUMMARY: \w+Sanitizer'
-                    r'|event=server-ended how="?(?!signal 9)|Assertion .* failed|\*\*\* .* \*\*\*: terminated')
+                    r'|event=(server|signer)-ended how=(?!"?signal 9)|Assertion .* failed|\*\*\* .* \*\*\*: terminated')
 
 
 class ServerError(AssertionError):

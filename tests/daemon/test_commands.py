@@ -1,0 +1,224 @@
+"""The commands, with a server running and without: what they do, their exit statuses, their errors."""
+import json
+import os
+import pty
+import re
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from harness import wire
+from harness.host import DOMAIN
+
+PASSWORD = 'correct horse battery 7'
+
+
+@pytest.fixture(scope='module', params=['online', 'offline'])
+def host(request, tmp_path_factory):
+    from harness.host import Host
+    host = Host(tmp_path_factory.mktemp(request.param) / 'mail', serve=request.param == 'online')
+    host.online = request.param == 'online'
+    with host:
+        yield host
+
+
+def say(host, *args, status=0, stdin=''):
+    """Runs it; what it printed, or the one line of its error."""
+    done = host.run(*args, check=False, stdin=stdin)
+    assert done.returncode == status, done
+    assert 'Sanitizer' not in done.stderr
+    if status == 0:
+        return done.stdout
+    lines = [line for line in done.stderr.splitlines() if not line.startswith('penfold: warning:')]
+    assert len(lines) == 1 and re.match(r'penfold: \S.*: \S', lines[0]), done.stderr
+    return lines[0]
+
+
+def test_domains(host):
+    say(host, 'domain', 'add', 'two.test')
+    assert say(host, 'domain', 'add', 'two.test', status=1) == 'penfold: two.test: there is one already'
+    listed = json.loads(say(host, 'domain', 'list', '--json'))
+    assert [row['domain'] for row in listed] == [DOMAIN, 'two.test']
+    assert listed[0]['accounts'] == 2 and listed[1]['accounts'] == 0
+    assert 'remove them first' in say(host, 'domain', 'remove', DOMAIN, status=1)
+    say(host, 'domain', 'remove', 'two.test')
+    say(host, 'domain', 'remove', 'two.test', status=1)
+
+
+def test_accounts(host):
+    address = f'carol@{DOMAIN}'
+    say(host, 'account', 'add', address, '--password-stdin', '--quota', '3M', stdin=PASSWORD + '\n')
+    say(host, 'account', 'add', address, '--password-stdin', status=1, stdin=PASSWORD + '\n')
+    shown, = json.loads(say(host, 'account', 'show', address, '--json'))
+    assert shown['address'] == address and shown['quota'] == 3 << 20 and shown['enabled'] is True
+    assert re.fullmatch(r'\d{4}-\d\d-\d\dT.*', shown['created'])
+    say(host, 'account', 'set', address, '--quota', '0', '--enabled', 'no')
+    shown, = json.loads(say(host, 'account', 'show', address, '--json'))
+    assert shown['quota'] == 0 and shown['enabled'] is False
+    assert address in [row['address'] for row in json.loads(say(host, 'account', 'list', '--json'))]
+    assert address in say(host, 'account', 'list', DOMAIN)
+    say(host, 'account', 'list', 'nowhere.test', status=1)
+    say(host, 'account', 'passwd', address, '--password-stdin', stdin=PASSWORD + 'x\n')
+    say(host, 'account', 'remove', address)
+    say(host, 'account', 'show', address, status=1)
+    say(host, 'account', 'remove', address, status=1)
+    say(host, 'account', 'add', 'x@nowhere.test', '--password-stdin', status=1, stdin=PASSWORD + '\n')
+
+
+def test_passwords(host):
+    add = ('account', 'add', f'dave@{DOMAIN}')
+    assert 'empty' in say(host, *add, '--password-stdin', status=1, stdin='\n')
+    assert 'too long' in say(host, *add, '--password-stdin', status=1, stdin='x' * 5000 + '\n')
+    assert 'longer than' in say(host, *add, '--password-stdin', status=1, stdin='x' * 1025 + '\n')
+    assert 'NUL' in say(host, *add, '--password-stdin', status=1, stdin='abc\0defghijk\n')
+    assert '--password-stdin' in say(host, *add, status=2)
+    done = host.run(*add, '--password-stdin', check=False, stdin='1234\n')
+    assert done.returncode == 0 and 'warning: this password is weak' in done.stderr
+    say(host, 'account', 'remove', f'dave@{DOMAIN}')
+
+
+@pytest.mark.parametrize('words', [
+    ['account'], ['account', 'frob'], ['account', 'add'], ['account', 'show', 'a', 'b'], ['domain', 'add'],
+    ['account', 'set', f'alice@{DOMAIN}'], ['account', 'set', f'alice@{DOMAIN}', '--quota'],
+    ['account', 'set', f'alice@{DOMAIN}', '--quota', 'much'], ['account', 'set', f'alice@{DOMAIN}', '--colour', 'red'],
+    ['domain', 'list', '--password-stdin'], ['nonsense'], ['fsck', 'now'], ['check', '--dns'], ['serve', 'now']])
+def test_wrong_usage(host, words):
+    say(host, *words, status=2)
+
+
+def test_fsck_of_a_sound_store(host):
+    figures = {row['what']: row['value'] for row in json.loads(say(host, 'fsck', '--json'))}
+    assert figures['faults'] == 0 and figures['accounts'] == 2 and figures['rows'] > 0
+    assert 'faults' in say(host, 'fsck')
+
+
+def test_stat(host):
+    if not host.online:
+        assert 'no server is running' in say(host, 'stat', status=1)
+        return
+    rows = json.loads(say(host, 'stat', '--json'))
+    assert len(rows) > 5 and all(isinstance(row['value'], int) for row in rows)
+
+
+def test_check(host, tmp_path):
+    say(host, 'check')
+    assert f'hostname = "mail.{DOMAIN}"' in say(host, 'check', '--show')
+    text = open(host.conf, encoding='ascii').read()
+    bad = tmp_path / 'bad.conf'
+    for wrong, what in [('hostnam = "x"', 'hostnam'), ('listen { smtp = {"nowhere"} }', 'an address and a port'),
+                        ('log = "loud"', '"warning"'), ('limits { recipients = 100000 }', '1 to 1000')]:
+        bad.write_text(f'# one\n{wrong}\n')
+        done = host.run('check', '-c', str(bad), conf=False, check=False)
+        assert done.returncode == 1 and f'{bad}:2: ' in done.stderr and what in done.stderr, done
+    bad.write_text(text.replace('"data"', '"nodata"').replace('"tls/', f'"{host.folder}/tls/'))
+    done = host.run('check', '-c', str(bad), conf=False, check=False)
+    assert done.returncode == 1 and 'nodata: No such file' in done.stderr
+
+
+def test_help_and_version(host):
+    everything = host.run('--help', conf=False)
+    for word in ('init DIR', 'serve', 'check', 'account add ADDRESS', 'domain list', 'fsck', 'stat', '-c FILE'):
+        assert word in everything
+    one = host.run('account', 'add', '--help', conf=False)
+    assert 'account add ADDRESS [--quota SIZE]' in one and 'domain' not in one and 'account list' not in one
+    several = host.run('account', '--help', conf=False)
+    assert 'account add' in several and 'account remove' in several and 'fsck' not in several
+    assert 'init DIR --domain NAME' in host.run('init', '--help', conf=False)
+    assert 'in the foreground' in host.run('serve', '--help', conf=False)
+    with open(os.path.join(os.path.dirname(__file__), '..', '..', 'VERSION'), encoding='ascii') as f:
+        assert host.run('--version', conf=False) == f'penfold {f.read().strip()}\n'
+    done = host.run(conf=False, check=False)
+    assert done.returncode == 2
+    done = host.run('stat', '-c', conf=False, check=False)
+    assert done.returncode == 2 and '-c: needs a value' in done.stderr
+
+
+def test_a_configuration_that_is_missing(host):
+    done = host.run('account', 'list', '-c', '/nonexistent/penfold.conf', conf=False, check=False)
+    assert done.returncode == 1
+    assert done.stderr == 'penfold: /nonexistent/penfold.conf: No such file or directory\n'
+    done = host.run('serve', '-c', host.folder, conf=False, check=False)
+    assert done.returncode == 1 and 'not a file' in done.stderr
+
+
+def test_the_environment_names_the_configuration(host):
+    host.env['PENFOLD_CONF'] = host.conf
+    try:
+        assert DOMAIN in host.run('domain', 'list', conf=False)
+    finally:
+        del host.env['PENFOLD_CONF']
+
+
+def test_a_full_standard_output(host):
+    with open('/dev/full', 'w', encoding='ascii') as full:
+        done = subprocess.run([host.binary, 'domain', 'list', '-c', host.conf], stdout=full, stderr=subprocess.PIPE,
+                              text=True, timeout=60, check=False)
+    assert done.returncode == 1 and 'standard output' in done.stderr
+
+
+def test_a_new_account_is_known_at_once(host):
+    if not host.online:
+        pytest.skip('needs a server')
+    with wire.smtp(host) as connection:
+        assert connection.command('MAIL FROM:<s@elsewhere.test>')[0] == 250
+        assert connection.command(f'RCPT TO:<erin@{DOMAIN}>')[0] == 550
+        say(host, 'account', 'add', f'erin@{DOMAIN}', '--password-stdin', stdin=PASSWORD + '\n')
+        assert connection.command(f'RCPT TO:<erin@{DOMAIN}>')[0] == 250
+        say(host, 'account', 'set', f'erin@{DOMAIN}', '--enabled', 'no')
+        assert connection.command(f'RCPT TO:<erin@{DOMAIN}>')[0] == 550
+        say(host, 'account', 'remove', f'erin@{DOMAIN}')
+
+
+def test_a_password_from_a_terminal(host):
+    """Asked twice, unseen; two different ones are refused."""
+    for answers, status in [((PASSWORD, PASSWORD), 0), ((PASSWORD, 'another one 1'), 1)]:
+        ours, theirs = pty.openpty()
+        command = [host.binary, 'account', 'passwd', f'bob@{DOMAIN}', '-c', host.conf]
+        with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as child:
+            os.close(theirs)
+            seen = b''
+            for prompt, answer in zip((b'New password: ', b'Again: '), answers):
+                while prompt not in seen:
+                    seen += os.read(ours, 1000)
+                os.write(ours, answer.encode() + b'\n')
+            try:
+                while more := os.read(ours, 1000):
+                    seen += more
+            except OSError:
+                pass  # the other end is closed
+            assert child.wait(60) == status, seen
+        os.close(ours)
+        assert PASSWORD.encode() not in seen
+        assert status == 0 or b'different' in seen
+
+
+def test_nothing_of_root_is_left_in_the_data(host):
+    owner = os.stat(os.path.join(host.folder, 'data')).st_uid
+    for folder, _, files in os.walk(os.path.join(host.folder, 'data')):
+        for name in files:
+            assert os.lstat(os.path.join(folder, name)).st_uid == owner, name
+
+
+def test_garbage_on_the_control_socket(host):
+    if not host.online:
+        pytest.skip('needs a server')
+    path = os.path.join(host.folder, 'data', 'control')
+    for garbage in (b'\0\0\0\5\1\0\0\0', b'\xff' * 64, b'\0\0\0\0', b'\0\0\0\5\1\0\0\0\0', b'\0\0\1\0' + b'\xff' * 256,
+                    b'\0\0\x40\x01' + b'x' * 40000):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(20)
+            s.connect(path)
+            try:
+                s.sendall(garbage)
+                s.shutdown(socket.SHUT_WR)
+                assert s.recv(100) == b''
+            except (ConnectionResetError, BrokenPipeError):
+                pass
+    threads = [threading.Thread(target=host.run, args=('account', 'list')) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    host.check_log()
