@@ -86,7 +86,8 @@ static enum rc open_store(struct server *s)
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));
-    struct deliver_conf deliver = {s->admin.kv, s->admin.store, s->admin.queue, s->short_lane};
+    struct deliver_conf deliver = {
+        .kv = s->admin.kv, .store = s->admin.store, .queue = s->admin.queue, .lane = s->short_lane};
     return tell(s, "deliver", deliver_open(&s->ctx, &deliver, &s->deliver));
 }
 

@@ -150,8 +150,9 @@ static enum rc load_key(const struct supervisor *s, struct crypto_signer **out)
     const char *why = "not a private key";
     enum rc rc = file_read(s->conf->tls.key, &key);
     if (rc != RC_OK) {
+        why = strerror(errno);
         say(LOG_ERROR, "key-refused", "file", s->conf->tls.key);
-        return complain(s->conf->tls.key, strerror(errno));
+        return complain(s->conf->tls.key, why);
     }
     rc = crypto_signer_new(key, out);
     if (rc == RC_OK && !crypto_signer_fits(*out, s->chain_pem)) {

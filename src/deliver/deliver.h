@@ -20,9 +20,11 @@ struct deliver_conf {
     struct store *store;
     struct queue *queue;
     struct task_lane *lane; /* the short lane: fan-out and what would block */
+    uint64_t retry_ms;      /* between attempts after a failure that may pass; 0: 30,000 */
 };
 
-/* Takes up what the queue still holds from before; the lane and all in conf outlive it. */
+/* Takes up what the queue still holds from before (RC_TEMP, RC_CORRUPT: it cannot be read); the
+ * lane and all in conf outlive it. */
 enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, struct deliver **out);
 void deliver_close(
     struct deliver **deliver); /* waits for what is under way; the queue keeps the rest */

@@ -5,14 +5,14 @@
 #include "deliver/deliver.h"
 
 enum {
-    FANOUT_MAX = 64,          /* items on their way to their recipients at once */
-    FANOUT_RETRY_SECONDS = 30 /* after a temporary failure */
+    FANOUT_MAX = 64,        /* items on their way to their recipients at once */
+    FANOUT_RETRY_MS = 30000 /* after a failure that may pass */
 };
 
 /* Takes items from the queue to their accounts: those that are there when it is opened, and those
  * that are announced. */
 struct fanout;
-struct fanout *fanout_new(const struct ctx *ctx, const struct deliver_conf *conf);
+enum rc fanout_new(const struct ctx *ctx, const struct deliver_conf *conf, struct fanout **out);
 void fanout_free(struct fanout **fanout); /* waits for the items on their way */
 
 /* A new item is in the queue. Any thread; never blocks. */

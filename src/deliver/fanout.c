@@ -47,6 +47,7 @@ struct copy {
     uint64_t account_id;
     uint16_t number;
     enum rc rc;
+    bool is_final; /* nothing is left to do for this recipient */
 };
 
 struct item {
@@ -70,7 +71,7 @@ static void item_end(struct item *item, bool again)
     struct waiting *w = again ? mem_zero(sizeof *w) : NULL;
     if (w) {
         w->id = item->id;
-        w->due = clock_mono(f->ctx.clock) + FANOUT_RETRY_SECONDS * NS_PER_SEC;
+        w->due = clock_mono(f->ctx.clock) + f->conf.retry_ms * NS_PER_MS;
     }
     arena_fini(&item->arena);
     free(item->copies);
@@ -83,12 +84,6 @@ static void item_end(struct item *item, bool again)
     pthread_mutex_unlock(&f->mutex);
 }
 
-/* Delivered now, delivered before, or never to be delivered; anything else is tried again. */
-static bool is_final(enum rc rc)
-{
-    return rc == RC_OK || rc == RC_EXISTS || rc == RC_NOTFOUND || rc == RC_PERM;
-}
-
 /* On the lane, when every copy has its answer: one commit takes off all that is final. */
 static void item_finish(struct task_job *job)
 {
@@ -96,7 +91,7 @@ static void item_finish(struct task_job *job)
     uint16_t *numbers = mem_alloc((item->n_copies + 1) * sizeof *numbers);
     size_t n = 0;
     for (size_t i = 0; i < item->n_copies; i++)
-        if (is_final(item->copies[i].rc))
+        if (item->copies[i].is_final)
             numbers[n++] = item->copies[i].number;
     enum rc rc = queue_done(item->fanout->conf.queue, item->id, numbers, n);
     bool again = rc != RC_OK || n < item->n_copies;
@@ -115,6 +110,7 @@ static void copy_answered(struct copy *copy, enum rc rc)
 {
     struct item *item = copy->item;
     copy->rc = rc;
+    copy->is_final |= rc == RC_OK || rc == RC_EXISTS;
     if (rc != RC_EXISTS)
         deliver_log(&item->fanout->ctx, item->q.log_id, copy->account_id, &copy->op, rc);
     if (copy->account)
@@ -144,6 +140,7 @@ static void copy_start(struct copy *copy)
     copy->op.done = copy_appended;
     enum rc rc =
         store_account_open(copy->item->fanout->conf.store, copy->account_id, 0, &copy->account);
+    copy->is_final = rc == RC_NOTFOUND; /* the account is gone for good */
     if (rc == RC_OK)
         rc = store_append(copy->account, &append, 0, &copy->op);
     if (rc != RC_OK)
@@ -164,7 +161,10 @@ static void item_run(struct task_job *job)
     struct item *item = CONTAINER(job, struct item, job);
     enum rc rc = queue_get(item->fanout->conf.queue, item->id, &item->arena, &item->q);
     if (rc != RC_OK) {
-        item_end(item, rc != RC_NOTFOUND);
+        if (rc != RC_NOTFOUND)
+            log_event(item->fanout->ctx.log, LOG_ERROR, "queue-unreadable", "cause", rc_name(rc),
+                      NULL);
+        item_end(item, rc != RC_NOTFOUND); /* somebody has taken it off */
         return;
     }
     item->copies = mem_zero((item->q.n_accounts + 1) * sizeof *item->copies);
@@ -175,7 +175,8 @@ static void item_run(struct task_job *job)
         copy->item = item;
         copy->number = (uint16_t)i;
         copy->account_id = item->q.accounts[i];
-        copy->rc = is_repeated(&item->q, i) ? RC_EXISTS : RC_TEMP;
+        copy->is_final = is_repeated(&item->q, i);
+        copy->rc = copy->is_final ? RC_EXISTS : RC_TEMP;
     }
     size_t n = item->n_copies;
     atomic_store(&item->pending,
@@ -223,49 +224,45 @@ void fanout_announce(struct fanout *fanout, struct queue_id id)
 
 /* The ids that an earlier run left behind. Nothing has been announced yet, so none of them is on
  * its way. */
-static void sweep(struct fanout *f)
+static enum rc sweep(struct fanout *f)
 {
     for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++) {
         struct queue_id ids[64], after;
         size_t n = 0;
         do {
-            enum rc rc = queue_list(f->conf.queue, shard, n ? &after : NULL, ids, 64, &n);
-            if (rc != RC_OK) {
-                log_event(f->ctx.log, LOG_ERROR, "queue-unreadable", "cause", rc_name(rc), NULL);
-                n = 0;
-            }
+            TRY(queue_list(f->conf.queue, shard, n ? &after : NULL, ids, 64, &n));
             for (size_t i = 0; i < n; i++)
                 add_ready(f, ids[i]);
             if (n)
                 after = ids[n - 1];
         } while (n == 64);
     }
+    return RC_OK;
 }
 
-/* Moves what is due to the ready list; *out_wait is the time until the next one is. */
-static bool wake_due(struct fanout *f, uint64_t *out_wait)
+enum { FOREVER = 0 };
+
+/* Moves what is due to the ready list; the time until the next one is, or FOREVER. */
+static uint64_t wake_due(struct fanout *f)
 {
     uint64_t now = clock_mono(f->ctx.clock);
     for (struct list *first = list_first(&f->later); first; first = list_first(&f->later)) {
         struct waiting *w = CONTAINER(first, struct waiting, link);
-        if (w->due > now) {
-            *out_wait = w->due - now;
-            return true;
-        }
+        if (w->due > now)
+            return w->due - now;
         list_remove(first);
         list_add_tail(&f->ready, first);
     }
-    return false;
+    return FOREVER;
 }
 
-static void wait_for_change(struct fanout *f)
+static void wait_for_change(struct fanout *f, uint64_t wait)
 {
-    uint64_t wait;
-    if (!wake_due(f, &wait)) {
+    struct timespec until;
+    if (wait == FOREVER) {
         pthread_cond_wait(&f->changed, &f->mutex);
         return;
     }
-    struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     wait += (uint64_t)until.tv_nsec;
     until.tv_sec += (time_t)(wait / NS_PER_SEC);
@@ -278,11 +275,10 @@ static void *pacer_main(void *arg)
     struct fanout *f = arg;
     pthread_mutex_lock(&f->mutex);
     while (!f->ending) {
-        uint64_t wait;
-        wake_due(f, &wait);
+        uint64_t wait = wake_due(f);
         struct list *first = list_first(&f->ready);
         if (!first || f->running >= FANOUT_MAX) {
-            wait_for_change(f);
+            wait_for_change(f, wait);
             continue;
         }
         struct waiting *w = CONTAINER(first, struct waiting, link);
@@ -297,12 +293,29 @@ static void *pacer_main(void *arg)
     return NULL;
 }
 
-struct fanout *fanout_new(const struct ctx *ctx, const struct deliver_conf *conf)
+static void free_list(struct list *l)
+{
+    LIST_EACH_SAFE (l, it)
+        free(CONTAINER(it, struct waiting, link));
+}
+
+static void fanout_destroy(struct fanout *f)
+{
+    free_list(&f->ready);
+    free_list(&f->later);
+    pthread_cond_destroy(&f->changed);
+    pthread_mutex_destroy(&f->mutex);
+    free(f);
+}
+
+enum rc fanout_new(const struct ctx *ctx, const struct deliver_conf *conf, struct fanout **out)
 {
     struct fanout *f = mem_zero(sizeof *f);
     pthread_condattr_t monotonic;
     f->ctx = *ctx;
     f->conf = *conf;
+    if (!f->conf.retry_ms)
+        f->conf.retry_ms = FANOUT_RETRY_MS;
     pthread_mutex_init(&f->mutex, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -310,15 +323,14 @@ struct fanout *fanout_new(const struct ctx *ctx, const struct deliver_conf *conf
     pthread_condattr_destroy(&monotonic);
     list_init(&f->ready);
     list_init(&f->later);
-    sweep(f);
+    enum rc rc = sweep(f);
+    if (rc != RC_OK) {
+        fanout_destroy(f);
+        return rc;
+    }
     f->pacer = task_thread("fanout", pacer_main, f);
-    return f;
-}
-
-static void free_list(struct list *l)
-{
-    LIST_EACH_SAFE (l, it)
-        free(CONTAINER(it, struct waiting, link));
+    *out = f;
+    return RC_OK;
 }
 
 void fanout_free(struct fanout **fanout)
@@ -331,10 +343,6 @@ void fanout_free(struct fanout **fanout)
     pthread_cond_broadcast(&f->changed);
     pthread_mutex_unlock(&f->mutex);
     pthread_join(f->pacer, NULL);
-    free_list(&f->ready);
-    free_list(&f->later);
-    pthread_cond_destroy(&f->changed);
-    pthread_mutex_destroy(&f->mutex);
-    free(f);
+    fanout_destroy(f);
     *fanout = NULL;
 }

@@ -1,4 +1,4 @@
-#include "deliver/deliver.h"
+#include "deliver/deliver_int.h"
 
 #include "base/test.h"
 
@@ -12,15 +12,17 @@ struct fixture {
     struct queue *queue;
     struct task_lane *lane;
     struct deliver *deliver;
+    struct counters counters;
+    size_t lane_max; /* 0: 1,000 */
 };
 
 enum { ACCOUNTS = 5 };
 
 static void open_deliver(struct fixture *f)
 {
-    struct deliver_conf conf;
-    f->lane = task_lane_new("short", 2, 1000);
-    conf = (struct deliver_conf){f->kv, f->store, f->queue, f->lane};
+    f->lane = task_lane_new("short", 2, f->lane_max ? f->lane_max : 1000);
+    const struct deliver_conf conf = {
+        .kv = f->kv, .store = f->store, .queue = f->queue, .lane = f->lane, .retry_ms = 5};
     assert_rc(deliver_open(&f->ctx, &conf, &f->deliver), RC_OK);
 }
 
@@ -34,7 +36,7 @@ static int setup(void **state)
 {
     static struct fixture f;
     struct store_conf store_conf = {0};
-    f.ctx = (struct ctx){.clock = &clock_system};
+    f = (struct fixture){.ctx = {.counters = &f.counters, .clock = &clock_system}};
     f.kv = kv_mem_new(&f.ctx);
     assert_rc(store_open(&f.ctx, f.kv, &store_conf, &f.store), RC_OK);
     assert_rc(queue_open(&f.ctx, f.kv, &f.queue), RC_OK);
@@ -200,6 +202,122 @@ static void a_repeated_fan_out_delivers_nothing_twice(void **state)
         assert_int_equal(count(f, id), 1);
 }
 
+/* Puts one item for these accounts into the queue, without a word to the fan-out. */
+static struct queue_id add_item(struct fixture *f, const uint64_t *accounts, size_t n)
+{
+    struct kv_blob_id blob;
+    struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
+    assert_rc(kv_blob_write(out, STR("A: b\r\n\r\nc\r\n")), RC_OK);
+    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
+    struct queue_item item = {
+        .blob = blob, .size = 11, .received = 1, .accounts = accounts, .n_accounts = n};
+    struct queue_op op = {.done = count_added};
+    added = 0;
+    assert_rc(queue_add(f->queue, &item, &op), RC_OK);
+    for (int i = 0; i < 10000 && !added; i++)
+        usleep(1000);
+    assert_int_equal(added, 1);
+    kv_blob_forget(f->kv, blob);
+    return op.id;
+}
+
+/* The first commit of the fan-out fails, whichever it is: an account's, or the queue's own. */
+static void a_failed_commit_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t some[] = {1, 2, 3};
+    for (int round = 1; round <= 10; round++) {
+        close_deliver(f);
+        add_item(f, some, 3);
+        kv_mem_fail(f->kv, RC_FULL);
+        open_deliver(f);
+        wait_for_queue(f);
+        for (uint64_t id = 1; id <= 3; id++)
+            assert_int_equal(count(f, id), round);
+    }
+    assert_int_equal(counter_get(&f->counters, COUNTER_QUEUE_ITEMS), 0);
+}
+
+static void a_store_that_stops_writing_keeps_the_queue(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t some[] = {1, 2};
+    close_deliver(f);
+    struct queue_id id = add_item(f, some, 2);
+    kv_mem_fail(f->kv, RC_TEMP); /* read-only from there on */
+    open_deliver(f);
+    usleep(50000); /* several attempts */
+    assert_int_equal(queue_count(f->queue), 1);
+    struct arena arena = {0};
+    struct queue_item item;
+    assert_rc(queue_get(f->queue, id, &arena, &item), RC_OK);
+    arena_fini(&arena);
+}
+
+static void a_full_lane_only_delays(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t all[] = {1, 2, 3, 4, 5};
+    enum { ITEMS = 100 };
+    close_deliver(f);
+    for (int i = 0; i < ITEMS; i++)
+        add_item(f, all, ACCOUNTS);
+    f->lane_max = 1; /* two run, one waits, the others of FANOUT_MAX find no place */
+    open_deliver(f);
+    wait_for_queue(f);
+    for (uint64_t id = 1; id <= ACCOUNTS; id++)
+        assert_int_equal(count(f, id), ITEMS);
+}
+
+static void a_recipient_that_is_gone_holds_nothing_up(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t some[] = {1, 99, 2};
+    close_deliver(f);
+    add_item(f, some, 3);
+    assert_rc(store_account_destroy(f->store, 2), RC_OK);
+    open_deliver(f);
+    wait_for_queue(f);
+    assert_int_equal(count(f, 1), 1);
+}
+
+static void an_item_removed_meanwhile_is_no_error(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t some[] = {1, 2};
+    const uint16_t numbers[] = {0, 1};
+    const struct deliver_conf conf = {
+        .kv = f->kv, .store = f->store, .queue = f->queue, .lane = f->lane, .retry_ms = 5};
+    struct fanout *fanout;
+    assert_rc(fanout_new(&f->ctx, &conf, &fanout), RC_OK);
+    struct queue_id id = add_item(f, some, 2);
+    assert_rc(queue_done(f->queue, id, numbers, 0), RC_OK);
+    assert_int_equal(queue_count(f->queue), 1);
+    assert_rc(queue_done(f->queue, id, numbers, 2), RC_OK);
+    fanout_announce(fanout, id);
+    id = add_item(f, some, 2);
+    fanout_announce(fanout, id); /* behind it, and is not held up */
+    wait_for_queue(f);
+    fanout_free(&fanout);
+    assert_int_equal(count(f, 1), 1);
+    assert_int_equal(count(f, 2), 1);
+}
+
+/* A retry that falls due between two looks at the clock must not be slept over. */
+static void retries_are_never_slept_over(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t some[] = {1, 2};
+    for (int i = 1; i <= 100; i++) {
+        kv_mem_fail(f->kv, RC_FULL);
+        enum rc rc = deliver(f, STR("A: b\r\n\r\nc\r\n"), some, 2);
+        if (rc == RC_FULL)
+            assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), some, 2), RC_OK);
+        wait_for_queue(f);
+        assert_int_equal(count(f, 1), i);
+    }
+}
+
 static void an_unknown_account_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -213,6 +331,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_recipient_needs_no_queue, setup, teardown),
         cmocka_unit_test_setup_teardown(every_recipient_gets_one_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(a_repeated_fan_out_delivers_nothing_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_failed_commit_is_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_store_that_stops_writing_keeps_the_queue, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_full_lane_only_delays, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_recipient_that_is_gone_holds_nothing_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_item_removed_meanwhile_is_no_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(retries_are_never_slept_over, setup, teardown),
         cmocka_unit_test_setup_teardown(an_unknown_account_is_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,13 +25,16 @@ static struct kv_part part_of(struct queue_id id)
     return (struct kv_part){KV_QUEUE, id.b[0] % QUEUE_SHARDS};
 }
 
+/* By differences: two changes at once must not leave the older sum. */
 static void count_change(struct queue *queue, bool more)
 {
-    if (more)
+    if (more) {
         atomic_fetch_add(&queue->count, 1);
-    else
+        counter_add(queue->ctx.counters, COUNTER_QUEUE_ITEMS, 1);
+    } else {
         atomic_fetch_sub(&queue->count, 1);
-    counter_set(queue->ctx.counters, COUNTER_QUEUE_ITEMS, atomic_load(&queue->count));
+        counter_sub(queue->ctx.counters, COUNTER_QUEUE_ITEMS, 1);
+    }
 }
 
 static enum rc count_all(struct queue *queue)
@@ -170,6 +173,8 @@ enum rc queue_done(struct queue *queue, struct queue_id id, const uint16_t *numb
     struct kv_page rows;
     struct queue_item item;
     size_t left = 0;
+    if (n == 0)
+        return RC_OK; /* not worth a commit */
     struct kv_txn *txn = kv_txn_new(part_of(id));
     enum rc rc = read_item(queue, id, &arena, &item);
     bool is_gone = rc == RC_NOTFOUND;

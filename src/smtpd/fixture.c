@@ -28,7 +28,8 @@ static void open_store(struct fixture *f)
     assert_rc(auth_domain_add(f->auth, STR("example.test")), RC_OK);
     f->alice = add_account(f, STR("alice@example.test"));
     f->bob = add_account(f, STR("bob@example.test"));
-    struct deliver_conf deliver = {f->kv, f->store, f->queue, f->short_lane};
+    struct deliver_conf deliver = {
+        .kv = f->kv, .store = f->store, .queue = f->queue, .lane = f->short_lane};
     assert_rc(deliver_open(&f->ctx, &deliver, &f->deliver), RC_OK);
 }
 
