@@ -17,13 +17,15 @@ struct address {
     uint32_t count;
 };
 
+/* A quarter of the files is left to large messages that connections write and read, and
+ * SPARE_FILES to the store itself, which must never find that there are none. */
 static uint32_t allowed_by_system(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT32_MAX)
         return UINT32_MAX;
-    uint32_t files = (uint32_t)limit.rlim_cur;
-    return files > SPARE_FILES * 2 ? files - SPARE_FILES : files / 2;
+    uint32_t files = (uint32_t)limit.rlim_cur, store = files / 4 + SPARE_FILES;
+    return files > store * 2 ? files - store : files / 2;
 }
 
 void limits_init(struct limits *l, const struct net_limits *conf)

@@ -151,8 +151,8 @@ void net_wake(struct net *net, struct net_handle h, unsigned events);
  */
 
 struct net_limits {       /* 0 means the default */
-    uint32_t connections; /* in total: 20,000, or what RLIMIT_NOFILE allows less 256, whichever is
-                             less */
+    uint32_t connections; /* in total: 20,000, or three quarters of RLIMIT_NOFILE less 256,
+                             whichever is less */
     uint32_t per_address; /* from one IPv4 address or IPv6 /64: 50 */
     uint64_t greeting_ms; /* until a protocol has set its own deadline, and for a TLS handshake:
                              30,000 */
