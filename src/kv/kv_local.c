@@ -72,7 +72,7 @@ static uint64_t generation(struct kv *kv)
 static void close_files(struct local *l)
 {
     local_rocks_close(&l->rocks);
-    local_blobs_fini(&l->blobs);
+    local_blobs_fini(l);
     local_parts_fini(&l->parts);
     local_segments_fini(&l->segments);
     local_larges_fini(&l->larges);

@@ -18,7 +18,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
     SUMS_MAX = 4 * (KV_BLOB_SMALL / RECORD_CHUNK),
@@ -60,21 +59,21 @@ static struct blob *make(struct blobs *b, const struct kv_blob_id *id)
     return blob;
 }
 
-static void free_blob(struct blob *blob)
+static void free_blob(struct local *l, struct blob *blob)
 {
-    if (blob->fd >= 0)
-        close(blob->fd);
+    local_large_close(&l->larges, blob->fd);
     free(blob->record);
     free(blob);
 }
 
-void local_blobs_fini(struct blobs *b)
+void local_blobs_fini(struct local *l)
 {
+    struct blobs *b = &l->blobs;
     struct map_node *node = NULL;
     size_t slot = 0;
     while ((node = map_each(&b->by_id, &slot, node))) {
         map_remove(&b->by_id, node);
-        free_blob(CONTAINER(node, struct blob, node));
+        free_blob(l, CONTAINER(node, struct blob, node));
         node = NULL;
         slot = 0;
     }
@@ -126,7 +125,7 @@ void local_blob_release(struct local *l, struct blob *blob)
     }
     pthread_mutex_unlock(&l->blobs.mutex);
     if (is_last)
-        free_blob(blob);
+        free_blob(l, blob);
     if (is_doomed)
         local_cleaner_kick(l);
 }
@@ -214,7 +213,7 @@ struct kv_blob_out *local_blob_new(struct kv *kv)
 static void free_out(struct local_out *o, bool with_file)
 {
     if (o->is_large)
-        local_large_fini(&o->large, with_file);
+        local_large_fini(&local_of(o->out.kv)->larges, &o->large, with_file);
     free(o->record);
     free(o);
 }
@@ -502,8 +501,8 @@ void local_blob_close(struct kv_blob_in *base)
     struct local_in *in = (struct local_in *)base;
     struct local *l = local_of(base->kv);
     local_segment_unpin(&l->segments, &in->segment);
-    if (in->is_fd_own && in->fd >= 0)
-        close(in->fd);
+    if (in->is_fd_own)
+        local_large_close(&l->larges, in->fd);
     local_blob_release(l, in->blob);
     free(in->chunk);
     free(in);

@@ -115,7 +115,7 @@ struct blobs {
 };
 
 void local_blobs_init(struct blobs *b);
-void local_blobs_fini(struct blobs *b);
+void local_blobs_fini(struct local *l);
 
 /* One more hand. local_blob_enter: makes the entry when there is none, with at.place BLOB_UNKNOWN;
  * local_blob_find: NULL then. */

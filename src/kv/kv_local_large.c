@@ -5,6 +5,10 @@
  * before the batch). L3. A named file never changes. A crash between link and batch leaves a name
  * without a row: swept later.
  *
+ * A peer decides how many large blobs are under way at once. A quarter of the process's files is
+ * theirs at most: without the last ones RocksDB could not make its next file, and would stop
+ * writing for good.
+ *
  * The nameless file is made in the folder that it will be linked into, so that a sandbox which
  * forbids moving files between folders allows the link. Needs a file system with O_TMPFILE (ext4,
  * xfs, btrfs, tmpfs) and /proc. */
@@ -20,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,9 +42,16 @@ static void path_of(char *to, const struct kv_blob_id *id)
     snprintf(to, PATH_TEXT, "%.2s/%s", text, text + 2);
 }
 
+static uint64_t files_allowed(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / 4 : 256;
+}
+
 enum rc local_larges_init(struct large_files *f, int parent, bool is_read_only)
 {
     *f = (struct large_files){.dir = -1, .is_read_only = is_read_only};
+    budget_init(&f->open, files_allowed());
     return local_dir_open(parent, "big", !is_read_only, &f->dir);
 }
 
@@ -54,15 +66,34 @@ void local_larges_fini(struct large_files *f)
  * ---------------------------------------------------------------------------------------------------------
  */
 
+static enum rc open_counted(struct large_files *f, const char *path, int flags, int *out_fd)
+{
+    if (!budget_take(&f->open, 1))
+        return RC_TEMP;
+    *out_fd = openat(f->dir, path, flags | O_CLOEXEC, 0600);
+    if (*out_fd >= 0)
+        return RC_OK;
+    enum rc rc = rc_from_errno(errno);
+    budget_give(&f->open, 1);
+    return rc;
+}
+
+void local_large_close(struct large_files *f, int fd)
+{
+    if (fd < 0)
+        return;
+    close(fd);
+    budget_give(&f->open, 1);
+}
+
 enum rc local_large_new(struct large_files *f, const struct record *record, struct large_out *out)
 {
     char name[FOLDER_NAME];
+    int fd;
     folder_name(name, record->id.b[0]);
     if (mkdirat(f->dir, name, 0700) < 0 && errno != EEXIST)
         return rc_from_errno(errno);
-    int fd = openat(f->dir, name, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return rc_from_errno(errno);
+    TRY(open_counted(f, name, O_TMPFILE | O_RDWR, &fd));
     *out = (struct large_out){.fd = fd, .record = *record, .chunk = mem_alloc(RECORD_CHUNK)};
     out->record.size = 0;
     return RC_OK;
@@ -116,10 +147,10 @@ enum rc local_large_finish(struct large_out *out)
     return local_file_write(out->fd, iov, 2, out->record.size);
 }
 
-void local_large_fini(struct large_out *out, bool with_file)
+void local_large_fini(struct large_files *f, struct large_out *out, bool with_file)
 {
-    if (with_file && out->fd >= 0)
-        close(out->fd);
+    if (with_file)
+        local_large_close(f, out->fd);
     free(out->chunk);
     free(out->sums);
     *out = (struct large_out){.fd = -1};
@@ -169,8 +200,7 @@ enum rc local_large_open(struct large_files *f, const struct kv_blob_id *id, int
 {
     char path[PATH_TEXT];
     path_of(path, id);
-    *out_fd = openat(f->dir, path, O_RDONLY | O_CLOEXEC);
-    return *out_fd >= 0 ? RC_OK : rc_from_errno(errno);
+    return open_counted(f, path, O_RDONLY, out_fd);
 }
 
 enum rc local_large_unlink(struct large_files *f, const struct kv_blob_id *id)

@@ -214,6 +214,34 @@ def wait_until(claim, timeout=5):
     return True
 
 
+def test_large_messages_leave_files_to_the_store(make_host, tmp_path):
+    """Few files and many large messages under way: some are told to try later, the store writes on and stays whole."""
+    host = make_host(settings='store { memory = 1M }  limits { memory = 1G }', serve=False)
+    few_files = tmp_path / 'few-files'
+    few_files.write_text(f'#!/bin/sh\nulimit -n 512\nexec {host.binary} "$@"\n', encoding='utf-8')
+    few_files.chmod(0o755)
+    host.binary = str(few_files)
+    host.start()
+    body = wire.stuff(mails.sized(300_000))[:-3]
+    with contextlib.ExitStack() as stack:
+        own = stack.enter_context(wire.smtp(host, timeout=60))
+        held = []
+        for _ in range(245):
+            connection = stack.enter_context(wire.smtp(host))
+            connection.send('MAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n')
+            assert [connection.reply()[0] for _ in range(3)] == [250, 250, 354]
+            connection.send(body)
+            held.append(connection)
+        for _ in range(300):
+            wire.deliver(host, mails.sized(400), 'bob', wire=own)
+        for connection in held:
+            connection.send(b'.\r\n')
+        codes = [connection.reply()[0] for connection in held]
+        assert set(codes) == {250, 451}
+    assert len(wire.messages(host, 'alice')) == codes.count(250)
+    assert 'event=store-readonly' not in host.log_text()
+
+
 def test_too_many_recipients(make_host):
     """[RFC5321 4.5.3.1.10] 452 for those over the limit; the first ones stand."""
     host = make_host(settings='limits { recipients = 100 }')
