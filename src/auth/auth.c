@@ -31,6 +31,7 @@ enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *
     crypto_password_decoy(auth->conf.hash_ops, auth->conf.hash_memory, auth->decoy);
     auth_cache_init(&auth->cache, auth->conf.cache_entries);
     budget_init(&auth->logins, auth->conf.logins);
+    auth_turns_init(&auth->turns);
     pthread_mutex_init(&auth->domains, NULL);
     pthread_mutex_init(&auth->admin, NULL);
     for (size_t i = 0; i < PARTITIONS; i++) {
@@ -52,6 +53,7 @@ void auth_close(struct auth **auth)
     for (size_t i = 0; i < PARTITIONS; i++)
         kv_watch_remove(a->kv, &a->watches[i].kv);
     auth_cache_fini(&a->cache);
+    auth_turns_fini(&a->turns);
     pthread_mutex_destroy(&a->domains);
     pthread_mutex_destroy(&a->admin);
     free(a);

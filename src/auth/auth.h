@@ -65,20 +65,22 @@ enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags,
 
 struct auth_login {
     /* The caller's: memory that stays until done() has run. */
-    /* Exactly once, on the hash lane, or inside auth_login when the login is refused for now
-     * (RC_TEMP); must not block. */
+    /* Exactly once, on the hash lane, or inside an auth_login (this or a later one) when the login
+     * is refused for now (RC_TEMP); must not block. */
     void (*done)(struct auth_login *login);
     const char *protocol; /* "pop3" */
     struct str name;      /* the mail address; copied */
     struct str password;  /* copied to memory that is wiped */
-    struct str peer;      /* the address it comes from, for the log; copied */
+    struct str peer;      /* the address it comes from, for the log and its turn; copied */
     struct str session;   /* the session's id, for the log; copied */
     /* The result: RC_OK; RC_DENIED (unknown, wrong password, disabled: no difference shows, exactly
      * one hash is computed in each case); RC_TEMP (the store; too many logins at once). */
     enum rc rc;
     uint64_t account;
 };
-/* Never blocks. Writes the log line event=login or event=login-failed with the cause; counts. */
+/* Never blocks. Networks take turns (an IPv4 address, an IPv6 /64), so that one that guesses
+ * passwords does not keep the others waiting. Writes the log line event=login or event=login-failed
+ * with the cause; counts. */
 void auth_login(struct auth *auth, struct auth_login *login);
 
 /* --- administration: all block; besides what is named RC_TEMP, RC_FULL, RC_CORRUPT -------------

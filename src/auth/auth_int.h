@@ -103,6 +103,24 @@ bool auth_cache_find(struct cache *c, const struct address *a, enum rc *out_rc,
 void auth_cache_put(struct cache *c, const struct address *a, uint64_t version, enum rc rc,
                     uint64_t account);
 
+/* --- turns.c: whose login is next --------------------------------------------------------------
+ */
+
+struct turn {
+    struct list link;
+};
+struct turns {
+    pthread_mutex_t mutex;
+    struct list networks;
+};
+void auth_turns_init(struct turns *t);
+void auth_turns_fini(struct turns *t); /* nothing waits */
+void auth_turns_add(struct turns *t, struct turn *turn, struct str peer);
+/* Adds it in the place of the newest one of the network that has the most, which is given back;
+ * NULL: this one's has as many, and it is not added. */
+struct turn *auth_turns_replace(struct turns *t, struct turn *turn, struct str peer);
+struct turn *auth_turns_next(struct turns *t); /* NULL: nobody waits */
+
 /* --- the whole ---------------------------------------------------------------------------------
  */
 
@@ -117,6 +135,7 @@ struct auth {
     struct auth_conf conf; /* with the defaults filled in */
     struct cache cache;
     struct budget logins;
+    struct turns turns;
     pthread_mutex_t domains; /* adding and removing, which are two changes each */
     pthread_mutex_t admin;   /* one change of the directory at a time in this process */
     /* A hash that no password has: what unknown names are verified against. */

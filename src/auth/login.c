@@ -1,10 +1,11 @@
-/* Logins: a copy of what the peer gave waits on the hash lane, the directory is read there, and one
- * hash is computed.
+/* Logins: a copy of what the peer gave waits for its turn on the hash lane, the directory is read
+ * there, and one hash is computed.
  *
  * Invariants: every login that gets as far as the lane computes exactly one hash with the same
  * parameters, whether the name is there, disabled or not, so that time tells nothing; its result is
  * RC_OK, RC_DENIED or RC_TEMP and nothing else; the password's copy is wiped before done() runs; at
- * most auth_conf.logins copies exist. Never logs a password.
+ * most auth_conf.logins copies exist; for each that waits for its turn there is one place in the
+ * lane, and not the same one for certain. Never logs a password.
  */
 #include "auth/auth_int.h"
 
@@ -15,8 +16,13 @@
 
 enum { WORD_MAX = 64 }; /* of peer and session in the log */
 
-struct job {
+struct place { /* in the lane */
     struct task_job task;
+    struct auth *auth;
+};
+
+struct job {
+    struct turn turn;
     struct auth *auth;
     struct auth_login *login;
     size_t n_name, n_password, n_peer, n_session;
@@ -132,28 +138,60 @@ out:
     return v;
 }
 
-static void job_run(struct task_job *task)
+static void place_run(struct task_job *task)
 {
-    struct job *job = CONTAINER(task, struct job, task);
+    struct place *place = CONTAINER(task, struct place, task);
+    struct turn *turn = auth_turns_next(&place->auth->turns);
+    free(place);
+    if (!turn)
+        return;
+    struct job *job = CONTAINER(turn, struct job, turn);
     job_finish(job, decide(job));
 }
 
-void auth_login(struct auth *auth, struct auth_login *login)
+static struct job *job_new(struct auth *auth, struct auth_login *login)
 {
-    if (!budget_take(&auth->logins, 1)) {
-        login->rc = RC_TEMP;
-        counter_add(auth->ctx->counters, COUNTER_LOGINS_SHED, 1);
-        login->done(login);
-        return;
-    }
     struct job *job = mem_zero(sizeof *job);
-    *job = (struct job){.task.run = job_run, .auth = auth, .login = login};
+    job->auth = auth;
+    job->login = login;
     job->is_too_long = login->name.n > sizeof job->name || login->password.n > sizeof job->password;
     job->n_name = copy(job->name, sizeof job->name, login->name);
     job->n_password = copy(job->password, sizeof job->password, login->password);
     job->n_peer = copy(job->peer, sizeof job->peer, login->peer);
     job->n_session = copy(job->session, sizeof job->session, login->session);
+    return job;
+}
+
+/* As many wait as may: this one is put off, or the one whose place it gets. */
+static void put_one_off(struct auth *auth, struct auth_login *login)
+{
+    struct job *job = job_new(auth, login);
+    struct turn *out = auth_turns_replace(&auth->turns, &job->turn, login->peer);
+    struct job *loser = out ? CONTAINER(out, struct job, turn) : job;
+    struct auth_login *put_off = loser->login;
+    crypto_wipe(loser, sizeof *loser);
+    free(loser);
+    counter_add(auth->ctx->counters, COUNTER_LOGINS_SHED, 1);
+    put_off->rc = RC_TEMP;
+    put_off->done(put_off);
+}
+
+void auth_login(struct auth *auth, struct auth_login *login)
+{
+    if (!budget_take(&auth->logins, 1)) {
+        put_one_off(auth, login);
+        return;
+    }
     struct task_lane *lane = auth->conf.hash_lane;
-    if (!lane || task_lane_post(lane, &job->task) != RC_OK)
-        job_finish(job, (struct verdict){.rc = RC_TEMP, .cause = "busy"});
+    struct place *place = mem_zero(sizeof *place);
+    *place = (struct place){.task.run = place_run, .auth = auth};
+    struct job *job = job_new(auth, login);
+    auth_turns_add(&auth->turns, &job->turn, login->peer); /* the lane's from here on */
+    if (lane && task_lane_post(lane, &place->task) == RC_OK)
+        return;
+    free(place);
+    struct turn *turn = auth_turns_next(&auth->turns);
+    if (turn)
+        job_finish(CONTAINER(turn, struct job, turn),
+                   (struct verdict){.rc = RC_TEMP, .cause = "busy"});
 }

@@ -1,0 +1,57 @@
+#include "auth/auth_int.h"
+
+#include "base/test.h"
+
+enum { MANY = 12 };
+
+static void check_order(struct turns *t, const struct turn *turns, const int *order, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        assert_ptr_equal(auth_turns_next(t), &turns[order[i]]);
+    assert_null(auth_turns_next(t));
+}
+
+static void networks_take_turns(void **state)
+{
+    const struct {
+        struct str peer;
+    } cases[] = {
+        {STR("192.0.2.1")},     {STR("192.0.2.1")}, {STR("192.0.2.1")}, {STR("2001:db8::1")},
+        {STR("2001:db8::2:7")}, {STR("192.0.2.2")}, {STR("local")},     {STR("2001:db8:0:1::1")},
+    };
+    static const int order[] = {0, 3, 5, 6, 7, 1, 4, 2};
+    struct turns t;
+    struct turn turns[MANY];
+    auth_turns_init(&t);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        auth_turns_add(&t, &turns[i], cases[i].peer);
+    check_order(&t, turns, order, sizeof order / sizeof *order);
+    auth_turns_fini(&t);
+}
+
+static void the_one_with_the_most_gives_way(void **state)
+{
+    static const int order[] = {0, 3, 4, 1, 5};
+    struct turns t;
+    struct turn turns[MANY];
+    auth_turns_init(&t);
+    assert_null(auth_turns_replace(&t, &turns[0], STR("192.0.2.1")));
+    for (int i = 0; i < 3; i++)
+        auth_turns_add(&t, &turns[i], STR("192.0.2.1"));
+    auth_turns_add(&t, &turns[3], STR("192.0.2.2"));
+    assert_null(auth_turns_replace(&t, &turns[6], STR("192.0.2.1")));
+    assert_ptr_equal(auth_turns_replace(&t, &turns[4], STR("192.0.2.3")), &turns[2]);
+    auth_turns_add(&t, &turns[5], STR("192.0.2.3"));
+    assert_null(auth_turns_replace(&t, &turns[6], STR("192.0.2.2")));
+    check_order(&t, turns, order, sizeof order / sizeof *order);
+    auth_turns_fini(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(networks_take_turns),
+        cmocka_unit_test(the_one_with_the_most_gives_way),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
