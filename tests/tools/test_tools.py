@@ -45,7 +45,8 @@ def floors(tmp_path, files, table=TABLE):
 
 
 def test_floors_accepts_its_rows(tmp_path):
-    status, text = floors(tmp_path, {'mid/a.c': '#include <openssl/evp.h>\n#include "mid/mid_int.h"\n'})
+    status, text = floors(tmp_path, {'mid/a.c': '#include <openssl/evp.h>\n#include "mid/mid_int.h"\n',
+                                     'top/test_a.c': '#include <openssl/evp.h>\n#include <cmocka.h>\n'})
     assert status == 0, text
 
 
@@ -58,6 +59,7 @@ def test_floors_accepts_its_rows(tmp_path):
     ('top/a.c', '#include "mid/../twin/twin.h"', 'one level'),
     ('top/a.c', '#include <openssl/evp.h>', 'does not list'),
     ('mid/a.c', '#include <openssl/ssl.h>', 'does not list libssl'),
+    ('twin/test_a.c', '#include <openssl/evp.h>', 'does not list'),
     ('mid/a.c', '#include <zlib.h>', 'of no library'),
     ('low/a.c', '#include <cmocka.h>', 'for tests only'),
     ('cellar/a.c', '', 'has no row'),
