@@ -242,6 +242,7 @@ static enum rc make_room(struct segment_log *log, uint64_t bytes)
         return RC_OK;
     if (s) {
         TRY(local_segments_write(log));
+        touch(log, s); /* so that the end of the group looks whether it may be cleaned now */
         pthread_mutex_lock(&log->mutex);
         log->current = NULL;
         pthread_mutex_unlock(&log->mutex);
@@ -287,7 +288,9 @@ enum rc local_segments_sync(struct segment_log *log)
         enum rc rc = local_file_sync(s->fd);
         if (rc != RC_OK)
             return rc;
+        pthread_mutex_lock(&log->mutex);
         s->is_written = false;
+        pthread_mutex_unlock(&log->mutex);
     }
     if (log->is_dir_changed)
         TRY(local_dir_sync(log->dir));

@@ -32,7 +32,8 @@ struct segment {
     struct segment_state now;  /* durable */
     struct segment_state head; /* with the group under way: the committer's alone */
     uint64_t allocated;        /* space taken ahead of the end */
-    bool is_touched, is_written;
+    bool is_touched;
+    bool is_written; /* and not yet synced; of segments that are not current, under the mutex */
     bool is_removed; /* freed with the last pin */
     bool is_damaged; /* left alone by the cleaner, so that what can be read stays */
 };

@@ -140,6 +140,25 @@ static void the_current_segment_is_never_removed(void **state)
     assert_false(local_segments_remove(&f->log, s->number));
 }
 
+/* What was dropped while the segment was still current is noticed when it is no longer. */
+static void a_dead_segment_is_worth_cleaning_when_it_ends(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t at;
+    struct segment *s = append(f, 'a', 1, &at);
+    while (s->head.end + (uint64_t)local_record_bytes(SIZE) <= LIMIT)
+        append(f, 'b', 1, &at);
+    end_group(f, true);
+    local_segments_live(&f->log, s->number, -(int64_t)s->now.live);
+    assert_false(local_segments_end_group(&f->log, true)); /* it is the current one */
+    assert_ptr_not_equal(append(f, 'c', 2, &at), s);
+    assert_rc(local_segments_write(&f->log), RC_OK);
+    assert_rc(local_segments_sync(&f->log), RC_OK);
+    assert_true(local_segments_end_group(&f->log, true));
+    assert_true(s->allocated == s->now.end); /* nor does it keep space that it took ahead */
+    assert_true(local_segments_remove(&f->log, s->number));
+}
+
 static void records_are_found_again(void **state)
 {
     struct fixture *f = *state;
@@ -177,6 +196,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_removed_segment_is_read_while_pinned, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_current_segment_is_never_removed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_dead_segment_is_worth_cleaning_when_it_ends, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(records_are_found_again, set_up, tear_down),
         cmocka_unit_test(names_are_numbers),
     };
