@@ -7,18 +7,26 @@
 
 #include <stdlib.h>
 
+/* RC_CONFLICT is another session's lock and nothing else [RFC2449 8.1.2]; the store says it where
+ * trying again helps. */
+static enum rc busy_is_temporary(enum rc rc)
+{
+    return rc == RC_CONFLICT ? RC_TEMP : rc;
+}
+
 static enum rc open_inbox(struct conn *c, struct pop3_session *s, uint64_t account)
 {
     struct pop3_drop *d = &s->drop;
     unsigned flags = pop3_flags(c);
     if (!d->account)
-        TRY(store_account_open(s->pop3->conf.store, account, flags, &d->account));
+        TRY(busy_is_temporary(
+            store_account_open(s->pop3->conf.store, account, flags, &d->account)));
     if (!d->is_locked)
         d->is_locked = store_pop3_lock(d->account);
     if (!d->is_locked)
         return RC_CONFLICT;
-    TRY(store_mailbox_by_role(d->account, STORE_INBOX, &d->mailbox));
-    TRY(store_mailbox_open(d->account, d->mailbox, flags, &d->root));
+    TRY(busy_is_temporary(store_mailbox_by_role(d->account, STORE_INBOX, &d->mailbox)));
+    TRY(busy_is_temporary(store_mailbox_open(d->account, d->mailbox, flags, &d->root)));
     d->n = store_root_count(d->root);
     d->bytes = store_root_mailbox(d->root)->bytes;
     return RC_OK;

@@ -74,6 +74,7 @@ struct pop3_drop {
     unsigned char *deleted; /* a bit for each message; NULL: none */
     uint32_t *uids;         /* what QUIT expunges; NULL before */
     size_t n_uids, uids_at;
+    unsigned n_conflicts; /* of the batch under way */
     struct store_op op;
     size_t retrieved;         /* for the log */
     uint64_t bytes_retrieved; /* for the log */

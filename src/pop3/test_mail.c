@@ -162,6 +162,43 @@ static void a_failed_deletion_is_not_called_done(void **state)
     assert_int_equal(counter_get(&h->counters, COUNTER_POP3_DELETED), 0);
 }
 
+/* A delivery that fails takes the deletion queued behind it along, which is then made again. */
+static void a_failed_delivery_does_not_keep_deleted_mail(void **state)
+{
+    struct home *h = *state;
+    home_deliver(h, h->alice, "A: b\r\n");
+    home_start(h);
+    int fd = client_login(h, "S: +OK 1 messages (6 octets)\n");
+    client_talk(fd, "C: DELE 1\nS: +OK marked, goes at QUIT\n", 100);
+    struct kv_blob_id blob;
+    struct kv_blob_out *out = kv_blob_new(h->kv, (struct kv_part){KV_ACCOUNT, h->alice}, 0, 0);
+    assert_rc(kv_blob_write(out, STR("C: d\r\n")), RC_OK);
+    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
+    struct store_account *account;
+    assert_rc(store_account_open(h->store, h->alice, 0, &account), RC_OK);
+    struct home_op o = {.op.done = home_op_done};
+    struct store_append append = {.blob = blob, .size = 6, .received = 1};
+    pthread_mutex_init(&o.mutex, NULL);
+    pthread_cond_init(&o.cond, NULL);
+    kv_mem_hold(h->kv, true);
+    kv_mem_fail(h->kv, RC_FULL);
+    assert_rc(store_append(account, &append, 0, &o.op), RC_OK);
+    client_talk(fd, "C: QUIT\n", 100);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 200), 0); /* it waits behind the delivery */
+    kv_mem_hold(h->kv, false);
+    client_talk(fd, "S: +OK goodbye, 0 messages left\n", 100);
+    client_expect_end(fd);
+    pthread_mutex_lock(&o.mutex);
+    while (!o.is_done)
+        pthread_cond_wait(&o.cond, &o.mutex);
+    pthread_mutex_unlock(&o.mutex);
+    assert_rc(o.op.rc, RC_FULL);
+    store_account_close(&account);
+    kv_blob_forget(h->kv, blob);
+    assert_int_equal(home_count(h, h->alice), 0);
+}
+
 /* The client goes while its QUIT waits for the disk: the account is free again afterwards. */
 static void hang_up_during_quit(void **state)
 {
@@ -410,6 +447,7 @@ int main(void)
         TEST(quit_deletes_and_the_session_saw_the_inbox_of_login),
         TEST(quit_waits_for_the_commit),
         TEST(a_failed_deletion_is_not_called_done),
+        TEST(a_failed_delivery_does_not_keep_deleted_mail),
         TEST(hang_up_during_quit),
         TEST(every_byte_comes_back),
         TEST(uidl_is_the_same_for_ever),

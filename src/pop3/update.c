@@ -10,6 +10,10 @@
 
 #include <stdlib.h>
 
+/* How often a batch is tried that failed only because a change before it did, as a delivery does
+ * that finds no space. */
+enum { EXPUNGE_TRIES = 5 };
+
 enum net_step pop3_dele(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
 {
     struct pop3_drop *d = &s->drop;
@@ -73,8 +77,11 @@ static enum net_step expunge_next(struct conn *c, struct pop3_session *s);
 static enum net_step expunged(struct conn *c, struct pop3_session *s)
 {
     struct pop3_drop *d = &s->drop;
+    if (d->op.rc == RC_CONFLICT && ++d->n_conflicts < EXPUNGE_TRIES)
+        return expunge_next(c, s);
     if (d->op.rc != RC_OK)
         return failed(c, s, d->op.rc);
+    d->n_conflicts = 0;
     size_t left = d->n_uids - d->uids_at;
     d->uids_at += left < STORE_BATCH ? left : STORE_BATCH;
     counter_add(s->pop3->ctx->counters, COUNTER_POP3_DELETED, d->op.changed);
