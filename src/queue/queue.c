@@ -75,7 +75,8 @@ void queue_close(struct queue **queue)
 static void added(struct kv_op *kv_op)
 {
     struct queue_op *op = CONTAINER(kv_op, struct queue_op, kv_op);
-    op->rc = kv_op->rc;
+    /* What a commit does not find is the body; callers know RC_NOTFOUND as "no such recipient". */
+    op->rc = kv_op->rc == RC_NOTFOUND ? RC_CORRUPT : kv_op->rc;
     if (op->rc == RC_OK)
         count_change(op->queue, true);
     op->done(op);
@@ -100,10 +101,12 @@ enum rc queue_add(struct queue *queue, const struct queue_item *item, struct que
     op->kv_op = (struct kv_op){.done = added};
     struct kv_txn *txn = kv_txn_new(part_of(op->id));
     enum rc rc = put_rows(txn, op->id, item);
-    if (rc == RC_OK)
-        return kv_commit(queue->kv, txn, 0, &op->kv_op);
-    kv_txn_free(&txn);
-    return rc;
+    if (rc != RC_OK) {
+        kv_txn_free(&txn);
+        return rc;
+    }
+    rc = kv_commit(queue->kv, txn, 0, &op->kv_op);
+    return rc == RC_LIMIT ? RC_TEMP : rc; /* kv has too much queued: nobody's quota */
 }
 
 /* The recipient rows of an item, all of them: an item has at most QUEUE_RECIPIENTS, which fits a
