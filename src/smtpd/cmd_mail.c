@@ -58,6 +58,8 @@ static enum smtpd_reply begin(struct session *s, struct str args)
     enum smtpd_reply reply = take_parameters(s, args, &size);
     if (reply != SMTPD_SENDER_OK)
         return reply;
+    if (kv_state(s->smtpd->conf.kv, NULL) == KV_READONLY)
+        return SMTPD_FAILED; /* better now than after the message [RFC5321 4.2.5] */
     struct buf sender;
     buf_init(&sender, 2 * SMTP_PATH_MAX);
     if (smtp_path_write(&path, &sender) == RC_OK) {

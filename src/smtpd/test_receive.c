@@ -273,6 +273,8 @@ static void a_failed_commit_is_told(void **state)
     kv_mem_fail(f.kv, RC_TEMP);
     say(fd, STR("x\r\n.\r\n"));
     hear(fd, "451 4.3.0 *\r\n");
+    say(fd, STR("MAIL FROM:<>\r\nNOOP\r\n")); /* it will not write again, and says so at once */
+    hear(fd, "451 4.3.0 *\r\n250 *\r\n");
     assert_int_equal(fixture_count(&f, f.alice), 0);
     close(fd);
     fixture_stop(&f);
