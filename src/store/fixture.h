@@ -36,6 +36,10 @@ extern const struct fixture_backend fixture_mem, fixture_local;
 #test " (local)", test, fixture_set_up, fixture_tear_down,                                 \
             (void *)(uintptr_t)&fixture_local                                                      \
     }
+#define ON_LOCAL(test)                                                                             \
+    {                                                                                              \
+#test, test, fixture_set_up, fixture_tear_down, (void *)(uintptr_t)&fixture_local          \
+    }
 #define ON_MEM(test)                                                                               \
     {                                                                                              \
 #test, test, fixture_set_up, fixture_tear_down, (void *)(uintptr_t)&fixture_mem            \

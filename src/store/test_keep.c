@@ -4,8 +4,11 @@
 
 #include "base/mem.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #define DAY (86400 * NS_PER_SEC)
 
@@ -133,6 +136,48 @@ static void a_tombstone_keeps_the_body(void **state)
 }
 
 /* More tombstones than one transaction trims, of messages that share one message id. */
+static uint64_t bytes_in(const char *dir)
+{
+    uint64_t n = 0;
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    for (struct dirent *entry; (entry = readdir(d));) {
+        struct stat st;
+        if (fstatat(dirfd(d), entry->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+            n += (uint64_t)st.st_size;
+    }
+    closedir(d);
+    return n;
+}
+
+/* Nothing is kept: what is deleted is gone from the disk with the next maintenance, but for the
+ * segment that is being written to. */
+static void deleted_mail_gives_its_space_back(void **state)
+{
+    enum { MESSAGES = 40, SIZE = 60000, SEGMENT = 256 << 10 };
+    struct fixture *f = *state;
+    char dir[120], *text = mem_zero(SIZE);
+    uint32_t uids[MESSAGES];
+    memset(text, 'x', SIZE);
+    f->conf.undelete_ns = UINT64_MAX;
+    fixture_reopen_store(f);
+    struct store_account *a = fixture_account(f, 1);
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        uids[i] = i + 1;
+        assert_rc(fixture_append(f, a, str_from(text, SIZE), NULL, NULL), RC_OK);
+    }
+    snprintf(dir, sizeof dir, "%s/seg", f->dir);
+    assert_true(bytes_in(dir) >= MESSAGES * SIZE);
+    assert_rc(fixture_expunge(a, 1, uids, MESSAGES, NULL), RC_OK);
+    fixture_maintain(a);
+    assert_int_equal(count_rows(f, 1, 'd'), 0);
+    assert_rc(kv_local_clean(f->kv), RC_OK);
+    assert_true(bytes_in(dir) <= SEGMENT);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+    free(text);
+}
+
 static void many_tombstones_are_trimmed(void **state)
 {
     struct fixture *f = *state;
@@ -451,6 +496,7 @@ int main(void)
         ON_BOTH(rows_are_packed),
         ON_MEM(a_packed_group_that_is_empty_goes),
         ON_BOTH(a_tombstone_keeps_the_body),
+        ON_LOCAL(deleted_mail_gives_its_space_back),
         ON_MEM(many_tombstones_are_trimmed),
         ON_BOTH(what_vanished_is_known_for_a_time),
         ON_MEM(numbers_jump_after_a_restore),

@@ -309,6 +309,100 @@ static void what_is_under_way_is_not_packed(void **state)
     fixture_assert_sound(f, 1);
 }
 
+/* --- many changes under way at once ----------------------------------------------------------- */
+
+/* Each thread adds its batches to the same queue of changes before the first one is durable. */
+enum { FLIGHT_THREADS = 3, FLIGHT_ROUNDS = 12, FLIGHT_APPENDS = 40, FLIGHT_BATCHES = 6 };
+
+struct flight {
+    struct fixture *f;
+    unsigned number;
+    _Atomic uint32_t *appended, *expunged;
+};
+
+struct in_flight {
+    struct waiter waiter;
+    struct kv_blob_id blob;
+    bool has_blob;
+};
+
+static void fly_append(struct flight *me, struct store_account *a, struct in_flight *one)
+{
+    struct kv_blob_out *body = kv_blob_new(me->f->kv, account_part(1), 0, 0);
+    must(kv_blob_write(body, STR("hello")) == RC_OK);
+    must(kv_blob_finish(&body, &one->blob) == RC_OK);
+    one->has_blob = true;
+    struct store_append append = {.blob = one->blob, .size = 5};
+    waiter_init(&one->waiter);
+    must(store_append(a, &append, 0, &one->waiter.op) == RC_OK);
+}
+
+/* Every n-th message that the published mailbox has; batches overlap on purpose. */
+static void fly_expunge(struct store_account *a, const struct store_root *root, size_t from,
+                        size_t step, struct in_flight *one)
+{
+    uint32_t uids[STORE_BATCH];
+    size_t n = 0;
+    for (size_t i = from; i < store_root_count(root) && n < STORE_BATCH; i += step)
+        uids[n++] = store_root_at(root, i)->uid;
+    waiter_init(&one->waiter);
+    must(store_expunge(a, 1, uids, n, 0, &one->waiter.op) == RC_OK);
+}
+
+static void *fly(void *arg)
+{
+    struct flight *me = arg;
+    struct store_account *a = NULL;
+    must(store_account_open(me->f->store, 1, 0, &a) == RC_OK);
+    for (unsigned round = 0; round < FLIGHT_ROUNDS; round++) {
+        struct in_flight all[FLIGHT_APPENDS + FLIGHT_BATCHES] = {0};
+        struct store_root *root = NULL;
+        size_t n = 0;
+        must(store_mailbox_open(a, 1, 0, &root) == RC_OK);
+        for (size_t batch = 0; batch < FLIGHT_BATCHES; batch++) {
+            for (size_t i = 0; i < FLIGHT_APPENDS / FLIGHT_BATCHES; i++)
+                fly_append(me, a, &all[n++]);
+            fly_expunge(a, root, batch, 2 + (me->number + batch) % 5, &all[n++]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            must(waiter_wait(&all[i].waiter, RC_OK) == RC_OK);
+            if (all[i].has_blob)
+                kv_blob_forget(me->f->kv, all[i].blob);
+            atomic_fetch_add(all[i].has_blob ? me->appended : me->expunged,
+                             all[i].has_blob ? 1 : all[i].waiter.op.changed);
+        }
+        store_root_release(&root);
+    }
+    store_account_close(&a);
+    return NULL;
+}
+
+static void batches_of_expunges_and_deliveries_in_flight(void **state)
+{
+    struct fixture *f = *state;
+    _Atomic uint32_t appended = 0, expunged = 0;
+    struct flight flights[FLIGHT_THREADS];
+    pthread_t threads[FLIGHT_THREADS + 1];
+    struct packer_world packer = {.f = f};
+    f->conf.undelete_ns = UINT64_MAX;
+    fixture_reopen_store(f);
+    struct store_account *a = fixture_account(f, 1);
+    fixture_append_many(f, a, 900); /* more than three chunks of a root */
+    threads[FLIGHT_THREADS] = task_thread("test", pack_all_the_time, &packer);
+    for (unsigned i = 0; i < FLIGHT_THREADS; i++) {
+        flights[i] = (struct flight){f, i, &appended, &expunged};
+        threads[i] = task_thread("test", fly, &flights[i]);
+    }
+    for (unsigned i = 0; i < FLIGHT_THREADS; i++)
+        pthread_join(threads[i], NULL);
+    atomic_store(&packer.is_over, true);
+    pthread_join(threads[FLIGHT_THREADS], NULL);
+    assert_true(expunged > 900);
+    assert_int_equal(fixture_mailbox(a, 1).exists, 900 + appended - expunged);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
 struct opener {
     struct fixture *f;
     pthread_barrier_t *start;
@@ -361,7 +455,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_MEM(threads_share_accounts),    ON_MEM(threads_share_accounts_that_fail),
         ON_MEM(packing_loses_no_change),   ON_MEM(what_is_under_way_is_not_packed),
-        ON_MEM(an_account_is_loaded_once),
+        ON_MEM(an_account_is_loaded_once), ON_BOTH(batches_of_expunges_and_deliveries_in_flight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
