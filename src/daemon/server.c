@@ -77,7 +77,10 @@ static enum rc open_store(struct server *s)
                                .memory_bytes = c->store.memory,
                                .clean_rate = c->store.clean_rate,
                                .reserve_bytes = c->store.reserve};
-    struct store_conf store = {.undelete_ns = c->store.undelete * NS_PER_SEC};
+    /* 0 is the store's word for its default: what is kept for no time goes with the next
+     * maintenance. */
+    struct store_conf store = {.undelete_ns =
+                                   c->store.undelete ? c->store.undelete * NS_PER_SEC : UINT64_MAX};
     struct auth_conf auth = {.hash_lane = s->hash_lane,
                              .hash_ops = (uint32_t)c->auth.hash_ops,
                              .hash_memory = c->auth.hash_memory};
@@ -252,7 +255,7 @@ static enum rc open_net(struct server *s)
     return RC_OK;
 }
 
-/* Sessions first, then all that could still wake one, then what they were made of. */
+/* Sessions first, then what could still make work for the store. */
 static void close_net(struct server *s)
 {
     if (s->net)
@@ -269,6 +272,12 @@ static void close_net(struct server *s)
     task_lane_free(&s->hash_lane);
     task_lane_free(&s->heavy_lane);
     task_lane_free(&s->short_lane);
+}
+
+/* After the store: its threads wake sessions, and the last one may still be in that call when the
+ * session that it woke has ended. */
+static void free_net(struct server *s)
+{
     if (s->net)
         net_free(&s->net);
     smtpd_free(&s->smtpd);
@@ -400,6 +409,7 @@ int server_run(const struct server_start *start_info)
     stop_keeper(s);
     close_net(s);
     close_store(s);
+    free_net(s);
     admin_fini(&s->admin);
     log_free(&s->log);
     pthread_cond_destroy(&s->ending);
