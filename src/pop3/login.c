@@ -40,7 +40,8 @@ static enum net_step checked(struct conn *c, struct pop3_session *s)
         return open_drop(c, s);
     }
     pop3_err_rc(c, s->login.rc);
-    if (s->login.rc != RC_DENIED || ++s->failures < s->pop3->conf.login_failures)
+    /* Those put off count as well: asking again and again keeps others out. */
+    if (++s->failures < s->pop3->conf.login_failures)
         return NET_READ;
     s->end = "logins";
     return NET_CLOSE;

@@ -157,6 +157,27 @@ static void no_password_in_clear_text(void **state)
     assert_int_equal(counter_get(&h->counters, COUNTER_LOGINS), 0);
 }
 
+/* No lane: nobody's password is looked at. Who asks again and again has to connect again. */
+static void logins_put_off_count_as_well(void **state)
+{
+    struct home *h = *state;
+    struct auth_conf conf = {.hash_ops = 1, .hash_memory = 8192};
+    struct auth *own = h->auth;
+    assert_rc(auth_open(&h->ctx, h->kv, &conf, &h->conf.auth), RC_OK);
+    h->conf.login_failures = 2;
+    home_start(h);
+    talk(h, GREETING "C: USER alice@example.test\n"
+                     "S: +OK send PASS\n"
+                     "C: PASS pass word\n"
+                     "S: -ERR [SYS/TEMP] the server cannot do this now, try again later\n"
+                     "C: USER alice@example.test\n"
+                     "S: +OK send PASS\n"
+                     "C: PASS pass word\n"
+                     "S: -ERR [SYS/TEMP] the server cannot do this now, try again later\n");
+    auth_close(&h->conf.auth);
+    h->conf.auth = own;
+}
+
 /* A refusal is the same, byte for byte, and costs the same one hash, whoever asks. */
 static void refusals_do_not_differ(void **state)
 {
@@ -307,6 +328,7 @@ int main(void)
         TEST(pipelining),
         TEST(no_password_in_clear_text),
         TEST(refusals_do_not_differ),
+        TEST(logins_put_off_count_as_well),
         TEST(lines_that_are_none),
         TEST(one_session_an_account),
         TEST(time_ends_a_session_without_a_word),
