@@ -234,6 +234,12 @@ static void a_full_mailbox_says_so(void **state)
     say(fd, STR("Subject: this is more than fits\r\n\r\n.\r\n"));
     hear(fd, "452 4.2.2 *\r\n");
     assert_int_equal(fixture_count(&f, f.alice), 0);
+    /* Another recipient is no way around it. */
+    say(fd, STR("MAIL FROM:<> SIZE=1000\r\nRCPT TO:<bob@example.test>\r\n"
+                "RCPT TO:<alice@example.test>\r\nDATA\r\nx\r\n.\r\n"));
+    hear(fd, "250 *\r\n250 2.1.5 *\r\n452 4.2.2 *\r\n354 *\r\n250 2.0.0 *\r\n");
+    assert_int_equal(fixture_count(&f, f.bob), 1);
+    assert_int_equal(fixture_count(&f, f.alice), 0);
     close(fd);
     fixture_stop(&f);
 }
