@@ -151,3 +151,17 @@ enum rc deliver_message(struct deliver *deliver, const struct deliver_message *m
         return to_account(deliver, message, flags, op);
     return to_queue(deliver, message, op);
 }
+
+enum rc deliver_has_room(struct deliver *deliver, uint64_t account, uint64_t size, unsigned flags)
+{
+    struct store_account *a;
+    struct store_usage use;
+    TRY(store_account_open(deliver->conf.store, account, flags, &a));
+    store_account_usage(a, &use);
+    store_account_close(&a);
+    if (use.quota.messages && use.messages >= use.quota.messages)
+        return RC_LIMIT;
+    if (use.quota.bytes && (use.bytes > use.quota.bytes || size > use.quota.bytes - use.bytes))
+        return RC_LIMIT;
+    return RC_OK;
+}

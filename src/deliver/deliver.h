@@ -67,4 +67,10 @@ struct deliver_op {
 enum rc deliver_message(struct deliver *deliver, const struct deliver_message *message,
                         unsigned flags, struct deliver_op *op);
 
+/* Whether an account has room for a message of `size` bytes (0: not known yet), to be asked for
+ * each recipient before a message is accepted: what the queue has taken is delivered whatever the
+ * quota says by then. RC_OK; RC_LIMIT: over quota; RC_AGAIN with KV_CACHED; RC_NOTFOUND, RC_TEMP.
+ */
+enum rc deliver_has_room(struct deliver *deliver, uint64_t account, uint64_t size, unsigned flags);
+
 #endif

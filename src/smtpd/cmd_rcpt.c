@@ -1,5 +1,5 @@
-/* RCPT: a recipient, looked up at once [RFC5321 4.1.1.3]. Only who has a mailbox here is taken:
- * this server relays for nobody. */
+/* RCPT: a recipient, looked up at once [RFC5321 4.1.1.3]. Only who has a mailbox here, and room in
+ * it, is taken: this server relays for nobody. */
 #include "smtpd/smtpd_int.h"
 
 /* RCPT commands in one transaction, beyond those that can succeed, before the session is ended. */
@@ -34,6 +34,14 @@ static enum flow look_up(struct session *s, struct str address)
     if (rc == RC_AGAIN && flags)
         return FLOW_BLOCK;
     enum smtpd_reply reply = smtpd_reply_of_lookup(rc);
+    if (rc == RC_OK) {
+        rc = deliver_has_room(s->smtpd->conf.deliver, target.account, s->transaction->declared,
+                              flags);
+        if (rc == RC_AGAIN && flags)
+            return FLOW_BLOCK;
+        if (rc != RC_OK)
+            reply = smtpd_reply_of_delivery(rc);
+    }
     if (rc == RC_OK)
         smtpd_transaction_add(s->transaction, address, target.account);
     else

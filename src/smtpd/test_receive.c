@@ -244,6 +244,24 @@ static void a_full_mailbox_says_so(void **state)
     fixture_stop(&f);
 }
 
+/* One full mailbox among several recipients is refused at its RCPT, the others get the message. */
+static void a_full_mailbox_is_refused_by_itself(void **state)
+{
+    struct fixture f;
+    fixture_start(&f, NULL);
+    fixture_quota(&f, f.alice, 100);
+    int fd = fixture_greeted(&f);
+    say(fd, STR("MAIL FROM:<> SIZE=5000\r\nRCPT TO:<alice@example.test>\r\n"
+                "RCPT TO:<bob@example.test>\r\nDATA\r\n"));
+    hear(fd, "250 *\r\n452 4.2.2 *\r\n250 *\r\n354 *\r\n");
+    say(fd, STR("Subject: x\r\n\r\n.\r\n"));
+    hear(fd, "250 2.0.0 *\r\n");
+    assert_int_equal(fixture_count(&f, f.alice), 0);
+    assert_int_equal(fixture_count(&f, f.bob), 1);
+    close(fd);
+    fixture_stop(&f);
+}
+
 static bool is_silent(int fd, int ms)
 {
     struct pollfd p = {fd, POLLIN, 0};
@@ -329,6 +347,7 @@ int main(void)
         cmocka_unit_test(loops_are_cut),
         cmocka_unit_test(memory_in_flight_is_bounded),
         cmocka_unit_test(a_full_mailbox_says_so),
+        cmocka_unit_test(a_full_mailbox_is_refused_by_itself),
         cmocka_unit_test(nothing_is_acknowledged_before_the_commit),
         cmocka_unit_test(a_failed_commit_is_told),
         cmocka_unit_test(a_client_that_leaves_meanwhile_has_delivered),
