@@ -162,6 +162,10 @@ static enum turn after_step(struct conn *c)
         return begin_wait(c);
     if (c->last == NET_TLS)
         return begin_tls(c);
+    /* A reset may have come together with the input, in one edge that does not tell of it. An
+     * answer would find out when it is sent; without one, another read does. */
+    if (c->last == NET_READ && buf_len(&c->out) == 0)
+        c->is_readable = true;
     return TURN_AGAIN;
 }
 

@@ -1,6 +1,8 @@
 """Peers that mean harm or have no manners: a clear error or a clean close, bounded memory, and the others served meanwhile."""
 import contextlib
+import os
 import select
+import signal
 import socket
 import ssl
 import time
@@ -115,6 +117,30 @@ def test_resets_in_every_state(penfold_server):
                     connection.send(line + '\r\n')
                 connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     assert served(penfold_server) < 5
+
+
+@pytest.mark.parametrize('service', ['smtp', 'pop3'])
+def test_reset_together_with_input(penfold_server, service):
+    """Half a command and a reset that the server sees at the same moment: the connection ends now and not at a time-out."""
+    host = penfold_server
+    server = host.server_pid()
+    connections = [wire.Wire(host.port(service)) for _ in range(10)]
+    for connection in connections:
+        connection.line()
+    os.kill(server, signal.SIGSTOP)
+    try:
+        for connection in connections:
+            connection.send('HALF A COMM')
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\x01\0\0\0\0\0\0\0')
+            connection.close()
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert wait_until(lambda: open_connections(host) == 1), 'connections that are gone are kept'
+
+
+def open_connections(host):
+    """The one that asks is among them."""
+    return int(next(line for line in host.run('stat').splitlines() if 'open_connections' in line).split()[1])
 
 
 # --- too much --------------------------------------------------------------------------------------------------------
