@@ -175,7 +175,8 @@ static enum rc open_rocks(struct local *l)
     size_t n = strlen(l->path) + sizeof "/db";
     char *path = mem_alloc(n);
     snprintf(path, n, "%s/db", l->path);
-    struct rocks_conf conf = {path, l->conf.memory_bytes, l->conf.read_only};
+    struct rocks_conf conf = {
+        .path = path, .memory_bytes = l->conf.memory_bytes, .read_only = l->conf.read_only};
     enum rc rc = local_rocks_open(&l->ctx, &conf, &l->rocks);
     free(path);
     return rc;

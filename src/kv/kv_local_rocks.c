@@ -108,7 +108,8 @@ static void set_database_options(rocksdb_options_t *o, const struct rocks_conf *
     rocksdb_options_set_db_write_buffer_size(o, write_buffers);
     rocksdb_options_set_max_total_wal_size(o, WAL_BYTES);
     rocksdb_options_set_max_background_jobs(o, 2);
-    rocksdb_options_set_max_open_files(o, TABLE_FILES_OPEN);
+    rocksdb_options_set_max_open_files(o, conf->open_tables ? (int)conf->open_tables
+                                                            : TABLE_FILES_OPEN);
     rocksdb_options_set_max_file_opening_threads(o, 1);
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
     rocksdb_options_set_skip_checking_sst_file_sizes_on_db_open(o, 1);

@@ -18,6 +18,7 @@ enum rocks_family { ROCKS_META, ROCKS_QUEUE, ROCKS_CACHE, ROCKS_FAMILIES };
 struct rocks_conf {
     const char *path;
     uint64_t memory_bytes; /* block cache and write buffers together */
+    unsigned open_tables;  /* table files kept open; 0: TABLE_FILES_OPEN */
     bool read_only;
 };
 
