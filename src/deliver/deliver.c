@@ -56,21 +56,6 @@ void deliver_log(const struct ctx *ctx, struct str message, uint64_t account,
     log_end(&l);
 }
 
-enum rc deliver_room(struct deliver *deliver, uint64_t account, uint64_t size, unsigned flags)
-{
-    struct store_account *a;
-    struct store_usage usage;
-    TRY(store_account_open(deliver->conf.store, account, flags, &a));
-    store_account_usage(a, &usage);
-    store_account_close(&a);
-    const struct store_quota *q = &usage.quota;
-    if (q->messages && usage.messages >= q->messages)
-        return RC_LIMIT;
-    if (q->bytes && (usage.bytes >= q->bytes || size > q->bytes - usage.bytes))
-        return RC_LIMIT;
-    return RC_OK;
-}
-
 /* --- one recipient
  * --------------------------------------------------------------------------------------------------
  */
@@ -161,7 +146,7 @@ enum rc deliver_has_room(struct deliver *deliver, uint64_t account, uint64_t siz
     store_account_close(&a);
     if (use.quota.messages && use.messages >= use.quota.messages)
         return RC_LIMIT;
-    if (use.quota.bytes && (use.bytes > use.quota.bytes || size > use.quota.bytes - use.bytes))
+    if (use.quota.bytes && (use.bytes >= use.quota.bytes || size > use.quota.bytes - use.bytes))
         return RC_LIMIT;
     return RC_OK;
 }

@@ -29,11 +29,6 @@ enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, str
 void deliver_close(
     struct deliver **deliver); /* waits for what is under way; the queue keeps the rest */
 
-/* Whether the account has room for a message of so many bytes (0: not known, for any at all): to be
- * asked before a recipient is accepted, since a queued message is no longer refused. RC_LIMIT: over
- * quota. RC_AGAIN (KV_CACHED), RC_NOTFOUND, RC_TEMP, RC_CORRUPT. */
-enum rc deliver_room(struct deliver *deliver, uint64_t account, uint64_t size, unsigned flags);
-
 struct deliver_message {
     struct kv_blob_id blob;       /* finished; the caller forgets it when done() has run */
     uint64_t size;                /* its bytes */

@@ -29,8 +29,6 @@ static enum flow look_up(struct session *s, struct str address)
     struct auth_target target;
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
     enum rc rc = auth_resolve(s->smtpd->conf.auth, address, flags, &target);
-    if (rc == RC_OK) /* for several recipients there is no other time to refuse one of them */
-        rc = deliver_room(s->smtpd->conf.deliver, target.account, s->transaction->declared, flags);
     if (rc == RC_AGAIN && flags)
         return FLOW_BLOCK;
     enum smtpd_reply reply = smtpd_reply_of_lookup(rc);

@@ -39,7 +39,6 @@ enum smtpd_reply smtpd_reply_of_lookup(enum rc rc)
         [RC_OK] = SMTPD_RECIPIENT_OK,      [RC_NOTFOUND] = SMTPD_NO_SUCH_USER,
         [RC_DENIED] = SMTPD_NOT_OURS,      [RC_PERM] = SMTPD_DISABLED,
         [RC_SYNTAX] = SMTPD_BAD_RECIPIENT, [RC_FULL] = SMTPD_NO_SPACE,
-        [RC_LIMIT] = SMTPD_QUOTA,
     };
     return look_up(table, rc);
 }
