@@ -135,7 +135,7 @@ def test_line_5_status_map(command):
     with open(os.path.join(ROOT, 'docs/STATUS.md'), encoding='utf-8') as f:
         status = f.read()
     listed = command(sys.executable, '-m', 'pytest', '--collect-only', '-q', '-p', 'no:cacheprovider', 'tests/house',
-                     'tests/clients', 'tests/crash', 'tests/hostile', 'tests/tools')
+                     'tests/clients', 'tests/crash', 'tests/hostile', 'tests/tools', env=dict(os.environ, PENFOLD_FULL='1'))
     existing = set(re.findall(r'::(test_\w+)', listed))
     named = set(re.findall(r'`(test_\w+)`', status))
     assert named, 'no tests named'
