@@ -78,8 +78,8 @@ void local_segment_hold(struct segment_log *log, uint32_t number, int change);
 enum rc local_segments_append(struct segment_log *log, struct iovec record, struct segment **out,
                               uint64_t *out_offset);
 void local_segments_live(struct segment_log *log, uint32_t number, int64_t change);
-/* Writes what was appended and syncs each file and folder written to. RC_FULL hurts nothing; any
- * other error is the end of all writing. */
+/* Writes what was appended and syncs each file and folder written to. A write that fails hurts
+ * nothing: what is behind the end is written again. A sync that fails is the end of all writing. */
 enum rc local_segments_write(struct segment_log *log);
 enum rc local_segments_sync(struct segment_log *log);
 /* True when a segment has become sparse enough to be cleaned. */
