@@ -31,6 +31,7 @@ enum {
     HEAVY_THREADS = 1,
     LANE_QUEUE = 100000,
     HASH_QUEUE = 1000,
+    MAINTAIN_FIRST_SECONDS = 300, /* after the start, so that one that often restarts does it too */
     MAINTAIN_SECONDS = 3600,
     SIGNERS = 16 /* kept for handshakes under way: nobody renews so often while one lasts */
 };
@@ -294,11 +295,13 @@ static void free_net(struct server *s)
 static void *keeper_main(void *arg)
 {
     struct server *s = arg;
+    time_t wait = MAINTAIN_FIRST_SECONDS;
     pthread_mutex_lock(&s->mutex);
     while (!s->stop) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += MAINTAIN_SECONDS;
+        until.tv_sec += wait;
+        wait = MAINTAIN_SECONDS;
         int error = 0;
         while (!s->stop && error != ETIMEDOUT)
             error = pthread_cond_timedwait(&s->ending, &s->mutex, &until);
