@@ -244,8 +244,10 @@ static enum rc become_large(struct local_out *o)
     struct record record = record_of(o);
     TRY(local_large_new(&l->larges, &record, &o->large));
     o->is_large = true;
-    enum rc rc =
-        local_large_write(&o->large, str_from(o->record + RECORD_FRAME, (size_t)o->out.meta.size));
+    enum rc rc = RC_OK;
+    if (o->record) /* not when the first bytes are more than a small blob holds */
+        rc = local_large_write(&o->large,
+                               str_from(o->record + RECORD_FRAME, (size_t)o->out.meta.size));
     free(o->record);
     o->record = NULL;
     return rc;

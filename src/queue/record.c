@@ -28,7 +28,7 @@ struct str queue_item_pack(const struct queue_item *item, unsigned char *to)
     struct packer w;
     size_t n_references =
         item->n_references < QUEUE_REFERENCES ? item->n_references : QUEUE_REFERENCES;
-    const struct str *nearest = item->references + (item->n_references - n_references);
+    size_t first = item->n_references - n_references; /* the nearest ones are the last */
     pack_init(&w, to, QUEUE_ITEM_MAX);
     pack_u8(&w, QUEUE_FORMAT);
     pack_u8(&w, 0);  /* codec: as is */
@@ -42,7 +42,7 @@ struct str queue_item_pack(const struct queue_item *item, unsigned char *to)
     pack_str16(&w, short_enough(item->log_id));
     pack_u8(&w, (uint8_t)n_references);
     for (size_t i = 0; i < n_references; i++)
-        pack_str16(&w, short_enough(nearest[i]));
+        pack_str16(&w, short_enough(item->references[first + i]));
     return pack_done(&w);
 }
 
