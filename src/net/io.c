@@ -33,6 +33,9 @@ static enum rc receive_tls(struct conn *c, char *to, size_t n, size_t *out_n)
 {
     enum rc rc = RC_OK;
     size_t total = 0, got;
+    /* What the handshake's last read said of the socket is out of date: bytes that came since then
+     * had their edge while the worker was still busy. */
+    tls_read_begin(c->tls);
     while (total < n) {
         rc = tls_read(c->tls, to + total, n - total, &got);
         if (rc != RC_OK)

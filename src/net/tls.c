@@ -287,6 +287,11 @@ enum rc tls_write(struct tls *t, struct str s, size_t *out_n)
     return result == 1 ? RC_OK : rc_of(t, result);
 }
 
+void tls_read_begin(struct tls *t)
+{
+    t->is_drained = false;
+}
+
 bool tls_is_drained(struct tls *t)
 {
     return t->is_drained && !SSL_has_pending(t->ssl);
