@@ -114,9 +114,7 @@ const struct admin_command *admin_find(const struct str *words, size_t n_words)
     return NULL;
 }
 
-/* --- from words to a call
- * ---------------------------------------------------------------------------------------------
- */
+/* --- from words to a call --------------------------------------------------------------------- */
 
 static bool take_option(struct admin_call *call, struct str name, struct str value,
                         struct admin_answer *a)
@@ -182,9 +180,7 @@ void admin_run(struct admin *admin, const struct admin_request *request,
         call.command->run(admin, &call, answer);
 }
 
-/* --- answers
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 void admin_answer_fini(struct admin_answer *answer)
 {

@@ -18,9 +18,7 @@ void admin_stat(struct admin *admin, const struct admin_call *c, struct admin_an
     }
 }
 
-/* --- accounts
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- accounts --------------------------------------------------------------------------------- */
 
 struct ids {
     uint64_t *id;
@@ -116,9 +114,7 @@ static enum rc each_account(struct visit *v)
     return RC_OK;
 }
 
-/* --- fsck
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- fsck ------------------------------------------------------------------------------------- */
 
 enum { FAULTS_SHOWN = 10000 };
 
@@ -218,9 +214,7 @@ void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_an
     answer_rc(a, rc, STR("fsck"));
 }
 
-/* --- keeping the store small
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- keeping the store small ------------------------------------------------------------------ */
 
 static void log_failure(struct admin *admin, uint64_t id, enum rc rc)
 {

@@ -47,8 +47,7 @@ static enum rc hash_password(struct account_edit *a, struct str password)
     return crypto_password_hash(password, conf->hash_ops, conf->hash_memory, a->hash);
 }
 
-/* --- ids ---------------------------------------------------------------------------------------
- */
+/* --- ids -------------------------------------------------------------------------------------- */
 
 struct id_edit {
     struct edit edit;
@@ -122,8 +121,7 @@ enum rc auth_account_ids(struct auth *auth, uint64_t after, uint64_t *out_ids, s
     return rc;
 }
 
-/* --- changes -----------------------------------------------------------------------------------
- */
+/* --- changes ---------------------------------------------------------------------------------- */
 
 static enum rc make_added(struct edit *e, struct kv_txn *txn)
 {
@@ -256,8 +254,7 @@ enum rc auth_account_remove(struct auth *auth, struct str address, uint64_t *out
     return RC_OK;
 }
 
-/* --- looking -----------------------------------------------------------------------------------
- */
+/* --- looking ---------------------------------------------------------------------------------- */
 
 enum rc auth_account_show(struct auth *auth, struct str address, struct arena *arena,
                           struct auth_account *out)

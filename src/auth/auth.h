@@ -46,8 +46,7 @@ enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *
                   struct auth **out);
 void auth_close(struct auth **auth); /* no login may be under way */
 
-/* --- where mail for an address goes ------------------------------------------------------------
- */
+/* --- where mail for an address goes ----------------------------------------------------------- */
 
 struct auth_target {
     uint64_t account;
@@ -60,8 +59,7 @@ struct auth_target {
 enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags,
                      struct auth_target *out);
 
-/* --- logins ------------------------------------------------------------------------------------
- */
+/* --- logins ----------------------------------------------------------------------------------- */
 
 struct auth_login {
     /* The caller's: memory that stays until done() has run. */
@@ -83,8 +81,7 @@ struct auth_login {
  * with the cause; counts. */
 void auth_login(struct auth *auth, struct auth_login *login);
 
-/* --- administration: all block; besides what is named RC_TEMP, RC_FULL, RC_CORRUPT -------------
- */
+/* --- administration: all block; besides what is named RC_TEMP, RC_FULL, RC_CORRUPT ------------ */
 
 /* RC_EXISTS; RC_SYNTAX: not a host name, or longer than an address leaves room for. */
 enum rc auth_domain_add(struct auth *auth, struct str domain);

@@ -14,8 +14,7 @@
 
 enum { PARTITIONS = 256, LOCAL_MAX = 64, DOMAIN_MAX = 253 };
 
-/* --- address.c ---------------------------------------------------------------------------------
- */
+/* --- address.c -------------------------------------------------------------------------------- */
 
 /* An address in lower case, without quotes. The views point into `text`: do not copy the struct. */
 struct address {
@@ -32,8 +31,7 @@ struct domain_name {
 };
 enum rc auth_domain_parse(struct str text, struct domain_name *out);
 
-/* --- record.c: keys and values, see docs/internals/directory.md --------------------------------
- */
+/* --- record.c: keys and values, see docs/internals/directory.md ------------------------------- */
 
 struct kv_part auth_domain_part(struct str domain);
 extern const struct kv_part auth_global_part;
@@ -76,8 +74,7 @@ enum rc auth_secret_unpack(struct str value, struct secret_record *out);
 void auth_number_pack(uint64_t number, struct record *out); /* G: i, a, d */
 enum rc auth_number_unpack(struct str value, uint64_t *out);
 
-/* --- cache.c -----------------------------------------------------------------------------------
- */
+/* --- cache.c ---------------------------------------------------------------------------------- */
 
 struct cache_side {
     struct list entries; /* the most recently used first */
@@ -103,8 +100,7 @@ bool auth_cache_find(struct cache *c, const struct address *a, enum rc *out_rc,
 void auth_cache_put(struct cache *c, const struct address *a, uint64_t version, enum rc rc,
                     uint64_t account);
 
-/* --- turns.c: whose login is next --------------------------------------------------------------
- */
+/* --- turns.c: whose login is next ------------------------------------------------------------- */
 
 struct turn {
     struct list link;
@@ -121,8 +117,7 @@ void auth_turns_add(struct turns *t, struct turn *turn, struct str peer);
 struct turn *auth_turns_replace(struct turns *t, struct turn *turn, struct str peer);
 struct turn *auth_turns_next(struct turns *t); /* NULL: nobody waits */
 
-/* --- the whole ---------------------------------------------------------------------------------
- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 struct watch {
     struct kv_watch kv;
@@ -143,8 +138,7 @@ struct auth {
     struct watch watches[PARTITIONS];
 };
 
-/* --- lookup.c ----------------------------------------------------------------------------------
- */
+/* --- lookup.c --------------------------------------------------------------------------------- */
 
 struct lookup {
     struct domain_record domain;
@@ -155,8 +149,7 @@ struct lookup {
 enum rc auth_lookup_address(struct auth *auth, const struct address *a, unsigned flags,
                             struct lookup *out);
 
-/* --- edit.c ------------------------------------------------------------------------------------
- */
+/* --- edit.c ----------------------------------------------------------------------------------- */
 
 /* One change of one partition: make() reads with auth_edit_get and puts into txn; when somebody
  * else was faster it is called again. It leaves at once with what is not RC_OK. */

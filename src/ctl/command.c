@@ -94,9 +94,7 @@ struct conf *ctl_conf(const char *path)
     return conf;
 }
 
-/* --- a running server
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- a running server ------------------------------------------------------------------------- */
 
 /* The current folder is the data folder. RC_NOTFOUND: no server is listening. */
 static enum rc connect_server(int *out_fd)
@@ -161,9 +159,7 @@ static enum rc ask_server(int fd, const struct admin_request *request, struct ad
     return rc == RC_AGAIN ? RC_TEMP : rc; /* cut off: the server ended */
 }
 
-/* --- one command
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- one command ------------------------------------------------------------------------------ */
 
 static enum rc read_line(int argc, char **argv, struct line *out)
 {

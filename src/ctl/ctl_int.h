@@ -11,8 +11,7 @@ enum {
     CTL_ANSWER_MAX = 256 << 20  /* bytes of an answer: a million accounts fit */
 };
 
-/* --- wire.c: a frame is its length in 4 bytes, then the packed words or answer
- * ----------------------------------------- */
+/* --- wire.c: a frame is its length in 4 bytes, then the packed words or answer ---------------- */
 
 enum rc ctl_request_pack(const struct admin_request *request, struct buf *out);
 /* Words are views into `frame`, the array is in the arena. RC_AGAIN: not all is there; RC_LIMIT:
@@ -21,15 +20,12 @@ enum rc ctl_request_unpack(struct str input, struct arena *arena, struct admin_r
 enum rc ctl_answer_pack(const struct admin_answer *answer, struct buf *out);
 enum rc ctl_answer_unpack(struct str input, struct admin_answer *out);
 
-/* --- print.c
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* --- print.c ---------------------------------------------------------------------------------- */
 
 void ctl_print_table(const struct admin_answer *answer);
 void ctl_print_json(const struct admin_answer *answer);
 
-/* --- offline.c: on a store at rest
- * --------------------------------------------------------------------------------------- */
+/* --- offline.c: on a store at rest ------------------------------------------------------------ */
 
 /* Opens all that admin needs in the current folder, runs the request, closes. RC_CONFLICT: another
  * process has the store. */
@@ -39,9 +35,7 @@ enum rc ctl_offline(const struct conf *conf, const struct admin_request *request
  * standard error. */
 enum rc ctl_enter_data(const struct conf *conf);
 
-/* --- password.c
- * --------------------------------------------------------------------------------------------------------------
- */
+/* --- password.c ------------------------------------------------------------------------------- */
 
 /* From standard input (one line) or the terminal (twice, unseen). Complains on standard error. Wipe
  * it with crypto_wipe. */
@@ -49,9 +43,7 @@ enum rc ctl_read_password(bool from_stdin, char *to, size_t size);
 /* NULL, or why it is weak. */
 const char *ctl_weak_password(struct str password);
 
-/* --- init.c
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* --- init.c ----------------------------------------------------------------------------------- */
 
 int ctl_init(int argc, char **argv);
 

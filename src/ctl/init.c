@@ -96,9 +96,7 @@ static enum rc read_bind(struct plan *plan)
     return RC_OK;
 }
 
-/* --- who the data belongs to
- * ------------------------------------------------------------------------------------------------
- */
+/* --- who the data belongs to ------------------------------------------------------------------ */
 
 static enum rc make_user(const char *name)
 {
@@ -146,9 +144,7 @@ static enum rc choose_user(struct plan *plan)
     return RC_OK;
 }
 
-/* --- files
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static const char *path_of(const struct plan *plan, const char *name, char to[PATH_SIZE])
 {

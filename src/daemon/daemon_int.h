@@ -13,8 +13,7 @@
 
 #include <sys/types.h>
 
-/* --- sockets.c: what the supervisor listens on
- * ----------------------------------------------------------------------------- */
+/* --- sockets.c: what the supervisor listens on ------------------------------------------------ */
 
 enum service { SERVICE_SMTP, SERVICE_POP3, SERVICE_POP3S, SERVICE_CONTROL };
 enum { SOCKETS_MAX = 4 * CONF_LIST_MAX };
@@ -37,9 +36,7 @@ const char *service_name(enum service service);
 enum rc sockets_open(const struct conf *conf, uid_t owner, struct sockets *out, char why[256]);
 void sockets_close(struct sockets *sockets);
 
-/* --- sandbox.c
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- sandbox.c -------------------------------------------------------------------------------- */
 
 /* Becomes this user, without any group beside its own. Only root can; for others it is checked that
  * they are that user already. */
@@ -51,9 +48,7 @@ enum sandbox_role { SANDBOX_SERVER, SANDBOX_SIGNER };
  * not give; RC_PERM when even seccomp failed. Threads made later are inside. */
 enum rc sandbox_enter(enum sandbox_role role, const char **out_why);
 
-/* --- server.c
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* --- server.c --------------------------------------------------------------------------------- */
 
 struct server_start {
     const struct conf *conf;
@@ -73,9 +68,7 @@ struct server_start {
  * blocked. */
 int server_run(const struct server_start *start);
 
-/* --- supervisor.c
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* --- supervisor.c ----------------------------------------------------------------------------- */
 
 /* `penfold serve`. Returns the exit status. */
 int supervisor_run(const char *conf_path);

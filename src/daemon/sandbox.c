@@ -45,9 +45,7 @@ enum rc sandbox_become(uid_t uid, gid_t gid)
     return setuid(0) == 0 ? RC_DENIED : RC_OK; /* there must be no way back */
 }
 
-/* --- files
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 #ifndef LANDLOCK_ACCESS_FS_REFER
 #define LANDLOCK_ACCESS_FS_REFER (1ULL << 13)
@@ -100,9 +98,7 @@ static bool confine_files(enum sandbox_role role)
     return ok;
 }
 
-/* --- system calls
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- system calls ----------------------------------------------------------------------------- */
 
 static const int for_both[] = {
     SCMP_SYS(read),

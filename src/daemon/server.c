@@ -67,8 +67,7 @@ static enum rc tell(struct server *s, const char *what, enum rc rc)
     return rc;
 }
 
-/* --- the store and what stands on it
- * --------------------------------------------------------------------------------------- */
+/* --- the store and what stands on it ---------------------------------------------------------- */
 
 static enum rc open_store(struct server *s)
 {
@@ -107,9 +106,7 @@ static void close_store(struct server *s)
         kv_close(&s->admin.kv);
 }
 
-/* --- the network
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* --- the network ------------------------------------------------------------------------------ */
 
 static struct net_signer *add_signer(struct server *s, int fd)
 {
@@ -288,9 +285,7 @@ static void free_net(struct server *s)
         net_signer_free(&s->signers[i]);
 }
 
-/* --- keeping the store small
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- keeping the store small ------------------------------------------------------------------ */
 
 static void *keeper_main(void *arg)
 {
@@ -325,9 +320,7 @@ static void stop_keeper(struct server *s)
     pthread_join(s->keeper, NULL);
 }
 
-/* --- the process
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- the process ------------------------------------------------------------------------------ */
 
 static enum log_level level_of(const char *name)
 {

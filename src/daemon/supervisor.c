@@ -122,9 +122,7 @@ static void notify(const char *state)
     close(fd);
 }
 
-/* --- starting children
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- starting children ------------------------------------------------------------------------ */
 
 /* Ends with the supervisor, also when that has ended already. */
 static void become_child(const struct supervisor *s, int death_signal)
@@ -294,9 +292,7 @@ static void start_server(struct supervisor *s)
         say_pid("server-started", pid);
 }
 
-/* --- what happens
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* --- what happens ----------------------------------------------------------------------------- */
 
 static void on_ready(struct supervisor *s)
 {
@@ -371,9 +367,7 @@ static enum rc read_chain(const struct conf *conf, struct str *out)
     return rc == RC_OK ? rc : complain(conf->tls.certificate, strerror(errno));
 }
 
-/* --- HUP
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* --- HUP -------------------------------------------------------------------------------------- */
 
 static bool same_list(const struct conf_list *a, const struct conf_list *b)
 {
@@ -571,9 +565,7 @@ static void run_until_stopped(struct supervisor *s)
     }
 }
 
-/* --- the beginning
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- the beginning ---------------------------------------------------------------------------- */
 
 static enum rc find_user(struct supervisor *s)
 {

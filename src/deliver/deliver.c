@@ -56,9 +56,7 @@ void deliver_log(const struct ctx *ctx, struct str message, uint64_t account,
     log_end(&l);
 }
 
-/* --- one recipient
- * --------------------------------------------------------------------------------------------------
- */
+/* --- one recipient ---------------------------------------------------------------------------- */
 
 static void appended(struct store_op *store_op)
 {
@@ -88,9 +86,7 @@ static enum rc to_account(struct deliver *deliver, const struct deliver_message 
     return rc;
 }
 
-/* --- several
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- several ---------------------------------------------------------------------------------- */
 
 static void queued(struct queue_op *queue_op)
 {

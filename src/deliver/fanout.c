@@ -61,9 +61,7 @@ struct item {
     _Atomic size_t pending;
 };
 
-/* --- one item
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- one item --------------------------------------------------------------------------------- */
 
 static void item_end(struct item *item, bool again)
 {
@@ -191,9 +189,7 @@ static void item_run(struct task_job *job)
         item_finish(&item->job);
 }
 
-/* --- the pacer
- * --------------------------------------------------------------------------------------------------------------
- */
+/* --- the pacer -------------------------------------------------------------------------------- */
 
 /* The mutex is held; a place is free. */
 static void start_item(struct fanout *f, struct queue_id id)

@@ -82,8 +82,7 @@ struct str conform_key(struct conform *c, const char *format, ...)
 #define assert_row(c, part, key, literal) assert_str(conform_get((c), (part), STR(key)), literal)
 #define assert_no_row(c, part, key)       assert_null(conform_get((c), (part), STR(key)).p)
 
-/* --- commits that are not waited for at once ---------------------------------------------------
- */
+/* --- commits that are not waited for at once -------------------------------------------------- */
 
 struct conform_op {
     struct kv_op op;
@@ -107,8 +106,7 @@ bool conform_op_is_done(struct conform_op *op);
 void conform_queue_put(struct kv_writer *writer, struct kv_part part, struct str key,
                        struct str value, struct conform_op *op);
 
-/* --- blobs -------------------------------------------------------------------------------------
- */
+/* --- blobs ------------------------------------------------------------------------------------ */
 
 /* Byte number i of every blob of this seed. */
 unsigned char conform_byte(uint64_t seed, uint64_t i);

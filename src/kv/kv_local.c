@@ -52,9 +52,7 @@ uint64_t local_free_space(struct local *l)
     return (uint64_t)st.f_bavail * st.f_frsize;
 }
 
-/* --- the table
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static enum kv_state state(struct kv *kv, const char **out_why)
 {
@@ -116,9 +114,7 @@ static const struct kv_backend backend = {
     .backup = local_backup,
 };
 
-/* --- opening
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static uint64_t or_default(uint64_t value, uint64_t fallback)
 {

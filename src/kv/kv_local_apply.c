@@ -16,9 +16,7 @@
 
 enum { PARTS_MAX = 16384 };
 
-/* --- partitions
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- partitions ------------------------------------------------------------------------------- */
 
 void local_parts_init(struct parts *p)
 {
@@ -75,9 +73,7 @@ enum rc local_group_part(struct group *g, struct kv_part part, struct part **out
     return RC_OK;
 }
 
-/* --- asserts
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* --- asserts ---------------------------------------------------------------------------------- */
 
 /* What the transaction makes of the row. False: it does not touch it. Absent: deleted. */
 static bool txn_value(const struct kv_txn *txn, struct str key, struct str *out_value)
@@ -137,9 +133,7 @@ static enum rc check_asserts(struct group *g, const struct part *part, const str
     return RC_OK;
 }
 
-/* --- blobs
- * -----------------------------------------------------------------------------------------------------------------------
- */
+/* --- blobs ------------------------------------------------------------------------------------ */
 
 static struct group_blob *find_blob(struct group *g, const struct kv_blob_id *id)
 {
@@ -262,9 +256,7 @@ static enum rc apply_refs(struct group *g, const struct kv_txn *txn)
     return RC_OK;
 }
 
-/* --- rows
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 static void trim_rows(struct group *g, struct kv_part part, const struct kv_item *item)
 {

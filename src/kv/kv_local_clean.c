@@ -46,9 +46,7 @@ struct pass {
     size_t swept;
 };
 
-/* --- holding
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* --- holding ---------------------------------------------------------------------------------- */
 
 void local_cleaner_hold(struct local *l, int change)
 {
@@ -106,9 +104,7 @@ static void pause_for(struct local *l, uint64_t ns)
     pthread_mutex_unlock(&l->cleaner.mutex);
 }
 
-/* --- moving
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- moving ----------------------------------------------------------------------------------- */
 
 static void moved(struct work *work)
 {
@@ -216,9 +212,7 @@ static enum rc move_records(struct pass *p, struct segment *s, uint64_t end)
     return last == RC_OK ? damage : last;
 }
 
-/* --- removing
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- removing --------------------------------------------------------------------------------- */
 
 static enum rc remove_segment(struct pass *p, uint32_t number)
 {
@@ -360,9 +354,7 @@ enum rc local_clean_pass(struct local *l, bool is_limited)
     return pass_run(l, is_limited, true);
 }
 
-/* --- the thread
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- the thread ------------------------------------------------------------------------------- */
 
 static bool wait_for_kick(struct local *l)
 {

@@ -51,9 +51,7 @@ static void blob_fault(struct check *c, const struct kv_blob_id *id, const char 
     fault(c, "blob %s: %s", text, what);
 }
 
-/* --- partitions
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* --- partitions ------------------------------------------------------------------------------- */
 
 static void check_part_row(struct check *c, struct str key, struct str value)
 {
@@ -79,9 +77,7 @@ static void check_part_row(struct check *c, struct str key, struct str value)
     }
 }
 
-/* --- blobs
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- blobs ------------------------------------------------------------------------------------ */
 
 static void add_live(struct check *c, const struct blob_row *row)
 {
@@ -159,9 +155,7 @@ static void check_blob_row(struct check *c, struct str key, struct str value)
     free(row.refs);
 }
 
-/* --- segments
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- segments --------------------------------------------------------------------------------- */
 
 static uint64_t take_live(struct check *c, uint32_t segment)
 {
@@ -211,9 +205,7 @@ static void report_unknown_segments(struct check *c)
     map_fini(&c->live);
 }
 
-/* --- the pass
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- the pass --------------------------------------------------------------------------------- */
 
 static void check_row(struct check *c, struct str key, struct str value)
 {

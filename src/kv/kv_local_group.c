@@ -34,9 +34,7 @@ void local_group_fini(struct group *g)
     buf_fini(&g->row);
 }
 
-/* --- checking
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- checking --------------------------------------------------------------------------------- */
 
 static void apply_commit(struct group *g, struct work *work)
 {
@@ -68,9 +66,7 @@ static void apply_all(struct group *g)
     }
 }
 
-/* --- storing
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* --- storing ---------------------------------------------------------------------------------- */
 
 static enum rc append(struct group *g, struct group_blob *gb, unsigned char *record,
                       struct record *head)
@@ -242,9 +238,7 @@ static enum rc store(struct group *g)
     return rc == RC_OK ? RC_OK : fail_for_good(g, "commit of rows", rc);
 }
 
-/* --- publishing
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* --- publishing ------------------------------------------------------------------------------- */
 
 static void publish(struct group *g)
 {

@@ -24,8 +24,7 @@
 
 struct local;
 
-/* --- rows of the store's own, in family meta (classes of partitions are capitals)
- * -------------------------------------- */
+/* --- rows of the store's own, in family meta (classes of partitions are capitals) ------------- */
 
 enum { ROW_FORMAT = 1, ROW_KEY_MAX = 9 + KV_KEY_MAX };
 
@@ -88,9 +87,7 @@ enum rc local_get(struct kv *kv, struct kv_part part, const struct str *keys, si
 enum rc local_scan(struct kv *kv, struct kv_part part, struct kv_range range, size_t max_rows,
                    unsigned flags, struct arena *arena, struct kv_page *out_page);
 
-/* --- blobs in hands
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- blobs in hands --------------------------------------------------------------------------- */
 
 /* A blob that somebody holds: who finished it, each open reader, the committer while it is in a
  * group. One that nobody holds is known by its row alone. */
@@ -143,9 +140,7 @@ enum rc local_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags,
 enum rc local_blob_read(struct kv_blob_in *in, uint64_t offset, void *to, size_t n, unsigned flags);
 void local_blob_close(struct kv_blob_in *in);
 
-/* --- the committer
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- the committer ---------------------------------------------------------------------------- */
 
 enum work_kind {
     WORK_COMMIT, /* op */
@@ -245,9 +240,7 @@ void local_parts_init(struct parts *p);
 void local_parts_fini(struct parts *p);
 void local_parts_shrink(struct parts *p); /* between groups */
 
-/* --- cleaning, recovery, keeping
- * ------------------------------------------------------------------------------------------------
- */
+/* --- cleaning, recovery, keeping -------------------------------------------------------------- */
 
 struct cleaner {
     pthread_mutex_t mutex; /* guards what follows */
@@ -275,9 +268,7 @@ enum rc local_clean_pass(struct local *l, bool is_limited);
 enum rc local_fsck(struct kv *kv, struct kv_fsck *fsck);
 enum rc local_backup(struct kv *kv, const char *dir);
 
-/* --- the store
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* --- the store -------------------------------------------------------------------------------- */
 
 struct local {
     struct kv kv;

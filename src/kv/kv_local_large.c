@@ -62,9 +62,7 @@ void local_larges_fini(struct large_files *f)
     f->dir = -1;
 }
 
-/* --- writing
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static enum rc open_counted(struct large_files *f, const char *path, int flags, int *out_fd)
 {
@@ -156,9 +154,7 @@ void local_large_fini(struct large_files *f, struct large_out *out, bool with_fi
     *out = (struct large_out){.fd = -1};
 }
 
-/* --- names
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 enum rc local_large_link(struct large_files *f, int fd, const struct kv_blob_id *id)
 {

@@ -82,9 +82,7 @@ static enum rc failed(struct rocks *r, const char *what, char *error)
     return rc;
 }
 
-/* --- opening
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static rocksdb_block_based_table_options_t *table_options(struct rocks *r)
 {
@@ -223,9 +221,7 @@ void local_rocks_close(struct rocks **rocks)
     free_all(r);
 }
 
-/* --- reading
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static rocksdb_readoptions_t *read_options(struct rocks *r, bool is_cached)
 {
@@ -366,9 +362,7 @@ void local_rocks_iter_close(struct rocks_iter **it)
     *it = NULL;
 }
 
-/* --- writing
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static rocksdb_writebatch_t *native(struct rocks_batch *batch)
 {
@@ -422,9 +416,7 @@ enum rc local_rocks_write(struct rocks *r, struct rocks_batch *batch, bool is_sy
     return failed(r, "write", error);
 }
 
-/* --- keeping
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- keeping ---------------------------------------------------------------------------------- */
 
 enum rc local_rocks_checkpoint(struct rocks *r, const char *dir)
 {

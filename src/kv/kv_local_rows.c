@@ -56,8 +56,7 @@ enum rocks_family local_family(struct kv_part part)
     }
 }
 
-/* --- values of the store's own
- * ------------------------------------------------------------------------------------------ */
+/* --- values of the store's own ---------------------------------------------------------------- */
 
 struct str local_row_number(unsigned char *to, uint64_t number)
 {
@@ -155,9 +154,7 @@ enum rc local_row_blob_load(struct local *l, const struct kv_blob_id *id, bool i
     return rc;
 }
 
-/* --- the reading calls
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- the reading calls ------------------------------------------------------------------------ */
 
 static enum rc parse_version(struct str value, uint64_t *out_version)
 {

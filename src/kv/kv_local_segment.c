@@ -106,9 +106,7 @@ static struct segment *find(struct segment_log *log, uint32_t number)
     return node ? CONTAINER(node, struct segment, node) : NULL;
 }
 
-/* --- readers
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- readers ---------------------------------------------------------------------------------- */
 
 /* Closes the files of segments that nobody uses, when many are open. */
 static void close_idle(struct segment_log *log)
@@ -176,9 +174,7 @@ void local_segment_hold(struct segment_log *log, uint32_t number, int change)
     pthread_mutex_unlock(&log->mutex);
 }
 
-/* --- the committer
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the committer ---------------------------------------------------------------------------- */
 
 static void touch(struct segment_log *log, struct segment *s)
 {

@@ -261,8 +261,7 @@ static void t307(void **state)
     conform_ops_fini(&group);
 }
 
-/* --- every state that ever was ------------------------------------------------------------------
- */
+/* --- every state that ever was ---------------------------------------------------------------- */
 
 enum { KEYS = 12, VERSIONS = 400, MOST_BEHIND = 16 };
 

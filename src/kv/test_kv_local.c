@@ -68,9 +68,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* --- helpers
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* --- helpers ---------------------------------------------------------------------------------- */
 
 static struct kv_blob_id make_blob(struct kv *kv, size_t size)
 {
@@ -166,9 +164,7 @@ static void path_of_large(struct fixture *f, struct kv_blob_id id, char *to, siz
     snprintf(to, size, "%s/big/%.2s/%s", f->dir, text, text + 2);
 }
 
-/* --- tests
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void one_process_has_the_store(void **state)
 {
@@ -418,8 +414,7 @@ static void a_backup_shares_files_and_both_live_on(void **state)
     assert_int_equal(faults(f->kv), 0);
 }
 
-/* --- a log of rows that was cut short
- * -------------------------------------------------------------------------------------------- */
+/* --- a log of rows that was cut short --------------------------------------------------------- */
 
 enum { CRASH_COMMITS = 8 };
 

@@ -62,8 +62,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* --- rows: a key's value begins with the round that wrote it -----------------------------------
- */
+/* --- rows: a key's value begins with the round that wrote it ---------------------------------- */
 
 static struct str key_of(char *to, unsigned n)
 {
@@ -152,8 +151,7 @@ static void a_table_that_is_not_open_is_not_an_answer(void **state)
         }
 }
 
-/* --- while somebody writes, and write buffers become tables ------------------------------------
- */
+/* --- while somebody writes, and write buffers become tables ----------------------------------- */
 
 struct writing {
     struct fixture *f;

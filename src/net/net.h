@@ -46,8 +46,7 @@ struct net;
 struct conn;
 struct net_tls;
 
-/* --- what a protocol says
- * ---------------------------------------------------------------------------------------- */
+/* --- what a protocol says --------------------------------------------------------------------- */
 
 enum net_step {
     NET_READ,  /* all that could be done is done: call again with more input, an event, or the
@@ -93,8 +92,7 @@ struct net_proto {
     void (*close)(struct conn *c); /* the last call, on the loop: free what the session holds */
 };
 
-/* --- what a session may ask of its connection (owner only)
- * ---------------------------------------------------------- */
+/* --- what a session may ask of its connection (owner only) ------------------------------------ */
 
 void *net_session(struct conn *c);
 void *net_app(struct conn *c); /* the listener's `app` */
@@ -129,8 +127,7 @@ const struct ctx *net_ctx(struct conn *c);
 /* log_begin with session= and peer= already in it. */
 void net_log(struct conn *c, struct log_line *l, enum log_level level, const char *event);
 
-/* --- handles: from any thread
- * ------------------------------------------------------------------------------------------ */
+/* --- handles: from any thread ----------------------------------------------------------------- */
 
 struct net_handle {
     uint32_t loop, slot;
@@ -146,9 +143,7 @@ void net_resume(struct net *net, struct net_handle h);
  * happens when the session is gone. */
 void net_wake(struct net *net, struct net_handle h, unsigned events);
 
-/* --- the process
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- the process ------------------------------------------------------------------------------ */
 
 struct net_limits {       /* 0 means the default */
     uint32_t connections; /* in total: 20,000, or three quarters of RLIMIT_NOFILE less 256,
@@ -217,9 +212,7 @@ void net_timer_set(struct net *net, struct net_timer *t,
                    uint64_t ms); /* before net_start or on the first loop */
 void net_timer_cancel(struct net *net, struct net_timer *t); /* the same; not set is harmless */
 
-/* --- TLS
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* --- TLS -------------------------------------------------------------------------------------- */
 
 /* Signs a handshake's digest with the private key that another process holds: writes the signature
  * to out (at most *n bytes, then *n is its length). `algorithm` is "ecdsa" (tbs is the digest, the

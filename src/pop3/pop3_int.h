@@ -16,8 +16,7 @@ struct pop3 {
     struct pop3_conf conf; /* with the defaults filled in */
 };
 
-/* --- parse.c: lines and arguments, pure --------------------------------------------------------
- */
+/* --- parse.c: lines and arguments, pure ------------------------------------------------------- */
 
 enum pop3_input {
     POP3_INPUT_NONE,    /* no whole line yet */
@@ -39,8 +38,7 @@ struct pop3_args {
 };
 void pop3_args_parse(struct str line, struct pop3_args *out);
 
-/* --- stuff.c: multi-line text, pure ------------------------------------------------------------
- */
+/* --- stuff.c: multi-line text, pure ----------------------------------------------------------- */
 
 /* How many of the lines that begin in the text begin with a dot. *is_start: whether the text begins
  * a line; left as what is true behind it. */
@@ -58,8 +56,7 @@ struct pop3_top {    /* zeroed, with lines set */
 /* How much of the text belongs to the answer. */
 size_t pop3_top_take(struct pop3_top *top, struct str text);
 
-/* --- the session -------------------------------------------------------------------------------
- */
+/* --- the session ------------------------------------------------------------------------------ */
 
 enum pop3_state { POP3_AUTHORIZATION = 1, POP3_TRANSACTION = 2, POP3_UPDATE = 4 };
 
@@ -109,8 +106,7 @@ struct pop3_session {
     const char *end; /* for the log: how the session ended */
 };
 
-/* --- commands: each answers NET_READ when it is done -------------------------------------------
- */
+/* --- commands: each answers NET_READ when it is done ------------------------------------------ */
 
 struct pop3_command {
     const char *verb;
@@ -144,8 +140,7 @@ enum net_step pop3_top(struct conn *c, struct pop3_session *s, const struct pop3
 enum net_step pop3_uidl(struct conn *c, struct pop3_session *s, const struct pop3_args *a);
 enum net_step pop3_user(struct conn *c, struct pop3_session *s, const struct pop3_args *a);
 
-/* --- reply.c -----------------------------------------------------------------------------------
- */
+/* --- reply.c ---------------------------------------------------------------------------------- */
 
 /* A line of text without CRLF; the answers are for the command under way. */
 enum net_step pop3_ok(struct conn *c, const char *format, ...)
@@ -156,8 +151,7 @@ enum net_step pop3_bad(struct conn *c, struct pop3_session *s, const char *text)
 /* Says what the result means to a client: the one table. */
 enum net_step pop3_err_rc(struct conn *c, enum rc rc);
 
-/* --- drop.c ------------------------------------------------------------------------------------
- */
+/* --- drop.c ----------------------------------------------------------------------------------- */
 
 /* RC_AGAIN: on a worker. RC_CONFLICT: another session has it. On anything but RC_OK and RC_AGAIN
  * nothing stays open. */

@@ -91,8 +91,7 @@ static inline void home_end(struct home *h)
     fclose(h->log_file);
 }
 
-/* --- mail --------------------------------------------------------------------------------------
- */
+/* --- mail ------------------------------------------------------------------------------------- */
 
 struct home_op {
     struct store_op op;
@@ -159,8 +158,7 @@ static inline size_t home_count(struct home *h, uint64_t id)
     return n;
 }
 
-/* --- a client ----------------------------------------------------------------------------------
- */
+/* --- a client --------------------------------------------------------------------------------- */
 
 enum { CLIENT_PATIENCE_MS = 60000 }; /* only a failing test waits so long */
 

@@ -15,8 +15,7 @@
 
 #include "base/buf.h"
 
-/* --- limits of the protocol [RFC5321 4.5.3.1]
- * ------------------------------------------------------------------- */
+/* --- limits of the protocol [RFC5321 4.5.3.1] ------------------------------------------------- */
 
 enum {
     SMTP_LOCAL_MAX =
@@ -27,9 +26,7 @@ enum {
     SMTP_LINE_MAX = 512 /* of a command with its CRLF, before extensions add to it */
 };
 
-/* --- command lines
- * -----------------------------------------------------------------------------------------------
- */
+/* --- command lines ---------------------------------------------------------------------------- */
 
 struct smtp_lines {
     size_t max;       /* bytes of a line with its CRLF */
@@ -47,8 +44,7 @@ enum rc smtp_line_next(struct smtp_lines *l, struct str *in, struct str *out_lin
 /* The first word of a line, and what stands behind it without white space at both ends. */
 void smtp_line_split(struct str line, struct str *out_verb, struct str *out_args);
 
-/* --- paths and parameters
- * ------------------------------------------------------------------------------------------ */
+/* --- paths and parameters --------------------------------------------------------------------- */
 
 struct smtp_path {
     struct str local; /* as it stands, a quoted string with its quotes; empty in the null path <> */
@@ -81,17 +77,14 @@ bool smtp_is_domain(struct str s);
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]", "[tag:content]" [RFC5321 4.1.3]. */
 bool smtp_is_literal(struct str s);
 
-/* --- replies
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 /* Appends a reply [RFC5321 4.2]. `status` is the enhanced status code [RFC2034 4], or "" for none.
  * The text may have several lines, each but the last ended by '\n'; each gets the code and the
  * status. It must be printable. buf.over tells when it did not fit. */
 void smtp_reply_put(struct buf *out, unsigned code, const char *status, struct str text);
 
-/* --- the bytes of a message
- * -------------------------------------------------------------------------------------------- */
+/* --- the bytes of a message ------------------------------------------------------------------- */
 
 enum smtp_data_fault { /* bits */
                        SMTP_DATA_BARE_CR = 1,

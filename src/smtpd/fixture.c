@@ -81,8 +81,7 @@ void fixture_quota(struct fixture *f, uint64_t account, uint64_t bytes)
     store_account_close(&a);
 }
 
-/* --- the client ---------------------------------------------------------------------------------
- */
+/* --- the client ------------------------------------------------------------------------------- */
 
 int fixture_connect(struct fixture *f)
 {
@@ -167,8 +166,7 @@ void hear_end(int fd)
     close(fd);
 }
 
-/* --- looking into mailboxes ---------------------------------------------------------------------
- */
+/* --- looking into mailboxes ------------------------------------------------------------------- */
 
 static struct store_root *open_inbox(struct fixture *f, uint64_t account,
                                      struct store_account **out)

@@ -29,9 +29,7 @@ static uint64_t at_most(uint64_t value, uint64_t limit)
     return value < limit ? value : limit;
 }
 
-/* --- memory
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static bool charge(struct session *s, struct message *m, uint64_t need)
 {
@@ -65,9 +63,7 @@ static void refuse(struct session *s, struct message *m, enum smtpd_reply reply)
     discharge(s, m);
 }
 
-/* --- beginning
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- beginning -------------------------------------------------------------------------------- */
 
 static enum rc write_trace(struct session *s, struct message *m)
 {
@@ -114,9 +110,7 @@ void smtpd_message_begin(struct session *s)
     smtpd_message_free(s);
 }
 
-/* --- receiving
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 /* Keeps the header, with the empty line that ends it. */
 static void keep_head(struct message *m, struct str piece)
@@ -183,9 +177,7 @@ uint64_t smtpd_message_patience(const struct session *s)
     return passed < allowed ? at_most(allowed - passed, conf->data_ms) : 1;
 }
 
-/* --- the end of it
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the end of it ---------------------------------------------------------------------------- */
 
 static void log_message(struct session *s, struct log_line *l, const char *event)
 {
@@ -278,9 +270,7 @@ static enum flow complete(struct session *s, struct message *m)
     return FLOW_NEXT;
 }
 
-/* --- delivering
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- delivering ------------------------------------------------------------------------------- */
 
 static void delivered(struct deliver_op *op)
 {

@@ -11,9 +11,7 @@ struct smtpd {
     struct smtpd_conf conf; /* with its defaults filled in */
 };
 
-/* --- replies
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 enum smtpd_reply {
 #define REPLY(id, code, status, text) SMTPD_##id,
@@ -33,8 +31,7 @@ enum smtpd_reply smtpd_reply_of_delivery(enum rc rc);
 /* Adds reply="550 5.1.1" to a log line. */
 void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply);
 
-/* --- a transaction: from MAIL to the answer after DATA
- * ------------------------------------------------------------------ */
+/* --- a transaction: from MAIL to the answer after DATA ---------------------------------------- */
 
 enum { SMTPD_ID_SIZE = 17 };
 
@@ -55,8 +52,7 @@ void smtpd_transaction_end(
     struct session *s); /* forgets it, with its message; harmless without one */
 void smtpd_transaction_add(struct transaction *t, struct str address, uint64_t account);
 
-/* --- a message: from 354 to its answer
- * ------------------------------------------------------------------------------------ */
+/* --- a message: from 354 to its answer -------------------------------------------------------- */
 
 enum message_stage {
     MESSAGE_RECEIVING,
@@ -105,8 +101,7 @@ uint64_t smtpd_message_patience(const struct session *s);
 /* Gives up what is under way; one that is durable stays so. Frees it. */
 void smtpd_message_free(struct session *s);
 
-/* --- header.c: the trace fields that are put in front, and what is looked for in the header
- * ------------------------------- */
+/* --- header.c: the trace fields that are put in front, and what is looked for in the header --- */
 
 void smtpd_header_write(struct session *s, struct buf *out);
 
@@ -118,9 +113,7 @@ struct header_facts {
 };
 void smtpd_header_read(struct str header, struct arena *arena, struct header_facts *out);
 
-/* --- sessions
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* --- sessions --------------------------------------------------------------------------------- */
 
 enum state {                       /* bits, for the table of commands */
              STATE_START = 1,      /* no EHLO or HELO yet */

@@ -62,9 +62,7 @@ enum rc store_open(const struct ctx *ctx, struct kv *kv, const struct store_conf
                    struct store **out);
 void store_close(struct store **store); /* no account may be open */
 
-/* --- accounts
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- accounts --------------------------------------------------------------------------------- */
 
 struct store_quota {
     uint64_t bytes, messages; /* 0: no limit */
@@ -97,9 +95,7 @@ enum rc store_account_set_quota(struct store_account *account,
 bool store_pop3_lock(struct store_account *account);
 void store_pop3_unlock(struct store_account *account);
 
-/* --- mailboxes
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- mailboxes -------------------------------------------------------------------------------- */
 
 enum store_role {
     STORE_NONE,
@@ -127,9 +123,7 @@ enum rc store_mailbox_list(struct store_account *account, struct arena *arena,
 enum rc store_mailbox_by_role(struct store_account *account, enum store_role role,
                               uint32_t *out_id);
 
-/* --- changes
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- changes ---------------------------------------------------------------------------------- */
 
 enum store_flag {
     STORE_SEEN = 1,
@@ -196,9 +190,7 @@ enum rc store_change_flags(struct store_account *account, const struct store_fla
 enum rc store_expunge(struct store_account *account, uint32_t mailbox, const uint32_t *uids,
                       size_t n_uids, unsigned flags, struct store_op *op);
 
-/* --- reading
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 struct store_row {
     uint32_t uid;
@@ -237,9 +229,7 @@ enum rc store_message_read(struct store_message *message, uint64_t offset, void 
                            unsigned flags, size_t *out_got);
 void store_message_close(struct store_message **message);
 
-/* --- watching and keeping
- * -----------------------------------------------------------------------------------------------
- */
+/* --- watching and keeping --------------------------------------------------------------------- */
 
 /* Told after a change of the account was published; a hint, coalesced. changed() must not block and
  * may not add or remove watches. */

@@ -84,9 +84,7 @@ void *fault_real(const char *name)
     return p;
 }
 
-/* --- settings
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* --- settings --------------------------------------------------------------------------------- */
 
 static void parse_fault(const char *text)
 {
@@ -146,9 +144,7 @@ __attribute__((destructor)) static void tell_counts(void)
         syscall(SYS_close, fd);
 }
 
-/* --- paths
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* --- paths ------------------------------------------------------------------------------------ */
 
 /* The folder that holds the folder: syncing it makes the folder itself durable. */
 static bool is_parent(const char *path)
@@ -215,9 +211,7 @@ static bool is_in_dir(const char *path, const char *dir)
     return !strncmp(path, dir, n) && path[n] == '/' && !strchr(path + n + 1, '/');
 }
 
-/* --- files
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static struct name *find_name(const char *path)
 {
@@ -413,9 +407,7 @@ int fault_rename(const char *from, const char *to)
     return rc;
 }
 
-/* --- the end
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -490,9 +482,7 @@ void fault_end(struct verdict verdict)
     errno = error;
 }
 
-/* --- tracing
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- tracing ---------------------------------------------------------------------------------- */
 
 bool fault_is_tracing(void)
 {

@@ -66,8 +66,7 @@ void *fault_real(const char *name);
 bool fault_path(int dir, const char *name, char *to);
 bool fault_fd_path(int fd, char *to);
 
-/* --- what is known of files; called with the change done, inside fault_begin and fault_end
- * ----------------------------- */
+/* --- what is known of files; called with the change done, inside fault_begin and fault_end ---- */
 
 bool fault_is_tracked(int fd);
 bool fault_is_nosync(int fd);
@@ -81,9 +80,7 @@ void fault_made_dir(const char *path);
 int fault_unlink(const char *path);
 int fault_rename(const char *from, const char *to);
 
-/* --- tracing
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- tracing ---------------------------------------------------------------------------------- */
 
 bool fault_is_tracing(void);
 void fault_trace(const char *event, int fd, const char *path, long long n, const void *bytes,

@@ -48,9 +48,7 @@ static void trace_socket(int fd, const void *bytes, size_t n)
         fault_trace("socket", fd, "", (long long)n, bytes, n);
 }
 
-/* --- opening
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static int open_raw(int dir, const char *name, int flags, mode_t mode)
 {
@@ -129,9 +127,7 @@ int close(int fd)
     return (int)syscall(SYS_close, fd);
 }
 
-/* --- writing
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 enum { AT_POSITION = -1, IOV_SHORT = 64 };
 
@@ -213,9 +209,7 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
     return syscall(SYS_sendmsg, fd, m, flags);
 }
 
-/* --- syncing
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* --- syncing ---------------------------------------------------------------------------------- */
 
 static int sync_any(int fd, long call)
 {
@@ -259,9 +253,7 @@ int sync_file_range(int fd, off_t at, off_t n, unsigned flags)
     return rc;
 }
 
-/* --- space
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* --- space ------------------------------------------------------------------------------------ */
 
 int fallocate(int fd, int mode, off_t at, off_t n)
 {
@@ -291,9 +283,7 @@ int ftruncate(int fd, off_t size)
 }
 ALSO(ftruncate, ftruncate64);
 
-/* --- names
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 static int rename_any(int from_dir, const char *from, int to_dir, const char *to)
 {
