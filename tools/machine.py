@@ -8,7 +8,6 @@ import shutil
 import subprocess
 
 CACHE = os.path.join(os.path.expanduser('~'), '.cache', 'penfold')
-MIRROR = ''
 
 # Runs inside `unshare`: $1 is the root, the rest the command. Mounts live in the new namespace and end with it.
 ENTER = '''
@@ -26,12 +25,19 @@ def apt_proxy():
     return done.stdout.strip()
 
 
+def mirror():
+    """Where this machine's own packages come from; nothing when it does not say: debootstrap has a default."""
+    done = subprocess.run(['apt-get', 'indextargets', '--format', '$(REPO_URI)', 'Codename: bookworm'],
+                          stdout=subprocess.PIPE, text=True, check=False)
+    return done.stdout.split()[:1]
+
+
 def debootstrap(root, include, log):
     env = dict(os.environ)
     if apt_proxy() and 'http_proxy' not in env:
         env['http_proxy'] = apt_proxy()
     options = ['--variant=minbase'] + ([f'--include={include}'] if include else [])
-    subprocess.run(['debootstrap', *options, 'bookworm', root, MIRROR], env=env, stdout=log, stderr=log,
+    subprocess.run(['debootstrap', *options, 'bookworm', root, *mirror()], env=env, stdout=log, stderr=log,
                    check=True)
 
 
