@@ -102,6 +102,7 @@ def test_a_second_one_is_refused(make_host):
 def test_a_port_in_use(make_host):
     host = make_host(serve=False)
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an earlier test left in TIME_WAIT is no user
         other.bind(('127.0.0.1', host.port('pop3')))
         other.listen()
         done = serve_again(host)
