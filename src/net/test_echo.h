@@ -22,7 +22,7 @@
  *   early        resumed before step() returns
  *   big N        N lines of 1,000 bytes, by NET_MORE
  *   sleep        like wait, and the other thread takes its time
- *   hold         no deadline from here but 50 ms
+ *   hold N       "held", and no deadline from here but N ms
  *   handle       tells the test this session's handle
  *   stop         stands still until more has come, for tests of bytes that come early
  *   tls, quit, abort; anything else comes back */
@@ -92,8 +92,10 @@ static inline enum net_step echo_line(struct conn *c, struct str line)
     }
     if (str_eq(line, STR("handle")))
         f->last_handle = net_handle(c);
-    if (str_eq(line, STR("hold"))) {
-        net_deadline(c, 50);
+    if (str_starts(line, STR("hold "))) {
+        assert_rc(str_to_u64(str_skip(line, 5), &n), RC_OK);
+        net_deadline(c, n);
+        buf_put(net_out(c), STR("held\n"));
         return NET_READ;
     }
     if (str_eq(line, STR("local"))) {
