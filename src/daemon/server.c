@@ -208,7 +208,7 @@ static enum rc listen_on(struct server *s, const struct socket *socket)
         const struct net_proto *proto;
         void *app;
     } services[] = {
-        [SERVICE_SMTP] = {&smtpd_proto, s->smtpd},
+        [SERVICE_SMTP] = {&smtpd_protos[SMTPD_MX], smtpd_service(s->smtpd, SMTPD_MX)},
         [SERVICE_POP3] = {&pop3_proto, s->pop3},
         [SERVICE_POP3S] = {&pop3_proto, s->pop3},
         [SERVICE_CONTROL] = {&ctl_proto, &s->admin},

@@ -1,29 +1,43 @@
-/* EHLO and HELO: the peer says its name and learns what is offered [RFC5321 4.1.1.1]. Both end a
- * transaction [RFC5321 4.1.4]. */
+/* EHLO, HELO and LHLO: the peer says its name and learns what is offered [RFC5321 4.1.1.1]
+ * [RFC2033 4.1]. Each ends a transaction [RFC5321 4.1.4]. */
 #include "smtpd/smtpd_int.h"
 
 #include "base/mem.h"
-
-static bool always(const struct session *s)
-{
-    return true;
-}
 
 static bool has_tls(const struct session *s)
 {
     return net_has_tls(s->conn); /* not within TLS [RFC3207 4.2] */
 }
 
+static void put_size(const struct session *s, struct buf *out)
+{
+    buf_putf(out, " %llu", (unsigned long long)s->smtpd->conf.message_size);
+}
+
 static const struct offer {
     const char *keyword;
-    bool (*is_offered)(const struct session *s);
+    unsigned roles;
+    bool (*is_offered)(const struct session *s);                      /* NULL: always */
+    void (*put_parameters)(const struct session *s, struct buf *out); /* each after a space */
 } offers[] = {
-    {"PIPELINING", always},          /* [RFC2920 3] */
-    {"8BITMIME", always},            /* [RFC6152 2] */
-    {"ENHANCEDSTATUSCODES", always}, /* [RFC2034 3] */
-    {"STARTTLS", has_tls},           /* [RFC3207 4] */
-    {"HELP", always},                /* [RFC5321 4.1.1.8] */
+    {"SIZE", ROLE_ANY, NULL, put_size},            /* [RFC1870 3] */
+    {"PIPELINING", ROLE_ANY, NULL, NULL},          /* [RFC2920 3] */
+    {"8BITMIME", ROLE_ANY, NULL, NULL},            /* [RFC6152 2] */
+    {"ENHANCEDSTATUSCODES", ROLE_ANY, NULL, NULL}, /* [RFC2034 3] */
+    {"STARTTLS", ROLE_ANY, has_tls, NULL},         /* [RFC3207 4] */
+    {"HELP", ROLE_ANY, NULL, NULL},                /* [RFC5321 4.1.1.8] */
 };
+
+static void put_offers(const struct session *s, struct buf *out)
+{
+    for (const struct offer *o = offers; o < offers + sizeof offers / sizeof *offers; o++) {
+        if (!(o->roles & s->role->bit) || (o->is_offered && !o->is_offered(s)))
+            continue;
+        buf_putf(out, "\n%s", o->keyword);
+        if (o->put_parameters)
+            o->put_parameters(s, out);
+    }
+}
 
 /* True when the name is one; it is taken as it is, and never compared with the address
  * [RFC5321 4.1.4]. */
@@ -47,11 +61,8 @@ enum flow smtpd_cmd_ehlo(struct session *s, struct str args)
         return FLOW_NEXT;
     struct buf text;
     buf_init(&text, 1024);
-    buf_putf(&text, "%.*s\nSIZE %llu", STR_ARG(s->smtpd->conf.hostname),
-             (unsigned long long)s->smtpd->conf.message_size); /* [RFC1870 3] */
-    for (size_t i = 0; i < sizeof offers / sizeof *offers; i++)
-        if (offers[i].is_offered(s))
-            buf_putf(&text, "\n%s", offers[i].keyword);
+    buf_put(&text, s->smtpd->conf.hostname);
+    put_offers(s, &text);
     smtpd_reply_say_text(s, SMTPD_HELLO, buf_str(&text));
     buf_fini(&text);
     return FLOW_NEXT;

@@ -7,7 +7,8 @@ enum flow smtpd_cmd_help(struct session *s, struct str args)
     buf_init(&text, 2048);
     buf_put(&text, STR("Penfold understands:"));
     for (size_t i = 0; i < smtpd_n_commands; i++)
-        buf_putf(&text, "\n%s (%s)", smtpd_commands[i].verb.p, smtpd_commands[i].rfc);
+        if (smtpd_commands[i].roles & s->role->bit)
+            buf_putf(&text, "\n%s (%s)", smtpd_commands[i].verb.p, smtpd_commands[i].rfc);
     smtpd_reply_say_text(s, SMTPD_HELP, buf_str(&text));
     buf_fini(&text);
     return FLOW_NEXT;

@@ -3,17 +3,18 @@
 #include "smtpd/smtpd_int.h"
 
 const struct command smtpd_commands[] = {
-#define CMD(verb, states, argument, is_useful, handler, rfc)                                       \
-    {STR_INIT(verb), states, argument, is_useful, smtpd_cmd_##handler, rfc},
+#define CMD(verb, roles, states, argument, is_useful, handler, rfc)                                \
+    {STR_INIT(verb), roles, states, argument, is_useful, smtpd_cmd_##handler, rfc},
 #include "smtpd/cmds.def"
 #undef CMD
 };
 const size_t smtpd_n_commands = sizeof smtpd_commands / sizeof *smtpd_commands;
 
-static const struct command *find_command(struct str verb)
+/* One that this role does not have is as unknown as one that nobody has. */
+static const struct command *find_command(const struct role *role, struct str verb)
 {
     for (size_t i = 0; i < smtpd_n_commands; i++)
-        if (str_ieq(verb, smtpd_commands[i].verb))
+        if ((smtpd_commands[i].roles & role->bit) && str_ieq(verb, smtpd_commands[i].verb))
             return &smtpd_commands[i];
     return NULL;
 }
@@ -28,15 +29,16 @@ static enum state state_of(const struct session *s)
 }
 
 /* What is missing, or too much, for a command that is not allowed in this state. */
-static enum smtpd_reply out_of_order(enum state state)
+static enum smtpd_reply out_of_order(const struct role *role, enum state state)
 {
     switch (state) {
     case STATE_START:
-        return SMTPD_WANT_HELO; /* [RFC5321 4.1.4] */
+        return role->bit == ROLE_LMTP ? SMTPD_WANT_LHLO : SMTPD_WANT_HELO; /* [RFC5321 4.1.4] */
     case STATE_READY:
         return SMTPD_WANT_MAIL;
     case STATE_SENDER:
-        return SMTPD_NO_RECIPIENTS; /* [RFC5321 3.3] */
+        /* [RFC5321 3.3] [RFC2033 4.2] */
+        return role->bit == ROLE_LMTP ? SMTPD_WANT_RCPT : SMTPD_NO_RECIPIENTS;
     default:
         return SMTPD_NESTED;
     }
@@ -49,8 +51,9 @@ static enum smtpd_reply check_command(const struct session *s, const struct comm
         return SMTPD_UNKNOWN;
     enum state state = state_of(s);
     if (!(command->states & state))
-        return command->states == STATE_READY && state == STATE_SENDER ? SMTPD_NESTED
-                                                                       : out_of_order(state);
+        return command->states == STATE_READY && state == STATE_SENDER
+                   ? SMTPD_NESTED
+                   : out_of_order(s->role, state);
     if (command->argument == ARG_NONE && args.n > 0)
         return SMTPD_ARGUMENT;
     if (command->argument == ARG_REQUIRED && args.n == 0)
@@ -62,7 +65,7 @@ static enum flow run_line(struct session *s, struct str line)
 {
     struct str verb, args;
     smtp_line_split(line, &verb, &args);
-    const struct command *command = find_command(verb);
+    const struct command *command = find_command(s->role, verb);
     enum smtpd_reply reply = check_command(s, command, args);
     if (reply != SMTPD_OK) {
         smtpd_reply_say(s, reply);

@@ -52,8 +52,14 @@ void fixture_start(struct fixture *f, const struct smtpd_conf *conf)
     struct net_conf net = {.loops = 2, .short_lane = f->short_lane, .heavy_lane = f->heavy_lane};
     net.limits.drain_ms = PATIENCE_MS;
     f->net = net_new(&f->ctx, &net);
-    f->listener = (struct net_listener){.fd = -1, .proto = &smtpd_proto, .app = f->smtpd};
+    fixture_role(f, SMTPD_MX);
     net_start(f->net);
+}
+
+void fixture_role(struct fixture *f, enum smtpd_role role)
+{
+    f->listener = (struct net_listener){
+        .fd = -1, .proto = &smtpd_protos[role], .app = smtpd_service(f->smtpd, role)};
 }
 
 void fixture_stop(struct fixture *f)

@@ -26,6 +26,8 @@ struct fixture {
 /* Starts with this configuration (its hostname, kv, auth, deliver and memory are filled in); NULL:
  * the defaults. */
 void fixture_start(struct fixture *f, const struct smtpd_conf *conf);
+/* What later connections are served as; before: SMTPD_MX. */
+void fixture_role(struct fixture *f, enum smtpd_role role);
 void fixture_stop(struct fixture *f); /* waits until all sessions have ended */
 void fixture_quota(struct fixture *f, uint64_t account, uint64_t bytes);
 

@@ -23,11 +23,11 @@ static void put_peer(struct session *s, struct buf *out)
         put_parts(out, is_v6 ? "[IPv6:" : "[", peer, "]");
 }
 
-/* "ESMTPS (TLSv1.3 ...)" [RFC3848] */
+/* "ESMTPS (TLSv1.3 ...)" [RFC3848]; plain SMTP by HELO */
 static void put_protocol(struct session *s, struct buf *out)
 {
     bool is_secure = net_is_secure(s->conn);
-    buf_put(out, s->is_esmtp ? STR("ESMTP") : STR("SMTP"));
+    buf_put(out, s->is_esmtp ? str_of(s->role->protocol) : STR("SMTP"));
     if (!is_secure)
         return;
     if (s->is_esmtp)

@@ -18,7 +18,8 @@ static void say_greeting(struct session *s)
 {
     struct buf text;
     buf_init(&text, 512);
-    buf_putf(&text, "%.*s ESMTP Penfold", STR_ARG(s->smtpd->conf.hostname)); /* [RFC5321 4.2] */
+    buf_putf(&text, "%.*s %s Penfold", STR_ARG(s->smtpd->conf.hostname), /* [RFC5321 4.2] */
+             s->role->protocol);
     smtpd_reply_say_text(s, SMTPD_GREETING, buf_str(&text));
     buf_fini(&text);
 }
@@ -26,7 +27,9 @@ static void say_greeting(struct session *s)
 static void session_open(struct session *s, struct conn *c)
 {
     s->conn = c;
-    s->smtpd = net_app(c);
+    const struct smtpd_service *service = net_app(c);
+    s->smtpd = service->smtpd;
+    s->role = service->role;
     s->lines.max = s->smtpd->conf.command_line;
     s->has_moved = true;
     say_greeting(s);
@@ -130,12 +133,15 @@ static void session_close(struct conn *c)
     smtpd_session_reset(s);
 }
 
-const struct net_proto smtpd_proto = {
-    .name = "smtp",
-    .session_size = sizeof(struct session),
-    .input_max = 64 << 10,
-    .output_high = 16 << 10,
-    .busy = "421 4.7.0 too many connections, try again later\r\n",
-    .step = session_step,
-    .close = session_close,
+#define PROTO(proto_name)                                                                          \
+    {                                                                                              \
+        .name = proto_name, .session_size = sizeof(struct session), .input_max = SMTPD_INPUT,      \
+        .output_high = 16 << 10, .busy = "421 4.7.0 too many connections, try again later\r\n",    \
+        .step = session_step, .close = session_close                                               \
+    }
+
+const struct net_proto smtpd_protos[SMTPD_ROLES] = {
+    [SMTPD_MX] = PROTO("smtp"),
+    [SMTPD_SUBMISSION] = PROTO("submission"),
+    [SMTPD_LMTP] = PROTO("lmtp"),
 };

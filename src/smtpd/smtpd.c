@@ -30,8 +30,7 @@ struct smtpd *smtpd_new(const struct ctx *ctx, const struct smtpd_conf *conf)
     d->conf.message_size = or_default(conf->message_size, 50 << 20);
     d->conf.recipients = at_most(or_default32(conf->recipients, 100), QUEUE_RECIPIENTS);
     /* A line must fit into what net offers at once. */
-    d->conf.command_line =
-        at_most(or_default32(conf->command_line, 1024), (uint32_t)smtpd_proto.input_max / 2);
+    d->conf.command_line = at_most(or_default32(conf->command_line, 1024), SMTPD_INPUT / 2);
     d->conf.text_line = or_default32(conf->text_line, 64 << 10);
     d->conf.hops = or_default32(conf->hops, 100);
     d->conf.errors = or_default32(conf->errors, 20);
@@ -39,7 +38,14 @@ struct smtpd *smtpd_new(const struct ctx *ctx, const struct smtpd_conf *conf)
     d->conf.command_ms = or_default(conf->command_ms, 300000);
     d->conf.data_ms = or_default(conf->data_ms, 300000);
     d->conf.data_rate = or_default(conf->data_rate, 1024);
+    for (int role = 0; role < SMTPD_ROLES; role++)
+        d->services[role] = (struct smtpd_service){d, &smtpd_roles[role]};
     return d;
+}
+
+struct smtpd_service *smtpd_service(struct smtpd *smtpd, enum smtpd_role role)
+{
+    return &smtpd->services[role];
 }
 
 void smtpd_free(struct smtpd **smtpd)

@@ -1,6 +1,8 @@
 /* smtpd: the server's side of SMTP [RFC5321]: receives mail for the addresses that live here.
  *
- * A protocol for net (smtpd_proto): make a struct smtpd, hand it to each listener as `app`.
+ * Protocols for net: make a struct smtpd; a listener gets smtpd_protos[role] and, as `app`, the
+ * smtpd_service of that role. What a role is, which commands and extensions it has, is said by
+ * tables (role.c, cmds.def, cmd_ehlo.c).
  * Sessions run on net's loops; what would wait for a disk goes to the short lane, commits are
  * waited for without a thread.
  *
@@ -54,6 +56,15 @@ struct smtpd_conf {
 struct smtpd *smtpd_new(const struct ctx *ctx, const struct smtpd_conf *conf);
 void smtpd_free(struct smtpd **smtpd); /* no session may be open */
 
-extern const struct net_proto smtpd_proto; /* net_listener.app is a struct smtpd */
+enum smtpd_role {
+    SMTPD_MX,         /* from other hosts */
+    SMTPD_SUBMISSION, /* from the mail programs of those who live here [RFC6409] */
+    SMTPD_LMTP,       /* from another mail system of this machine [RFC2033] */
+    SMTPD_ROLES
+};
+extern const struct net_proto smtpd_protos[SMTPD_ROLES];
+
+struct smtpd_service; /* a server in one of its roles */
+struct smtpd_service *smtpd_service(struct smtpd *smtpd, enum smtpd_role role); /* smtpd's */
 
 #endif

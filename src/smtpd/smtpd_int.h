@@ -6,10 +6,36 @@
 #include "smtp/smtp.h"
 #include "smtpd/smtpd.h"
 
+enum { SMTPD_INPUT = 64 << 10 }; /* bytes that net offers at once */
+
+struct smtpd_service {
+    const struct smtpd *smtpd;
+    const struct role *role;
+};
+
 struct smtpd {
     const struct ctx *ctx;
     struct smtpd_conf conf; /* with its defaults filled in */
+    struct smtpd_service services[SMTPD_ROLES];
 };
+
+/* --- roles ------------------------------------------------------------------------------------ */
+
+enum { /* bits, for the tables of commands and extensions */
+       ROLE_MX = 1 << SMTPD_MX,
+       ROLE_SUBMISSION = 1 << SMTPD_SUBMISSION,
+       ROLE_LMTP = 1 << SMTPD_LMTP,
+       ROLE_SMTP = ROLE_MX | ROLE_SUBMISSION,
+       ROLE_ANY = ROLE_SMTP | ROLE_LMTP
+};
+
+struct role {
+    unsigned bit;
+    const char *protocol; /* in the greeting, and the beginning of Received's "with" [RFC3848] */
+    bool wants_login;     /* nothing is taken before AUTH [RFC6409 4.3] */
+    bool answers_each;    /* after a message, one reply for each recipient [RFC2033 4.2] */
+};
+extern const struct role smtpd_roles[SMTPD_ROLES];
 
 /* --- replies ---------------------------------------------------------------------------------- */
 
@@ -126,6 +152,7 @@ enum state {                       /* bits, for the table of commands */
 struct session {
     struct conn *conn;
     const struct smtpd *smtpd;
+    const struct role *role;
     char *helo;    /* what the peer calls itself; NULL before it has */
     bool is_esmtp; /* by EHLO */
     bool is_draining;
@@ -142,7 +169,7 @@ void smtpd_session_log(struct session *s, struct log_line *l,
 
 struct command {
     struct str verb;
-    unsigned states;
+    unsigned roles, states;
     enum { ARG_NONE, ARG_OPTIONAL, ARG_REQUIRED } argument;
     bool is_useful;
     enum flow (*run)(struct session *s, struct str args);
@@ -154,7 +181,7 @@ extern const size_t smtpd_n_commands;
 /* Takes one command off the input and carries it out. */
 enum flow smtpd_command_step(struct session *s);
 
-#define CMD(verb, states, argument, is_useful, handler, rfc)                                       \
+#define CMD(verb, roles, states, argument, is_useful, handler, rfc)                                \
     enum flow smtpd_cmd_##handler(struct session *s, struct str args);
 #include "smtpd/cmds.def"
 #undef CMD

@@ -107,6 +107,29 @@ static void play(const struct dialog *d, size_t step)
     fixture_stop(&f);
 }
 
+/* [RFC2033 4.1] [RFC2033 4.2] */
+static const char lmtp_said[] =
+    "EHLO client.test\r\nHELO client.test\r\n" MAIL "LHLO client.test\r\n" RCPT "DATA\r\n" MAIL
+    "DATA\r\nEXPN list\r\nQUIT\r\n";
+static const char lmtp_heard[] =
+    "220 mx.example.test LMTP Penfold\r\n500 5.5.1 *\r\n500 5.5.1 *\r\n503 5.5.1 send "
+    "LHLO*\r\n" OFFERS "503 5.5.1 send MAIL*\r\n503 5.5.1 *\r\n250 2.1.0 *\r\n503 5.5.1 "
+    "*\r\n500 5.5.1 *\r\n" BYE;
+
+static void lmtp_has_commands_of_its_own(void **state)
+{
+    for (size_t step = 1; step < sizeof lmtp_said; step += sizeof lmtp_said - 2) {
+        struct fixture f;
+        fixture_start(&f, NULL);
+        fixture_role(&f, SMTPD_LMTP);
+        int fd = fixture_connect(&f);
+        say_slowly(fd, str_of(lmtp_said), step);
+        hear(fd, lmtp_heard);
+        hear_end(fd);
+        fixture_stop(&f);
+    }
+}
+
 static void dialogs_at_once(void **state)
 {
     for (size_t i = 0; i < sizeof dialogs / sizeof *dialogs; i++)
@@ -225,6 +248,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dialogs_at_once),
         cmocka_unit_test(dialogs_byte_by_byte),
+        cmocka_unit_test(lmtp_has_commands_of_its_own),
         cmocka_unit_test(a_long_line_is_told_and_skipped),
         cmocka_unit_test(errors_end_the_session),
         cmocka_unit_test(idling_ends_the_session),

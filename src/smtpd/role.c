@@ -1,0 +1,10 @@
+/* What one server is to those who talk to it: a row for each role. Which commands a role has stands
+ * in cmds.def, which extensions in cmd_ehlo.c; whatever else differs between roles is a member of
+ * struct role, never a question for a role's name in the code of a command. */
+#include "smtpd/smtpd_int.h"
+
+const struct role smtpd_roles[SMTPD_ROLES] = {
+    [SMTPD_MX] = {.bit = ROLE_MX, .protocol = "ESMTP"},
+    [SMTPD_SUBMISSION] = {.bit = ROLE_SUBMISSION, .protocol = "ESMTP", .wants_login = true},
+    [SMTPD_LMTP] = {.bit = ROLE_LMTP, .protocol = "LMTP", .answers_each = true},
+};
