@@ -2,65 +2,23 @@
  *
  * 1. 250 is said only when deliver's done() has brought RC_OK: the message is durable then
  * [RFC5321 6.1].
- * 2. A message is read to its true end whatever is wrong with it; the session stays in step
- * [RFC5321 4.1.1.4]. One of more than twice the allowed size ends the session.
+ * 2. One of more than twice the allowed size ends the session.
  * 3. Whoever holds a blob gives it back: aborted while it is written, forgotten once it is finished
  * and settled.
- * 4. In memory there are at most KV_BLOB_SMALL bytes of it and HEAD_MAX of its header, taken from
- * the budget before they come.
  *
- * What could touch a disk (a blob over KV_BLOB_SMALL, an account that is not in memory) goes to the
- * short lane by FLOW_BLOCK and begins there where it stopped. When the peer is gone before the
- * answer, a message that became durable stays delivered. */
+ * How its bytes come in is intake.c. When the peer is gone before the answer, a message that became
+ * durable stays delivered. */
 #include "smtpd/smtpd_int.h"
 
 #include "base/mem.h"
 
 #include <stdlib.h>
 
-enum {
-    HEAD_MAX = 64 << 10,    /* bytes of the header that are looked at */
-    CHARGE_STEP = 16 << 10, /* the budget is asked for so much at once */
-    TRACE_MAX = 4096        /* our own fields: names and addresses of at most two lines' length */
-};
+enum { TRACE_MAX = 4096 }; /* our own fields: names and addresses of at most two lines' length */
 
 static uint64_t at_most(uint64_t value, uint64_t limit)
 {
     return value < limit ? value : limit;
-}
-
-/* --- memory ----------------------------------------------------------------------------------- */
-
-static bool charge(struct session *s, struct message *m, uint64_t need)
-{
-    if (need <= m->charged)
-        return true;
-    uint64_t n = (need - m->charged + CHARGE_STEP - 1) / CHARGE_STEP * CHARGE_STEP;
-    if (s->smtpd->conf.memory && !budget_take(s->smtpd->conf.memory, n))
-        return false;
-    m->charged += n;
-    counter_add(s->smtpd->ctx->counters, COUNTER_MEMORY_IN_FLIGHT, n);
-    return true;
-}
-
-static void discharge(struct session *s, struct message *m)
-{
-    if (s->smtpd->conf.memory)
-        budget_give(s->smtpd->conf.memory, m->charged);
-    counter_sub(s->smtpd->ctx->counters, COUNTER_MEMORY_IN_FLIGHT, m->charged);
-    m->charged = 0;
-}
-
-/* Nothing more of the message is kept; what is still to come is passed over. */
-static void refuse(struct session *s, struct message *m, enum smtpd_reply reply)
-{
-    m->is_refused = true;
-    m->refusal = reply;
-    m->is_head_whole = true;
-    if (m->blob)
-        kv_blob_abort(&m->blob);
-    buf_fini(&m->head);
-    discharge(s, m);
 }
 
 /* --- beginning -------------------------------------------------------------------------------- */
@@ -94,8 +52,9 @@ void smtpd_message_begin(struct session *s)
     m->begun = clock_mono(s->smtpd->ctx->clock);
     m->net = net_of(s->conn);
     m->handle = net_handle(s->conn);
-    buf_init(&m->head, HEAD_MAX);
-    enum rc rc = charge(s, m, at_most(t->declared + 1, KV_BLOB_SMALL)) ? RC_OK : RC_FULL;
+    smtpd_intake_begin(m);
+    enum rc rc =
+        smtpd_intake_charge(s, m, at_most(t->declared + 1, KV_BLOB_SMALL)) ? RC_OK : RC_FULL;
     if (rc == RC_OK) {
         m->blob = kv_blob_new(conf->kv, part_of(t), 0, 0);
         rc = write_trace(s, m);
@@ -104,68 +63,10 @@ void smtpd_message_begin(struct session *s)
         smtpd_reply_say(s, SMTPD_SEND_DATA);
         return;
     }
-    refuse(s, m, smtpd_reply_of_delivery(rc));
+    smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(rc));
     m->stage = MESSAGE_SETTLED;
     smtpd_reply_say(s, m->refusal);
     smtpd_message_free(s);
-}
-
-/* --- receiving -------------------------------------------------------------------------------- */
-
-/* Keeps the header, with the empty line that ends it. */
-static void keep_head(struct message *m, struct str piece)
-{
-    if (m->is_head_whole)
-        return;
-    size_t before = buf_len(&m->head), from = before > 3 ? before - 3 : 0;
-    buf_put(&m->head, str_head(piece, HEAD_MAX - before));
-    struct str head = buf_str(&m->head);
-    ptrdiff_t end = str_find(str_skip(head, from), STR("\r\n\r\n"));
-    if (end >= 0)
-        buf_truncate(&m->head, from + (size_t)end + 4);
-    m->is_head_whole = end >= 0 || buf_len(&m->head) == HEAD_MAX || str_starts(head, STR("\r\n"));
-}
-
-static void take_piece(struct session *s, struct message *m, struct str piece)
-{
-    m->bytes += piece.n;
-    if (m->is_refused)
-        return;
-    if (m->bytes > s->smtpd->conf.message_size) {
-        refuse(s, m, SMTPD_TOO_BIG); /* [RFC1870 6.3] */
-        return;
-    }
-    uint64_t head =
-        m->is_head_whole ? buf_len(&m->head) : at_most(buf_len(&m->head) + piece.n, HEAD_MAX);
-    if (!charge(s, m, at_most(m->bytes, KV_BLOB_SMALL) + head)) {
-        refuse(s, m, SMTPD_NO_SPACE);
-        return;
-    }
-    keep_head(m, piece);
-    enum rc rc = kv_blob_write(m->blob, piece);
-    if (rc != RC_OK)
-        refuse(s, m, smtpd_reply_of_delivery(rc));
-}
-
-/* Whether writing so much more may wait for a disk, in a place where nothing may wait. */
-static bool must_move(const struct session *s, const struct message *m, size_t more)
-{
-    return m->blob && kv_blob_size(m->blob) + more > KV_BLOB_SMALL && !net_can_block(s->conn);
-}
-
-static enum flow receive(struct session *s, struct message *m)
-{
-    struct str in = net_in(s->conn), rest = in, piece;
-    if (in.n > 0 && must_move(s, m, in.n))
-        return FLOW_BLOCK;
-    enum rc rc;
-    while ((rc = smtp_data_next(&m->data, &rest, &piece)) == RC_OK)
-        take_piece(s, m, piece);
-    net_consume(s->conn, in.n - rest.n);
-    if (rc != RC_EOF)
-        return FLOW_READ;
-    m->stage = MESSAGE_COMPLETE;
-    return FLOW_NEXT;
 }
 
 uint64_t smtpd_message_patience(const struct session *s)
@@ -251,18 +152,18 @@ static enum flow complete(struct session *s, struct message *m)
     if (m->blob && kv_blob_is_large(m->blob) && !net_can_block(s->conn))
         return FLOW_BLOCK;
     if (m->data.faults != 0)
-        refuse(s, m, reply_of_faults(m->data.faults));
+        smtpd_intake_refuse(s, m, reply_of_faults(m->data.faults));
     struct header_facts facts = {0};
     if (!m->is_refused)
         smtpd_header_read(buf_str(&m->head), &s->transaction->arena, &facts);
     if (facts.hops > s->smtpd->conf.hops)
-        refuse(s, m, SMTPD_LOOP); /* [RFC5321 6.3] */
+        smtpd_intake_refuse(s, m, SMTPD_LOOP); /* [RFC5321 6.3] */
     if (m->is_refused)
         return answer_refusal(s, m);
     describe(s, m, &facts);
     enum rc rc = kv_blob_finish(&m->blob, &m->blob_id);
     if (rc != RC_OK) {
-        refuse(s, m, smtpd_reply_of_delivery(rc));
+        smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(rc));
         return answer_refusal(s, m);
     }
     m->deliver.blob = m->blob_id;
@@ -335,7 +236,7 @@ enum flow smtpd_message_step(struct session *s)
     struct message *m = s->message;
     enum flow flow = FLOW_NEXT;
     if (m->stage == MESSAGE_RECEIVING)
-        flow = receive(s, m);
+        flow = smtpd_intake_data(s, m);
     if (flow == FLOW_READ && m->bytes / 2 > s->smtpd->conf.message_size) {
         answer_refusal(s, m); /* too big, and it does not end */
         return FLOW_CLOSE;
@@ -368,7 +269,7 @@ void smtpd_message_free(struct session *s)
         kv_blob_forget(s->smtpd->conf.kv, m->blob_id);
     if (m->blob)
         kv_blob_abort(&m->blob);
-    discharge(s, m);
+    smtpd_intake_discharge(s, m);
     buf_fini(&m->head);
     free(m);
     s->message = NULL;

@@ -127,6 +127,18 @@ uint64_t smtpd_message_patience(const struct session *s);
 /* Gives up what is under way; one that is durable stays so. Frees it. */
 void smtpd_message_free(struct session *s);
 
+/* --- intake.c: the bytes of a message, into its blob -------------------------------------------
+ */
+
+void smtpd_intake_begin(struct message *m);
+/* Takes what there is of it after DATA; FLOW_NEXT: it is complete. */
+enum flow smtpd_intake_data(struct session *s, struct message *m);
+/* Nothing more of the message is kept; what is still to come is passed over. */
+void smtpd_intake_refuse(struct session *s, struct message *m, enum smtpd_reply reply);
+/* Memory, from the budget: up to `need` bytes in all; false when there is too little. */
+bool smtpd_intake_charge(struct session *s, struct message *m, uint64_t need);
+void smtpd_intake_discharge(struct session *s, struct message *m);
+
 /* --- header.c: the trace fields that are put in front, and what is looked for in the header --- */
 
 void smtpd_header_write(struct session *s, struct buf *out);
