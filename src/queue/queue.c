@@ -10,17 +10,10 @@
 #include "base/mem.h"
 #include "base/random.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct queue {
-    struct ctx ctx;
-    struct kv *kv;
-    _Atomic uint64_t count;
-};
-
-static struct kv_part part_of(struct queue_id id)
+struct kv_part queue_part_of(struct queue_id id)
 {
     return (struct kv_part){KV_QUEUE, id.b[0] % QUEUE_SHARDS};
 }
@@ -48,8 +41,10 @@ static enum rc count_all(struct queue *queue)
             if (n)
                 after = ids[n - 1];
         } while (n == 256);
+        TRY(queue_count_held(queue, shard));
     }
     counter_set(queue->ctx.counters, COUNTER_QUEUE_ITEMS, atomic_load(&queue->count));
+    counter_set(queue->ctx.counters, COUNTER_QUEUE_HELD, atomic_load(&queue->held));
     return RC_OK;
 }
 
@@ -58,16 +53,17 @@ enum rc queue_open(const struct ctx *ctx, struct kv *kv, struct queue **out)
     struct queue *queue = mem_zero(sizeof *queue);
     queue->ctx = *ctx;
     queue->kv = kv;
+    pthread_mutex_init(&queue->mutex, NULL);
     enum rc rc = count_all(queue);
-    if (rc == RC_OK)
-        *out = queue;
-    else
-        free(queue);
+    if (rc != RC_OK)
+        queue_close(&queue);
+    *out = queue;
     return rc;
 }
 
 void queue_close(struct queue **queue)
 {
+    pthread_mutex_destroy(&(*queue)->mutex);
     free(*queue);
     *queue = NULL;
 }
@@ -99,7 +95,7 @@ enum rc queue_add(struct queue *queue, const struct queue_item *item, struct que
     random_bytes(op->id.b, sizeof op->id.b);
     op->queue = queue;
     op->kv_op = (struct kv_op){.done = added};
-    struct kv_txn *txn = kv_txn_new(part_of(op->id));
+    struct kv_txn *txn = kv_txn_new(queue_part_of(op->id));
     enum rc rc = put_rows(txn, op->id, item);
     if (rc != RC_OK) {
         kv_txn_free(&txn);
@@ -117,7 +113,7 @@ static enum rc recipients(struct queue *queue, struct queue_id id, struct arena 
     unsigned char from[QUEUE_RECIPIENT_KEY], to[QUEUE_RECIPIENT_KEY];
     struct kv_range range = {.from = queue_recipient_key(id, 0, from),
                              .to = queue_recipient_key(id, UINT16_MAX, to)};
-    return kv_scan(queue->kv, part_of(id), range, KV_PAGE_ROWS, 0, arena, out);
+    return kv_scan(queue->kv, queue_part_of(id), range, KV_PAGE_ROWS, 0, arena, out);
 }
 
 static bool is_in(uint16_t number, const uint16_t *numbers, size_t n)
@@ -151,10 +147,18 @@ static enum rc take_off(struct kv_txn *txn, const struct kv_page *rows, const ui
     return RC_OK;
 }
 
-static enum rc remove_item(struct kv_txn *txn, struct queue_id id, const struct queue_item *item)
+/* The status as it was read must still hold, so that what is counted as held stays exact. */
+static enum rc remove_item(struct queue *queue, struct kv_txn *txn, const struct queue_item *item,
+                           struct arena *arena, bool *out_was_held)
 {
     unsigned char key[QUEUE_ITEM_KEY];
-    TRY(kv_txn_delete(txn, queue_item_key(id, key)));
+    struct queue_status status;
+    struct str k = queue_status_key(item->id, key), row;
+    TRY(kv_get(queue->kv, queue_part_of(item->id), &k, 1, 0, arena, &row, NULL));
+    *out_was_held = queue_status_unpack(row, &status) == RC_OK && status.state == QUEUE_HELD;
+    TRY(str_is_null(row) ? kv_txn_assert_absent(txn, k) : kv_txn_assert_value(txn, k, row));
+    TRY(kv_txn_delete(txn, k));
+    TRY(kv_txn_delete(txn, queue_item_key(item->id, key)));
     return kv_txn_drop(txn, item->blob);
 }
 
@@ -163,38 +167,51 @@ static enum rc read_item(struct queue *queue, struct queue_id id, struct arena *
 {
     unsigned char key[QUEUE_ITEM_KEY];
     struct str k = queue_item_key(id, key), row;
-    TRY(kv_get(queue->kv, part_of(id), &k, 1, 0, arena, &row, NULL));
+    TRY(kv_get(queue->kv, queue_part_of(id), &k, 1, 0, arena, &row, NULL));
     if (str_is_null(row))
         return RC_NOTFOUND;
     out->id = id;
     return queue_item_unpack(row, arena, out);
 }
 
-enum rc queue_done(struct queue *queue, struct queue_id id, const uint16_t *numbers, size_t n)
+/* RC_CONFLICT: the status has changed meanwhile. */
+static enum rc done_once(struct queue *queue, struct queue_id id, const uint16_t *numbers, size_t n)
 {
     struct arena arena = {0};
     struct kv_page rows;
     struct queue_item item;
     size_t left = 0;
-    if (n == 0)
-        return RC_OK; /* not worth a commit */
-    struct kv_txn *txn = kv_txn_new(part_of(id));
+    bool was_held = false;
+    struct kv_txn *txn = kv_txn_new(queue_part_of(id));
     enum rc rc = read_item(queue, id, &arena, &item);
-    bool is_gone = rc == RC_NOTFOUND;
     if (rc == RC_OK)
         rc = recipients(queue, id, &arena, &rows);
     if (rc == RC_OK)
         rc = take_off(txn, &rows, numbers, n, &left);
     if (rc == RC_OK && left == 0)
-        rc = remove_item(txn, id, &item);
+        rc = remove_item(queue, txn, &item, &arena, &was_held);
     if (rc == RC_OK)
         rc = kv_commit_wait(queue->kv, txn, NULL);
     else
         kv_txn_free(&txn);
     if (rc == RC_OK && left == 0)
         count_change(queue, false);
+    if (rc == RC_OK && was_held)
+        queue_held_changed(queue, false);
     arena_fini(&arena);
-    return is_gone ? RC_OK : rc;
+    return rc;
+}
+
+enum rc queue_done(struct queue *queue, struct queue_id id, const uint16_t *numbers, size_t n)
+{
+    if (n == 0)
+        return RC_OK; /* not worth a commit */
+    enum rc rc = RC_CONFLICT;
+    for (int i = 0; i < QUEUE_ATTEMPTS && rc == RC_CONFLICT; i++)
+        rc = done_once(queue, id, numbers, n);
+    if (rc == RC_NOTFOUND)
+        return RC_OK; /* gone already */
+    return rc == RC_CONFLICT ? RC_TEMP : rc;
 }
 
 enum rc queue_get(struct queue *queue, struct queue_id id, struct arena *arena,
@@ -242,4 +259,9 @@ enum rc queue_list(struct queue *queue, unsigned shard, const struct queue_id *a
 uint64_t queue_count(struct queue *queue)
 {
     return atomic_load(&queue->count);
+}
+
+uint64_t queue_held(struct queue *queue)
+{
+    return atomic_load(&queue->held);
 }

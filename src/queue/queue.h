@@ -3,7 +3,10 @@
  * An item is one message: its envelope and blob in one row, each recipient in a row of its own with
  * its own state. Items are spread over QUEUE_SHARDS partitions of class Q by their id. Adding one
  * is a single commit; so is taking a recipient off. The last recipient's commit removes the item
- * and its reference to the blob. Later: due times, retries, remote destinations.
+ * and its reference to the blob. Later: remote destinations.
+ *
+ * An item waits (the usual state, which needs no row) or is held: nobody tries it until it is
+ * released. How often it has failed for good, and why, is kept beside it.
  */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
@@ -59,5 +62,49 @@ enum rc queue_list(struct queue *queue, unsigned shard, const struct queue_id *a
                    struct queue_id *out, size_t max, size_t *out_n);
 
 uint64_t queue_count(struct queue *queue); /* items, kept in memory */
+uint64_t queue_held(struct queue *queue);  /* those that are held, kept in memory */
+
+/* --- states ----------------------------------------------------------------------------------- */
+
+enum queue_state { QUEUE_WAITING, QUEUE_HELD };
+
+struct queue_status {
+    enum queue_state state;
+    uint32_t failures; /* for good, since it was added or released */
+    uint64_t due;      /* ns since 1970; 0: at once */
+    char cause[64];    /* of the last failure, or of the hold; may be empty */
+};
+
+/* These block, and may be called for any item at any time. RC_NOTFOUND: there is no such item. An
+ * item whose row cannot be read has a state all the same. */
+enum rc queue_status_get(struct queue *queue, struct queue_id id, struct queue_status *out);
+enum rc queue_status_set(struct queue *queue, struct queue_id id,
+                         const struct queue_status *status);
+/* Of one that is held already: another cause. What is on its way just now is not called back. */
+enum rc queue_hold(struct queue *queue, struct queue_id id, const char *cause);
+/* As if it had just been added; the watch is told. RC_CONFLICT: it is not held. */
+enum rc queue_release(struct queue *queue, struct queue_id id);
+/* Every item, for what was restored from a backup: some of it may have been delivered since. */
+enum rc queue_hold_all(struct queue *queue, const char *cause);
+
+/* All that is known of an item: of one that cannot be read, `rc` says why and item is empty. */
+struct queue_entry {
+    struct queue_status status;
+    struct queue_item item;
+    enum rc rc;
+};
+enum rc queue_look(struct queue *queue, struct queue_id id, struct arena *arena,
+                   struct queue_entry *out);
+
+/* Told of each release, after its commit, on the thread that released: fn must not block or call
+ * back. One for a queue; NULL takes it away, and no call is under way when that returns. */
+struct queue_watch {
+    void (*released)(struct queue_watch *watch, struct queue_id id);
+};
+void queue_watch_set(struct queue *queue, struct queue_watch *watch);
+
+enum { QUEUE_ID_TEXT = 33 };
+void queue_id_text(struct queue_id id, char out[QUEUE_ID_TEXT]); /* 32 hexadecimal digits */
+enum rc queue_id_parse(struct str text, struct queue_id *out);   /* RC_SYNTAX */
 
 #endif

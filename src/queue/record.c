@@ -1,6 +1,7 @@
 /* queue's rows as bytes: see queue_int.h. Pure functions. */
 #include "queue/queue_int.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct str queue_item_key(struct queue_id id, unsigned char to[QUEUE_ITEM_KEY])
@@ -16,6 +17,13 @@ struct str queue_recipient_key(struct queue_id id, size_t n, unsigned char to[QU
     memcpy(to + 1, id.b, sizeof id.b);
     put_u16(to + 17, (uint16_t)n);
     return str_from(to, QUEUE_RECIPIENT_KEY);
+}
+
+struct str queue_status_key(struct queue_id id, unsigned char to[QUEUE_ITEM_KEY])
+{
+    to[0] = 's';
+    memcpy(to + 1, id.b, sizeof id.b);
+    return str_from(to, QUEUE_ITEM_KEY);
 }
 
 static struct str short_enough(struct str s)
@@ -88,4 +96,32 @@ enum rc queue_recipient_unpack(struct str row, uint64_t *out_account)
     uint8_t format = unpack_u8(&r), state = unpack_u8(&r);
     *out_account = unpack_u64(&r);
     return format == QUEUE_FORMAT && state == 0 ? unpack_done(&r) : RC_CORRUPT;
+}
+
+struct str queue_status_pack(const struct queue_status *status, unsigned char to[QUEUE_STATUS_MAX])
+{
+    struct packer w;
+    pack_init(&w, to, QUEUE_STATUS_MAX);
+    pack_u8(&w, QUEUE_STATUS_FORMAT);
+    pack_u8(&w, (uint8_t)status->state);
+    pack_u32(&w, status->failures);
+    pack_u64(&w, status->due);
+    pack_str16(&w, str_of(status->cause));
+    return pack_done(&w);
+}
+
+enum rc queue_status_unpack(struct str row, struct queue_status *out)
+{
+    struct unpacker r;
+    *out = (struct queue_status){0};
+    if (str_is_null(row))
+        return RC_OK;
+    unpack_init(&r, row);
+    uint8_t format = unpack_u8(&r), state = unpack_u8(&r);
+    out->state = state == QUEUE_WAITING ? QUEUE_WAITING : QUEUE_HELD;
+    out->failures = unpack_u32(&r);
+    out->due = unpack_u64(&r);
+    struct str cause = unpack_str16(&r);
+    snprintf(out->cause, sizeof out->cause, "%.*s", STR_ARG(cause));
+    return format == QUEUE_STATUS_FORMAT && state <= QUEUE_HELD ? unpack_done(&r) : RC_CORRUPT;
 }

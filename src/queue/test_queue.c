@@ -140,11 +140,126 @@ static void too_many_recipients_are_refused(void **state)
     assert_rc(queue_add(f->queue, &item, &op), RC_LIMIT);
 }
 
+struct told {
+    struct queue_watch watch;
+    struct queue_id id;
+    int times;
+};
+
+static void released(struct queue_watch *watch, struct queue_id id)
+{
+    struct told *told = CONTAINER(watch, struct told, watch);
+    told->id = id;
+    told->times++;
+}
+
+static void an_item_is_held_until_released(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t account = 7;
+    struct kv_blob_id blob;
+    struct told told = {.watch.released = released};
+    struct queue_status status;
+    queue_watch_set(f->queue, &told.watch);
+    struct queue_id id = add(f, &account, 1, &blob);
+    assert_rc(queue_status_get(f->queue, id, &status), RC_OK);
+    assert_int_equal(status.state, QUEUE_WAITING);
+    assert_rc(queue_release(f->queue, id), RC_CONFLICT);
+    assert_rc(queue_hold(f->queue, id, "restored"), RC_OK);
+    assert_rc(queue_hold(f->queue, id, "by hand"), RC_OK);
+    assert_int_equal(queue_held(f->queue), 1);
+
+    struct queue *again;
+    assert_rc(queue_open(&f->ctx, f->kv, &again), RC_OK);
+    assert_int_equal(queue_held(again), 1);
+    assert_rc(queue_status_get(again, id, &status), RC_OK);
+    assert_int_equal(status.state, QUEUE_HELD);
+    assert_string_equal(status.cause, "by hand");
+    queue_close(&again);
+
+    assert_int_equal(told.times, 0);
+    assert_rc(queue_release(f->queue, id), RC_OK);
+    assert_int_equal(told.times, 1);
+    assert_memory_equal(told.id.b, id.b, sizeof id.b);
+    assert_int_equal(queue_held(f->queue), 0);
+    queue_watch_set(f->queue, NULL);
+    assert_rc(queue_hold(f->queue, id, "again"), RC_OK);
+    assert_rc(queue_release(f->queue, id), RC_OK);
+    assert_int_equal(told.times, 1);
+}
+
+/* The status goes with the item, and none can be written for one that is gone. */
+static void a_held_item_may_go(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t account = 7;
+    const uint16_t first[] = {0};
+    struct kv_blob_id blob;
+    struct queue_id id = add(f, &account, 1, &blob);
+    assert_rc(queue_hold_all(f->queue, "restored"), RC_OK);
+    assert_rc(queue_done(f->queue, id, first, 1), RC_OK);
+    assert_rc(queue_hold(f->queue, id, "late"), RC_NOTFOUND);
+    assert_rc(queue_release(f->queue, id), RC_NOTFOUND);
+    assert_int_equal(queue_held(f->queue), 0);
+    struct arena arena = {0};
+    struct kv_page page;
+    assert_rc(kv_scan(f->kv, (struct kv_part){KV_QUEUE, id.b[0] % QUEUE_SHARDS},
+                      (struct kv_range){0}, 0, 0, &arena, &page),
+              RC_OK);
+    assert_int_equal(page.n, 0);
+    arena_fini(&arena);
+}
+
+/* A row of another format can be listed, held and released all the same. */
+static void an_item_that_cannot_be_read_can_be_held(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t account = 7;
+    struct kv_blob_id blob;
+    struct queue_id id = add(f, &account, 1, &blob);
+    unsigned char key[17] = {'m'};
+    memcpy(key + 1, id.b, sizeof id.b);
+    struct kv_txn *txn = kv_txn_new((struct kv_part){KV_QUEUE, id.b[0] % QUEUE_SHARDS});
+    assert_rc(kv_txn_put(txn, str_from(key, sizeof key), STR("\x7f")), RC_OK);
+    assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
+    struct arena arena = {0};
+    struct queue_entry entry;
+    const struct queue_status failed = {.failures = 3, .due = 42, .cause = "corrupt"};
+    assert_rc(queue_status_set(f->queue, id, &failed), RC_OK);
+    assert_rc(queue_look(f->queue, id, &arena, &entry), RC_OK);
+    assert_rc(entry.rc, RC_CORRUPT);
+    assert_int_equal(entry.status.state, QUEUE_WAITING);
+    assert_int_equal(entry.status.failures, 3);
+    assert_int_equal(entry.status.due, 42);
+    assert_rc(queue_hold(f->queue, id, "corrupt"), RC_OK);
+    assert_rc(queue_release(f->queue, id), RC_OK);
+    assert_rc(queue_look(f->queue, id, &arena, &entry), RC_OK);
+    assert_int_equal(entry.status.failures, 0);
+    arena_fini(&arena);
+}
+
+static void ids_are_written_and_read(void **state)
+{
+    struct queue_id id = {{0, 1, 0xab, 0xff}}, back;
+    char text[QUEUE_ID_TEXT];
+    queue_id_text(id, text);
+    assert_string_equal(text, "0001abff000000000000000000000000");
+    assert_rc(queue_id_parse(str_of(text), &back), RC_OK);
+    assert_memory_equal(back.b, id.b, sizeof id.b);
+    text[31] = 'G';
+    assert_rc(queue_id_parse(str_of(text), &back), RC_SYNTAX);
+    assert_rc(queue_id_parse(STR("00"), &back), RC_SYNTAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_item_lives_until_its_last_recipient, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_queue_finds_all_items, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_item_is_held_until_released, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_held_item_may_go, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_item_that_cannot_be_read_can_be_held, setup, teardown),
+        cmocka_unit_test(ids_are_written_and_read),
         cmocka_unit_test_setup_teardown(too_many_recipients_are_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
