@@ -20,6 +20,7 @@
 #ifndef AUTH_AUTH_H
 #define AUTH_AUTH_H
 
+#include "base/buf.h"
 #include "kv/kv.h"
 #include "task/task.h"
 
@@ -58,6 +59,43 @@ struct auth_target {
  * [RFC5321 4.5.1]: the account of that name, or else the one that was the domain's first. */
 enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags,
                      struct auth_target *out);
+
+/* --- SASL: from a mechanism's messages to a name and a password ------------------------------- */
+
+/* What a protocol needs for its AUTH command [RFC4422 3]: pure functions over decoded bytes, no
+ * I/O, no base64. A protocol that gets RC_OK hands name and password to auth_login and then wipes
+ * the response that the password lies in. Names and passwords are taken as they come, see
+ * docs/decisions/0031-names-and-passwords-as-bytes.md. */
+enum {
+    AUTH_SASL_NAME_MAX = 255, /* bytes of either identity [RFC4616 2] */
+    AUTH_SASL_RESPONSE_MAX = 2 * AUTH_SASL_NAME_MAX + 2 + AUTH_PASSWORD_MAX
+};
+
+struct auth_mechanism;
+struct auth_sasl { /* the caller's storage */
+    /* The result: the name lives here, the password in the last response. */
+    struct str name, password;
+    bool is_plaintext; /* set by begin: the password comes readable, so only in TLS */
+    /* sasl.c's */
+    const struct auth_mechanism *mechanism; /* NULL: nothing under way */
+    unsigned at;
+    char text[AUTH_SASL_NAME_MAX];
+};
+
+/* The name in any case of letters. RC_NOTFOUND: no such mechanism. */
+enum rc auth_sasl_begin(struct auth_sasl *s, struct str mechanism);
+/* The client's next response, decoded; absent when the command came without an initial one.
+ * RC_AGAIN: send the challenge, which was appended and may be empty, and call again. RC_OK: s->name
+ * and s->password are there. Anything else ends the exchange: RC_SYNTAX (not a message of the
+ * mechanism: empty, a NUL in the wrong place, not UTF-8), RC_LIMIT (too long), RC_DENIED (somebody
+ * else's authorization identity). */
+enum rc auth_sasl_step(struct auth_sasl *s, struct str response, struct buf *challenge);
+/* Wipes; also for one that never began, if it is zeroed. */
+void auth_sasl_fini(struct auth_sasl *s);
+/* Appends the names of the mechanisms, with single spaces between: all when a readable password may
+ * be sent here (in TLS, or where plaintext is allowed), otherwise those that show none; perhaps
+ * nothing. */
+void auth_sasl_mechanisms(bool may_be_plaintext, struct buf *out);
 
 /* --- logins ----------------------------------------------------------------------------------- */
 
