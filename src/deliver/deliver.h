@@ -20,7 +20,9 @@ struct deliver_conf {
     struct store *store;
     struct queue *queue;
     struct task_lane *lane; /* the short lane: fan-out and what would block */
-    uint64_t retry_ms;      /* between attempts after a failure that may pass; 0: 30,000 */
+    uint64_t retry_ms;      /* before the second attempt, doubled each time; 0: 30,000 */
+    uint64_t retry_max_ms;  /* no wait is longer, but for a quarter; 0: an hour */
+    unsigned tries;         /* of what fails for good, before it is held; 0: 8 */
 };
 
 /* Takes up what the queue still holds from before (RC_TEMP, RC_CORRUPT: it cannot be read); the

@@ -4,9 +4,13 @@
 
 #include "deliver/deliver.h"
 
+#include "base/map.h"
+
 enum {
-    FANOUT_MAX = 64,        /* items on their way to their recipients at once */
-    FANOUT_RETRY_MS = 30000 /* after a failure that may pass */
+    FANOUT_MAX = 64, /* items on their way to their recipients at once */
+    FANOUT_RETRY_MS = 30000,
+    FANOUT_RETRY_MAX_MS = 3600 * 1000,
+    FANOUT_TRIES = 8 /* within about an hour */
 };
 
 /* Takes items from the queue to their accounts: those that are there when it is opened, and those
@@ -17,6 +21,27 @@ void fanout_free(struct fanout **fanout); /* waits for the items on their way */
 
 /* A new item is in the queue. Any thread; never blocks. */
 void fanout_announce(struct fanout *fanout, struct queue_id id);
+
+/* --- later.c: ids by the time when they are due, a binary heap */
+struct waiting {
+    struct map_node node;
+    struct list link; /* among the ready */
+    size_t place;     /* in the heap; 0: not there */
+    uint64_t due;     /* monotonic */
+    struct queue_id id;
+    unsigned failures; /* one after the other, that may pass */
+    bool is_running, is_again;
+};
+
+struct later {
+    struct waiting **heap; /* from 1 */
+    size_t n, size;
+};
+
+void later_add(struct later *l, struct waiting *w, uint64_t due);
+void later_remove(struct later *l, struct waiting *w);
+struct waiting *later_first(const struct later *l); /* NULL: none */
+void later_fini(struct later *l);
 
 /* How one message reaches one account: what deliver_message and the fan-out have in common. */
 void deliver_log(const struct ctx *ctx, struct str message, uint64_t account,

@@ -7,35 +7,38 @@
  * (several recipients of one item that are the same account also meet this, and so get one copy).
  *   3. At most FANOUT_MAX items are on their way; the others wait in a list of ids, or in the queue
  * alone.
- *   4. An item is on its way at most once at a time: an id comes either from the sweep at the
- * start, before anything is announced for it, or from one announcement, or from its own retry.
+ *   4. An item is on its way at most once at a time: each known id has one struct waiting, from the
+ * sweep at the start, its announcement or its release until it has left the queue or is held.
+ *   5. What may pass is tried again for ever, with growing waits. What fails for good is tried
+ * `tries` times, then held with its cause: its body is damaged, its row cannot be read. The count
+ * is in the queue, so that a restart does not begin anew.
  *
  * One thread (the pacer) does what waits: the sweep of what was left over, and the retries. Items
  * themselves run on the short lane and in the completions of the store.
  */
 #include "deliver/deliver_int.h"
 
+#include "base/map.h"
 #include "base/mem.h"
+#include "base/random.h"
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
-
-struct waiting {
-    struct list link;
-    struct queue_id id;
-    uint64_t due; /* monotonic */
-};
 
 struct fanout {
     struct ctx ctx;
     struct deliver_conf conf;
+    struct queue_watch watch;
     pthread_t pacer;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    struct list ready,
-        later; /* struct waiting; `later` in order of due time, since all wait equally long */
+    struct map known;  /* struct waiting, by id */
+    struct list ready; /* struct waiting */
+    struct later later;
     size_t running;
     bool ending;
 };
@@ -53,9 +56,11 @@ struct copy {
 struct item {
     struct task_job job;
     struct fanout *fanout;
+    struct waiting *waiting;
     struct queue_id id;
     struct arena arena;
     struct queue_item q;
+    struct queue_status status;
     struct copy *copies;
     size_t n_copies;
     _Atomic size_t pending;
@@ -63,45 +68,128 @@ struct item {
 
 /* --- one item --------------------------------------------------------------------------------- */
 
-static void item_end(struct item *item, bool again)
+enum end {
+    END_GONE,  /* it has left the queue, or is held: not ours any more */
+    END_AGAIN, /* something failed that may pass */
+    END_DUE    /* its status says when */
+};
+
+/* Doubled with each failure, up to retry_max_ms; up to a quarter less or more, so that what failed
+ * together does not come back together. */
+static uint64_t wait_after(const struct fanout *f, unsigned failures)
+{
+    uint64_t ms = f->conf.retry_ms;
+    for (unsigned i = 1; i < failures && ms < f->conf.retry_max_ms; i++)
+        ms *= 2;
+    if (ms > f->conf.retry_max_ms)
+        ms = f->conf.retry_max_ms;
+    uint64_t ns = ms * NS_PER_MS;
+    return ns - ns / 4 + random_u64() % (ns / 2 + 1);
+}
+
+/* The clock may have been set meanwhile: never longer than the longest wait. */
+static uint64_t wait_until(const struct fanout *f, uint64_t due)
+{
+    uint64_t now = clock_wall(f->ctx.clock), most = f->conf.retry_max_ms * NS_PER_MS * 2;
+    uint64_t wait = due > now ? due - now : 0;
+    return wait < most ? wait : most;
+}
+
+static void item_end(struct item *item, enum end how)
 {
     struct fanout *f = item->fanout;
-    struct waiting *w = again ? mem_zero(sizeof *w) : NULL;
-    if (w) {
-        w->id = item->id;
-        w->due = clock_mono(f->ctx.clock) + f->conf.retry_ms * NS_PER_MS;
-    }
+    struct waiting *w = item->waiting;
+    uint64_t due = item->status.due;
     arena_fini(&item->arena);
     free(item->copies);
     free(item);
     pthread_mutex_lock(&f->mutex);
-    if (w)
-        list_add_tail(&f->later, &w->link);
+    w->is_running = false;
+    w->failures = how == END_AGAIN ? w->failures + 1 : 0;
+    if (w->is_again) {
+        w->is_again = false;
+        list_add_tail(&f->ready, &w->link);
+    } else if (how == END_GONE) {
+        map_remove(&f->known, &w->node);
+        free(w);
+    } else {
+        uint64_t wait = how == END_DUE ? wait_until(f, due) : wait_after(f, w->failures);
+        later_add(&f->later, w, clock_mono(f->ctx.clock) + wait);
+    }
     f->running--;
     pthread_cond_broadcast(&f->changed);
     pthread_mutex_unlock(&f->mutex);
 }
 
-/* On the lane, when every copy has its answer: one commit takes off all that is final. */
+static void log_failure(const struct item *item, const char *event, uint64_t failures, enum rc rc)
+{
+    struct log_line l;
+    char id[QUEUE_ID_TEXT];
+    queue_id_text(item->id, id);
+    log_begin(&l, item->fanout->ctx.log, LOG_ERROR, event);
+    log_text(&l, "item", id);
+    if (item->q.log_id.n)
+        log_str(&l, "message", item->q.log_id);
+    log_u64(&l, "failures", failures);
+    log_text(&l, "cause", rc_name(rc));
+    log_end(&l);
+}
+
+/* On the lane: one more failure that will not pass by itself. */
+static void item_failed(struct item *item, enum rc cause)
+{
+    struct fanout *f = item->fanout;
+    struct queue_status *status = &item->status;
+    status->failures++;
+    bool is_last = status->failures >= f->conf.tries;
+    status->state = is_last ? QUEUE_HELD : QUEUE_WAITING;
+    status->due = is_last ? 0 : clock_wall(f->ctx.clock) + wait_after(f, status->failures);
+    snprintf(status->cause, sizeof status->cause, "%s", rc_name(cause));
+    enum rc rc = queue_status_set(f->conf.queue, item->id, status);
+    if (rc == RC_OK)
+        log_failure(item, is_last ? "queue-held" : "queue-failed", status->failures, cause);
+    if (rc == RC_NOTFOUND || (rc == RC_OK && is_last))
+        item_end(item, END_GONE);
+    else
+        item_end(item, rc == RC_OK ? END_DUE : END_AGAIN);
+}
+
+/* Trying again without any change elsewhere cannot help. */
+static bool is_for_good(enum rc rc)
+{
+    return rc == RC_CORRUPT || rc == RC_PERM || rc == RC_NOTFOUND || rc == RC_SYNTAX ||
+           rc == RC_DENIED;
+}
+
+/* On the lane, when every copy has its answer: one commit takes off all that is final. The item has
+ * failed for good when nothing is left of it that may still pass. */
 static void item_finish(struct task_job *job)
 {
     struct item *item = CONTAINER(job, struct item, job);
     uint16_t *numbers = mem_alloc((item->n_copies + 1) * sizeof *numbers);
-    size_t n = 0;
-    for (size_t i = 0; i < item->n_copies; i++)
-        if (item->copies[i].is_final)
+    size_t n = 0, n_bad = 0;
+    enum rc cause = RC_OK;
+    for (size_t i = 0; i < item->n_copies; i++) {
+        if (item->copies[i].is_final) {
             numbers[n++] = item->copies[i].number;
+        } else if (is_for_good(item->copies[i].rc)) {
+            cause = item->copies[i].rc;
+            n_bad++;
+        }
+    }
     enum rc rc = queue_done(item->fanout->conf.queue, item->id, numbers, n);
-    bool again = rc != RC_OK || n < item->n_copies;
     free(numbers);
-    item_end(item, again);
+    if (rc == RC_OK && n_bad > 0 && n + n_bad == item->n_copies)
+        item_failed(item, cause);
+    else
+        item_end(item, rc != RC_OK || n < item->n_copies ? END_AGAIN : END_GONE);
 }
 
 static void item_post(struct item *item, void (*run)(struct task_job *))
 {
     item->job.run = run;
     if (task_lane_post(item->fanout->conf.lane, &item->job) != RC_OK)
-        item_end(item, true); /* the lane is full or ending: the queue still has it */
+        item_end(item, END_AGAIN); /* the lane is full or ending: the queue still has it */
 }
 
 static void copy_answered(struct copy *copy, enum rc rc)
@@ -154,17 +242,34 @@ static bool is_repeated(const struct queue_item *q, size_t n)
     return false;
 }
 
+/* What the queue says of it; whether it is to be tried now. */
+static bool item_look(struct item *item)
+{
+    struct fanout *f = item->fanout;
+    struct queue_entry entry;
+    enum rc rc = queue_look(f->conf.queue, item->id, &item->arena, &entry);
+    if (rc == RC_OK) {
+        item->status = entry.status;
+        item->q = entry.item;
+    }
+    if (rc == RC_NOTFOUND || (rc == RC_OK && entry.status.state == QUEUE_HELD))
+        item_end(item, END_GONE); /* somebody has taken it off, or holds it */
+    else if (rc != RC_OK)
+        item_end(item, END_AGAIN);
+    else if (wait_until(f, entry.status.due) > 0)
+        item_end(item, END_DUE);
+    else if (entry.rc != RC_OK)
+        item_failed(item, entry.rc);
+    else
+        return true;
+    return false;
+}
+
 static void item_run(struct task_job *job)
 {
     struct item *item = CONTAINER(job, struct item, job);
-    enum rc rc = queue_get(item->fanout->conf.queue, item->id, &item->arena, &item->q);
-    if (rc != RC_OK) {
-        if (rc != RC_NOTFOUND)
-            log_event(item->fanout->ctx.log, LOG_ERROR, "queue-unreadable", "cause", rc_name(rc),
-                      NULL);
-        item_end(item, rc != RC_NOTFOUND); /* somebody has taken it off */
+    if (!item_look(item))
         return;
-    }
     item->copies = mem_zero((item->q.n_accounts + 1) * sizeof *item->copies);
     for (size_t i = 0; i < item->q.n_accounts; i++) {
         if (item->q.accounts[i] == 0)
@@ -192,21 +297,54 @@ static void item_run(struct task_job *job)
 /* --- the pacer -------------------------------------------------------------------------------- */
 
 /* The mutex is held; a place is free. */
-static void start_item(struct fanout *f, struct queue_id id)
+static void start_item(struct fanout *f, struct waiting *w)
 {
     struct item *item = mem_zero(sizeof *item);
     item->fanout = f;
-    item->id = id;
+    item->waiting = w;
+    item->id = w->id;
+    w->is_running = true;
     f->running++;
     pthread_mutex_unlock(&f->mutex);
     item_post(item, item_run);
     pthread_mutex_lock(&f->mutex);
 }
 
+static uint64_t hash_of(struct queue_id id)
+{
+    uint64_t hash;
+    memcpy(&hash, id.b, sizeof hash); /* random as it is */
+    return hash;
+}
+
+static struct waiting *find(struct fanout *f, struct queue_id id)
+{
+    struct map_node *node = map_find(&f->known, hash_of(id));
+    for (; node; node = map_next(node)) {
+        struct waiting *w = CONTAINER(node, struct waiting, node);
+        if (memcmp(w->id.b, id.b, sizeof id.b) == 0)
+            return w;
+    }
+    return NULL;
+}
+
+/* The mutex is held. One that is known already: now rather than later. */
 static void add_ready(struct fanout *f, struct queue_id id)
 {
-    struct waiting *w = mem_zero(sizeof *w);
-    w->id = id;
+    struct waiting *w = find(f, id);
+    if (w && w->is_running) {
+        w->is_again = true;
+        return;
+    }
+    if (w && !w->place)
+        return;
+    if (w) {
+        later_remove(&f->later, w);
+    } else {
+        w = mem_zero(sizeof *w);
+        w->id = id;
+        map_add(&f->known, &w->node, hash_of(id));
+    }
     list_add_tail(&f->ready, &w->link);
     pthread_cond_broadcast(&f->changed);
 }
@@ -216,6 +354,11 @@ void fanout_announce(struct fanout *fanout, struct queue_id id)
     pthread_mutex_lock(&fanout->mutex);
     add_ready(fanout, id);
     pthread_mutex_unlock(&fanout->mutex);
+}
+
+static void released(struct queue_watch *watch, struct queue_id id)
+{
+    fanout_announce(CONTAINER(watch, struct fanout, watch), id);
 }
 
 /* The ids that an earlier run left behind. Nothing has been announced yet, so none of them is on
@@ -242,12 +385,11 @@ enum { FOREVER = 0 };
 static uint64_t wake_due(struct fanout *f)
 {
     uint64_t now = clock_mono(f->ctx.clock);
-    for (struct list *first = list_first(&f->later); first; first = list_first(&f->later)) {
-        struct waiting *w = CONTAINER(first, struct waiting, link);
+    for (struct waiting *w = later_first(&f->later); w; w = later_first(&f->later)) {
         if (w->due > now)
             return w->due - now;
-        list_remove(first);
-        list_add_tail(&f->ready, first);
+        later_remove(&f->later, w);
+        list_add_tail(&f->ready, &w->link);
     }
     return FOREVER;
 }
@@ -277,11 +419,8 @@ static void *pacer_main(void *arg)
             wait_for_change(f, wait);
             continue;
         }
-        struct waiting *w = CONTAINER(first, struct waiting, link);
-        struct queue_id id = w->id;
         list_remove(first);
-        free(w);
-        start_item(f, id);
+        start_item(f, CONTAINER(first, struct waiting, link));
     }
     while (f->running)
         pthread_cond_wait(&f->changed, &f->mutex);
@@ -289,16 +428,16 @@ static void *pacer_main(void *arg)
     return NULL;
 }
 
-static void free_list(struct list *l)
-{
-    LIST_EACH_SAFE (l, it)
-        free(CONTAINER(it, struct waiting, link));
-}
-
 static void fanout_destroy(struct fanout *f)
 {
-    free_list(&f->ready);
-    free_list(&f->later);
+    LIST_EACH_SAFE (&f->ready, it)
+        free(CONTAINER(it, struct waiting, link));
+    for (struct waiting *w = later_first(&f->later); w; w = later_first(&f->later)) {
+        later_remove(&f->later, w);
+        free(w);
+    }
+    later_fini(&f->later);
+    map_fini(&f->known);
     pthread_cond_destroy(&f->changed);
     pthread_mutex_destroy(&f->mutex);
     free(f);
@@ -312,18 +451,24 @@ enum rc fanout_new(const struct ctx *ctx, const struct deliver_conf *conf, struc
     f->conf = *conf;
     if (!f->conf.retry_ms)
         f->conf.retry_ms = FANOUT_RETRY_MS;
+    if (!f->conf.retry_max_ms)
+        f->conf.retry_max_ms = FANOUT_RETRY_MAX_MS;
+    if (!f->conf.tries)
+        f->conf.tries = FANOUT_TRIES;
     pthread_mutex_init(&f->mutex, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&f->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     list_init(&f->ready);
-    list_init(&f->later);
+    map_init(&f->known);
+    f->watch.released = released;
     enum rc rc = sweep(f);
     if (rc != RC_OK) {
         fanout_destroy(f);
         return rc;
     }
+    queue_watch_set(f->conf.queue, &f->watch);
     f->pacer = task_thread("fanout", pacer_main, f);
     *out = f;
     return RC_OK;
@@ -334,6 +479,7 @@ void fanout_free(struct fanout **fanout)
     struct fanout *f = *fanout;
     if (!f)
         return;
+    queue_watch_set(f->conf.queue, NULL);
     pthread_mutex_lock(&f->mutex);
     f->ending = true;
     pthread_cond_broadcast(&f->changed);

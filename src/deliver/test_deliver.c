@@ -21,8 +21,13 @@ enum { ACCOUNTS = 5 };
 static void open_deliver(struct fixture *f)
 {
     f->lane = task_lane_new("short", 2, f->lane_max ? f->lane_max : 1000);
-    const struct deliver_conf conf = {
-        .kv = f->kv, .store = f->store, .queue = f->queue, .lane = f->lane, .retry_ms = 5};
+    const struct deliver_conf conf = {.kv = f->kv,
+                                      .store = f->store,
+                                      .queue = f->queue,
+                                      .lane = f->lane,
+                                      .retry_ms = 5,
+                                      .retry_max_ms = 20,
+                                      .tries = 3};
     assert_rc(deliver_open(&f->ctx, &conf, &f->deliver), RC_OK);
 }
 
@@ -57,7 +62,7 @@ static int teardown(void **state)
     return 0;
 }
 
-struct waiting {
+struct answer {
     struct deliver_op op;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
@@ -66,7 +71,7 @@ struct waiting {
 
 static void wake(struct deliver_op *op)
 {
-    struct waiting *w = CONTAINER(op, struct waiting, op);
+    struct answer *w = CONTAINER(op, struct answer, op);
     pthread_mutex_lock(&w->mutex);
     w->is_done = true;
     pthread_cond_signal(&w->cond);
@@ -86,7 +91,7 @@ static enum rc deliver(struct fixture *f, struct str text, const uint64_t *accou
                                 .id = STR("test"),
                                 .accounts = accounts,
                                 .n_accounts = n};
-    struct waiting w = {
+    struct answer w = {
         .op.done = wake, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
     enum rc rc = deliver_message(f->deliver, &m, 0, &w.op);
     if (rc == RC_OK) {
@@ -318,6 +323,161 @@ static void retries_are_never_slept_over(void **state)
     }
 }
 
+static void wait_for_held(struct fixture *f, uint64_t n)
+{
+    for (int i = 0; i < 10000 && queue_held(f->queue) != n; i++)
+        usleep(1000);
+    assert_int_equal(queue_held(f->queue), n);
+}
+
+static struct queue_status status_of(struct fixture *f, struct queue_id id)
+{
+    struct queue_status status;
+    assert_rc(queue_status_get(f->queue, id, &status), RC_OK);
+    return status;
+}
+
+static void put_item_row(struct fixture *f, struct queue_id id, struct str row)
+{
+    unsigned char key[17] = {'m'};
+    memcpy(key + 1, id.b, sizeof id.b);
+    struct kv_txn *txn = kv_txn_new((struct kv_part){KV_QUEUE, id.b[0] % QUEUE_SHARDS});
+    assert_rc(kv_txn_put(txn, str_from(key, sizeof key), row), RC_OK);
+    assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
+}
+
+static struct str item_row(struct fixture *f, struct queue_id id, struct arena *arena)
+{
+    unsigned char key[17] = {'m'};
+    memcpy(key + 1, id.b, sizeof id.b);
+    struct str k = str_from(key, sizeof key), row;
+    assert_rc(kv_get(f->kv, (struct kv_part){KV_QUEUE, id.b[0] % QUEUE_SHARDS}, &k, 1, 0, arena,
+                     &row, NULL),
+              RC_OK);
+    return row;
+}
+
+/* A row that nobody can read is tried three times, also when the server starts anew meanwhile, then
+ * held and told; mended and released it is delivered. */
+static void what_fails_for_good_is_held(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t some[] = {1, 2};
+    struct arena arena = {0};
+    close_deliver(f);
+    struct queue_id bad = add_item(f, some, 2), good = add_item(f, some, 2);
+    struct str row = item_row(f, bad, &arena);
+    put_item_row(f, bad, STR("\x7f"));
+    open_deliver(f);
+    wait_for_held(f, 1);
+    close_deliver(f);
+    assert_int_equal(status_of(f, bad).failures, 3);
+    assert_string_equal(status_of(f, bad).cause, "corrupt");
+    struct queue_status gone;
+    assert_rc(queue_status_get(f->queue, good, &gone), RC_NOTFOUND); /* it was not held up */
+    assert_int_equal(count(f, 1), 1);
+    assert_int_equal(counter_get(&f->counters, COUNTER_QUEUE_HELD), 1);
+
+    put_item_row(f, bad, row);
+    open_deliver(f); /* held stays held */
+    usleep(50000);
+    assert_int_equal(status_of(f, bad).state, QUEUE_HELD);
+    assert_rc(queue_release(f->queue, bad), RC_OK);
+    wait_for_queue(f);
+    assert_int_equal(queue_held(f->queue), 0);
+    assert_int_equal(count(f, 1), 2);
+    assert_int_equal(count(f, 2), 2);
+    arena_fini(&arena);
+}
+
+static void one_failure_for_good_holds_nothing(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t some[] = {1, 2};
+    close_deliver(f);
+    add_item(f, some, 2);
+    kv_mem_fail(f->kv, RC_CORRUPT); /* the first commit, whichever it is */
+    open_deliver(f);
+    wait_for_queue(f);
+    assert_int_equal(count(f, 1), 1);
+    assert_int_equal(count(f, 2), 1);
+}
+
+/* An account whose rows are damaged: the other recipient has its copy, and the item is held for the
+ * rest. */
+static void a_bad_recipient_holds_only_itself(void **state)
+{
+    struct fixture *f = *state;
+    const struct kv_part part = {KV_ACCOUNT, 2};
+    const uint64_t some[] = {1, 2};
+    struct store_conf store_conf = {0};
+    struct arena arena = {0};
+    struct kv_page page;
+    close_deliver(f);
+    struct queue_id id = add_item(f, some, 2);
+    store_close(&f->store);
+    assert_rc(kv_scan(f->kv, part, (struct kv_range){0}, 0, 0, &arena, &page), RC_OK);
+    struct kv_txn *txn = kv_txn_new(part);
+    for (size_t i = 0; i < page.n; i++)
+        assert_rc(kv_txn_put(txn, page.rows[i].key, STR("\x7f")), RC_OK);
+    assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
+    assert_rc(store_open(&f->ctx, f->kv, &store_conf, &f->store), RC_OK);
+    open_deliver(f);
+    wait_for_held(f, 1);
+    assert_int_equal(count(f, 1), 1);
+    struct queue_entry entry;
+    assert_rc(queue_look(f->queue, id, &arena, &entry), RC_OK);
+    assert_string_equal(entry.status.cause, "corrupt");
+    assert_int_equal(entry.item.accounts[0], 0);
+    assert_int_equal(entry.item.accounts[1], 2);
+    arena_fini(&arena);
+}
+
+/* Released while it is on its way, or before: never twice at the same time, and nothing is lost. */
+static void releases_at_any_time_do_no_harm(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t all[] = {1, 2, 3, 4, 5};
+    enum { ITEMS = 50 };
+    struct queue_id ids[ITEMS];
+    close_deliver(f);
+    for (int i = 0; i < ITEMS; i++)
+        ids[i] = add_item(f, all, ACCOUNTS);
+    open_deliver(f);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < ITEMS; i++) {
+            enum rc held = queue_hold(f->queue, ids[i], "test");
+            enum rc back = queue_release(f->queue, ids[i]);
+            assert_true(held == RC_OK || held == RC_NOTFOUND);
+            assert_true(back == RC_OK || back == RC_NOTFOUND);
+        }
+    }
+    wait_for_queue(f);
+    assert_int_equal(queue_held(f->queue), 0);
+    for (uint64_t id = 1; id <= ACCOUNTS; id++)
+        assert_int_equal(count(f, id), ITEMS);
+}
+
+static void what_waits_comes_in_order_of_time(void **state)
+{
+    struct later later = {0};
+    static struct waiting w[200];
+    for (size_t i = 0; i < 200; i++)
+        later_add(&later, &w[i], i * 7919 % 200);
+    for (size_t i = 0; i < 200; i += 3)
+        later_remove(&later, &w[i]);
+    uint64_t before = 0;
+    size_t n = 0;
+    for (struct waiting *first = later_first(&later); first; first = later_first(&later)) {
+        assert_true(first->due >= before);
+        before = first->due;
+        later_remove(&later, first);
+        n++;
+    }
+    assert_int_equal(n, 200 - 67);
+    later_fini(&later);
+}
+
 static void an_unknown_account_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -338,6 +498,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_recipient_that_is_gone_holds_nothing_up, setup, teardown),
         cmocka_unit_test_setup_teardown(an_item_removed_meanwhile_is_no_error, setup, teardown),
         cmocka_unit_test_setup_teardown(retries_are_never_slept_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_fails_for_good_is_held, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_failure_for_good_holds_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_bad_recipient_holds_only_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(releases_at_any_time_do_no_harm, setup, teardown),
+        cmocka_unit_test(what_waits_comes_in_order_of_time),
         cmocka_unit_test_setup_teardown(an_unknown_account_is_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
