@@ -146,6 +146,17 @@ def test_rfcmap_refuses(tmp_path, tag):
     assert status == 1 and 'a.c:2' in out, out
 
 
+# --- man ---------------------------------------------------------------------------------------------------------
+
+def test_man_refuses_bad_mdoc(tmp_path):
+    page = tmp_path / 'bad.1'
+    good = open(os.path.join(ROOT, 'docs/man/penfold.1'), encoding='utf-8').read()
+    for text, status in ((good, 0), (good.replace('.El\n', '', 1), 1), (good + '.Frobnicate\n', 1)):
+        page.write_text(text)
+        done = subprocess.run([os.path.join(ROOT, 'tools/check-man'), page], stdout=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode != 0) == status, done.stdout
+
+
 # --- check itself: a failing, a broken and an empty stage are failures -------------------------------------------
 
 CHECK = '''
