@@ -37,10 +37,14 @@ void conn_free(struct conn *c)
     buf_fini(&c->in);
     buf_fini(&c->out);
     close(c->fd);
+    if (c->listener) {
+        atomic_fetch_sub(&net->services[c->listener->service].open, 1);
+        listener_unref(c->listener); /* before the count below: net_stop waits for that one */
+    }
     counter_sub(net->ctx->counters, COUNTER_CONNECTIONS_OPEN, 1);
     pthread_mutex_lock(&net->mutex);
-    limits_give(&net->limits, &c->peer);
-    pthread_cond_signal(&net->changed);
+    limits_give(&net->limits, &c->peer, c->is_counted);
+    pthread_cond_broadcast(&net->changed);
     pthread_mutex_unlock(&net->mutex);
     free(c);
 }
@@ -56,7 +60,7 @@ void conn_begin(struct loop *l, struct conn *c)
         return;
     }
     c->is_readable = true;
-    c->deadline = loop_now(l) + net->conf.limits.greeting_ms * NS_PER_MS;
+    c->deadline = loop_now(l) + atomic_load(&net->greeting_ms) * NS_PER_MS;
     if (c->conf->is_tls) {
         c->phase = PHASE_START_TLS;
     } else {

@@ -122,7 +122,7 @@ static enum turn begin_tls(struct conn *c)
     if (buf_len(&c->in) > 0 || io_has_early_bytes(c))
         return end_because(c, "starttls-refused", "bytes before the answer to STARTTLS");
     c->phase = PHASE_START_TLS;
-    c->deadline = from_now(c, c->loop->net->conf.limits.greeting_ms);
+    c->deadline = from_now(c, atomic_load(&c->loop->net->greeting_ms));
     return TURN_AGAIN;
 }
 
@@ -153,7 +153,7 @@ static enum turn after_step(struct conn *c)
     if (c->out.over)
         return end_because(c, "connection-dropped", "output over its cap");
     if (!c->deadline)
-        c->deadline = from_now(c, c->loop->net->conf.limits.greeting_ms);
+        c->deadline = from_now(c, atomic_load(&c->loop->net->greeting_ms));
     if (c->last == NET_READ && buf_len(&c->in) >= c->conf->proto->input_max)
         return end_because(c, "connection-dropped", "input that cannot be understood");
     if (c->last == NET_CLOSE || (c->last == NET_READ && c->is_eof_told))
@@ -252,7 +252,7 @@ static enum turn after_handshake(struct conn *c)
     c->is_blocked = false;
     c->phase = PHASE_STEP;
     c->last = NET_READ;
-    c->deadline = from_now(c, c->loop->net->conf.limits.greeting_ms);
+    c->deadline = from_now(c, atomic_load(&c->loop->net->greeting_ms));
     return TURN_AGAIN;
 }
 

@@ -9,7 +9,12 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { DEFAULT_CONNECTIONS = 20000, DEFAULT_PER_ADDRESS = 50, SPARE_FILES = 256 };
+enum {
+    DEFAULT_CONNECTIONS = 20000,
+    DEFAULT_PER_ADDRESS = 50,
+    SPARE_FILES = 256,
+    MOST_CONNECTIONS = 1000000
+};
 
 struct address {
     struct map_node node;
@@ -28,17 +33,37 @@ static uint32_t allowed_by_system(void)
     return files > store * 2 ? files - store : files / 2;
 }
 
+uint32_t limits_most(void)
+{
+    uint32_t files = allowed_by_system();
+    return files < MOST_CONNECTIONS ? files : MOST_CONNECTIONS;
+}
+
+/* The mutex is held, or nobody knows of it yet. */
+static void set(struct limits *l, const struct net_limits *conf)
+{
+    uint32_t most = limits_most();
+    l->max_total = conf->connections ? conf->connections : DEFAULT_CONNECTIONS;
+    l->max_address = conf->per_address ? conf->per_address : DEFAULT_PER_ADDRESS;
+    if (l->max_total > most)
+        l->max_total = most;
+    free(l->trusted);
+    l->trusted =
+        conf->n_trusted ? mem_dup(conf->trusted, conf->n_trusted * sizeof *l->trusted) : NULL;
+    l->n_trusted = conf->n_trusted;
+}
+
+void limits_set(struct limits *l, const struct net_limits *conf)
+{
+    pthread_mutex_lock(&l->mutex);
+    set(l, conf);
+    pthread_mutex_unlock(&l->mutex);
+}
+
 void limits_init(struct limits *l, const struct net_limits *conf)
 {
-    *l = (struct limits){
-        .max_total = conf->connections ? conf->connections : DEFAULT_CONNECTIONS,
-        .max_address = conf->per_address ? conf->per_address : DEFAULT_PER_ADDRESS,
-        .trusted = conf->trusted,
-        .n_trusted = conf->n_trusted,
-    };
-    uint32_t files = allowed_by_system();
-    if (l->max_total > files)
-        l->max_total = files;
+    *l = (struct limits){0};
+    set(l, conf);
     pthread_mutex_init(&l->mutex, NULL);
     map_init(&l->addresses);
     random_bytes(l->key, sizeof l->key);
@@ -47,10 +72,11 @@ void limits_init(struct limits *l, const struct net_limits *conf)
 void limits_fini(struct limits *l)
 {
     map_fini(&l->addresses);
+    free(l->trusted);
     pthread_mutex_destroy(&l->mutex);
 }
 
-static bool is_counted(const struct limits *l, const struct net_addr *peer)
+static bool counts(const struct limits *l, const struct net_addr *peer)
 {
     if (peer->sa.sin6_family != AF_INET6)
         return false;
@@ -96,13 +122,14 @@ static enum rc take_address(struct limits *l, const struct net_addr *peer)
     return RC_OK;
 }
 
-enum rc limits_take(struct limits *l, const struct net_addr *peer)
+enum rc limits_take(struct limits *l, const struct net_addr *peer, bool *out_is_counted)
 {
     enum rc rc = RC_OK;
     pthread_mutex_lock(&l->mutex);
+    *out_is_counted = counts(l, peer);
     if (l->total >= l->max_total)
         rc = RC_LIMIT;
-    else if (is_counted(l, peer))
+    else if (*out_is_counted)
         rc = take_address(l, peer);
     if (rc == RC_OK)
         l->total++;
@@ -110,11 +137,11 @@ enum rc limits_take(struct limits *l, const struct net_addr *peer)
     return rc;
 }
 
-void limits_give(struct limits *l, const struct net_addr *peer)
+void limits_give(struct limits *l, const struct net_addr *peer, bool is_counted)
 {
     pthread_mutex_lock(&l->mutex);
     l->total--;
-    if (is_counted(l, peer)) {
+    if (is_counted) {
         struct in6_addr prefix = prefix_of(peer);
         struct address *a = find(l, &prefix, str_hash(str_from(&prefix, sizeof prefix), l->key));
         if (--a->count == 0) {

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -57,17 +58,26 @@ static void refuse(struct net *net, int fd, const struct net_listener *conf)
 }
 
 /* Takes the socket, whatever happens. */
-static enum rc admit(struct net *net, int fd, const struct net_listener *conf,
-                     const struct net_addr *peer)
+static enum rc admit(struct net *net, int fd, const struct net_listener *as,
+                     struct listener *listener, const struct net_addr *peer)
 {
-    enum rc rc = atomic_load(&net->is_draining) ? RC_TEMP : limits_take(&net->limits, peer);
+    bool is_counted = false;
+    enum rc rc = RC_TEMP;
+    if (!atomic_load(&net->is_draining))
+        rc = limits_take(&net->limits, peer, &is_counted);
     if (rc != RC_OK) {
-        refuse(net, fd, conf);
+        refuse(net, fd, as);
         return rc;
     }
     counter_add(net->ctx->counters, COUNTER_CONNECTIONS, 1);
     counter_add(net->ctx->counters, COUNTER_CONNECTIONS_OPEN, 1);
-    struct conn *c = conn_new(net, fd, conf, peer);
+    struct conn *c = conn_new(net, fd, as, peer);
+    c->is_counted = is_counted;
+    if (listener) {
+        c->listener = listener;
+        atomic_fetch_add(&listener->refs, 1);
+        atomic_fetch_add(&net->services[listener->service].open, 1);
+    }
     unsigned turn = atomic_fetch_add_explicit(&net->next_loop, 1, memory_order_relaxed);
     loop_arrive(&net->loops[turn % net->n_loops], c);
     return RC_OK;
@@ -85,7 +95,7 @@ enum rc net_adopt(struct net *net, int fd, const struct net_listener *as)
         return rc;
     }
     struct net_addr peer = addr_of(&sa);
-    return admit(net, fd, as, &peer);
+    return admit(net, fd, as, NULL, &peer);
 }
 
 /* False when accepting must pause for lack of something that other connections hold. */
@@ -120,7 +130,7 @@ void listener_accept(struct listener *listener)
             accept4(listener->conf.fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             struct net_addr peer = addr_of(&sa);
-            if (admit(listener->net, fd, &listener->conf, &peer) != RC_OK)
+            if (admit(listener->net, fd, &listener->conf, listener, &peer) != RC_OK)
                 continue; /* refused, counted and closed */
         } else if (errno == EAGAIN) {
             return;
@@ -131,7 +141,32 @@ void listener_accept(struct listener *listener)
     }
 }
 
-enum rc net_listen(struct net *net, const struct net_listener *conf)
+/* --- which listeners there are ---------------------------------------------------------------- */
+
+/* The services' names are few and come before the connections that count for them. */
+static unsigned service_of(struct net *net, const struct net_listener *conf)
+{
+    const char *name = conf->name ? conf->name : conf->proto->name;
+    unsigned n = atomic_load(&net->n_services);
+    for (unsigned i = 0; i < n; i++)
+        if (strcmp(net->services[i].name, name) == 0)
+            return i;
+    if (n == NET_SERVICES)
+        return n - 1;
+    net->services[n].name = name;
+    atomic_store(&net->n_services, n + 1);
+    return n;
+}
+
+size_t net_services(struct net *net, struct net_service out[NET_SERVICES])
+{
+    unsigned n = atomic_load(&net->n_services);
+    for (unsigned i = 0; i < n; i++)
+        out[i] = (struct net_service){net->services[i].name, atomic_load(&net->services[i].open)};
+    return n;
+}
+
+static enum rc listener_new(struct net *net, const struct net_listener *conf, struct listener **out)
 {
     const int on = 1;
     int flags = fcntl(conf->fd, F_GETFL);
@@ -145,6 +180,116 @@ enum rc net_listen(struct net *net, const struct net_listener *conf)
     listener->conf = *conf;
     listener->net = net;
     listener->retry.fn = listener_retry;
+    listener->service = service_of(net, conf);
+    atomic_init(&listener->refs, 1);
+    *out = listener;
+    return RC_OK;
+}
+
+void listener_unref(struct listener *listener)
+{
+    if (atomic_fetch_sub(&listener->refs, 1) != 1)
+        return;
+    if (listener->conf.released)
+        listener->conf.released(&listener->conf);
+    free(listener);
+}
+
+enum rc net_listen(struct net *net, const struct net_listener *conf)
+{
+    struct listener *listener;
+    TRY(listener_new(net, conf, &listener));
     list_add_tail(&net->listeners, &listener->link);
     return loop_listen(&net->loops[0], listener) ? RC_OK : RC_TEMP;
+}
+
+/* Takes them off again: they were never listened on, so nothing is released. */
+static void forget_next(struct list *next)
+{
+    LIST_EACH_SAFE (next, it)
+        free(CONTAINER(it, struct listener, link));
+    list_init(next);
+}
+
+enum rc net_relisten(struct net *net, const struct net_listener *listeners, size_t n)
+{
+    struct list next;
+    enum rc rc = RC_OK;
+    list_init(&next);
+    for (size_t i = 0; i < n && rc == RC_OK; i++) {
+        struct listener *listener;
+        rc = listener_new(net, &listeners[i], &listener);
+        if (rc == RC_OK)
+            list_add_tail(&next, &listener->link);
+    }
+    if (rc == RC_OK && atomic_load(&net->is_draining))
+        rc = RC_TEMP;
+    if (rc != RC_OK) {
+        forget_next(&next);
+        return rc;
+    }
+    pthread_mutex_lock(&net->mutex);
+    list_splice_tail(&net->next, &next);
+    net->has_next = true;
+    loop_ask(&net->loops[0], ASK_LISTEN);
+    while (net->has_next)
+        pthread_cond_wait(&net->changed, &net->mutex);
+    pthread_mutex_unlock(&net->mutex);
+    return RC_OK;
+}
+
+/* The sockets of the old ones stay as they are, what waits in them is accepted by the new ones. */
+static void replace(struct net *net, struct list *next)
+{
+    struct loop *l = &net->loops[0];
+    uint64_t now = loop_now(l);
+    LIST_EACH_SAFE (&net->listeners, it) {
+        struct listener *old = CONTAINER(it, struct listener, link);
+        list_remove(it);
+        loop_listen_end(old);
+        atomic_store(&old->replaced_at, now);
+        listener_unref(old);
+    }
+    LIST_EACH_SAFE (next, it) {
+        struct listener *listener = CONTAINER(it, struct listener, link);
+        list_remove(it);
+        list_add_tail(&net->listeners, it);
+        if (!loop_listen(l, listener))
+            log_event(net->ctx->log, LOG_ERROR, "not-listening", "service",
+                      net->services[listener->service].name, NULL);
+    }
+    if (!net->overdue.place)
+        loop_timer(l, &net->overdue, now + atomic_load(&net->old_ms) * NS_PER_MS);
+}
+
+void listeners_replace(struct net *net)
+{
+    struct list next;
+    list_init(&next);
+    pthread_mutex_lock(&net->mutex);
+    list_splice_tail(&next, &net->next);
+    pthread_mutex_unlock(&net->mutex);
+    replace(net, &next);
+    pthread_mutex_lock(&net->mutex);
+    net->has_next = false;
+    pthread_cond_broadcast(&net->changed);
+    pthread_mutex_unlock(&net->mutex);
+}
+
+bool conn_is_overdue(const struct conn *c)
+{
+    uint64_t at = c->listener ? atomic_load(&c->listener->replaced_at) : 0;
+    const struct net *net = c->loop->net;
+    return at && loop_now(c->loop) - at >= atomic_load(&net->old_ms) * NS_PER_MS;
+}
+
+/* Again after a while: other listeners may have been replaced since. Costs nothing worth saving. */
+void listener_overdue(struct net_timer *t)
+{
+    struct net *net = CONTAINER(t, struct net, overdue);
+    struct loop *first = &net->loops[0];
+    uint64_t again = atomic_load(&net->old_ms) / 8 + 1000;
+    for (unsigned i = 0; i < net->n_loops; i++)
+        loop_ask(&net->loops[i], ASK_OVERDUE);
+    loop_timer(first, t, loop_now(first) + again * NS_PER_MS);
 }

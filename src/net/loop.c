@@ -78,6 +78,15 @@ static void drain(struct loop *l)
             loop_post(l, i, l->slots.slots[i].conn->generation, NET_EV_DRAIN);
 }
 
+static void drain_overdue(struct loop *l)
+{
+    for (uint32_t i = 1; i <= l->slots.used; i++) {
+        const struct conn *c = l->slots.slots[i].conn;
+        if (c && conn_is_overdue(c))
+            loop_post(l, i, c->generation, NET_EV_DRAIN);
+    }
+}
+
 static void cut(struct loop *l)
 {
     for (uint32_t i = 1; i <= l->slots.used; i++)
@@ -87,6 +96,10 @@ static void cut(struct loop *l)
 
 static void serve_asked(struct loop *l, unsigned asked)
 {
+    if (asked & ASK_LISTEN)
+        listeners_replace(l->net);
+    if (asked & ASK_OVERDUE)
+        drain_overdue(l);
     if (asked & ASK_DRAIN)
         drain(l);
     if (asked & ASK_CUT)

@@ -12,7 +12,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GREETING_MS = 30000, STALL_MS = 120000, DRAIN_MS = 10000, CUT_MS = 500, LOOK_MS = 20 };
+enum {
+    OLD_MS = 86400000,
+    GREETING_MS = 30000,
+    STALL_MS = 120000,
+    DRAIN_MS = 10000,
+    CUT_MS = 500,
+    LOOK_MS = 20
+};
 
 static void set_default(uint64_t *value, uint64_t otherwise)
 {
@@ -28,8 +35,13 @@ struct net *net_new(const struct ctx *ctx, const struct net_conf *conf)
     set_default(&net->conf.limits.greeting_ms, GREETING_MS);
     set_default(&net->conf.limits.stall_ms, STALL_MS);
     set_default(&net->conf.limits.drain_ms, DRAIN_MS);
+    set_default(&net->conf.limits.old_ms, OLD_MS);
+    atomic_init(&net->greeting_ms, net->conf.limits.greeting_ms);
+    atomic_init(&net->old_ms, net->conf.limits.old_ms);
+    net->overdue.fn = listener_overdue;
     limits_init(&net->limits, &net->conf.limits);
     list_init(&net->listeners);
+    list_init(&net->next);
     atomic_init(&net->next_id, clock_wall(ctx->clock) / NS_PER_MS << 8);
     pthread_mutex_init(&net->mutex, NULL);
     pthread_condattr_t attr;
@@ -41,7 +53,8 @@ struct net *net_new(const struct ctx *ctx, const struct net_conf *conf)
     net->n_loops = conf->loops ? conf->loops : processors > 0 ? (unsigned)processors : 1;
     net->loops = mem_zero(net->n_loops * sizeof *net->loops);
     for (unsigned i = 0; i < net->n_loops; i++)
-        loop_init(&net->loops[i], net, i, net->limits.max_total);
+        loop_init(&net->loops[i], net, i,
+                  limits_most()); /* pages that are never used are never there */
     return net;
 }
 
@@ -103,8 +116,9 @@ void net_free(struct net **net)
         return;
     LIST_EACH_SAFE (&n->listeners, it) {
         struct listener *listener = CONTAINER(it, struct listener, link);
+        list_remove(it);
         loop_listen_end(listener);
-        free(listener);
+        listener_unref(listener);
     }
     for (unsigned i = 0; i < n->n_loops; i++)
         loop_fini(&n->loops[i]);
@@ -119,6 +133,18 @@ void net_free(struct net **net)
 size_t net_count(struct net *net)
 {
     return limits_count(&net->limits);
+}
+
+bool net_is_draining(struct net *net)
+{
+    return atomic_load(&net->is_draining);
+}
+
+void net_limit(struct net *net, const struct net_limits *limits)
+{
+    atomic_store(&net->greeting_ms, limits->greeting_ms ? limits->greeting_ms : GREETING_MS);
+    atomic_store(&net->old_ms, limits->old_ms ? limits->old_ms : OLD_MS);
+    limits_set(&net->limits, limits);
 }
 
 void net_resume(struct net *net, struct net_handle h)

@@ -153,7 +153,9 @@ struct net_limits {       /* 0 means the default */
                              30,000 */
     uint64_t stall_ms;    /* a peer that takes no output: 120,000 */
     uint64_t drain_ms;    /* after net_drain, until what is left is cut off: 10,000 */
-    const struct net_cidr *trusted; /* exempt from per_address */
+    uint64_t old_ms; /* after net_relisten, until sessions of the listeners before get NET_EV_DRAIN:
+                        86,400,000 */
+    const struct net_cidr *trusted; /* exempt from per_address; copied */
     size_t n_trusted;
 };
 
@@ -181,13 +183,26 @@ void net_free(struct net **net);
 /* A socket that is bound and listening already (the supervisor's); net does not close it. */
 struct net_listener {
     int fd;
+    const char *name; /* of the service, for net_services; outlives net. NULL: the protocol's */
     const struct net_proto *proto;
     void *app;           /* for net_app(): the protocol's shared state; outlives net */
     bool is_tls;         /* TLS from the first byte */
     struct net_tls *tls; /* outlives net; NULL: no TLS and no STARTTLS */
+    /* NULL, or called when the last session of a listener that has been replaced is gone: app, tls
+     * and what else belonged to it alone outlive only that. On any thread; must not block.
+     * Listeners that were never replaced are released by net_free. */
+    void (*released)(const struct net_listener *listener);
 };
 enum rc net_listen(struct net *net,
                    const struct net_listener *listener); /* before net_start; copied */
+
+/* Puts these in the place of all listeners there are, without losing a connection: from when it
+ * returns, new ones are theirs; open sessions keep what they began with until they end, or for
+ * old_ms. The sockets may be the same ones; those no longer among them may be closed. RC_TEMP while
+ * draining: nothing has changed. Not from a loop. */
+enum rc net_relisten(struct net *net, const struct net_listener *listeners, size_t n);
+/* Other limits from now on, for connections to come; stall_ms and drain_ms stay. Any thread. */
+void net_limit(struct net *net, const struct net_limits *limits);
 
 /* One connected socket, as if accepted: for tests and for sockets that arrive otherwise. net closes
  * it, also on failure: RC_LIMIT over the limit of connections, RC_TEMP while draining. `as`
@@ -200,6 +215,16 @@ void net_drain(
 void net_stop(struct net *net); /* drains, waits until the last session is gone (or drain_ms), ends
                                    the threads */
 size_t net_count(struct net *net); /* open connections */
+bool net_is_draining(struct net *net);
+
+enum { NET_SERVICES = 16 };
+struct net_service {
+    const char *name;
+    uint32_t open; /* connections of all its listeners, replaced ones too */
+};
+/* The services that are or were listened for; more than NET_SERVICES names are counted as the last
+ * one. Any thread. */
+size_t net_services(struct net *net, struct net_service out[NET_SERVICES]);
 
 /* Runs fn on the first loop after `ms`, once: for periodic work of the process (it posts itself
  * again). */

@@ -73,19 +73,28 @@ struct limits {
     pthread_mutex_t mutex;
     struct map addresses;
     uint64_t key[2];
-    uint32_t total, max_total, max_address; /* under the mutex */
-    const struct net_cidr *trusted;
+    uint32_t total, max_total, max_address; /* under the mutex, as the rest */
+    struct net_cidr *trusted;
     size_t n_trusted;
 };
 
 void limits_init(struct limits *l, const struct net_limits *conf);
 void limits_fini(struct limits *l);
-enum rc limits_take(struct limits *l, const struct net_addr *peer); /* RC_LIMIT */
-void limits_give(struct limits *l, const struct net_addr *peer);
+void limits_set(struct limits *l, const struct net_limits *conf);
+uint32_t limits_most(void); /* connections that no limit goes beyond */
+/* RC_LIMIT. *out_is_counted: it counts for its address, which limits_give is to be told. */
+enum rc limits_take(struct limits *l, const struct net_addr *peer, bool *out_is_counted);
+void limits_give(struct limits *l, const struct net_addr *peer, bool is_counted);
 uint32_t limits_count(struct limits *l);
 
 /* --- loops */
-enum { ASK_DRAIN = 1, ASK_CUT = 2, ASK_END = 4 }; /* in this order */
+enum {
+    ASK_LISTEN = 1,
+    ASK_OVERDUE = 2,
+    ASK_DRAIN = 4,
+    ASK_CUT = 8,
+    ASK_END = 16
+}; /* in this order */
 
 struct loop {
     struct net *net;
@@ -121,14 +130,23 @@ void loop_timer(struct loop *l, struct net_timer *t, uint64_t at); /* earlier or
 bool loop_watch(struct conn *c);
 void loop_unwatch(struct conn *c);
 
-/* --- listeners: on the first loop */
+/* --- listeners: on the first loop. One lives as long as it is listened on (one reference) or has
+ * connections (one each). */
 struct listener {
     struct list link;
     struct net_listener conf;
     struct net *net;
     struct event *event;
     struct net_timer retry;
+    unsigned service; /* in net.services */
+    _Atomic uint32_t refs;
+    _Atomic uint64_t replaced_at; /* 0: it is not */
 };
+
+void listener_unref(struct listener *listener);
+void listeners_replace(struct net *net);    /* by net->next; on the first loop */
+void listener_overdue(struct net_timer *t); /* net.overdue has fired */
+bool conn_is_overdue(const struct conn *c);
 
 void listener_accept(struct listener *listener);
 void listener_retry(struct net_timer *t);
@@ -136,11 +154,22 @@ bool loop_listen(struct loop *l, struct listener *listener);
 void loop_listen_pause(struct listener *listener, bool is_paused);
 void loop_listen_end(struct listener *listener);
 
+struct service {
+    const char *name;
+    _Atomic uint32_t open;
+};
+
 struct net {
     const struct ctx *ctx;
     struct net_conf conf;
+    _Atomic uint64_t greeting_ms, old_ms; /* of the limits; those in conf are of the beginning */
     struct limits limits;
     struct list listeners;
+    struct list next; /* what is to come in their place; under the mutex, as has_next */
+    bool has_next;
+    struct net_timer overdue;              /* when sessions of replaced listeners are to end */
+    struct service services[NET_SERVICES]; /* filled from the front, names never change */
+    _Atomic unsigned n_services;
     unsigned n_loops;
     struct loop *loops;
     _Atomic unsigned next_loop;
@@ -184,8 +213,10 @@ struct conn {
     bool is_broken;     /* nothing can be sent or received any more */
     bool is_in_scratch; /* where in_p points to: (loop) */
     bool is_secure, can_block, has_local;
+    bool is_counted; /* for its address */
     struct event *event;
     const struct net_listener *conf;
+    struct listener *listener; /* that conf belongs to; NULL when adopted */
     struct tls *tls;
 
     unsigned events; /* that net adds: open, input, end, timeout */
