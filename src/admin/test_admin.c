@@ -173,10 +173,18 @@ static void check_says_what_run_would(void **state)
     admin_answer_fini(&answer);
 }
 
+static enum rc resolve(struct home *h, const char *address)
+{
+    struct arena arena = {0};
+    struct auth_targets targets;
+    enum rc rc = auth_resolve(h->admin.auth, str_of(address), 0, &arena, &targets);
+    arena_fini(&arena);
+    return rc;
+}
+
 static void accounts_are_made_with_what_was_asked(void **state)
 {
     struct home *h = *state;
-    struct auth_target target;
     expect(h, "account add alice@example.test", RC_NOTFOUND, "add it with penfold domain add");
     assert_int_equal(count_ids(h), 0);
     expect(h, "domain add example.test", RC_OK, NULL);
@@ -190,7 +198,7 @@ static void accounts_are_made_with_what_was_asked(void **state)
     far_too_long[sizeof far_too_long - 1] = '\0';
     assert_rc(run_with(h, "account add bob@example.test", far_too_long), RC_LIMIT);
     assert_int_equal(count_ids(h), 1);
-    assert_rc(auth_resolve(h->admin.auth, STR("alice@example.test"), 0, &target), RC_OK);
+    assert_rc(resolve(h, "alice@example.test"), RC_OK);
     expect(h, "account show alice@example.test", RC_OK, NULL);
     assert_int_equal(rows(h), 1);
     assert_string_equal(cell(h, 0, "address"), "alice@example.test");
@@ -203,11 +211,10 @@ static void accounts_are_made_with_what_was_asked(void **state)
 static void settings_change_alone(void **state)
 {
     struct home *h = *state;
-    struct auth_target target;
     expect(h, "domain add example.test", RC_OK, NULL);
     expect(h, "account add alice@example.test --quota 10k", RC_OK, NULL);
     expect(h, "account set alice@example.test --enabled no", RC_OK, NULL);
-    assert_rc(auth_resolve(h->admin.auth, STR("alice@example.test"), 0, &target), RC_PERM);
+    assert_rc(resolve(h, "alice@example.test"), RC_PERM);
     expect(h, "account set alice@example.test --quota 0", RC_OK, NULL);
     expect(h, "account show alice@example.test", RC_OK, NULL);
     assert_string_equal(cell(h, 0, "enabled"), "no");

@@ -29,7 +29,8 @@ struct auth;
 enum {
     AUTH_ADDRESS_MAX = 254,   /* bytes of an address [RFC5321 4.5.3.1.3] */
     AUTH_PASSWORD_MAX = 1024, /* bytes; a longer one never matches */
-    AUTH_LIST_MAX = 1000      /* accounts that one call lists */
+    AUTH_LIST_MAX = 1000,     /* accounts that one call lists */
+    AUTH_TARGETS_MAX = 256    /* accounts that one address leads to */
 };
 
 struct auth_conf { /* 0: the default */
@@ -49,16 +50,25 @@ void auth_close(struct auth **auth); /* no login may be under way */
 
 /* --- where mail for an address goes ----------------------------------------------------------- */
 
-struct auth_target {
-    uint64_t account;
+struct auth_targets {
+    const uint64_t *accounts; /* each once, at least one; in the arena */
+    size_t n;                 /* at most AUTH_TARGETS_MAX */
+    struct str detail;        /* what stood behind the delimiter, for Sieve; absent: nothing */
 };
-/* RC_NOTFOUND: a domain of ours, but nobody there. RC_DENIED: not a domain of ours. RC_PERM: the
- * account is disabled. RC_SYNTAX: not an address. RC_AGAIN (KV_CACHED), RC_TEMP, RC_CORRUPT. A
- * quoted local part means the same as without its quotes [RFC5321 4.1.2]. "postmaster" without a
- * domain, and postmaster of each domain, always find somebody where there is an account at all
- * [RFC5321 4.5.1]: the account of that name, or else the one that was the domain's first. */
-enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags,
-                     struct auth_target *out);
+/* RC_OK: all of these take mail. RC_NOTFOUND: a domain of ours, but nobody there. RC_DENIED: not a
+ * domain of ours. RC_PERM: disabled. RC_CONFLICT: suspended, the sender shall try again. RC_SYNTAX:
+ * not an address. RC_AGAIN (KV_CACHED), RC_TEMP, RC_CORRUPT; RC_LIMIT: too many targets, or the
+ * arena is full. A quoted local part means the same as without its quotes [RFC5321 4.1.2].
+ * "postmaster" without a domain, and postmaster of each domain, always find somebody where there is
+ * an account at all [RFC5321 4.5.1]: the account of that name, or else the one that was the
+ * domain's first. */
+enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags, struct arena *arena,
+                     struct auth_targets *out);
+
+/* Whether an account may use an address as its sender: mail to it would reach the account, whatever
+ * the state of the others that it reaches. RC_OK; RC_DENIED, also for what is no address;
+ * RC_AGAIN, RC_TEMP, RC_CORRUPT. */
+enum rc auth_may_send(struct auth *auth, uint64_t account, struct str address, unsigned flags);
 
 /* --- SASL: from a mechanism's messages to a name and a password ------------------------------- */
 
@@ -99,6 +109,18 @@ void auth_sasl_mechanisms(bool may_be_plaintext, struct buf *out);
 
 /* --- logins ----------------------------------------------------------------------------------- */
 
+enum auth_pop3_delete {                      /* when POP3 deletes what a client has collected */
+                        AUTH_POP3_CLIENT,    /* when the client says so */
+                        AUTH_POP3_COLLECTED, /* what was retrieved whole goes at the end of the
+                                                session */
+                        AUTH_POP3_DAYS       /* so many days after it was retrieved */
+};
+/* What holds for an account: its own setting, else its domain's. */
+struct auth_settings {
+    enum auth_pop3_delete pop3_delete;
+    uint32_t pop3_days; /* with AUTH_POP3_DAYS */
+};
+
 struct auth_login {
     /* The caller's: memory that stays until done() has run. */
     /* Exactly once, on the hash lane, or inside an auth_login (this or a later one) when the login
@@ -113,6 +135,7 @@ struct auth_login {
      * one hash is computed in each case); RC_TEMP (the store; too many logins at once). */
     enum rc rc;
     uint64_t account;
+    struct auth_settings settings; /* when RC_OK */
 };
 /* Never blocks. Networks take turns (an IPv4 address, an IPv6 /64), so that one that guesses
  * passwords does not keep the others waiting. Writes the log line event=login or event=login-failed

@@ -45,6 +45,7 @@ static size_t copy(char *to, size_t max, struct str s)
 struct verdict {
     enum rc rc;
     uint64_t account;
+    struct auth_settings settings;
     const char *cause;
 };
 
@@ -74,6 +75,7 @@ static void job_finish(struct job *job, struct verdict v)
     job_log(job, &v);
     login->rc = v.rc;
     login->account = v.account;
+    login->settings = v.settings;
     crypto_wipe(job, sizeof *job);
     free(job);
     budget_give(&auth->logins, 1);

@@ -51,7 +51,7 @@ static enum rc resolve(struct auth *auth, const struct address *a, unsigned flag
 }
 
 /* The first domain, in order of name, that has an account. */
-static enum rc resolve_bare_postmaster(struct auth *auth, unsigned flags, struct auth_target *out)
+static enum rc resolve_bare_postmaster(struct auth *auth, unsigned flags, uint64_t *out_account)
 {
     struct arena arena = {0};
     struct kv_page page;
@@ -65,7 +65,7 @@ static enum rc resolve_bare_postmaster(struct auth *auth, unsigned flags, struct
         struct address a;
         uint64_t version;
         if (auth_address_parse(buf_str(&address), &a) == RC_OK)
-            result = resolve(auth, &a, flags, &version, &out->account);
+            result = resolve(auth, &a, flags, &version, out_account);
         if (result == RC_DENIED) /* listed, but its making was cut short */
             result = RC_NOTFOUND;
         buf_fini(&address);
@@ -74,19 +74,44 @@ static enum rc resolve_bare_postmaster(struct auth *auth, unsigned flags, struct
     return result;
 }
 
-enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags, struct auth_target *out)
+static enum rc resolve_one(struct auth *auth, struct str address, unsigned flags,
+                           uint64_t *out_account)
 {
     struct address a;
     enum rc rc;
     uint64_t version;
     if (str_ieq(address, STR("postmaster")))
-        return resolve_bare_postmaster(auth, flags, out);
+        return resolve_bare_postmaster(auth, flags, out_account);
     TRY(auth_address_parse(address, &a));
-    if (a.is_plain && auth_cache_find(&auth->cache, &a, &rc, &out->account))
+    if (a.is_plain && auth_cache_find(&auth->cache, &a, &rc, out_account))
         return rc;
-    rc = resolve(auth, &a, flags, &version, &out->account);
+    rc = resolve(auth, &a, flags, &version, out_account);
     bool is_answer = rc == RC_OK || rc == RC_NOTFOUND || rc == RC_DENIED || rc == RC_PERM;
     if (a.is_plain && is_answer)
-        auth_cache_put(&auth->cache, &a, version, rc, out->account);
+        auth_cache_put(&auth->cache, &a, version, rc, *out_account);
     return rc;
+}
+
+enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags, struct arena *arena,
+                     struct auth_targets *out)
+{
+    uint64_t account;
+    *out = (struct auth_targets){0};
+    TRY(resolve_one(auth, address, flags, &account));
+    uint64_t *accounts = arena_alloc(arena, sizeof *accounts);
+    if (!accounts)
+        return RC_LIMIT;
+    *accounts = account;
+    out->accounts = accounts;
+    out->n = 1;
+    return RC_OK;
+}
+
+enum rc auth_may_send(struct auth *auth, uint64_t account, struct str address, unsigned flags)
+{
+    uint64_t found;
+    enum rc rc = resolve_one(auth, address, flags, &found);
+    if (rc == RC_OK)
+        return found == account ? RC_OK : RC_DENIED;
+    return rc == RC_AGAIN || rc == RC_TEMP || rc == RC_CORRUPT ? rc : RC_DENIED;
 }

@@ -39,6 +39,24 @@ static uint64_t add(struct home *h, const char *address)
     return id;
 }
 
+/* The one account that an address leads to. */
+struct target {
+    uint64_t account;
+};
+
+static enum rc resolve(struct auth *auth, struct str address, unsigned flags, struct target *out)
+{
+    struct arena arena = {0};
+    struct auth_targets targets;
+    enum rc rc = auth_resolve(auth, address, flags, &arena, &targets);
+    if (rc == RC_OK) {
+        assert_int_equal(targets.n, 1);
+        out->account = targets.accounts[0];
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
 static uint64_t commits(struct home *h)
 {
     struct kv_mem_stats stats;
@@ -56,61 +74,61 @@ static uint64_t keys_read(struct home *h)
 static void an_account_is_found_by_its_address(void **state)
 {
     struct home *h = *state;
-    struct auth_target t;
+    struct target t;
     assert_rc(auth_domain_add(h->auth, STR("Example.Test")), RC_OK);
     uint64_t alice = add(h, "Alice@example.TEST"), bob = add(h, "bob@example.test");
     assert_true(alice != bob);
-    assert_rc(auth_resolve(h->auth, STR("ALICE@EXAMPLE.TEST"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("ALICE@EXAMPLE.TEST"), 0, &t), RC_OK);
     assert_int_equal(t.account, alice);
-    assert_rc(auth_resolve(h->auth, STR("\"bob\"@example.test"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("\"bob\"@example.test"), 0, &t), RC_OK);
     assert_int_equal(t.account, bob);
-    assert_rc(auth_resolve(h->auth, STR("carol@example.test"), 0, &t), RC_NOTFOUND);
-    assert_rc(auth_resolve(h->auth, STR("\"a b\"@example.test"), 0, &t), RC_NOTFOUND);
-    assert_rc(auth_resolve(h->auth, STR("alice@elsewhere.test"), 0, &t), RC_DENIED);
-    assert_rc(auth_resolve(h->auth, STR("alice"), 0, &t), RC_SYNTAX);
+    assert_rc(resolve(h->auth, STR("carol@example.test"), 0, &t), RC_NOTFOUND);
+    assert_rc(resolve(h->auth, STR("\"a b\"@example.test"), 0, &t), RC_NOTFOUND);
+    assert_rc(resolve(h->auth, STR("alice@elsewhere.test"), 0, &t), RC_DENIED);
+    assert_rc(resolve(h->auth, STR("alice"), 0, &t), RC_SYNTAX);
 }
 
 static void the_cache_answers_without_the_store(void **state)
 {
     struct home *h = *state;
-    struct auth_target t;
+    struct target t;
     assert_rc(auth_domain_add(h->auth, STR("a.test")), RC_OK);
     uint64_t id = add(h, "x@a.test");
     kv_mem_cold(h->kv, true);
-    assert_rc(auth_resolve(h->auth, STR("x@a.test"), KV_CACHED, &t), RC_AGAIN);
-    assert_rc(auth_resolve(h->auth, STR("x@a.test"), 0, &t), RC_OK);
-    assert_rc(auth_resolve(h->auth, STR("y@a.test"), 0, &t), RC_NOTFOUND);
+    assert_rc(resolve(h->auth, STR("x@a.test"), KV_CACHED, &t), RC_AGAIN);
+    assert_rc(resolve(h->auth, STR("x@a.test"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("y@a.test"), 0, &t), RC_NOTFOUND);
     uint64_t before = keys_read(h);
     for (int i = 0; i < 100; i++) {
-        assert_rc(auth_resolve(h->auth, STR("x@a.test"), KV_CACHED, &t), RC_OK);
+        assert_rc(resolve(h->auth, STR("x@a.test"), KV_CACHED, &t), RC_OK);
         assert_int_equal(t.account, id);
-        assert_rc(auth_resolve(h->auth, STR("y@a.test"), KV_CACHED, &t), RC_NOTFOUND);
+        assert_rc(resolve(h->auth, STR("y@a.test"), KV_CACHED, &t), RC_NOTFOUND);
     }
     assert_int_equal(keys_read(h), before);
     /* A change is seen by the very next call, an answer that somebody is unknown included. */
     uint64_t y = add(h, "y@a.test");
-    assert_rc(auth_resolve(h->auth, STR("y@a.test"), KV_CACHED, &t), RC_AGAIN);
-    assert_rc(auth_resolve(h->auth, STR("y@a.test"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("y@a.test"), KV_CACHED, &t), RC_AGAIN);
+    assert_rc(resolve(h->auth, STR("y@a.test"), 0, &t), RC_OK);
     assert_int_equal(t.account, y);
     assert_rc(auth_account_enable(h->auth, STR("y@a.test"), false), RC_OK);
-    assert_rc(auth_resolve(h->auth, STR("y@a.test"), 0, &t), RC_PERM);
+    assert_rc(resolve(h->auth, STR("y@a.test"), 0, &t), RC_PERM);
     assert_rc(auth_account_enable(h->auth, STR("y@a.test"), true), RC_OK);
-    assert_rc(auth_resolve(h->auth, STR("y@a.test"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("y@a.test"), 0, &t), RC_OK);
 }
 
 static void another_process_s_change_arrives_by_the_watch(void **state)
 {
     struct home *h = *state;
     struct auth *other;
-    struct auth_target t;
+    struct target t;
     uint64_t id;
     assert_rc(auth_open(&h->ctx, h->kv, &cheap, &other), RC_OK);
     assert_rc(auth_domain_add(other, STR("a.test")), RC_OK);
-    assert_rc(auth_resolve(h->auth, STR("x@a.test"), 0, &t), RC_NOTFOUND);
+    assert_rc(resolve(h->auth, STR("x@a.test"), 0, &t), RC_NOTFOUND);
     assert_rc(auth_account_reserve(other, &id), RC_OK);
     assert_rc(auth_account_add(other, id, STR("x@a.test"), STR("secret")), RC_OK);
     /* The watch is told on a thread of the store, after the commit was. */
-    while (auth_resolve(h->auth, STR("x@a.test"), 0, &t) == RC_NOTFOUND)
+    while (resolve(h->auth, STR("x@a.test"), 0, &t) == RC_NOTFOUND)
         sched_yield();
     assert_int_equal(t.account, id);
     auth_close(&other);
@@ -119,44 +137,44 @@ static void another_process_s_change_arrives_by_the_watch(void **state)
 static void the_cache_is_bounded(void **state)
 {
     struct home *h = *state;
-    struct auth_target t;
+    struct target t;
     char address[64];
     assert_rc(auth_domain_add(h->auth, STR("a.test")), RC_OK);
     add(h, "x@a.test");
-    assert_rc(auth_resolve(h->auth, STR("x@a.test"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("x@a.test"), 0, &t), RC_OK);
     for (int i = 0; i < 1000; i++) {
         snprintf(address, sizeof address, "nobody%d@a.test", i);
-        assert_rc(auth_resolve(h->auth, str_of(address), 0, &t), RC_NOTFOUND);
+        assert_rc(resolve(h->auth, str_of(address), 0, &t), RC_NOTFOUND);
     }
     assert_int_equal(h->auth->cache.unknown.n, 16);
     assert_int_equal(h->auth->cache.map.count, 17);
     kv_mem_cold(h->kv, true); /* unknown names did not drive out the known one */
-    assert_rc(auth_resolve(h->auth, STR("x@a.test"), KV_CACHED, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("x@a.test"), KV_CACHED, &t), RC_OK);
 }
 
 static void postmaster_is_somebody(void **state) /* [RFC5321 4.5.1] */
 {
     struct home *h = *state;
-    struct auth_target t;
+    struct target t;
     uint64_t gone;
-    assert_rc(auth_resolve(h->auth, STR("postmaster"), 0, &t), RC_NOTFOUND);
+    assert_rc(resolve(h->auth, STR("postmaster"), 0, &t), RC_NOTFOUND);
     assert_rc(auth_domain_add(h->auth, STR("a.test")), RC_OK);
     assert_rc(auth_domain_add(h->auth, STR("b.test")), RC_OK);
-    assert_rc(auth_resolve(h->auth, STR("postmaster@b.test"), 0, &t), RC_NOTFOUND);
+    assert_rc(resolve(h->auth, STR("postmaster@b.test"), 0, &t), RC_NOTFOUND);
     uint64_t zoe = add(h, "zoe@b.test"), amy = add(h, "amy@b.test");
-    assert_rc(auth_resolve(h->auth, STR("Postmaster"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("Postmaster"), 0, &t), RC_OK);
     assert_int_equal(t.account, zoe);
-    assert_rc(auth_resolve(h->auth, STR("POSTMASTER@b.test"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("POSTMASTER@b.test"), 0, &t), RC_OK);
     assert_int_equal(t.account, zoe);
     uint64_t post = add(h, "postmaster@b.test");
-    assert_rc(auth_resolve(h->auth, STR("postmaster@b.test"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("postmaster@b.test"), 0, &t), RC_OK);
     assert_int_equal(t.account, post);
     assert_rc(auth_account_enable(h->auth, STR("postmaster@b.test"), false), RC_OK);
-    assert_rc(auth_resolve(h->auth, STR("postmaster@b.test"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("postmaster@b.test"), 0, &t), RC_OK);
     assert_int_equal(t.account, zoe);
     assert_rc(auth_account_remove(h->auth, STR("zoe@b.test"), &gone), RC_OK);
     assert_int_equal(gone, zoe);
-    assert_rc(auth_resolve(h->auth, STR("postmaster@b.test"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("postmaster@b.test"), 0, &t), RC_OK);
     assert_int_equal(t.account, amy);
 }
 
@@ -186,8 +204,8 @@ static void what_cannot_be_made(void **state)
     assert_rc(auth_account_remove(h->auth, STR("a@a.test"), &other), RC_OK);
     assert_int_equal(other, id);
     assert_rc(auth_domain_remove(h->auth, STR("a.test")), RC_OK);
-    struct auth_target t;
-    assert_rc(auth_resolve(h->auth, STR("a@a.test"), 0, &t), RC_DENIED);
+    struct target t;
+    assert_rc(resolve(h->auth, STR("a@a.test"), 0, &t), RC_DENIED);
 }
 
 static void ids_are_never_given_twice(void **state)
@@ -254,7 +272,7 @@ static void a_commit_that_fails_leaves_nothing_visible(void **state)
     struct home *h = *state;
     struct arena arena = {0};
     struct auth_domain *domains;
-    struct auth_target t;
+    struct target t;
     uint64_t id;
     size_t n;
     kv_mem_fail(h->kv, RC_FULL);
@@ -269,12 +287,12 @@ static void a_commit_that_fails_leaves_nothing_visible(void **state)
     assert_rc(auth_account_reserve(h->auth, &id), RC_OK);
     kv_mem_fail(h->kv, RC_FULL);
     assert_rc(auth_account_add(h->auth, id, STR("x@a.test"), STR("s")), RC_FULL);
-    assert_rc(auth_resolve(h->auth, STR("x@a.test"), 0, &t), RC_NOTFOUND);
+    assert_rc(resolve(h->auth, STR("x@a.test"), 0, &t), RC_NOTFOUND);
     assert_rc(auth_account_add(h->auth, id, STR("x@a.test"), STR("s")), RC_OK);
-    assert_rc(auth_resolve(h->auth, STR("x@a.test"), 0, &t), RC_OK);
+    assert_rc(resolve(h->auth, STR("x@a.test"), 0, &t), RC_OK);
     kv_mem_fail(h->kv, RC_CONFLICT); /* another node was faster: done again, not reported */
     assert_rc(auth_account_enable(h->auth, STR("x@a.test"), false), RC_OK);
-    assert_rc(auth_resolve(h->auth, STR("x@a.test"), 0, &t), RC_PERM);
+    assert_rc(resolve(h->auth, STR("x@a.test"), 0, &t), RC_PERM);
     arena_fini(&arena);
 }
 

@@ -24,25 +24,33 @@ static enum flow answer(struct session *s, enum smtpd_reply reply)
     return FLOW_CLOSE;
 }
 
+/* Whether each of the targets has room: a copy that cannot be kept is refused now, while the sender
+ * still has the message. */
+static enum rc have_room(struct session *s, const struct auth_targets *targets, unsigned flags)
+{
+    for (size_t i = 0; i < targets->n; i++)
+        TRY(deliver_has_room(s->smtpd->conf.deliver, targets->accounts[i], s->transaction->declared,
+                             flags));
+    return RC_OK;
+}
+
 static enum flow look_up(struct session *s, struct str address)
 {
-    struct auth_target target;
+    struct transaction *t = s->transaction;
+    struct auth_targets targets;
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
-    enum rc rc = auth_resolve(s->smtpd->conf.auth, address, flags, &target);
-    if (rc == RC_AGAIN && flags)
-        return FLOW_BLOCK;
+    enum rc rc = auth_resolve(s->smtpd->conf.auth, address, flags, &t->arena, &targets);
     enum smtpd_reply reply = smtpd_reply_of_lookup(rc);
     if (rc == RC_OK) {
-        rc = deliver_has_room(s->smtpd->conf.deliver, target.account, s->transaction->declared,
-                              flags);
-        if (rc == RC_AGAIN && flags)
-            return FLOW_BLOCK;
+        rc = have_room(s, &targets, flags);
         if (rc != RC_OK)
             reply = smtpd_reply_of_delivery(rc);
     }
-    if (rc == RC_OK)
-        smtpd_transaction_add(s->transaction, address, target.account);
-    else
+    if (rc == RC_AGAIN && flags)
+        return FLOW_BLOCK;
+    if (rc == RC_OK && (rc = smtpd_transaction_add(t, address, &targets)) != RC_OK)
+        reply = SMTPD_TOO_MANY_RECIPIENTS;
+    if (rc != RC_OK)
         log_refusal(s, address, reply);
     return answer(s, reply);
 }

@@ -47,7 +47,7 @@ void smtpd_header_write(struct session *s, struct buf *out)
     put_protocol(s, out);
     put_parts(out, "\r\n\tid ", str_of(t->id), "");
     if (t->n_recipients == 1) /* several would tell each of the others [RFC5321 7.2] */
-        put_parts(out, " for <", t->addresses[0], ">");
+        put_parts(out, " for <", t->recipients[0].address, ">");
     put_parts(out, ";\r\n\t", str_of(date), "\r\n");
 }
 

@@ -37,7 +37,7 @@ static enum rc write_trace(struct session *s, struct message *m)
  * several. */
 static struct kv_part part_of(const struct transaction *t)
 {
-    if (t->n_recipients == 1)
+    if (t->n_accounts == 1)
         return (struct kv_part){KV_ACCOUNT, t->accounts[0]};
     return (struct kv_part){KV_QUEUE, 0};
 }
@@ -84,7 +84,7 @@ static void log_message(struct session *s, struct log_line *l, const char *event
 {
     const struct transaction *t = s->transaction;
     smtpd_session_log(s, l, event);
-    log_str(l, "to", t->addresses[0]);
+    log_str(l, "to", t->recipients[0].address);
     if (t->n_recipients > 1)
         log_u64(l, "recipients", t->n_recipients);
     log_u64(l, "size", s->message->bytes);
@@ -96,7 +96,7 @@ static void log_other_recipients(struct session *s)
     for (size_t i = 1; i < t->n_recipients; i++) {
         struct log_line l;
         smtpd_session_log(s, &l, "recipient");
-        log_str(&l, "to", t->addresses[i]);
+        log_str(&l, "to", t->recipients[i].address);
         log_end(&l);
     }
 }
@@ -142,7 +142,7 @@ static void describe(struct session *s, struct message *m, const struct header_f
         .references = facts->references,
         .n_references = facts->n_references,
         .accounts = t->accounts,
-        .n_accounts = t->n_recipients,
+        .n_accounts = t->n_accounts,
     };
 }
 

@@ -36,9 +36,10 @@ static enum smtpd_reply look_up(const enum smtpd_reply table[RC_COUNT], enum rc 
 enum smtpd_reply smtpd_reply_of_lookup(enum rc rc)
 {
     static const enum smtpd_reply table[RC_COUNT] = {
-        [RC_OK] = SMTPD_RECIPIENT_OK,      [RC_NOTFOUND] = SMTPD_NO_SUCH_USER,
-        [RC_DENIED] = SMTPD_NOT_OURS,      [RC_PERM] = SMTPD_DISABLED,
-        [RC_SYNTAX] = SMTPD_BAD_RECIPIENT, [RC_FULL] = SMTPD_NO_SPACE,
+        [RC_OK] = SMTPD_RECIPIENT_OK,    [RC_NOTFOUND] = SMTPD_NO_SUCH_USER,
+        [RC_DENIED] = SMTPD_NOT_OURS,    [RC_PERM] = SMTPD_DISABLED,
+        [RC_CONFLICT] = SMTPD_SUSPENDED, [RC_SYNTAX] = SMTPD_BAD_RECIPIENT,
+        [RC_FULL] = SMTPD_NO_SPACE,
     };
     return look_up(table, rc);
 }

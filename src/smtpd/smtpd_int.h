@@ -61,22 +61,30 @@ void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply);
 
 enum { SMTPD_ID_SIZE = 17 };
 
+struct recipient {
+    struct str address;          /* as the sender gave it, plainest form */
+    struct auth_targets targets; /* where its copies go */
+};
+
 struct transaction {
     struct arena arena;
-    char id[SMTPD_ID_SIZE]; /* message= in log lines, and the id in Received */
-    struct str sender;      /* plainest form; empty: the null path */
-    uint64_t declared;      /* SIZE=, 0: not said */
-    struct str
-        *addresses; /* of the recipients, as the sender gave them, plainest form; malloc'd arrays */
-    uint64_t *accounts; /* theirs */
-    size_t n_recipients, addresses_capacity, accounts_capacity;
+    char id[SMTPD_ID_SIZE];       /* message= in log lines, and the id in Received */
+    struct str sender;            /* plainest form; empty: the null path */
+    uint64_t declared;            /* SIZE=, 0: not said */
+    struct recipient *recipients; /* in the order of RCPT; malloc'd, as the next */
+    size_t n_recipients, recipients_capacity;
+    uint64_t *accounts; /* of all of them, each once */
+    size_t n_accounts, accounts_capacity;
     size_t n_asked; /* RCPT commands, refused ones too */
 };
 
 void smtpd_transaction_begin(struct session *s, struct str sender);
 void smtpd_transaction_end(
     struct session *s); /* forgets it, with its message; harmless without one */
-void smtpd_transaction_add(struct transaction *t, struct str address, uint64_t account);
+/* RC_LIMIT: together they lead to more accounts than a message may have. The targets live in the
+ * transaction's arena. */
+enum rc smtpd_transaction_add(struct transaction *t, struct str address,
+                              const struct auth_targets *targets);
 
 /* --- a message: from 354 to its answer -------------------------------------------------------- */
 

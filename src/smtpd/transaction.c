@@ -24,17 +24,32 @@ void smtpd_transaction_end(struct session *s)
         return;
     smtpd_message_free(s);
     arena_fini(&t->arena);
-    free(t->addresses);
+    free(t->recipients);
     free(t->accounts);
     free(t);
     s->transaction = NULL;
 }
 
-void smtpd_transaction_add(struct transaction *t, struct str address, uint64_t account)
+static bool has_account(const struct transaction *t, uint64_t account)
 {
-    size_t n = t->n_recipients++;
-    t->addresses = mem_array(t->addresses, &t->addresses_capacity, n + 1, sizeof *t->addresses);
-    t->accounts = mem_array(t->accounts, &t->accounts_capacity, n + 1, sizeof *t->accounts);
-    t->addresses[n] = arena_dup(&t->arena, address);
-    t->accounts[n] = account;
+    for (size_t i = 0; i < t->n_accounts; i++)
+        if (t->accounts[i] == account)
+            return true;
+    return false;
+}
+
+enum rc smtpd_transaction_add(struct transaction *t, struct str address,
+                              const struct auth_targets *targets)
+{
+    if (targets->n > QUEUE_RECIPIENTS - t->n_accounts)
+        return RC_LIMIT;
+    t->recipients = mem_array(t->recipients, &t->recipients_capacity, t->n_recipients + 1,
+                              sizeof *t->recipients);
+    t->recipients[t->n_recipients++] = (struct recipient){arena_dup(&t->arena, address), *targets};
+    t->accounts = mem_array(t->accounts, &t->accounts_capacity, t->n_accounts + targets->n,
+                            sizeof *t->accounts);
+    for (size_t i = 0; i < targets->n; i++)
+        if (!has_account(t, targets->accounts[i]))
+            t->accounts[t->n_accounts++] = targets->accounts[i];
+    return RC_OK;
 }
