@@ -4,7 +4,7 @@
  * library's option lists, the copying into struct conf, conf_show and conf_free are all made from
  * it. Values are checked while the file is parsed, so that a complaint carries its line.
  */
-#include "conf/conf.h"
+#include "conf/conf_int.h"
 
 #include "base/mem.h"
 
@@ -67,6 +67,7 @@ static const struct key keys[] = {
     KEY("listen", "smtp", ADDRESSES, listen.smtp, "0.0.0.0:25,[::]:25"),
     KEY("listen", "pop3", ADDRESSES, listen.pop3, "0.0.0.0:110,[::]:110"),
     KEY("listen", "pop3s", ADDRESSES, listen.pop3s, "0.0.0.0:995,[::]:995"),
+    KEY("listen", "admin", ADDRESSES, listen.admin, "127.0.0.1:8081"),
     WORDS("auth", "plaintext", PLAINTEXT, auth.plaintext, "never", {"never", "loopback"}),
     AMOUNT("auth", "hash_ops", NUMBER, auth.hash_ops, "3", 1, 1000),
     AMOUNT("auth", "hash_memory", SIZE, auth.hash_memory, "64M", 8 << 10, UINT64_C(4) << 30),
@@ -78,10 +79,17 @@ static const struct key keys[] = {
     AMOUNT("limits", "memory", SIZE, limits.memory, "256M", 1 << 20, TIB),
     AMOUNT("limits", "command_time", TIME, limits.command_time, "5m", 1, DAY),
     AMOUNT("limits", "data_time", TIME, limits.data_time, "3m", 1, DAY),
+    AMOUNT("limits", "reload_time", TIME, limits.reload_time, "1d", 1, YEAR),
     KEY("limits", "trusted", NETWORKS, limits.trusted, "127.0.0.0/8,::1"),
 };
 
-enum { N_KEYS = sizeof keys / sizeof *keys, MAX_IN_SECTION = 16, FILE_MAX = 1 << 20 };
+enum { N_KEYS = sizeof keys / sizeof *keys, MAX_IN_SECTION = 24, FILE_MAX = 1 << 20 };
+
+/* Where everything was found. */
+struct conf_origin {
+    char *path;
+    int lines[N_KEYS]; /* 0: nowhere */
+};
 
 static const char *const sections[] = {"store", "tls", "listen", "auth", "limits"};
 enum { N_SECTIONS = sizeof sections / sizeof *sections };
@@ -248,99 +256,35 @@ static const struct key *key_of(cfg_t *cfg, cfg_opt_t *opt)
     return NULL;
 }
 
-/* Called by the library for each value as it is parsed: refuses what is not of the key's kind. */
+/* What happens while a text is parsed: the library offers no argument for its callbacks. */
+struct parsing {
+    struct conf_faults faults;
+    int lines[N_KEYS];
+    bool has_bad_value;
+};
+static _Thread_local struct parsing *parsing;
+
+__attribute__((format(printf, 2, 0))) static void complain(cfg_t *cfg, const char *format,
+                                                           va_list ap)
+{
+    if (parsing)
+        conf_faults_add(&parsing->faults, cfg ? cfg->line : 0, format, ap);
+}
+
+/* Called by the library for each value as it is parsed: complains of what is not of the key's kind,
+ * and lets it go on to find what else is wrong. */
 static int check_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
     const struct key *key = key_of(cfg, opt);
     char expected[128];
     if (key && is_unexpected(key, value, expected)) {
         cfg_error(cfg, "%s = \"%s\": expected %s", key->name, value, expected);
-        return -1;
+        parsing->has_bad_value = true;
     }
+    if (key)
+        parsing->lines[key - keys] = cfg->line;
     *(const char **)result = value;
     return 0;
-}
-
-/* Where the library's complaints go while a file is parsed: it offers no argument for its callback.
- */
-static _Thread_local struct buf *complaints;
-static _Thread_local const char *complaints_of; /* the file */
-
-__attribute__((format(printf, 2, 0))) static void complain(cfg_t *cfg, const char *format,
-                                                           va_list ap)
-{
-    if (!complaints)
-        return;
-    if (cfg)
-        buf_putf(complaints, "%s:%d: ", complaints_of, cfg->line);
-    if (buf_vprintf(complaints, format, ap) != RC_OK)
-        complaints->over = true;
-    buf_put(complaints, STR("\n"));
-}
-
-/* Where the comment that begins here ends; `at` itself when none does. A // within a word is none.
- */
-static char *comment_end(char *text, char *at)
-{
-    bool is_line = *at == '#' || (at[0] == '/' && at[1] == '/' &&
-                                  (at == text || strchr(" \t\r\n{}()=,", at[-1])));
-    if (is_line)
-        return at + strcspn(at, "\n");
-    if (at[0] != '/' || at[1] != '*')
-        return at;
-    char *end = strstr(at + 2, "*/");
-    return end ? end + 2 : at + strlen(at);
-}
-
-/* Comments become spaces: the library counts their lines wrong. */
-static void blank_comments(char *text)
-{
-    char quote = '\0';
-    for (char *at = text; *at; at++) {
-        if (quote) {
-            at += *at == '\\' && at[1];
-            quote = *at == quote && at[-1] != '\\' ? '\0' : quote;
-            continue;
-        }
-        char *end = comment_end(text, at);
-        for (; at < end; at++)
-            *at = *at == '\n' ? '\n' : ' ';
-        if (!*at)
-            return;
-        if (*at == '"' || *at == '\'')
-            quote = *at;
-    }
-}
-
-static enum rc parse(cfg_t *cfg, const char *path, struct buf *why)
-{
-    struct buf text;
-    FILE *in = fopen(path, "re");
-    enum rc rc = in ? RC_OK : rc_from_errno(errno);
-    buf_init(&text, FILE_MAX);
-    for (bool more = in != NULL; more;) {
-        char *at = buf_reserve(&text, 4096);
-        size_t n = at ? fread(at, 1, 4096, in) : 0;
-        buf_commit(&text, n);
-        more = n > 0;
-        rc = !at ? RC_LIMIT : ferror(in) ? RC_TEMP : RC_OK;
-    }
-    if (in)
-        fclose(in);
-    buf_put(&text, str_from("", 1));
-    if (rc == RC_OK && !text.over) {
-        char *bytes = mem_dup(buf_str(&text).p, buf_len(&text));
-        blank_comments(bytes);
-        complaints = why;
-        complaints_of = path;
-        rc = cfg_parse_buf(cfg, bytes) == CFG_SUCCESS ? RC_OK : RC_SYNTAX;
-        complaints = NULL;
-        free(bytes);
-    }
-    buf_fini(&text);
-    if (rc != RC_OK && buf_len(why) == 0)
-        buf_putf(why, "%s: %s\n", path, rc == RC_LIMIT ? "too long" : "cannot be read");
-    return rc;
 }
 
 static cfg_opt_t option_of(const struct key *key)
@@ -374,6 +318,30 @@ static cfg_t *parser_new(void)
     cfg_t *cfg = cfg_init(top, CFGF_NONE); /* copies the option lists */
     cfg_set_error_function(cfg, complain);
     return cfg;
+}
+
+/* One pass over the text with an unused parser. */
+static enum rc parse_once(char *text, struct parsing *p, cfg_t **out)
+{
+    conf_faults_clear(&p->faults);
+    p->has_bad_value = false;
+    memset(p->lines, 0, sizeof p->lines);
+    *out = parser_new();
+    parsing = p;
+    int result = cfg_parse_buf(*out, text);
+    parsing = NULL;
+    return result == CFG_SUCCESS && !p->has_bad_value ? RC_OK : RC_SYNTAX;
+}
+
+/* The library stops at an unknown key. It is noted, taken out, and the rest is looked at. */
+static enum rc parse_all(char *text, struct parsing *p, cfg_t **out)
+{
+    enum rc rc = parse_once(text, p, out);
+    while (rc != RC_OK && conf_faults_take_unknown(&p->faults, text)) {
+        cfg_free(*out);
+        rc = parse_once(text, p, out);
+    }
+    return p->faults.n_kept ? RC_SYNTAX : rc;
 }
 
 static char *from_folder_of(const char *file, const char *path)
@@ -479,25 +447,49 @@ static enum rc is_readable(const char *path, struct buf *why)
 }
 
 /* What no single value shows. */
-static enum rc check_whole(const struct conf *conf, const char *path, struct buf *why)
+static enum rc check_whole(const struct conf *conf, struct buf *why)
 {
+    char where[CONF_WHERE];
+    const void *given = conf->tls.key[0] ? &conf->tls.key : &conf->tls.certificate;
     if (!conf->tls.certificate[0] == !conf->tls.key[0])
         return RC_OK;
-    buf_putf(why, "%s: tls: certificate and key are needed both, or neither\n", path);
+    buf_putf(why, "%s: tls: certificate and key are needed both, or neither\n",
+             conf_where(conf, given, where));
     return RC_SYNTAX;
 }
 
-enum rc conf_load(const char *path, struct conf **out, struct buf *why)
+/* The library's own copy of the text: NUL-terminated, without comments, whose lines it counts
+ * wrong. */
+static char *without_comments(struct str text)
 {
-    TRY(is_readable(path, why));
-    cfg_t *cfg = parser_new();
-    enum rc rc = parse(cfg, path, why);
+    char *copy = mem_alloc(text.n + 1);
+    memcpy(copy, text.p, text.n);
+    copy[text.n] = '\0';
+    conf_blank_comments(copy);
+    return copy;
+}
+
+enum rc conf_parse(struct str text, const char *path, struct conf **out, struct buf *why)
+{
+    if (text.n > FILE_MAX || memchr(text.p, '\0', text.n)) {
+        buf_putf(why, "%s: %s\n", path, text.n > FILE_MAX ? "too long" : "not a text");
+        return RC_SYNTAX;
+    }
+    struct parsing p = {0};
+    cfg_t *cfg = NULL;
+    char *copy = without_comments(text);
+    enum rc rc = parse_all(copy, &p, &cfg);
+    free(copy);
+    conf_faults_tell(&p.faults, path, why);
     struct conf *conf = mem_zero(sizeof *conf);
+    conf->origin = mem_zero(sizeof *conf->origin);
+    conf->origin->path = mem_dup(path, strlen(path));
+    memcpy(conf->origin->lines, p.lines, sizeof p.lines);
     for (size_t i = 0; i < N_KEYS && rc == RC_OK; i++)
         rc = take(cfg, &keys[i], path, conf, why);
     cfg_free(cfg);
     if (rc == RC_OK)
-        rc = check_whole(conf, path, why);
+        rc = check_whole(conf, why);
     if (rc == RC_OK) {
         use_system_name(conf);
         *out = conf;
@@ -505,6 +497,46 @@ enum rc conf_load(const char *path, struct conf **out, struct buf *why)
         conf_free(&conf);
     }
     return rc;
+}
+
+static enum rc read_file(const char *path, struct buf *text)
+{
+    FILE *in = fopen(path, "re");
+    enum rc rc = in ? RC_OK : rc_from_errno(errno);
+    for (bool more = in != NULL; more;) {
+        char *at = buf_reserve(text, 4096);
+        size_t n = at ? fread(at, 1, 4096, in) : 0;
+        buf_commit(text, n);
+        more = n > 0;
+        rc = !at ? RC_LIMIT : ferror(in) ? RC_TEMP : RC_OK;
+    }
+    if (in)
+        fclose(in);
+    return rc;
+}
+
+enum rc conf_load(const char *path, struct conf **out, struct buf *why)
+{
+    struct buf text;
+    TRY(is_readable(path, why));
+    buf_init(&text, FILE_MAX);
+    enum rc rc = read_file(path, &text);
+    if (rc == RC_OK)
+        rc = conf_parse(buf_str(&text).p ? buf_str(&text) : STR(""), path, out, why);
+    else
+        buf_putf(why, "%s: %s\n", path, rc == RC_LIMIT ? "too long" : "cannot be read");
+    buf_fini(&text);
+    return rc;
+}
+
+const char *conf_where(const struct conf *conf, const void *member, char out[CONF_WHERE])
+{
+    int line = 0;
+    for (size_t i = 0; i < N_KEYS; i++)
+        if ((const char *)conf + keys[i].offset == member)
+            line = conf->origin->lines[i];
+    snprintf(out, CONF_WHERE, line ? "%s:%d" : "%s", conf->origin->path, line);
+    return out;
 }
 
 void conf_free(struct conf **conf)
@@ -522,8 +554,27 @@ void conf_free(struct conf **conf)
         for (size_t n = 0; n < list->n; n++)
             free(list->item[n]);
     }
+    if ((*conf)->origin)
+        free((*conf)->origin->path);
+    free((*conf)->origin);
     free(*conf);
     *conf = NULL;
+}
+
+/* As the library reads it between double quotes, where a $ begins the name of a variable. */
+static void show_text(const char *text, struct buf *out)
+{
+    buf_put(out, STR("\""));
+    for (; *text; text++) {
+        if (*text == '\n') {
+            buf_put(out, STR("\\n"));
+            continue;
+        }
+        if (strchr("\"\\$", *text))
+            buf_put(out, STR("\\"));
+        buf_put(out, str_from(text, 1));
+    }
+    buf_put(out, STR("\""));
 }
 
 static void show_value(const struct conf *conf, const struct key *key, struct buf *out)
@@ -535,7 +586,7 @@ static void show_value(const struct conf *conf, const struct key *key, struct bu
     case NAME:
     case CHOICE:
     case PATH:
-        buf_putf(out, "\"%s\"", *(char *const *)at);
+        show_text(*(char *const *)at, out);
         break;
     case PLAINTEXT:
         buf_putf(out, "\"%s\"", key->choices[*(const enum conf_plaintext *)at]);

@@ -35,7 +35,7 @@ struct conf {
         char *certificate, *key; /* PEM files */
     } tls;
     struct {
-        struct conf_list smtp, pop3, pop3s; /* "address:port" */
+        struct conf_list smtp, pop3, pop3s, admin; /* "address:port" */
     } listen;
     struct {
         enum conf_plaintext plaintext; /* where a password may come without TLS */
@@ -43,24 +43,35 @@ struct conf {
         uint64_t hash_threads; /* logins computed at once */
     } auth;
     struct {
-        uint64_t message_size;    /* bytes of one message */
-        uint64_t recipients;      /* of one transaction */
-        uint64_t connections;     /* in total */
-        uint64_t per_address;     /* from one address */
-        uint64_t memory;          /* bytes of messages being received, all together */
-        uint64_t command_time;    /* seconds a peer may take for a command */
-        uint64_t data_time;       /* seconds without a byte of a message being received */
+        uint64_t message_size; /* bytes of one message */
+        uint64_t recipients;   /* of one transaction */
+        uint64_t connections;  /* in total */
+        uint64_t per_address;  /* from one address */
+        uint64_t memory;       /* bytes of messages being received, all together */
+        uint64_t command_time; /* seconds a peer may take for a command */
+        uint64_t data_time;    /* seconds without a byte of a message being received */
+        uint64_t
+            reload_time; /* seconds that a session may go on with the settings before a reload */
         struct conf_list trusted; /* networks without limits per address */
     } limits;
+    struct conf_origin *origin; /* conf's */
 };
 
-/* RC_SYNTAX: `why` gets lines of "file:line: what is wrong". RC_NOTFOUND, RC_DENIED, RC_TEMP: the
- * file cannot be read. */
+/* RC_SYNTAX: `why` gets lines of "file:line: what is wrong", in order: every unknown key and every
+ * bad value, up to the first place where the file's form is broken. RC_NOTFOUND, RC_DENIED,
+ * RC_TEMP: the file cannot be read. */
 enum rc conf_load(const char *path, struct conf **out, struct buf *why);
+/* The same with the text of a file, such as conf_show gives; `path` is what it is called, and the
+ * folder that its paths start from. */
+enum rc conf_parse(struct str text, const char *path, struct conf **out, struct buf *why);
 void conf_free(struct conf **conf);
 
-/* All that is in force, in the file's own form. */
+/* All that is in force, in the file's own form: parsed again it gives the same. */
 void conf_show(const struct conf *conf, struct buf *out);
+
+enum { CONF_WHERE = 4200 };
+/* Where a member is set: "FILE:LINE", or "FILE" when it has its default. Returns out. */
+const char *conf_where(const struct conf *conf, const void *member, char out[CONF_WHERE]);
 
 /* Labels of letters, digits and hyphens with dots between [RFC1123 2.1]. */
 bool conf_is_hostname(const char *text);

@@ -124,6 +124,84 @@ static void what_is_shown_can_be_read_again(void **state)
     conf_free(&again);
 }
 
+static void everything_that_is_wrong_is_told_in_order(void **state)
+{
+    struct conf *conf = NULL;
+    char why[4096];
+    assert_rc(load("hostnam = \"x\"\n"
+                   "limits { recipients = 0 }\n"
+                   "nonsense { deep = \"}\" deeper { a = 1 } }\n"
+                   "limits {\n    colour = {\"red\",\n \"}\"}\n    message_size = lots\n}\n"
+                   "log = loud\nhostnam = 2\n",
+                   &conf, why, sizeof why),
+              RC_SYNTAX);
+    struct str rest = str_of(why), line;
+    static const char *const wanted[] = {
+        ":1: no such option 'hostnam'", ":2: recipients",   ":3: no such option 'nonsense'",
+        ":5: no such option 'colour'",  ":7: message_size", ":9: log",
+        ":10: no such option 'hostnam'"};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        assert_true(str_cut(&rest, '\n', &line));
+        assert_true(str_find(line, str_of(wanted[i])) > 0);
+    }
+    assert_int_equal(rest.n, 0);
+}
+
+static void a_broken_form_ends_the_search(void **state)
+{
+    struct conf *conf = NULL;
+    char why[4096];
+    assert_rc(load("hostnam = 1\nlimits { recipients = 0\n", &conf, why, sizeof why), RC_SYNTAX);
+    assert_non_null(strstr(why, ":1: no such option 'hostnam'"));
+    assert_non_null(strstr(why, ":2: recipients"));
+    assert_rc(load("data = {\n}}}\nlog = info\n", &conf, why, sizeof why), RC_SYNTAX);
+    assert_rc(load("data = \"open\nlog = info\n", &conf, why, sizeof why), RC_SYNTAX);
+    assert_rc(load("log = info\n", &conf, why, sizeof why), RC_OK); /* nothing is left over */
+    conf_free(&conf);
+}
+
+static void a_value_has_its_place(void **state)
+{
+    struct conf *conf = NULL;
+    struct buf b;
+    char where[CONF_WHERE];
+    buf_init(&b, 1000);
+    assert_rc(conf_parse(STR("\n\ntls {\n  certificate = \"c\"\n  key = \"k\"\n}\nlog = info\n"),
+                         "/etc/x.conf", &conf, &b),
+              RC_OK);
+    assert_string_equal(conf_where(conf, &conf->tls.key, where), "/etc/x.conf:5");
+    assert_string_equal(conf_where(conf, &conf->log_level, where), "/etc/x.conf:7");
+    assert_string_equal(conf_where(conf, &conf->data, where), "/etc/x.conf");
+    assert_string_equal(conf->tls.key, "/etc/k");
+    conf_free(&conf);
+    assert_rc(conf_parse(str_from("a\0b", 3), "x", &conf, &b), RC_SYNTAX);
+    buf_fini(&b);
+}
+
+static void odd_characters_survive_being_shown(void **state)
+{
+    struct conf *conf = NULL, *again = NULL;
+    struct buf why, one, two;
+    buf_init(&why, 1000);
+    buf_init(&one, 65536);
+    buf_init(&two, 65536);
+    assert_rc(conf_parse(STR("data = '/srv/a \"b\" ${HOME} \\\\ #c'\nuser = 'x // y'\n"),
+                         "/etc/x.conf", &conf, &why),
+              RC_OK);
+    assert_string_equal(conf->data, "/srv/a \"b\" ${HOME} \\ #c");
+    conf_show(conf, &one);
+    assert_rc(conf_parse(buf_str(&one), "/elsewhere", &again, &why), RC_OK);
+    assert_string_equal(again->data, conf->data);
+    assert_string_equal(again->user, conf->user);
+    conf_show(again, &two);
+    assert_true(str_eq(buf_str(&one), buf_str(&two)));
+    conf_free(&conf);
+    conf_free(&again);
+    buf_fini(&why);
+    buf_fini(&one);
+    buf_fini(&two);
+}
+
 static void a_missing_file_says_so(void **state)
 {
     struct conf *conf = NULL;
@@ -146,6 +224,10 @@ int main(void)
         cmocka_unit_test(sections_merge_and_values_count),
         cmocka_unit_test(errors_name_the_line),
         cmocka_unit_test(what_is_shown_can_be_read_again),
+        cmocka_unit_test(everything_that_is_wrong_is_told_in_order),
+        cmocka_unit_test(a_broken_form_ends_the_search),
+        cmocka_unit_test(a_value_has_its_place),
+        cmocka_unit_test(odd_characters_survive_being_shown),
         cmocka_unit_test(a_missing_file_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
