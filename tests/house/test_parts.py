@@ -41,6 +41,8 @@ def test_part_build(tool, command, tmp_path):
     shutil.copytree(ROOT, tmp_path / 'copy', symlinks=True, ignore=shutil.ignore_patterns('build*', '.git', 'run', '__pycache__'))
     command('make', 'install', f'DESTDIR={tmp_path}/stage', 'PREFIX=/opt/elsewhere', cwd=tmp_path / 'copy', timeout=290)
     assert 'usage: penfold' in command(str(installed), '--help')
+    unit = tmp_path / 'stage/opt/elsewhere/lib/systemd/system/penfold.service'
+    assert 'ExecStart=/opt/elsewhere/bin/penfold serve' in unit.read_text()
     assert str(tmp_path).encode() not in strings_of(installed), 'the program knows where it was built'
 
 
