@@ -5,7 +5,8 @@
  *   2. Packing moves rows from `u` to `U` in one commit and changes nothing that anybody sees: no
  *      modseq. It reads what is published while it observes, and gives up for this time when a
  *      change since then touches a UID that it would move.
- *   3. A tombstone goes with the reference to its body, in one commit.
+ *   3. A tombstone goes with the reference to its body, in one commit, and not while a reader that
+ *      is older than it is open.
  *   4. The floor of the change log moves in the commit that trims it; `v` rows below the floor go
  *      after. */
 #include "store/store_int.h"
@@ -338,6 +339,16 @@ static enum rc run_trim(struct attempt *attempt)
     return rc;
 }
 
+/* How many of these tombstones no reader needs; their keys begin with the modseq. */
+static size_t unneeded(const struct over *over, uint64_t limit)
+{
+    size_t n = 0;
+    while (n < over->n && over->page.rows[n].key.n == 13 &&
+           get_u64(over->page.rows[n].key.p + 1) <= limit)
+        n++;
+    return n;
+}
+
 static enum rc trim_tombstones(struct store_account *a, bool *out_more)
 {
     struct waiter w;
@@ -345,7 +356,12 @@ static enum rc trim_tombstones(struct store_account *a, bool *out_more)
     struct trimming *p = mem_zero(sizeof *p);
     arena_init(&arena, 0);
     p->attempt = (struct attempt){.run = run_trim, .account = a};
+    pthread_mutex_lock(&a->mutex);
+    uint64_t limit = reader_limit(a); /* before the scan: what comes after it is not looked at */
+    pthread_mutex_unlock(&a->mutex);
     enum rc rc = read_over(a, 'd', TRIM_ROWS, a->store->conf.undelete_ns, &arena, &p->over);
+    if (rc == RC_OK)
+        p->over.n = unneeded(&p->over, limit);
     if (rc == RC_OK && p->over.n) {
         *out_more = *out_more || p->over.n == p->over.page.n;
         waiter_init(&w);

@@ -28,14 +28,12 @@ static enum rc read_email(struct store_account *a, uint64_t id, unsigned flags, 
     return rc;
 }
 
-enum rc store_message_open(struct store_account *account, uint64_t email, unsigned flags,
-                           struct store_message **out)
+enum rc message_open_blob(struct store *s, struct kv_blob_id blob, unsigned flags,
+                          struct store_message **out)
 {
-    struct email e;
     struct kv_blob_in *body;
     *out = NULL;
-    TRY(read_email(account, email, flags, &e));
-    enum rc rc = kv_blob_open(account->store->kv, e.blob, flags & KV_CACHED, &body);
+    enum rc rc = kv_blob_open(s->kv, blob, flags & KV_CACHED, &body);
     if (rc == RC_NOTFOUND)
         rc = RC_CORRUPT; /* a message without its body */
     if (rc != RC_OK)
@@ -49,6 +47,15 @@ enum rc store_message_open(struct store_account *account, uint64_t email, unsign
     *m = (struct store_message){.body = body, .size = meta.size};
     *out = m;
     return RC_OK;
+}
+
+enum rc store_message_open(struct store_account *account, uint64_t email, unsigned flags,
+                           struct store_message **out)
+{
+    struct email e;
+    *out = NULL;
+    TRY(read_email(account, email, flags, &e));
+    return message_open_blob(account->store, e.blob, flags, out);
 }
 
 uint64_t store_message_size(const struct store_message *message)

@@ -229,6 +229,21 @@ enum rc store_message_read(struct store_message *message, uint64_t offset, void 
                            unsigned flags, size_t *out_got);
 void store_message_close(struct store_message **message);
 
+/* A session that reads a mailbox as it was: its root is the one of the moment of opening, and every
+ * message in it can be opened until the reader is closed, whoever expunges it meanwhile. Holding
+ * one costs a little memory and keeps maintenance from clearing away what is expunged from then on.
+ * Calls on one reader come from one thread at a time; close it before the account.
+ * store_reader_open: as store_mailbox_open. */
+struct store_reader;
+enum rc store_reader_open(struct store_account *account, uint32_t mailbox, unsigned flags,
+                          struct store_reader **out);
+void store_reader_close(struct store_reader **reader);
+const struct store_root *store_reader_root(const struct store_reader *reader);
+/* The message at this index of the root. RC_CORRUPT: its record or its body is damaged or missing.
+ */
+enum rc store_reader_message(struct store_reader *reader, size_t index, unsigned flags,
+                             struct store_message **out);
+
 /* --- watching and keeping --------------------------------------------------------------------- */
 
 /* Told after a change of the account was published; a hint, coalesced. changed() must not block and

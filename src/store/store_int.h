@@ -234,6 +234,7 @@ struct store_account {
     bool is_maintained;                          /* one at a time */
     struct key swept_vanished, swept_deliveries; /* how far maintenance came */
     uint64_t maintained_at;                      /* 0: not since it was loaded */
+    struct list readers;                         /* open ones */
 
     pthread_mutex_t watch_mutex;
     struct list watches;
@@ -270,6 +271,12 @@ struct rows {
 };
 enum rc read_rows(struct store_account *a, uint32_t mailbox, struct rows *out,
                   uint64_t *out_version);
+
+/* Tombstones of changes up to this modseq are of no use to any reader that is open or will be;
+ * reader.c; the account's mutex is held. */
+uint64_t reader_limit(struct store_account *a);
+enum rc message_open_blob(struct store *s, struct kv_blob_id blob, unsigned flags,
+                          struct store_message **out); /* message.c */
 
 /* --- changes: change.c ------------------------------------------------------------------------ */
 

@@ -1,0 +1,211 @@
+/* A session that reads a mailbox as it was when the session began.
+ *
+ * Invariants:
+ *   1. A reader keeps the state it began with: its root, and `since`, a modseq that had been
+ *      published when it was made, not later than its root.
+ *   2. While a reader is open, maintenance leaves every tombstone above `since`; so a message of
+ *      the root that is expunged meanwhile, by anybody, from this mailbox or from its last copy
+ *      elsewhere, can still be found there and its body is still referred to.
+ *   3. A message's blob never changes; what has been looked up once stays true until the reader is
+ *      closed.
+ *
+ * Records are looked up ahead, a batch at once, when messages are read one after the other. Nothing
+ * here is written, and nobody waits for a reader. */
+#include "store/store_int.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+enum { AHEAD_MAX = 64 };
+
+struct grave { /* a message that has gone */
+    struct map_node node;
+    uint64_t email;
+    struct kv_blob_id blob;
+};
+
+struct store_reader {
+    struct list link; /* of account.readers */
+    struct store_account *account;
+    uint64_t since;
+    struct store_root *root;
+    size_t ahead; /* of the next batch */
+    size_t known_from, known_to;
+    struct kv_blob_id known[AHEAD_MAX]; /* by index - known_from */
+    uint64_t looked;                    /* tombstones up to this modseq are in `graves` */
+    struct map graves;                  /* by email */
+};
+
+enum rc store_reader_open(struct store_account *a, uint32_t mailbox, unsigned flags,
+                          struct store_reader **out)
+{
+    struct store_reader *r = mem_zero(sizeof *r);
+    *out = NULL;
+    r->account = a;
+    r->ahead = 1;
+    map_init(&r->graves);
+    pthread_mutex_lock(&a->mutex);
+    r->since = r->looked = a->published.hot.next_modseq - 1;
+    list_add_tail(&a->readers, &r->link);
+    pthread_mutex_unlock(&a->mutex);
+    enum rc rc = store_mailbox_open(a, mailbox, flags, &r->root);
+    if (rc == RC_OK)
+        *out = r;
+    else
+        store_reader_close(&r);
+    return rc;
+}
+
+void store_reader_close(struct store_reader **reader)
+{
+    struct store_reader *r = *reader;
+    struct map_node *node = NULL;
+    size_t slot = 0;
+    *reader = NULL;
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->account->mutex);
+    list_remove(&r->link);
+    pthread_mutex_unlock(&r->account->mutex);
+    for (struct map_node *next = map_each(&r->graves, &slot, NULL); (node = next);) {
+        next = map_each(&r->graves, &slot, node);
+        free(CONTAINER(node, struct grave, node));
+    }
+    map_fini(&r->graves);
+    store_root_release(&r->root);
+    free(r);
+}
+
+uint64_t reader_limit(struct store_account *a)
+{
+    uint64_t limit = a->published.hot.next_modseq - 1;
+    LIST_EACH (&a->readers, it) {
+        const struct store_reader *r = CONTAINER(it, struct store_reader, link);
+        if (r->since < limit)
+            limit = r->since;
+    }
+    return limit;
+}
+
+const struct store_root *store_reader_root(const struct store_reader *reader)
+{
+    return reader->root;
+}
+
+/* --- what has gone meanwhile ------------------------------------------------------------------ */
+
+static struct grave *find_grave(const struct store_reader *r, uint64_t email)
+{
+    struct map_node *node = map_find(&r->graves, map_hash_u64(email));
+    while (node && CONTAINER(node, struct grave, node)->email != email)
+        node = map_next(node);
+    return node ? CONTAINER(node, struct grave, node) : NULL;
+}
+
+static enum rc bury(struct store_reader *r, struct kv_row row)
+{
+    struct tombstone d;
+    if (row.key.n != 13)
+        return RC_CORRUPT;
+    TRY(tombstone_decode(row.value, &d));
+    if (!d.is_last || find_grave(r, d.email))
+        return RC_OK;
+    struct grave *g = mem_zero(sizeof *g);
+    g->email = d.email;
+    g->blob = d.record.blob;
+    map_add(&r->graves, &g->node, map_hash_u64(g->email));
+    return RC_OK;
+}
+
+/* Reads the tombstones that have come since the last time. */
+static enum rc look_for_graves(struct store_reader *r, unsigned flags)
+{
+    struct arena arena;
+    struct kv_page page = {.has_more = true};
+    struct key from = key_tombstone(r->looked + 1, 0), kind = key_of_kind('d'),
+               to = key_after(key_str(&kind), 1);
+    struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
+    enum rc rc = RC_OK;
+    arena_init(&arena, 0);
+    while (rc == RC_OK && page.has_more) {
+        rc = kv_scan(r->account->store->kv, account_part(r->account->id), range, STORE_BATCH,
+                     flags & KV_CACHED, &arena, &page);
+        for (size_t i = 0; rc == RC_OK && i < page.n; i++)
+            rc = bury(r, page.rows[i]);
+        if (rc == RC_OK && page.n) {
+            range.after = page.rows[page.n - 1].key;
+            r->looked = get_u64(range.after.p + 1) - page.has_more;
+        }
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
+/* The record was not there: the message has gone, or it never was. */
+static enum rc blob_of_gone(struct store_reader *r, uint64_t email, unsigned flags,
+                            struct kv_blob_id *out)
+{
+    const struct grave *g = find_grave(r, email);
+    if (!g) {
+        TRY(look_for_graves(r, flags));
+        g = find_grave(r, email);
+    }
+    if (!g)
+        return RC_CORRUPT;
+    *out = g->blob;
+    return RC_OK;
+}
+
+/* --- looking ahead ---------------------------------------------------------------------------- */
+
+/* The blobs of the n messages from `index` on come into `known`. */
+static enum rc learn(struct store_reader *r, size_t index, size_t n, unsigned flags)
+{
+    struct key keys[AHEAD_MAX];
+    struct str names[AHEAD_MAX], values[AHEAD_MAX];
+    struct email e;
+    struct arena arena;
+    for (size_t i = 0; i < n; i++) {
+        keys[i] = key_email(store_root_at(r->root, index + i)->email);
+        names[i] = key_str(&keys[i]);
+    }
+    arena_init(&arena, 0);
+    r->known_to = r->known_from = index;
+    enum rc rc = kv_get(r->account->store->kv, account_part(r->account->id), names, n,
+                        flags & KV_CACHED, &arena, values, NULL);
+    for (size_t i = 0; rc == RC_OK && i < n; i++) {
+        if (str_is_null(values[i])) {
+            rc = blob_of_gone(r, store_root_at(r->root, index + i)->email, flags, &r->known[i]);
+        } else {
+            rc = email_decode(values[i], &e);
+            r->known[i] = e.blob;
+        }
+        r->known_to += rc == RC_OK;
+    }
+    arena_fini(&arena);
+    return r->known_to > index ? RC_OK : rc; /* a damaged one tells when it is asked for */
+}
+
+static enum rc know(struct store_reader *r, size_t index, unsigned flags)
+{
+    size_t left = store_root_count(r->root) - index;
+    if (index >= r->known_from && index < r->known_to)
+        return RC_OK;
+    size_t n = index == r->known_to ? r->ahead : 1;
+    if (n > left)
+        n = left;
+    TRY(learn(r, index, n, flags));
+    r->ahead = n * 4 < AHEAD_MAX ? n * 4 : AHEAD_MAX;
+    return RC_OK;
+}
+
+enum rc store_reader_message(struct store_reader *r, size_t index, unsigned flags,
+                             struct store_message **out)
+{
+    *out = NULL;
+    if (index >= store_root_count(r->root))
+        return RC_NOTFOUND;
+    TRY(know(r, index, flags));
+    return message_open_blob(r->account->store, r->known[index - r->known_from], flags, out);
+}

@@ -1,0 +1,136 @@
+/* A reader sees the mailbox as it was, whatever others expunge and maintenance clears away. */
+#include "store/fixture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The body at an index of the reader's root. */
+static void assert_text(struct store_reader *r, size_t index, const char *text)
+{
+    struct store_message *m = NULL;
+    char got[64];
+    size_t n;
+    assert_rc(store_reader_message(r, index, 0, &m), RC_OK);
+    assert_int_equal(store_message_size(m), strlen(text));
+    assert_rc(store_message_read(m, 0, got, sizeof got, 0, &n), RC_OK);
+    assert_int_equal(n, strlen(text));
+    assert_memory_equal(got, text, n);
+    store_message_close(&m);
+}
+
+static void append_numbered(struct fixture *f, struct store_account *a, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        char text[32];
+        int len = snprintf(text, sizeof text, "message %u", i);
+        assert_rc(fixture_append(f, a, str_from(text, (size_t)len), NULL, NULL), RC_OK);
+    }
+}
+
+static void assert_numbered(struct store_reader *r, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        char text[32];
+        (void)snprintf(text, sizeof text, "message %u", i);
+        assert_text(r, i, text);
+    }
+}
+
+static void expunged_messages_stay_readable(void **state)
+{
+    struct fixture *f = *state;
+    struct store_reader *r = NULL;
+    uint32_t uids[200];
+    f->conf.undelete_ns = UINT64_MAX; /* gone with the next maintenance */
+    fixture_reopen_store(f);
+    struct store_account *a = fixture_account(f, 1);
+    append_numbered(f, a, 200);
+    assert_rc(store_reader_open(a, 1, 0, &r), RC_OK);
+    for (uint32_t i = 0; i < 200; i++)
+        uids[i] = i + 1;
+    assert_rc(fixture_expunge(a, 1, uids, 100, NULL), RC_OK);
+    fixture_maintain(a);
+    assert_text(r, 3, "message 3");
+    assert_rc(fixture_expunge(a, 1, uids + 100, 100, NULL), RC_OK);
+    fixture_maintain(a);
+    assert_numbered(r, 200);
+    assert_int_equal(store_root_count(store_reader_root(r)), 200);
+    store_reader_close(&r);
+    fixture_assert_sound(f, 1);
+
+    /* With the reader gone, so are they: maintenance clears away what it had to leave. */
+    fixture_maintain(a);
+    assert_rc(store_reader_open(a, 1, 0, &r), RC_OK);
+    assert_int_equal(store_root_count(store_reader_root(r)), 0);
+    store_reader_close(&r);
+    struct arena arena;
+    struct key from = key_of_kind('d'), to = key_after(key_str(&from), 1);
+    struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
+    struct kv_page page;
+    arena_init(&arena, 0);
+    assert_rc(kv_scan(f->kv, account_part(1), range, 0, 0, &arena, &page), RC_OK);
+    assert_int_equal(page.n, 0);
+    arena_fini(&arena);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
+static void a_later_reader_is_no_hindrance_to_earlier_graves(void **state)
+{
+    struct fixture *f = *state;
+    struct store_reader *early = NULL, *late = NULL;
+    uint32_t first = 1, second = 2;
+    f->conf.undelete_ns = UINT64_MAX;
+    fixture_reopen_store(f);
+    struct store_account *a = fixture_account(f, 1);
+    append_numbered(f, a, 3);
+    assert_rc(store_reader_open(a, 1, 0, &early), RC_OK);
+    assert_rc(fixture_expunge(a, 1, &first, 1, NULL), RC_OK);
+    assert_rc(store_reader_open(a, 1, 0, &late), RC_OK);
+    assert_rc(fixture_expunge(a, 1, &second, 1, NULL), RC_OK);
+    fixture_maintain(a);
+    assert_numbered(early, 3);
+    store_reader_close(&early);
+    fixture_maintain(a);
+    assert_int_equal(store_root_count(store_reader_root(late)), 2);
+    assert_text(late, 0, "message 1");
+    assert_text(late, 1, "message 2");
+    struct store_message *m;
+    assert_rc(store_reader_message(late, 2, 0, &m), RC_NOTFOUND);
+    store_reader_close(&late);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
+static void what_is_cold_is_said_to_be(void **state)
+{
+    struct fixture *f = *state;
+    struct store_reader *r = NULL;
+    struct store_message *m;
+    struct store_account *a = fixture_account(f, 1);
+    uint32_t uid = 2;
+    append_numbered(f, a, 3);
+    assert_rc(store_reader_open(a, 1, 0, &r), RC_OK);
+    kv_mem_cold(f->kv, true);
+    assert_rc(store_reader_message(r, 0, KV_CACHED, &m), RC_AGAIN);
+    kv_mem_cold(f->kv, false);
+    assert_text(r, 0, "message 0");
+    assert_rc(fixture_expunge(a, 1, &uid, 1, NULL), RC_OK);
+    kv_mem_cold(f->kv, true);
+    assert_rc(store_reader_message(r, 1, KV_CACHED, &m), RC_AGAIN);
+    assert_text(r, 1, "message 1");
+    assert_text(r, 2, "message 2");
+    kv_mem_cold(f->kv, false);
+    store_reader_close(&r);
+    fixture_close(f, &a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_BOTH(expunged_messages_stay_readable),
+        ON_BOTH(a_later_reader_is_no_hindrance_to_earlier_graves),
+        ON_MEM(what_is_cold_is_said_to_be),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
