@@ -239,13 +239,16 @@ static enum rc open_net(struct server *s)
             return RC_SYNTAX;
         }
     }
-    struct net_conf net = {.limits = {.connections = (uint32_t)c->limits.connections,
-                                      .greeting_ms = patience_ms(c, 30000),
-                                      .per_address = (uint32_t)c->limits.per_address,
-                                      .trusted = s->trusted,
-                                      .n_trusted = s->n_trusted},
-                           .short_lane = s->short_lane,
-                           .heavy_lane = s->heavy_lane};
+    struct net_conf net = {
+        .limits = {.connections = (uint32_t)c->limits.connections,
+                   .greeting_ms = patience_ms(c, 30000),
+                   .per_address = (uint32_t)c->limits.per_address,
+                   .handshakes = (uint32_t)c->limits.handshakes,
+                   .handshakes_per_address = (uint32_t)c->limits.handshakes_per_address,
+                   .trusted = s->trusted,
+                   .n_trusted = s->n_trusted},
+        .short_lane = s->short_lane,
+        .heavy_lane = s->heavy_lane};
     s->net = net_new(&s->ctx, &net);
     for (size_t i = 0; i < s->start->sockets->n; i++)
         TRY(tell(s, s->start->sockets->item[i].address, listen_on(s, &s->start->sockets->item[i])));

@@ -42,6 +42,8 @@ void conn_free(struct conn *c)
         listener_unref(c->listener); /* before the count below: net_stop waits for that one */
     }
     counter_sub(net->ctx->counters, COUNTER_CONNECTIONS_OPEN, 1);
+    if (c->is_shaking)
+        limits_give_handshake(&net->limits, &c->peer, c->is_counted);
     pthread_mutex_lock(&net->mutex);
     limits_give(&net->limits, &c->peer, c->is_counted);
     pthread_cond_broadcast(&net->changed);
@@ -59,7 +61,6 @@ void conn_begin(struct loop *l, struct conn *c)
         conn_end(c);
         return;
     }
-    c->is_readable = true;
     c->deadline = loop_now(l) + atomic_load(&net->greeting_ms) * NS_PER_MS;
     if (c->conf->is_tls) {
         c->phase = PHASE_START_TLS;

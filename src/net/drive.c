@@ -14,7 +14,7 @@
 
 enum turn { TURN_AGAIN, TURN_IDLE, TURN_GONE };
 
-enum { TURNS = 32, LINGER_MS = 2000, RETRY_MS = 20 };
+enum { TURNS = 32, LINGER_MS = 2000, RETRY_MS = 20, RETRIES_PER_MS = 20 };
 
 /* What reaches a session although its output waits. */
 enum { URGENT = NET_EV_TIMEOUT | NET_EV_DRAIN | NET_EV_KICK | NET_EV_RESUME };
@@ -121,6 +121,7 @@ static enum turn begin_tls(struct conn *c)
      * put there by somebody in between, or the client has guessed [RFC3207 4.2]. */
     if (buf_len(&c->in) > 0 || io_has_early_bytes(c))
         return end_because(c, "starttls-refused", "bytes before the answer to STARTTLS");
+    c->is_readable = c->is_closing; /* an edge tells of the first byte of the handshake */
     c->phase = PHASE_START_TLS;
     c->deadline = from_now(c, atomic_load(&c->loop->net->greeting_ms));
     return TURN_AGAIN;
@@ -203,17 +204,32 @@ static enum turn turn_step(struct conn *c)
 
 /* --- TLS */
 
+/* The more connections there are, the longer each waits before it asks again. */
+static enum turn wait_for_turn(struct conn *c)
+{
+    struct net *net = c->loop->net;
+    if (!c->retry_at)
+        counter_add(net->ctx->counters, COUNTER_TLS_DELAYED, 1);
+    c->retry_at = from_now(c, RETRY_MS + limits_count(&net->limits) / RETRIES_PER_MS);
+    return TURN_IDLE;
+}
+
 static enum turn turn_start_tls(struct conn *c)
 {
     enum rc rc = io_flush(c);
     if (rc != RC_OK)
         return rc == RC_AGAIN ? TURN_IDLE : end(c);
+    if (!c->is_readable || c->retry_at > loop_now(c->loop))
+        return TURN_IDLE;
+    if (limits_take_handshake(&c->loop->net->limits, &c->peer, c->is_counted) != RC_OK)
+        return wait_for_turn(c);
+    c->is_shaking = true;
+    c->retry_at = 0;
     c->tls = c->conf->tls ? tls_new(c->conf->tls, c) : NULL;
     if (!c->tls)
         return end_because(c, "connection-dropped", "no TLS to start");
     c->phase = PHASE_HANDSHAKE;
     c->handshake = HANDSHAKE_WANTS_READ;
-    c->is_readable = true;
     return TURN_AGAIN;
 }
 
@@ -246,6 +262,8 @@ static enum turn after_handshake(struct conn *c)
     if (c->handshake != HANDSHAKE_DONE)
         return TURN_AGAIN;
     counter_add(counters, COUNTER_TLS_HANDSHAKES, 1);
+    limits_give_handshake(&c->loop->net->limits, &c->peer, c->is_counted);
+    c->is_shaking = false;
     c->events |= c->is_open ? NET_EV_TLS : NET_EV_OPEN | NET_EV_SECURE;
     c->is_open = c->is_secure = true;
     c->is_readable = true; /* the first data may have come with the handshake's end */

@@ -1,5 +1,6 @@
-/* How many connections there are, in total and from one IPv4 address or IPv6 /64. An address has an
- * entry only while it has connections, so the table is bounded by the total. */
+/* How many connections there are, and how many of them are in a TLS handshake, in total and from
+ * one IPv4 address or IPv6 /64. An address has an entry only while it has connections, so the table
+ * is bounded by the total. */
 #include "net/net_int.h"
 
 #include "base/mem.h"
@@ -12,6 +13,8 @@
 enum {
     DEFAULT_CONNECTIONS = 20000,
     DEFAULT_PER_ADDRESS = 50,
+    DEFAULT_HANDSHAKES = 1000,
+    DEFAULT_HANDSHAKES_PER_ADDRESS = 20,
     SPARE_FILES = 256,
     MOST_CONNECTIONS = 1000000
 };
@@ -19,7 +22,7 @@ enum {
 struct address {
     struct map_node node;
     struct in6_addr prefix;
-    uint32_t count;
+    uint32_t count, handshakes;
 };
 
 /* A quarter of the files is left to large messages that connections write and read, and
@@ -45,6 +48,9 @@ static void set(struct limits *l, const struct net_limits *conf)
     uint32_t most = limits_most();
     l->max_total = conf->connections ? conf->connections : DEFAULT_CONNECTIONS;
     l->max_address = conf->per_address ? conf->per_address : DEFAULT_PER_ADDRESS;
+    l->max_handshakes = conf->handshakes ? conf->handshakes : DEFAULT_HANDSHAKES;
+    l->max_address_handshakes = conf->handshakes_per_address ? conf->handshakes_per_address
+                                                             : DEFAULT_HANDSHAKES_PER_ADDRESS;
     if (l->max_total > most)
         l->max_total = most;
     free(l->trusted);
@@ -105,6 +111,15 @@ static struct address *find(struct limits *l, const struct in6_addr *prefix, uin
     return NULL;
 }
 
+/* The mutex is held. NULL for one that is not counted. */
+static struct address *address_of(struct limits *l, const struct net_addr *peer, bool is_counted)
+{
+    if (!is_counted)
+        return NULL;
+    struct in6_addr prefix = prefix_of(peer);
+    return find(l, &prefix, str_hash(str_from(&prefix, sizeof prefix), l->key));
+}
+
 /* The mutex is held. */
 static enum rc take_address(struct limits *l, const struct net_addr *peer)
 {
@@ -141,14 +156,36 @@ void limits_give(struct limits *l, const struct net_addr *peer, bool is_counted)
 {
     pthread_mutex_lock(&l->mutex);
     l->total--;
-    if (is_counted) {
-        struct in6_addr prefix = prefix_of(peer);
-        struct address *a = find(l, &prefix, str_hash(str_from(&prefix, sizeof prefix), l->key));
-        if (--a->count == 0) {
-            map_remove(&l->addresses, &a->node);
-            free(a);
-        }
+    struct address *a = address_of(l, peer, is_counted);
+    if (a && --a->count == 0) {
+        map_remove(&l->addresses, &a->node);
+        free(a);
     }
+    pthread_mutex_unlock(&l->mutex);
+}
+
+enum rc limits_take_handshake(struct limits *l, const struct net_addr *peer, bool is_counted)
+{
+    enum rc rc = RC_LIMIT;
+    pthread_mutex_lock(&l->mutex);
+    struct address *a = address_of(l, peer, is_counted);
+    if (l->handshakes < l->max_handshakes && (!a || a->handshakes < l->max_address_handshakes)) {
+        rc = RC_OK;
+        l->handshakes++;
+        if (a)
+            a->handshakes++;
+    }
+    pthread_mutex_unlock(&l->mutex);
+    return rc;
+}
+
+void limits_give_handshake(struct limits *l, const struct net_addr *peer, bool is_counted)
+{
+    pthread_mutex_lock(&l->mutex);
+    struct address *a = address_of(l, peer, is_counted);
+    l->handshakes--;
+    if (a)
+        a->handshakes--;
     pthread_mutex_unlock(&l->mutex);
 }
 

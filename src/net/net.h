@@ -149,13 +149,17 @@ struct net_limits {       /* 0 means the default */
     uint32_t connections; /* in total: 20,000, or three quarters of RLIMIT_NOFILE less 256,
                              whichever is less */
     uint32_t per_address; /* from one IPv4 address or IPv6 /64: 50 */
+    uint32_t handshakes;  /* TLS handshakes under way, about 46 KB each: 1,000. Over it, or over the
+                             next one, a connection waits for its turn until greeting_ms is over;
+                             one that has not sent a byte is not under way and holds no TLS memory */
+    uint32_t handshakes_per_address; /* of them, from one address as above: 20 */
     uint64_t greeting_ms; /* until a protocol has set its own deadline, and for a TLS handshake:
                              30,000 */
     uint64_t stall_ms;    /* a peer that takes no output: 120,000 */
     uint64_t drain_ms;    /* after net_drain, until what is left is cut off: 10,000 */
     uint64_t old_ms; /* after net_relisten, until sessions of the listeners before get NET_EV_DRAIN:
                         86,400,000 */
-    const struct net_cidr *trusted; /* exempt from per_address; copied */
+    const struct net_cidr *trusted; /* exempt from the limits per address; copied */
     size_t n_trusted;
 };
 

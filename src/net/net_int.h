@@ -74,6 +74,7 @@ struct limits {
     struct map addresses;
     uint64_t key[2];
     uint32_t total, max_total, max_address; /* under the mutex, as the rest */
+    uint32_t handshakes, max_handshakes, max_address_handshakes;
     struct net_cidr *trusted;
     size_t n_trusted;
 };
@@ -86,6 +87,10 @@ uint32_t limits_most(void); /* connections that no limit goes beyond */
 enum rc limits_take(struct limits *l, const struct net_addr *peer, bool *out_is_counted);
 void limits_give(struct limits *l, const struct net_addr *peer, bool is_counted);
 uint32_t limits_count(struct limits *l);
+/* For a peer that has been taken. Never leaks: given before limits_give. */
+enum rc limits_take_handshake(struct limits *l, const struct net_addr *peer,
+                              bool is_counted); /* RC_LIMIT */
+void limits_give_handshake(struct limits *l, const struct net_addr *peer, bool is_counted);
 
 /* --- loops */
 enum {
@@ -186,7 +191,8 @@ enum hands { HANDS_LOOP, HANDS_LANE, HANDS_WAIT };
 
 enum phase {
     PHASE_STEP,      /* the protocol's */
-    PHASE_START_TLS, /* the answer to STARTTLS is on its way out */
+    PHASE_START_TLS, /* the answer to STARTTLS is on its way out; then the peer's first byte and a
+                        place among the handshakes are waited for */
     PHASE_HANDSHAKE, /* TLS, on the short lane */
     PHASE_CLOSE,     /* the last output is on its way out */
     PHASE_LINGER     /* what the peer still sends is thrown away, so that it reads our last words */
@@ -207,6 +213,7 @@ struct conn {
         is_closing; /* (loop) the peer's end has been announced: reading goes on until it is seen */
     bool is_blocked;    /* (loop) the peer takes no more output for now */
     bool is_cut;        /* (loop) ends as soon as the loop has it */
+    bool is_shaking;    /* (loop) has a place among the handshakes */
     bool is_open;       /* the session is to be closed */
     bool is_eof;        /* read to the end */
     bool is_eof_told;   /* and step() knows */

@@ -1,9 +1,11 @@
 /* TLS: from the first byte and by STARTTLS, with a key here and with one in the signer, against
  * OpenSSL's client. */
+#include "net/net_int.h"
 #include "net/test_echo.h"
 
 #include "crypto/crypto.h"
 
+#include <fcntl.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -236,6 +238,88 @@ static void tls_without_a_certificate_ends(void **state)
     stop(&f);
 }
 
+static void wait_for_handshakes(struct fixture *f, uint32_t n, uint64_t delayed)
+{
+    for (int i = 0; i < 10000; i++) {
+        pthread_mutex_lock(&f->net->limits.mutex);
+        uint32_t now = f->net->limits.handshakes;
+        pthread_mutex_unlock(&f->net->limits.mutex);
+        if (now == n && counter_get(&f->counters, COUNTER_TLS_DELAYED) >= delayed)
+            return;
+        usleep(1000);
+    }
+    fail_msg("not %u handshakes", n);
+}
+
+/* One that has said nothing holds no place; two that have begun hold both; the next one has its
+ * turn when one of them is gone. */
+static void handshakes_have_their_turn(const struct net_limits *limits)
+{
+    struct identity id;
+    struct fixture f = {.listener.is_tls = true};
+    struct client c;
+    int silent[5], begun[2];
+    identity_make(&id);
+    tls_make(&f, &id);
+    start(&f, *limits);
+    for (int i = 0; i < 5; i++)
+        silent[i] = dial(f.port);
+    for (int i = 0; i < 2; i++) {
+        begun[i] = dial(f.port);
+        say(begun[i], "\x16\x03\x01");
+    }
+    wait_for_handshakes(&f, 2, 0);
+    client_init(&c, TLS1_3_VERSION);
+    c.ssl = SSL_new(c.ctx);
+    c.fd = dial(f.port);
+    assert_int_equal(SSL_set_fd(c.ssl, c.fd), 1);
+    assert_int_equal(fcntl(c.fd, F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(SSL_connect(c.ssl), -1); /* has sent its first message */
+    wait_for_handshakes(&f, 2, 1);
+    assert_int_equal(SSL_connect(c.ssl), -1);
+    assert_int_equal(fcntl(c.fd, F_SETFL, 0), 0);
+    close(begun[0]);
+    assert_int_equal(SSL_connect(c.ssl), 1);
+    tls_hear(&c, "hello secure\n");
+    tls_say(&c, "quit\n");
+    tls_hear(&c, "bye\n");
+    tls_hear_end(&c);
+    SSL_CTX_free(c.ctx);
+    close(begun[1]);
+    for (int i = 0; i < 5; i++)
+        close(silent[i]);
+    wait_for_handshakes(&f, 0, 1);
+    stop(&f);
+    net_tls_free(&f.listener.tls);
+    identity_free(&id);
+}
+
+static void handshakes_are_bounded(void **state)
+{
+    handshakes_have_their_turn(&(struct net_limits){.handshakes = 2});
+    handshakes_have_their_turn(&(struct net_limits){.handshakes_per_address = 2});
+}
+
+/* One that waits in vain is closed at its time. */
+static void a_turn_that_never_comes_ends(void **state)
+{
+    struct identity id;
+    struct fixture f = {.listener.is_tls = true};
+    identity_make(&id);
+    tls_make(&f, &id);
+    start(&f, (struct net_limits){.handshakes = 1, .greeting_ms = 1000});
+    int first = dial(f.port), second;
+    say(first, "\x16\x03\x01");
+    wait_for_handshakes(&f, 1, 0);
+    second = dial(f.port);
+    say(second, "\x16\x03\x01");
+    hear_end(second);
+    hear_end(first);
+    stop(&f);
+    net_tls_free(&f.listener.tls);
+    identity_free(&id);
+}
+
 static void tickets_resume(int version)
 {
     struct identity id, other;
@@ -395,6 +479,8 @@ int main(void)
         cmocka_unit_test(starttls_upgrades),
         cmocka_unit_test(nothing_plain_is_carried_over),
         cmocka_unit_test(tls_without_a_certificate_ends),
+        cmocka_unit_test(handshakes_are_bounded),
+        cmocka_unit_test(a_turn_that_never_comes_ends),
         cmocka_unit_test(sessions_are_resumed),
         cmocka_unit_test(much_output_and_a_cut_end),
         cmocka_unit_test(bad_certificates_are_refused),
