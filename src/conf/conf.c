@@ -17,8 +17,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ADDRESSES and NETWORKS are lists: "127.0.0.1:25", "[::]:25"; "127.0.0.0/8", "::1". */
-enum kind { TEXT, NAME, PATH, SIZE, TIME, NUMBER, ADDRESSES, NETWORKS, CHOICE, PLAINTEXT };
+/* ADDRESSES and NETWORKS are lists: "127.0.0.1:25", "[::]:25"; "127.0.0.0/8", "::1". PLACES are
+ * addresses, or paths: whatever has a slash. */
+enum kind { TEXT, NAME, PATH, SIZE, TIME, NUMBER, ADDRESSES, PLACES, NETWORKS, CHOICE, PLAINTEXT };
 
 struct key {
     const char *section; /* NULL: top level */
@@ -65,6 +66,9 @@ static const struct key keys[] = {
     KEY("tls", "certificate", PATH, tls.certificate, ""),
     KEY("tls", "key", PATH, tls.key, ""),
     KEY("listen", "smtp", ADDRESSES, listen.smtp, "0.0.0.0:25,[::]:25"),
+    KEY("listen", "submission", ADDRESSES, listen.submission, "0.0.0.0:587,[::]:587"),
+    KEY("listen", "submissions", ADDRESSES, listen.submissions, "0.0.0.0:465,[::]:465"),
+    KEY("listen", "lmtp", PLACES, listen.lmtp, "/run/penfold/lmtp"),
     KEY("listen", "pop3", ADDRESSES, listen.pop3, "0.0.0.0:110,[::]:110"),
     KEY("listen", "pop3s", ADDRESSES, listen.pop3s, "0.0.0.0:995,[::]:995"),
     KEY("listen", "admin", ADDRESSES, listen.admin, "127.0.0.1:8081"),
@@ -125,7 +129,7 @@ enum rc conf_parse_time(const char *text, uint64_t *out)
 
 static bool is_list(const struct key *key)
 {
-    return key->kind == ADDRESSES || key->kind == NETWORKS;
+    return key->kind == ADDRESSES || key->kind == PLACES || key->kind == NETWORKS;
 }
 
 static int choice_of(const struct key *key, const char *text)
@@ -210,6 +214,7 @@ static bool is_unexpected(const struct key *key, const char *value, char expecte
         [TIME] = "a time such as 30s, 5m or 7d",
         [NUMBER] = "a number",
         [ADDRESSES] = "an address and a port, such as 127.0.0.1:25 or [::]:25",
+        [PLACES] = "an address and a port, such as 127.0.0.1:24, or the path of a socket",
         [NETWORKS] = "a network, such as 127.0.0.0/8 or ::1",
     };
     uint64_t amount;
@@ -229,6 +234,9 @@ static bool is_unexpected(const struct key *key, const char *value, char expecte
         break;
     case ADDRESSES:
         rc = is_address(value) ? RC_OK : RC_SYNTAX;
+        break;
+    case PLACES:
+        rc = strchr(value, '/') || is_address(value) ? RC_OK : RC_SYNTAX;
         break;
     case NETWORKS:
         rc = is_network(value) ? RC_OK : RC_SYNTAX;
@@ -389,8 +397,13 @@ static enum rc take_list(cfg_t *set, const struct key *key, const char *file,
         buf_putf(why, "%s: %s has more than %d entries\n", file, key->name, CONF_LIST_MAX);
         return RC_SYNTAX;
     }
-    for (unsigned i = 0; i < n; i++)
-        list_add_text(list, str_of(cfg_getnstr(set, key->name, i)));
+    for (unsigned i = 0; i < n; i++) {
+        const char *value = cfg_getnstr(set, key->name, i);
+        if (key->kind == PLACES && strchr(value, '/'))
+            list->item[list->n++] = from_folder_of(file, value);
+        else
+            list_add_text(list, str_of(value));
+    }
     return RC_OK;
 }
 
@@ -419,6 +432,7 @@ static enum rc take(cfg_t *cfg, const struct key *key, const char *file, struct 
         *(enum conf_plaintext *)to = (enum conf_plaintext)choice_of(key, value);
         return RC_OK;
     case ADDRESSES:
+    case PLACES:
     case NETWORKS:
         break;
     }
@@ -600,6 +614,7 @@ static void show_value(const struct conf *conf, const struct key *key, struct bu
         buf_putf(out, "%llu", (unsigned long long)*(const uint64_t *)at);
         break;
     case ADDRESSES:
+    case PLACES:
     case NETWORKS:
         buf_put(out, STR("{"));
         for (size_t i = 0; i < list->n; i++)

@@ -35,7 +35,8 @@ struct conf {
         char *certificate, *key; /* PEM files */
     } tls;
     struct {
-        struct conf_list smtp, pop3, pop3s, admin; /* "address:port" */
+        struct conf_list smtp, submission, submissions, pop3, pop3s, admin; /* "address:port" */
+        struct conf_list lmtp; /* the same, or the path of a Unix socket */
     } listen;
     struct {
         enum conf_plaintext plaintext; /* where a password may come without TLS */

@@ -43,6 +43,9 @@ static void an_empty_file_has_all_defaults(void **state)
     assert_int_equal(conf->limits.message_size, 50 << 20);
     assert_int_equal(conf->listen.smtp.n, 2);
     assert_string_equal(conf->listen.smtp.item[1], "[::]:25");
+    assert_string_equal(conf->listen.submission.item[0], "0.0.0.0:587");
+    assert_string_equal(conf->listen.submissions.item[1], "[::]:465");
+    assert_string_equal(conf->listen.lmtp.item[0], "/run/penfold/lmtp");
     assert_int_equal(conf->auth.plaintext, CONF_PLAINTEXT_NEVER);
     assert_true(strlen(conf->hostname) > 0);
     conf_free(&conf);
@@ -55,12 +58,16 @@ static void sections_merge_and_values_count(void **state)
     assert_rc(load("hostname = \"mail.example.org\"\ndata = \"data\"\n"
                    "listen { smtp = {\"127.0.0.1:2025\"} }\nlimits { message_size = 10k }\n"
                    "listen { pop3 = {\"127.0.0.1:2110\", \"[::1]:2110\"} }\n"
+                   "listen { lmtp = {\"127.0.0.1:2024\", \"run/lmtp\", \"/run/lmtp\"} }\n"
                    "auth { plaintext = \"loopback\" }\nlimits { command_time = 2m }\n",
                    &conf, why, sizeof why),
               RC_OK);
     assert_string_equal(conf->data, "/tmp/data");
     assert_int_equal(conf->listen.smtp.n, 1);
     assert_int_equal(conf->listen.pop3.n, 2);
+    assert_int_equal(conf->listen.lmtp.n, 3);
+    assert_string_equal(conf->listen.lmtp.item[1], "/tmp/run/lmtp");
+    assert_string_equal(conf->listen.lmtp.item[2], "/run/lmtp");
     assert_int_equal(conf->limits.message_size, 10240);
     assert_int_equal(conf->limits.command_time, 120);
     assert_int_equal(conf->auth.plaintext, CONF_PLAINTEXT_LOOPBACK);
@@ -84,6 +91,8 @@ static void errors_name_the_line(void **state)
         {"listen {\n\n smtp = {\"127.0.0.1\"}\n}\n", ":3:", "an address and a port"},
         {"listen { smtp = {\"::1:25\"} }\n", ":1:", "an address and a port"},
         {"listen { pop3 = {\"[::1]:70000\"} }\n", ":1:", "an address and a port"},
+        {"listen { lmtp = {\"lmtp\"} }\n", ":1:", "the path of a socket"},
+        {"listen { submission = {\"/run/x\"} }\n", ":1:", "an address and a port"},
         {"limits { trusted = {\"10.0.0.0/33\"} }\n", ":1:", "a network"},
         {"hostname = \"mail\\r\\nx\"\n", ":1:", "a host name"},
         {"hostname = \"-x.test\"\n", ":1:", "a host name"},

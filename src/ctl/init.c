@@ -254,7 +254,7 @@ static enum rc make_certificate(const struct plan *plan)
 static void put_listener(const struct plan *plan, struct buf *b, const char *name, unsigned port)
 {
     unsigned at = port + (unsigned)plan->port_base;
-    buf_putf(b, "    %-6s = {", name);
+    buf_putf(b, "    %-11s = {", name);
     if (plan->bind)
         buf_putf(b, "\"%s:%u\"", plan->bind_text, at);
     else if (plan->has_port_base)
@@ -262,6 +262,16 @@ static void put_listener(const struct plan *plan, struct buf *b, const char *nam
     else
         buf_putf(b, "\"0.0.0.0:%u\", \"[::]:%u\"", at, at);
     buf_put(b, STR("}\n"));
+}
+
+/* Whoever can reach it hands in mail without a login, so it never listens beyond this machine. */
+static void put_lmtp(const struct plan *plan, struct buf *b)
+{
+    unsigned at = 24 + (unsigned)plan->port_base;
+    if (plan->has_port_base)
+        buf_putf(b, "    %-11s = {\"127.0.0.1:%u\", \"[::1]:%u\"}\n", "lmtp", at, at);
+    else
+        buf_putf(b, "    %-11s = {\"/run/penfold/lmtp\"}\n", "lmtp");
 }
 
 static enum rc write_conf(const struct plan *plan)
@@ -277,6 +287,9 @@ static enum rc write_conf(const struct plan *plan)
              "\"tls/key.pem\"\n}\n\nlisten {\n",
              plan->hostname, plan->user);
     put_listener(plan, &b, "smtp", 25);
+    put_listener(plan, &b, "submission", 587);
+    put_listener(plan, &b, "submissions", 465);
+    put_lmtp(plan, &b);
     put_listener(plan, &b, "pop3", 110);
     put_listener(plan, &b, "pop3s", 995);
     buf_put(&b, STR("}\n"));

@@ -15,13 +15,23 @@
 
 /* --- sockets.c: what the supervisor listens on ------------------------------------------------ */
 
-enum service { SERVICE_SMTP, SERVICE_POP3, SERVICE_POP3S, SERVICE_CONTROL };
-enum { SOCKETS_MAX = 4 * CONF_LIST_MAX };
+enum service {
+    SERVICE_SMTP,
+    SERVICE_SUBMISSION,
+    SERVICE_SUBMISSIONS,
+    SERVICE_LMTP,
+    SERVICE_POP3,
+    SERVICE_POP3S,
+    SERVICE_CONTROL, /* the last: where it listens is not configured */
+    SERVICES
+};
+enum { SOCKETS_MAX = SERVICES * CONF_LIST_MAX };
 
 struct socket {
     int fd;
     enum service service;
-    char address[80]; /* as the log shows it: "127.0.0.1:2025", or the path of a Unix socket */
+    ino_t file;        /* of a Unix socket that goes when it is closed; 0: none */
+    char address[128]; /* as the log shows it: "127.0.0.1:2025", or the path of a Unix socket */
 };
 
 struct sockets {
@@ -30,10 +40,13 @@ struct sockets {
 };
 
 const char *service_name(enum service service);
+/* Where the configuration has it listen; NULL: SERVICE_CONTROL. */
+const struct conf_list *service_addresses(enum service service, const struct conf *conf);
 
 /* Binds every address of the configuration and the control socket, which is made in the current
  * folder for `owner`. On failure `why` says which address and the cause, and nothing stays open. */
 enum rc sockets_open(const struct conf *conf, uid_t owner, struct sockets *out, char why[256]);
+/* For good: also removes the files of Unix sockets. A child that is forked just exits. */
 void sockets_close(struct sockets *sockets);
 
 /* --- sandbox.c -------------------------------------------------------------------------------- */

@@ -204,11 +204,25 @@ static enum rc open_protocols(struct server *s)
 
 static enum rc listen_on(struct server *s, const struct socket *socket)
 {
+    static const enum {
+        NO_TLS,
+        IN_SESSION,
+        FROM_START
+    } tls[SERVICES] = {
+        [SERVICE_SMTP] = IN_SESSION,        [SERVICE_SUBMISSION] = IN_SESSION,
+        [SERVICE_SUBMISSIONS] = FROM_START, [SERVICE_LMTP] = NO_TLS,
+        [SERVICE_POP3] = IN_SESSION,        [SERVICE_POP3S] = FROM_START,
+        [SERVICE_CONTROL] = NO_TLS,
+    };
+    const struct net_proto *submission = &smtpd_protos[SMTPD_SUBMISSION];
     const struct {
         const struct net_proto *proto;
         void *app;
-    } services[] = {
+    } services[SERVICES] = {
         [SERVICE_SMTP] = {&smtpd_protos[SMTPD_MX], smtpd_service(s->smtpd, SMTPD_MX)},
+        [SERVICE_SUBMISSION] = {submission, smtpd_service(s->smtpd, SMTPD_SUBMISSION)},
+        [SERVICE_SUBMISSIONS] = {submission, smtpd_service(s->smtpd, SMTPD_SUBMISSION)},
+        [SERVICE_LMTP] = {&smtpd_protos[SMTPD_LMTP], smtpd_service(s->smtpd, SMTPD_LMTP)},
         [SERVICE_POP3] = {&pop3_proto, s->pop3},
         [SERVICE_POP3S] = {&pop3_proto, s->pop3},
         [SERVICE_CONTROL] = {&ctl_proto, &s->admin},
@@ -216,8 +230,8 @@ static enum rc listen_on(struct server *s, const struct socket *socket)
     struct net_listener l = {.fd = socket->fd,
                              .proto = services[socket->service].proto,
                              .app = services[socket->service].app,
-                             .is_tls = socket->service == SERVICE_POP3S,
-                             .tls = socket->service != SERVICE_CONTROL ? s->tls : NULL};
+                             .is_tls = tls[socket->service] == FROM_START,
+                             .tls = tls[socket->service] != NO_TLS ? s->tls : NULL};
     if (l.is_tls && !l.tls) {
         log_event(s->log, LOG_WARNING, "not-served", "address", socket->address, "cause",
                   "no certificate: set tls { certificate, key }", NULL);

@@ -4,6 +4,7 @@
 #include "ctl/ctl.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,11 +14,28 @@
 
 enum { BACKLOG = 4096 };
 
-static const char *const names[] = {"smtp", "pop3", "pop3s", "control"};
+static const struct service_row {
+    const char *name;
+    size_t addresses; /* offset in struct conf; 0: none */
+} rows[SERVICES] = {
+    [SERVICE_SMTP] = {"smtp", offsetof(struct conf, listen.smtp)},
+    [SERVICE_SUBMISSION] = {"submission", offsetof(struct conf, listen.submission)},
+    [SERVICE_SUBMISSIONS] = {"submissions", offsetof(struct conf, listen.submissions)},
+    [SERVICE_LMTP] = {"lmtp", offsetof(struct conf, listen.lmtp)},
+    [SERVICE_POP3] = {"pop3", offsetof(struct conf, listen.pop3)},
+    [SERVICE_POP3S] = {"pop3s", offsetof(struct conf, listen.pop3s)},
+    [SERVICE_CONTROL] = {"control", 0},
+};
 
 const char *service_name(enum service service)
 {
-    return names[service];
+    return rows[service].name;
+}
+
+const struct conf_list *service_addresses(enum service service, const struct conf *conf)
+{
+    size_t at = rows[service].addresses;
+    return at ? (const struct conf_list *)((const char *)conf + at) : NULL;
 }
 
 static struct socket *add(struct sockets *s, int fd, enum service service, const char *address)
@@ -25,6 +43,7 @@ static struct socket *add(struct sockets *s, int fd, enum service service, const
     struct socket *item = &s->item[s->n++];
     item->fd = fd;
     item->service = service;
+    item->file = 0;
     snprintf(item->address, sizeof item->address, "%s", address);
     return item;
 }
@@ -49,10 +68,62 @@ static int bind_address(const struct net_addr *addr, int fd)
     return bind(fd, (const struct sockaddr *)&v4, sizeof v4);
 }
 
+/* Removes what a server that is gone has left; never a file that is no socket, or one that somebody
+ * listens on. */
+static enum rc remove_stale(const struct sockaddr_un *at, char why[256])
+{
+    struct stat st;
+    if (lstat(at->sun_path, &st) != 0)
+        return errno == ENOENT ? RC_OK : fail(-1, at->sun_path, why);
+    errno = EEXIST;
+    if (!S_ISSOCK(st.st_mode))
+        return fail(-1, at->sun_path, why);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return fail(fd, at->sun_path, why);
+    bool is_dead =
+        connect(fd, (const struct sockaddr *)at, sizeof *at) != 0 && errno == ECONNREFUSED;
+    errno = EADDRINUSE;
+    if (!is_dead)
+        return fail(fd, at->sun_path, why);
+    close(fd);
+    return unlink(at->sun_path) == 0 ? RC_OK : fail(-1, at->sun_path, why);
+}
+
+/* Anybody on this machine may connect, as to a port of the loopback. The folder is made when its
+ * parent is there, since /run is empty after a boot. */
+static enum rc open_path(struct sockets *s, enum service service, const char *path, char why[256])
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct stat st;
+    errno = ENAMETOOLONG;
+    if (strlen(path) >= sizeof at.sun_path)
+        return fail(-1, path, why);
+    memcpy(at.sun_path, path, strlen(path));
+    *strrchr(at.sun_path, '/') = '\0';
+    mode_t before = umask(0022);
+    if (at.sun_path[0])
+        (void)mkdir(at.sun_path, 0755); /* that it is there is seen below */
+    umask(0111);
+    memcpy(at.sun_path, path, strlen(path));
+    enum rc rc = remove_stale(&at, why);
+    int fd = rc == RC_OK ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
+    bool is_bound = fd >= 0 && bind(fd, (const struct sockaddr *)&at, sizeof at) == 0;
+    umask(before);
+    if (rc != RC_OK)
+        return rc;
+    if (!is_bound || listen(fd, BACKLOG) != 0 || lstat(path, &st) != 0)
+        return fail(fd, path, why);
+    add(s, fd, service, path)->file = st.st_ino;
+    return RC_OK;
+}
+
 static enum rc open_one(struct sockets *s, enum service service, const char *address, char why[256])
 {
     struct net_addr addr;
     int one = 1;
+    if (strchr(address, '/'))
+        return open_path(s, service, address, why);
     if (net_addr_parse(str_of(address), &addr) != RC_OK) {
         snprintf(why, 256, "%s: expected an address and a port, such as 127.0.0.1:25 or [::]:25",
                  address);
@@ -97,19 +168,13 @@ static enum rc open_control(struct sockets *s, uid_t owner, char why[256])
 
 enum rc sockets_open(const struct conf *conf, uid_t owner, struct sockets *out, char why[256])
 {
-    const struct {
-        enum service service;
-        const struct conf_list *addresses;
-    } wanted[] = {
-        {SERVICE_SMTP, &conf->listen.smtp},
-        {SERVICE_POP3, &conf->listen.pop3},
-        {SERVICE_POP3S, &conf->listen.pop3s},
-    };
     enum rc rc = RC_OK;
     out->n = 0;
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-        for (size_t k = 0; k < wanted[i].addresses->n && rc == RC_OK; k++)
-            rc = open_one(out, wanted[i].service, wanted[i].addresses->item[k], why);
+    for (enum service i = 0; i < SERVICE_CONTROL; i++) {
+        const struct conf_list *addresses = service_addresses(i, conf);
+        for (size_t k = 0; k < addresses->n && rc == RC_OK; k++)
+            rc = open_one(out, i, addresses->item[k], why);
+    }
     if (rc == RC_OK)
         rc = open_control(out, owner, why);
     if (rc != RC_OK)
@@ -119,7 +184,12 @@ enum rc sockets_open(const struct conf *conf, uid_t owner, struct sockets *out, 
 
 void sockets_close(struct sockets *sockets)
 {
-    for (size_t i = 0; i < sockets->n; i++)
-        close(sockets->item[i].fd);
+    struct stat st;
+    for (size_t i = 0; i < sockets->n; i++) {
+        const struct socket *item = &sockets->item[i];
+        if (item->file && lstat(item->address, &st) == 0 && st.st_ino == item->file)
+            unlink(item->address);
+        close(item->fd);
+    }
     sockets->n = 0;
 }

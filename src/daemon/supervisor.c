@@ -383,14 +383,17 @@ static void warn_of_restart(const struct conf *now, const struct conf *next)
     const struct {
         const char *what;
         bool is_same;
-    } fixed[] = {{"listen smtp", same_list(&now->listen.smtp, &next->listen.smtp)},
-                 {"listen pop3", same_list(&now->listen.pop3, &next->listen.pop3)},
-                 {"listen pop3s", same_list(&now->listen.pop3s, &next->listen.pop3s)},
-                 {"data", strcmp(now->data, next->data) == 0},
+    } fixed[] = {{"data", strcmp(now->data, next->data) == 0},
                  {"user", strcmp(now->user, next->user) == 0}};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         if (!fixed[i].is_same)
             say(LOG_WARNING, "needs-restart", "setting", fixed[i].what);
+    for (enum service i = 0; i < SERVICE_CONTROL; i++) {
+        char what[32];
+        snprintf(what, sizeof what, "listen %s", service_name(i));
+        if (!same_list(service_addresses(i, now), service_addresses(i, next)))
+            say(LOG_WARNING, "needs-restart", "setting", what);
+    }
 }
 
 static bool same_settings(const struct conf *a, const struct conf *b)

@@ -51,9 +51,11 @@ static enum smtpd_reply check_command(const struct session *s, const struct comm
         return SMTPD_UNKNOWN;
     enum state state = state_of(s);
     if (!(command->states & state))
-        return command->states == STATE_READY && state == STATE_SENDER
+        return (command->states & STATE_ANY) == STATE_READY && state == STATE_SENDER
                    ? SMTPD_NESTED
                    : out_of_order(s->role, state);
+    if ((command->states & AFTER_LOGIN) && s->role->wants_login && s->login == NULL)
+        return SMTPD_WANT_AUTH;
     if (command->argument == ARG_NONE && args.n > 0)
         return SMTPD_ARGUMENT;
     if (command->argument == ARG_REQUIRED && args.n == 0)

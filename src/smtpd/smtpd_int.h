@@ -166,13 +166,15 @@ enum state {                       /* bits, for the table of commands */
              STATE_READY = 2,      /* no transaction */
              STATE_SENDER = 4,     /* after MAIL */
              STATE_RECIPIENTS = 8, /* after at least one RCPT that was accepted */
-             STATE_ANY = 15
+             STATE_ANY = 15,
+             AFTER_LOGIN = 16 /* in a role that wants one */
 };
 
 struct session {
     struct conn *conn;
     const struct smtpd *smtpd;
     const struct role *role;
+    char *login;   /* as whom the peer has logged in; NULL: it has not */
     char *helo;    /* what the peer calls itself; NULL before it has */
     bool is_esmtp; /* by EHLO */
     bool is_draining;

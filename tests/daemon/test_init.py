@@ -83,13 +83,23 @@ def test_the_certificate_is_for_all_names_that_clients_try(tmp_path):
 def test_bind(tmp_path, bind, text):
     assert init(tmp_path / 'mail', '--bind', bind).returncode == 0
     conf = (tmp_path / 'mail' / 'penfold.conf').read_text()
-    assert f'smtp   = {{{text}}}' in conf and 'loopback' not in conf
+    assert f'    smtp        = {{{text}}}' in conf and 'loopback' not in conf
     assert penfold('check', '-c', str(tmp_path / 'mail' / 'penfold.conf')).returncode == 0
 
 
 def test_without_a_base_the_standard_ports_on_all_addresses(tmp_path):
     assert init(tmp_path / 'mail').returncode == 0
-    assert '"0.0.0.0:995", "[::]:995"' in (tmp_path / 'mail' / 'penfold.conf').read_text()
+    conf = (tmp_path / 'mail' / 'penfold.conf').read_text()
+    assert '"0.0.0.0:995", "[::]:995"' in conf and 'submissions = {"0.0.0.0:465", "[::]:465"}' in conf
+    assert 'lmtp        = {"/run/penfold/lmtp"}' in conf
+
+
+@pytest.mark.parametrize('bind', [(), ('--bind', '192.0.2.7')])
+def test_lmtp_stays_on_this_machine(tmp_path, bind):
+    assert init(tmp_path / 'mail', '--port-base', '2000', *bind).returncode == 0
+    conf = (tmp_path / 'mail' / 'penfold.conf').read_text()
+    assert 'lmtp        = {"127.0.0.1:2024", "[::1]:2024"}' in conf
+    assert ':2587"' in conf and ':2465"' in conf
 
 
 @pytest.mark.parametrize('options, what', [
