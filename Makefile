@@ -3,6 +3,7 @@
 #   make deps       install Debian packages     make check-full  all tests, about 75 minutes
 #   make run        a mail host in ./run        make bench       speed beside Postfix+Dovecot and OpenSMTPD
 #   make install    obeys DESTDIR and PREFIX    make fuzz        fuzz the parsers (FUZZ_SECONDS=60 each)
+#   make deb        a Debian package in dist/
 PREFIX  ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
@@ -43,7 +44,11 @@ install: all
 	@meson setup --reconfigure build -Dprefix=$(PREFIX) >/dev/null
 	@meson install -C build --no-rebuild --destdir "$(DESTDIR)"
 
-clean:
-	rm -rf build build-asan build-tsan build-clang build-tools
+deb:
+	@tools/deps build deb
+	@tools/make-deb
 
-.PHONY: all deps run check check-full bench fuzz install clean
+clean:
+	rm -rf build build-asan build-tsan build-clang build-tools dist
+
+.PHONY: all deps run check check-full bench fuzz install deb clean

@@ -2,10 +2,12 @@
 
 Used by tools/fresh-machine and by bench/run for the peers. Needs root.
 """
+import contextlib
 import glob
 import os
 import shutil
 import subprocess
+import time
 
 CACHE = os.path.join(os.path.expanduser('~'), '.cache', 'penfold')
 
@@ -17,6 +19,29 @@ mount --rbind /dev "$root/dev"
 [ "$OWN_NETWORK" = no ] || ip link set lo up
 exec chroot "$root" "$@"
 '''
+
+# The same with systemd as process 1: a /dev, /run and control groups of its own, and a network with loopback only.
+BOOT = '''
+root=$1
+mount --make-rprivate /
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
+mount -t tmpfs tmpfs "$root/sys/fs/cgroup"
+mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+for name in null zero full random urandom tty; do
+    touch "$root/dev/$name"
+    mount --bind "/dev/$name" "$root/dev/$name"
+done
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
+ln -s pts/ptmx "$root/dev/ptmx"
+ip link set lo up
+exec env -i container=penfold PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" /lib/systemd/systemd --system
+'''
+BOOT_SECONDS = 120
 
 
 def apt_proxy():
@@ -99,6 +124,69 @@ def run(root, args, own_network=False, log=None, check=True, timeout=None):
     line, env = command(root, args, own_network)
     return subprocess.run(line, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT if log else None,
                           check=check, timeout=timeout)
+
+
+class Booted:
+    """A machine with systemd running: `with Booted(root) as machine: machine.run([...])`. It needs the package systemd."""
+
+    def __init__(self, root, log=subprocess.DEVNULL):
+        self.root, self.log = root, log
+        mounts = [line.split() for line in open('/proc/self/mounts', encoding='utf-8')]
+        where = next((m[1] for m in mounts if m[2] == 'cgroup2'), None)
+        if not where:
+            raise RuntimeError('no control groups of version 2 are mounted here')
+        self.group = os.path.join(where, f'penfold-machine-{os.getpid()}')
+
+    def __enter__(self):
+        os.mkdir(self.group)
+        unshare = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--net', '--uts', '--ipc', '--cgroup', 'sh', '-ec', BOOT]
+        enter_group = ['sh', '-c', f'echo $$ >{self.group}/cgroup.procs; exec "$@"', 'group']
+        self.process = subprocess.Popen([*enter_group, *unshare, 'boot', self.root], stdin=subprocess.DEVNULL, stdout=self.log,
+                                        stderr=self.log)
+        try:
+            self.wait_until_running()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def wait_until_running(self):
+        end = time.monotonic() + BOOT_SECONDS
+        while True:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f'systemd does not start in {self.root}')
+            done = self.run(['systemctl', 'is-system-running'], check=False, log=subprocess.DEVNULL) if self.init() else None
+            if done and done.returncode == 0:
+                return
+            time.sleep(0.2)
+
+    def init(self):
+        """The process id that its process 1 has outside; None before that has become systemd."""
+        with contextlib.suppress(OSError, ValueError):
+            with open(f'/proc/{self.process.pid}/task/{self.process.pid}/children', encoding='ascii') as f:
+                pid = int(f.read())
+            with open(f'/proc/{pid}/comm', encoding='ascii') as f:
+                return pid if f.read() == 'systemd\n' else None
+        return None
+
+    def run(self, args, check=True, timeout=600, log=None):
+        enter = ['nsenter', '--target', str(self.init()), '--mount', '--uts', '--ipc', '--net', '--pid', '--cgroup', '--root', '--wd']
+        env = {'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME': '/root', 'LANG': 'C.UTF-8',
+               'DEBIAN_FRONTEND': 'noninteractive'}
+        return subprocess.run([*enter, *args], env=env, stdin=subprocess.DEVNULL, stdout=log,
+                              stderr=subprocess.STDOUT if log else None, check=check, timeout=timeout)
+
+    def __exit__(self, *_):
+        """With process 1 every process of the machine ends."""
+        self.process.kill()
+        self.process.wait()
+        folders = [folder for folder, _, _ in os.walk(self.group, topdown=False)]
+        end = time.monotonic() + 20
+        while folders and time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                os.rmdir(folders[0])
+            folders = folders[1:] if not os.path.exists(folders[0]) else folders
+            time.sleep(0 if not folders or not os.path.exists(folders[0]) else 0.1)
 
 
 def install(root, *packages, log=None):
