@@ -180,13 +180,12 @@ class Booted:
         """With process 1 every process of the machine ends."""
         self.process.kill()
         self.process.wait()
-        folders = [folder for folder, _, _ in os.walk(self.group, topdown=False)]
-        end = time.monotonic() + 20
-        while folders and time.monotonic() < end:
-            with contextlib.suppress(OSError):
-                os.rmdir(folders[0])
-            folders = folders[1:] if not os.path.exists(folders[0]) else folders
-            time.sleep(0 if not folders or not os.path.exists(folders[0]) else 0.1)
+        end = time.monotonic() + 20  # the groups are empty a moment later
+        while os.path.exists(self.group) and time.monotonic() < end:
+            for folder, _, _ in os.walk(self.group, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+            time.sleep(0.05)
 
 
 def install(root, *packages, log=None):
