@@ -11,6 +11,28 @@ static const struct counter_info infos[COUNTER_COUNT] = {
 #undef GAUGE
 };
 
+static const struct histogram_info histograms[HISTOGRAM_COUNT] = {
+#define HISTOGRAM(id, name, help, first, scale) [HISTOGRAM_##id] = {name, help, first, scale},
+#include "base/histogram.def"
+#undef HISTOGRAM
+};
+
+void histogram_add(struct counters *c, enum histogram which, uint64_t value)
+{
+    unsigned i = 0;
+    if (!c)
+        return;
+    while (i < HISTOGRAM_BUCKETS - 1 && value > histograms[which].first << i)
+        i++;
+    atomic_fetch_add_explicit(&c->histogram[which].bucket[i], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->histogram[which].sum, value, memory_order_relaxed);
+}
+
+const struct histogram_info *histogram_info(enum histogram which)
+{
+    return &histograms[which];
+}
+
 void counter_add(struct counters *c, enum counter which, uint64_t n)
 {
     if (c)

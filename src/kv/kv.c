@@ -246,6 +246,13 @@ enum rc kv_fsck(struct kv *kv, struct kv_fsck *fsck)
     return kv->backend->fsck(kv, fsck);
 }
 
+void kv_space(struct kv *kv, struct kv_space *out)
+{
+    *out = (struct kv_space){.free = UINT64_MAX};
+    if (kv->backend->space)
+        kv->backend->space(kv, out);
+}
+
 enum rc kv_backup(struct kv *kv, const char *dir)
 {
     return kv->backend->backup(kv, dir);

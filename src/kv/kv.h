@@ -305,6 +305,13 @@ struct kv_fsck {
 };
 enum rc kv_fsck(struct kv *kv, struct kv_fsck *fsck);
 
+/* Room on the disk. Looks at it: may block. */
+struct kv_space {
+    uint64_t free;    /* bytes; UINT64_MAX: not known, or no such limit */
+    uint64_t reserve; /* with less than this, commits answer RC_FULL */
+};
+void kv_space(struct kv *kv, struct kv_space *out);
+
 /* A consistent copy in `dir` (made; must not exist: RC_EXISTS) while writing goes on. A store
  * opened from it has a larger generation. RC_PERM from a back end that keeps nothing. */
 enum rc kv_backup(struct kv *kv, const char *dir);

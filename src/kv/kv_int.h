@@ -108,6 +108,7 @@ struct kv_backend {
 
     enum rc (*fsck)(struct kv *kv, struct kv_fsck *fsck); /* results are zeroed */
     enum rc (*backup)(struct kv *kv, const char *dir);
+    void (*space)(struct kv *kv, struct kv_space *out); /* NULL: no limit */
 };
 
 struct kv_watches {

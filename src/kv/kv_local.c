@@ -93,6 +93,12 @@ static void close_local(struct kv *kv)
     free(l);
 }
 
+static void space(struct kv *kv, struct kv_space *out)
+{
+    struct local *l = local_of(kv);
+    *out = (struct kv_space){.free = local_free_space(l), .reserve = l->conf.reserve_bytes};
+}
+
 static const struct kv_backend backend = {
     .name = "local",
     .close = close_local,
@@ -112,6 +118,7 @@ static const struct kv_backend backend = {
     .blob_close = local_blob_close,
     .fsck = local_fsck,
     .backup = local_backup,
+    .space = space,
 };
 
 /* --- opening ---------------------------------------------------------------------------------- */

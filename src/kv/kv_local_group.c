@@ -313,7 +313,11 @@ void local_group_run(struct group *g)
     }
     apply_all(g);
     if (g->n_applied || has_removals(g)) {
+        uint64_t begun = clock_mono(g->local->ctx.clock);
         enum rc rc = store(g);
+        histogram_add(g->local->ctx.counters, HISTOGRAM_KV_GROUP_TIME,
+                      clock_mono(g->local->ctx.clock) - begun);
+        histogram_add(g->local->ctx.counters, HISTOGRAM_KV_GROUP_SIZE, g->n_applied);
         if (rc == RC_OK)
             publish(g);
         else
