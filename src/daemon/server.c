@@ -188,6 +188,8 @@ static enum rc open_protocols(struct server *s)
                                .recipients = (uint32_t)c->limits.recipients,
                                .command_ms = c->limits.command_time * 1000,
                                .data_ms = c->limits.data_time * 1000,
+                               .plaintext_on_loopback =
+                                   c->auth.plaintext == CONF_PLAINTEXT_LOOPBACK,
                                .memory = &s->memory,
                                .kv = s->admin.kv,
                                .auth = s->admin.auth,

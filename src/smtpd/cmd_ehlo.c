@@ -20,12 +20,13 @@ static const struct offer {
     bool (*is_offered)(const struct session *s);                      /* NULL: always */
     void (*put_parameters)(const struct session *s, struct buf *out); /* each after a space */
 } offers[] = {
-    {"SIZE", ROLE_ANY, NULL, put_size},            /* [RFC1870 3] */
-    {"PIPELINING", ROLE_ANY, NULL, NULL},          /* [RFC2920 3] */
-    {"8BITMIME", ROLE_ANY, NULL, NULL},            /* [RFC6152 2] */
-    {"ENHANCEDSTATUSCODES", ROLE_ANY, NULL, NULL}, /* [RFC2034 3] */
-    {"STARTTLS", ROLE_ANY, has_tls, NULL},         /* [RFC3207 4] */
-    {"HELP", ROLE_ANY, NULL, NULL},                /* [RFC5321 4.1.1.8] */
+    {"SIZE", ROLE_ANY, NULL, put_size},                               /* [RFC1870 3] */
+    {"PIPELINING", ROLE_ANY, NULL, NULL},                             /* [RFC2920 3] */
+    {"8BITMIME", ROLE_ANY, NULL, NULL},                               /* [RFC6152 2] */
+    {"ENHANCEDSTATUSCODES", ROLE_ANY, NULL, NULL},                    /* [RFC2034 3] */
+    {"STARTTLS", ROLE_ANY, has_tls, NULL},                            /* [RFC3207 4] */
+    {"AUTH", ROLE_SUBMISSION, smtpd_auth_is_offered, smtpd_auth_put}, /* [RFC4954 3] */
+    {"HELP", ROLE_ANY, NULL, NULL},                                   /* [RFC5321 4.1.1.8] */
 };
 
 static void put_offers(const struct session *s, struct buf *out)

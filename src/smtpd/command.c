@@ -55,7 +55,7 @@ static enum smtpd_reply check_command(const struct session *s, const struct comm
                    ? SMTPD_NESTED
                    : out_of_order(s->role, state);
     if ((command->states & AFTER_LOGIN) && s->role->wants_login && s->login == NULL)
-        return SMTPD_WANT_AUTH;
+        return smtpd_auth_is_offered(s) ? SMTPD_WANT_AUTH : SMTPD_WANT_TLS;
     if (command->argument == ARG_NONE && args.n > 0)
         return SMTPD_ARGUMENT;
     if (command->argument == ARG_REQUIRED && args.n == 0)

@@ -20,7 +20,7 @@ static uint64_t add_account(struct fixture *f, struct str address)
 static void open_store(struct fixture *f)
 {
     struct store_conf store = {0};
-    struct auth_conf auth = {.hash_ops = 1, .hash_memory = 64 << 10};
+    struct auth_conf auth = {.hash_lane = f->hash_lane, .hash_ops = 1, .hash_memory = 64 << 10};
     f->kv = kv_mem_new(&f->ctx);
     assert_rc(store_open(&f->ctx, f->kv, &store, &f->store), RC_OK);
     assert_rc(auth_open(&f->ctx, f->kv, &auth, &f->auth), RC_OK);
@@ -40,6 +40,7 @@ void fixture_start(struct fixture *f, const struct smtpd_conf *conf)
     f->ctx.counters = &f->counters;
     f->short_lane = task_lane_new("short", 2, 1000);
     f->heavy_lane = task_lane_new("heavy", 1, 1000);
+    f->hash_lane = task_lane_new("hash", 1, 1000);
     open_store(f);
     budget_init(&f->memory, 64 << 20);
     struct smtpd_conf c = conf ? *conf : (struct smtpd_conf){0};
@@ -67,6 +68,7 @@ void fixture_stop(struct fixture *f)
     net_stop(f->net);
     assert_int_equal(net_count(f->net), 0);
     deliver_close(&f->deliver);
+    task_lane_free(&f->hash_lane);
     task_lane_free(&f->heavy_lane);
     task_lane_free(&f->short_lane);
     net_free(&f->net);

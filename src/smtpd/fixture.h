@@ -16,7 +16,7 @@ struct fixture {
     struct queue *queue;
     struct deliver *deliver;
     struct budget memory;
-    struct task_lane *short_lane, *heavy_lane;
+    struct task_lane *short_lane, *heavy_lane, *hash_lane;
     struct net *net;
     struct smtpd *smtpd;
     struct net_listener listener;

@@ -23,16 +23,16 @@ static void put_peer(struct session *s, struct buf *out)
         put_parts(out, is_v6 ? "[IPv6:" : "[", peer, "]");
 }
 
-/* "ESMTPS (TLSv1.3 ...)" [RFC3848]; plain SMTP by HELO */
+/* "ESMTPSA (TLSv1.3 ...)" [RFC3848]; plain SMTP by HELO */
 static void put_protocol(struct session *s, struct buf *out)
 {
-    bool is_secure = net_is_secure(s->conn);
     buf_put(out, s->is_esmtp ? str_of(s->role->protocol) : STR("SMTP"));
-    if (!is_secure)
-        return;
-    if (s->is_esmtp)
+    if (s->is_esmtp && net_is_secure(s->conn))
         buf_put(out, STR("S"));
-    put_parts(out, " (", net_tls_text(s->conn), ")");
+    if (s->login)
+        buf_put(out, STR("A"));
+    if (net_is_secure(s->conn))
+        put_parts(out, " (", net_tls_text(s->conn), ")");
 }
 
 void smtpd_header_write(struct session *s, struct buf *out)

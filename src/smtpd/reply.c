@@ -44,6 +44,26 @@ enum smtpd_reply smtpd_reply_of_lookup(enum rc rc)
     return look_up(table, rc);
 }
 
+enum smtpd_reply smtpd_reply_of_sasl(enum rc rc)
+{
+    static const enum smtpd_reply table[RC_COUNT] = {
+        [RC_SYNTAX] = SMTPD_BAD_RESPONSE,
+        [RC_LIMIT] = SMTPD_AUTH_LONG,
+        [RC_DENIED] = SMTPD_LOGIN_FAILED,
+    };
+    return look_up(table, rc);
+}
+
+enum smtpd_reply smtpd_reply_of_login(enum rc rc)
+{
+    static const enum smtpd_reply table[RC_COUNT] = {
+        [RC_OK] = SMTPD_LOGGED_IN,      [RC_DENIED] = SMTPD_LOGIN_FAILED,
+        [RC_TEMP] = SMTPD_LOGIN_LATER,  [RC_FULL] = SMTPD_LOGIN_LATER,
+        [RC_LIMIT] = SMTPD_LOGIN_LATER, [RC_CORRUPT] = SMTPD_LOGIN_LATER,
+    };
+    return look_up(table, rc);
+}
+
 enum smtpd_reply smtpd_reply_of_delivery(enum rc rc)
 {
     static const enum smtpd_reply table[RC_COUNT] = {

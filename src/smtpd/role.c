@@ -5,6 +5,9 @@
 
 const struct role smtpd_roles[SMTPD_ROLES] = {
     [SMTPD_MX] = {.bit = ROLE_MX, .protocol = "ESMTP"},
-    [SMTPD_SUBMISSION] = {.bit = ROLE_SUBMISSION, .protocol = "ESMTP", .wants_login = true},
+    [SMTPD_SUBMISSION] = {.bit = ROLE_SUBMISSION,
+                          .protocol = "ESMTP",
+                          .line_max = SMTPD_AUTH_LINE,
+                          .wants_login = true},
     [SMTPD_LMTP] = {.bit = ROLE_LMTP, .protocol = "LMTP", .answers_each = true},
 };

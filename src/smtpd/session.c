@@ -31,6 +31,8 @@ static void session_open(struct session *s, struct conn *c)
     s->smtpd = service->smtpd;
     s->role = service->role;
     s->lines.max = s->smtpd->conf.command_line;
+    if (s->lines.max < s->role->line_max)
+        s->lines.max = s->role->line_max;
     s->has_moved = true;
     say_greeting(s);
 }
@@ -49,6 +51,8 @@ void smtpd_session_log(struct session *s, struct log_line *l, const char *event)
     net_log(s->conn, l, LOG_INFO, event);
     log_text(l, "message", t->id);
     log_str(l, "from", t->sender);
+    if (s->login)
+        log_text(l, "login", s->login);
 }
 
 static enum flow say_goodbye(struct session *s, enum smtpd_reply reply)
@@ -79,7 +83,9 @@ static enum net_step run(struct session *s)
     do {
         if (net_out_is_full(s->conn))
             return NET_MORE;
-        flow = s->message ? smtpd_message_step(s) : smtpd_command_step(s);
+        flow = s->message    ? smtpd_message_step(s)
+               : s->exchange ? smtpd_auth_step(s)
+                             : smtpd_command_step(s);
         if (flow == FLOW_NEXT)
             flow = look_around(s);
     } while (flow == FLOW_NEXT);
@@ -103,6 +109,7 @@ static enum net_step session_step(struct conn *c, unsigned events)
     if (events & NET_EV_OPEN)
         session_open(s, c);
     if (events & NET_EV_TLS) {
+        smtpd_auth_forget(s);
         smtpd_session_reset(s); /* nothing said before TLS counts [RFC3207 4.2] */
         s->has_moved = true;
     }
@@ -130,6 +137,7 @@ static enum net_step session_step(struct conn *c, unsigned events)
 static void session_close(struct conn *c)
 {
     struct session *s = net_session(c);
+    smtpd_auth_forget(s);
     smtpd_session_reset(s);
 }
 

@@ -35,6 +35,7 @@ struct smtpd *smtpd_new(const struct ctx *ctx, const struct smtpd_conf *conf)
     d->conf.hops = or_default32(conf->hops, 100);
     d->conf.errors = or_default32(conf->errors, 20);
     d->conf.idle_commands = or_default32(conf->idle_commands, 100);
+    d->conf.login_failures = or_default32(conf->login_failures, 5);
     d->conf.command_ms = or_default(conf->command_ms, 300000);
     d->conf.data_ms = or_default(conf->data_ms, 300000);
     d->conf.data_rate = or_default(conf->data_rate, 1024);

@@ -39,10 +39,12 @@ struct smtpd_conf {
                            real mail for more */
     uint32_t hops;      /* Received fields of a message that does not loop: 100 [RFC5321 6.3] */
     uint32_t errors;    /* 5yz replies in a session, then 421: 20 */
-    uint32_t idle_commands; /* commands since the last message that did not help to send one, then
-                               421: 100 */
-    uint64_t command_ms;    /* wait for a command: 300,000 [RFC5321 4.5.3.2.7] */
-    uint64_t data_ms;       /* wait for the next bytes of a message: 300,000 */
+    uint32_t idle_commands;  /* commands since the last message that did not help to send one, then
+                                421: 100 */
+    uint32_t login_failures; /* of a session, then 421: 5 */
+    bool plaintext_on_loopback; /* passwords without TLS from this machine */
+    uint64_t command_ms;        /* wait for a command: 300,000 [RFC5321 4.5.3.2.7] */
+    uint64_t data_ms;           /* wait for the next bytes of a message: 300,000 */
     uint64_t
         data_rate; /* bytes a second that a message must come with, once data_ms has passed: 1024 */
 

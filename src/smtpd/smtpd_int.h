@@ -32,10 +32,13 @@ enum { /* bits, for the tables of commands and extensions */
 struct role {
     unsigned bit;
     const char *protocol; /* in the greeting, and the beginning of Received's "with" [RFC3848] */
+    uint32_t line_max;    /* of a command, if that is more than the configuration has */
     bool wants_login;     /* nothing is taken before AUTH [RFC6409 4.3] */
     bool answers_each;    /* after a message, one reply for each recipient [RFC2033 4.2] */
 };
 extern const struct role smtpd_roles[SMTPD_ROLES];
+
+enum { SMTPD_AUTH_LINE = 12288 }; /* bytes of a line of AUTH [RFC4954 4] */
 
 /* --- replies ---------------------------------------------------------------------------------- */
 
@@ -51,8 +54,10 @@ struct session;
 void smtpd_reply_say(struct session *s, enum smtpd_reply reply);
 void smtpd_reply_say_text(struct session *s, enum smtpd_reply reply,
                           struct str text); /* lines parted by '\n' */
-/* What looking for a recipient, and delivering, came to. */
+/* What looking for a recipient, an exchange of AUTH, its login, and delivering came to. */
 enum smtpd_reply smtpd_reply_of_lookup(enum rc rc);
+enum smtpd_reply smtpd_reply_of_sasl(enum rc rc);
+enum smtpd_reply smtpd_reply_of_login(enum rc rc);
 enum smtpd_reply smtpd_reply_of_delivery(enum rc rc);
 /* Adds reply="550 5.1.1" to a log line. */
 void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply);
@@ -174,6 +179,9 @@ struct session {
     struct conn *conn;
     const struct smtpd *smtpd;
     const struct role *role;
+    struct exchange *exchange; /* of AUTH; NULL: none */
+    uint64_t account;          /* whose login it is */
+    uint32_t login_failures;
     char *login;   /* as whom the peer has logged in; NULL: it has not */
     char *helo;    /* what the peer calls itself; NULL before it has */
     bool is_esmtp; /* by EHLO */
@@ -199,6 +207,15 @@ struct command {
 };
 extern const struct command smtpd_commands[];
 extern const size_t smtpd_n_commands;
+
+/* --- cmd_auth.c: an exchange of AUTH, from the command to its answer [RFC4954] ---------------- */
+
+bool smtpd_auth_may_be_plaintext(const struct session *s); /* here a password may come readable */
+bool smtpd_auth_is_offered(const struct session *s);
+void smtpd_auth_put(const struct session *s, struct buf *out); /* " PLAIN LOGIN" */
+enum flow smtpd_auth_step(struct session *s);                  /* with an exchange under way */
+void smtpd_auth_end(struct session *s);                        /* the exchange; harmless without */
+void smtpd_auth_forget(struct session *s);                     /* the login as well */
 
 /* Takes one command off the input and carries it out. */
 enum flow smtpd_command_step(struct session *s);

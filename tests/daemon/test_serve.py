@@ -215,7 +215,7 @@ def test_hup_with_other_settings(make_host):
     with open(host.conf, encoding='ascii') as f:
         text = f.read()
     with open(host.conf, 'w', encoding='ascii') as f:
-        f.write(re.sub(r'smtp   = \{.*\}', 'smtp   = {}', text) + 'limits { message_size = 1M }\n')
+        f.write(re.sub(r'smtp        = \{.*\}', 'smtp        = {}', text) + 'limits { message_size = 1M }\n')
     host.process.send_signal(signal.SIGHUP)
     log_has(host, 'event=needs-restart setting="listen smtp"', at)
     log_has(host, 'event=ready', at)
