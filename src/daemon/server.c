@@ -379,7 +379,7 @@ static enum rc start(struct server *s)
     TRY(confine(s));
     s->short_lane = task_lane_new("short", SHORT_THREADS, LANE_QUEUE);
     s->heavy_lane = task_lane_new("heavy", HEAVY_THREADS, LANE_QUEUE);
-    s->hash_lane = task_lane_new("hash", (unsigned)c->auth.hash_threads, HASH_QUEUE);
+    s->hash_lane = task_lane_new_background("hash", (unsigned)c->auth.hash_threads, HASH_QUEUE);
     TRY(open_store(s));
     TRY(open_tls(s));
     TRY(open_protocols(s));

@@ -4,17 +4,23 @@
 
 #include "base/mem.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { BACKGROUND_NICE = 10 };
 
 struct task_lane {
     pthread_mutex_t mutex;
     pthread_cond_t wanted;
     struct list jobs;
     size_t waiting, max_queue;
-    bool ending;
+    bool ending, is_background;
     unsigned n_threads;
     pthread_t threads[];
 };
@@ -52,9 +58,20 @@ pthread_t task_thread(const char *name, void *(*main)(void *), void *arg)
     return thread;
 }
 
+/* Of the calling thread alone, as Linux has it. Where it is not allowed the lane works all the
+ * same. */
+static void step_back(void)
+{
+    const struct sched_param none = {0};
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), BACKGROUND_NICE);
+    (void)sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 static void *lane_main(void *arg)
 {
     struct task_lane *lane = arg;
+    if (lane->is_background)
+        step_back();
     pthread_mutex_lock(&lane->mutex);
     for (;;) {
         struct list *first = list_first(&lane->jobs);
@@ -75,7 +92,8 @@ static void *lane_main(void *arg)
     return NULL;
 }
 
-struct task_lane *task_lane_new(const char *name, unsigned threads, size_t max_queue)
+static struct task_lane *lane_new(const char *name, unsigned threads, size_t max_queue,
+                                  bool is_background)
 {
     struct task_lane *lane = mem_zero(sizeof *lane + threads * sizeof *lane->threads);
     pthread_mutex_init(&lane->mutex, NULL);
@@ -83,9 +101,20 @@ struct task_lane *task_lane_new(const char *name, unsigned threads, size_t max_q
     list_init(&lane->jobs);
     lane->max_queue = max_queue;
     lane->n_threads = threads;
+    lane->is_background = is_background;
     for (unsigned i = 0; i < threads; i++)
         lane->threads[i] = task_thread(name, lane_main, lane);
     return lane;
+}
+
+struct task_lane *task_lane_new(const char *name, unsigned threads, size_t max_queue)
+{
+    return lane_new(name, threads, max_queue, false);
+}
+
+struct task_lane *task_lane_new_background(const char *name, unsigned threads, size_t max_queue)
+{
+    return lane_new(name, threads, max_queue, true);
 }
 
 void task_lane_free(struct task_lane **lane)
