@@ -25,12 +25,23 @@
 #include "task/task.h"
 
 struct auth;
+struct net_cidr; /* net.h */
 
 enum {
     AUTH_ADDRESS_MAX = 254,   /* bytes of an address [RFC5321 4.5.3.1.3] */
     AUTH_PASSWORD_MAX = 1024, /* bytes; a longer one never matches */
     AUTH_LIST_MAX = 1000,     /* accounts that one call lists */
     AUTH_TARGETS_MAX = 256    /* accounts that one address leads to */
+};
+
+struct auth_guard_conf { /* 0: the default */
+    /* Wrong passwords within `period` seconds that block, for as long and then longer: 20, 10, 50.
+     */
+    uint32_t account_failures, address_failures, network_failures;
+    uint64_t period;                /* 900 */
+    uint64_t delay_max;             /* seconds that a refusal is held back at most: 15 */
+    const struct net_cidr *trusted; /* no delay, no block; copied */
+    size_t n_trusted;
 };
 
 struct auth_conf { /* 0: the default */
@@ -41,6 +52,11 @@ struct auth_conf { /* 0: the default */
     uint64_t hash_memory;   /* bytes: 64 MB */
     uint64_t cache_entries; /* addresses kept in memory: 10,000; a quarter as many unknown ones */
     uint32_t logins;        /* logins under way at most, waiting ones included: 200 */
+    uint32_t delayed;       /* refusals that are held back at once: 1,000; more are told directly */
+    uint64_t verified_entries; /* credentials that were right lately: 10,000 */
+    uint64_t
+        guard_entries; /* accounts, addresses, networks with wrong passwords, of each: 20,000 */
+    struct auth_guard_conf guard;
 };
 
 /* The context outlives auth. */
@@ -132,15 +148,47 @@ struct auth_login {
     struct str peer;      /* the address it comes from, for the log and its turn; copied */
     struct str session;   /* the session's id, for the log; copied */
     /* The result: RC_OK; RC_DENIED (unknown, wrong password, disabled: no difference shows, exactly
-     * one hash is computed in each case); RC_TEMP (the store; too many logins at once). */
+     * one hash is computed in each case); RC_TEMP (the store; too many logins at once; blocked). */
     enum rc rc;
+    /* With RC_TEMP: after too many wrong passwords, no hash was computed; say so and end the
+     * session. */
+    bool is_blocked;
     uint64_t account;
     struct auth_settings settings; /* when RC_OK */
 };
 /* Never blocks. Networks take turns (an IPv4 address, an IPv6 /64), so that one that guesses
- * passwords does not keep the others waiting. Writes the log line event=login or event=login-failed
- * with the cause; counts. */
+ * passwords does not keep the others waiting. Writes the log line event=login, event=login-failed
+ * or event=login-refused with the cause; counts.
+ *
+ * Wrong passwords are counted per account, per address and per network (IPv4 /24, IPv6 /48). They
+ * hold the next refusals back, then they block for a time: see docs/ops/logins.md. A block never
+ * meets who comes from a network where the account has logged in lately, nor trusted networks. */
 void auth_login(struct auth *auth, struct auth_login *login);
+
+/* What auth_login could answer without a hash or a disk: credentials that were verified within the
+ * last 15 minutes, or a block. True: the result is there, the login is over and done() is not
+ * called. False: nothing has happened, call auth_login. For a session that wants to go on in the
+ * same step. */
+bool auth_login_now(struct auth *auth, struct auth_login *login);
+
+/* Tells all refusals that are held back, and holds back no more: before sessions are drained. */
+void auth_hurry(struct auth *auth);
+
+/* Puts other numbers and networks in force; what was counted stays. */
+void auth_guard_reload(struct auth *auth, const struct auth_guard_conf *conf);
+
+struct auth_blocked {
+    const char *scope; /* "account", "address", "network" */
+    struct str what;   /* "alice@example.org", "192.0.2.1", "2001:db8::/64", "192.0.2.0/24" */
+    uint64_t failures; /* counted now */
+    uint64_t left_ns;  /* until it expires */
+};
+/* The blocks in force, AUTH_LIST_MAX at most; RC_LIMIT when the arena is full. */
+enum rc auth_blocked_list(struct auth *auth, struct arena *arena, struct auth_blocked **out,
+                          size_t *out_n);
+/* Ends blocks and forgets what was counted: of a mail address, of all that a network or an address
+ * overlaps, or of all (absent). RC_SYNTAX: neither; RC_NOTFOUND: nothing was blocked there. */
+enum rc auth_blocked_remove(struct auth *auth, struct str what, size_t *out_n);
 
 /* --- administration: all block; besides what is named RC_TEMP, RC_FULL, RC_CORRUPT ------------ */
 

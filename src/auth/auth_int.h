@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/map.h"
 #include "crypto/crypto.h"
+#include "net/net.h"
 
 #include <stdatomic.h>
 
@@ -100,6 +101,24 @@ bool auth_cache_find(struct cache *c, const struct address *a, enum rc *out_rc,
 void auth_cache_put(struct cache *c, const struct address *a, uint64_t version, enum rc rc,
                     uint64_t account);
 
+/* --- peer.c: where a login comes from --------------------------------------------------------- */
+
+struct peer {
+    struct net_addr addr;
+    bool is_network; /* false: a process of this machine, by a Unix socket */
+};
+void auth_peer_parse(struct str text, struct peer *out);
+
+enum reach {
+    REACH_ADDRESS, /* an IPv4 address, an IPv6 /64: one household or host */
+    REACH_NETWORK  /* an IPv4 /24, an IPv6 /48 */
+};
+struct net_cidr auth_peer_net(const struct peer *peer, enum reach reach);
+
+enum { AUTH_NET_TEXT = 64 };
+struct str auth_net_text(const struct net_cidr *net, char out[AUTH_NET_TEXT]); /* "192.0.2.0/24" */
+bool auth_nets_overlap(const struct net_cidr *a, const struct net_cidr *b);
+
 /* --- turns.c: whose login is next ------------------------------------------------------------- */
 
 struct turn {
@@ -111,11 +130,118 @@ struct turns {
 };
 void auth_turns_init(struct turns *t);
 void auth_turns_fini(struct turns *t); /* nothing waits */
-void auth_turns_add(struct turns *t, struct turn *turn, struct str peer);
+void auth_turns_add(struct turns *t, struct turn *turn, const struct peer *peer);
 /* Adds it in the place of the newest one of the network that has the most, which is given back;
  * NULL: this one's has as many, and it is not added. */
-struct turn *auth_turns_replace(struct turns *t, struct turn *turn, struct str peer);
+struct turn *auth_turns_replace(struct turns *t, struct turn *turn, const struct peer *peer);
 struct turn *auth_turns_next(struct turns *t); /* NULL: nobody waits */
+
+/* --- secrets.c: the memory of passwords ------------------------------------------------------- */
+
+struct slot;
+struct secrets {
+    pthread_mutex_t mutex;
+    struct slot *slots, *free;
+    size_t size;
+    bool is_locked;
+};
+void auth_secrets_init(struct secrets *s, size_t n);
+void auth_secrets_fini(struct secrets *s);
+char *auth_secrets_take(struct secrets *s); /* AUTH_PASSWORD_MAX bytes; NULL: all are taken */
+void auth_secrets_give(struct secrets *s, char *bytes);
+
+/* --- verified.c: credentials that were right lately ------------------------------------------- */
+
+enum { VERIFIED_CREDENTIAL = 16 };
+struct verified { /* what is known of an account while its partition has this version */
+    uint64_t account, version;
+    struct auth_settings settings;
+    unsigned char credential[VERIFIED_CREDENTIAL]; /* which password it has */
+};
+struct verified_cache {
+    pthread_mutex_t mutex;
+    struct map map;
+    struct list entries;
+    size_t n, max;
+    unsigned char key[32];
+    uint64_t hash_key[2];
+};
+struct verified_question {
+    struct str name; /* an address's whole */
+    struct str password;
+    struct net_cidr place;
+    uint64_t now; /* monotonic */
+};
+void auth_verified_init(struct verified_cache *c, size_t max);
+void auth_verified_fini(struct verified_cache *c);
+/* Names a stored hash. */
+void auth_verified_credential(const struct verified_cache *c, struct str hash,
+                              unsigned char out[VERIFIED_CREDENTIAL]);
+/* True: the password was right when the partition had out->version. */
+bool auth_verified_find(struct verified_cache *c, const struct verified_question *q,
+                        struct verified *out);
+/* It was used, and the facts were read anew. */
+void auth_verified_renew(struct verified_cache *c, const struct verified_question *q,
+                         const struct verified *facts);
+void auth_verified_drop(struct verified_cache *c, struct str name);
+void auth_verified_put(struct verified_cache *c, const struct verified_question *q,
+                       const struct verified *facts);
+
+/* --- guard.c: wrong passwords, counted -------------------------------------------------------- */
+
+enum { GUARD_ACCOUNT, GUARD_ADDRESS, GUARD_NETWORK, GUARD_SCOPES };
+
+struct guard_conf {
+    uint32_t failures[GUARD_SCOPES]; /* that are a block when they come in one period */
+    uint64_t period_ns, delay_max_ns;
+    size_t entries; /* of each scope */
+};
+struct guard_table {
+    struct map map;
+    struct list suspects;
+    size_t n;
+};
+struct guard {
+    pthread_mutex_t mutex;
+    struct guard_conf conf;
+    struct guard_table tables[GUARD_SCOPES];
+    uint64_t key[2];
+};
+void auth_guard_init(struct guard *g, const struct guard_conf *conf);
+void auth_guard_fini(struct guard *g);
+void auth_guard_configure(struct guard *g, const struct guard_conf *conf); /* entries stay */
+
+struct guard_attempt {
+    struct str name; /* in one spelling */
+    const struct peer *peer;
+    uint64_t pair; /* auth_guard_pair */
+    uint64_t now;  /* monotonic */
+};
+struct guard_answer {
+    uint64_t delay_ns;               /* before the refusal is told */
+    unsigned blocked;                /* blocks that begin now: bits 1 << scope */
+    uint64_t block_ns[GUARD_SCOPES]; /* how long they last */
+};
+/* The blocks that stand against an attempt: bits 1 << scope. */
+unsigned auth_guard_check(struct guard *g, struct str name, const struct peer *peer, uint64_t now);
+void auth_guard_failed(struct guard *g, const struct guard_attempt *a, struct guard_answer *out);
+/* Names a name with a password, for guard_attempt. */
+uint64_t auth_guard_pair(const struct guard *g, struct str name, struct str password);
+const char *auth_guard_scope(int scope); /* "address" */
+enum rc auth_guard_list(struct guard *g, uint64_t now, struct arena *arena,
+                        struct auth_blocked **out, size_t *out_n);
+/* Forgets this name (absent: none), what overlaps this network (NULL: none), or all; gives how many
+ * blocks went. */
+size_t auth_guard_remove(struct guard *g, struct str name, const struct net_cidr *net, bool all,
+                         uint64_t now);
+
+/* --- place.c: where an account has logged in from --------------------------------------------- */
+
+/* RC_AGAIN (KV_CACHED), RC_TEMP, RC_CORRUPT. */
+enum rc auth_place_is_known(struct auth *auth, uint64_t account, const struct net_cidr *net,
+                            unsigned flags, bool *out);
+void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr *net); /* blocks */
+void auth_place_wait(struct auth *auth); /* until all notes have been committed */
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
@@ -129,8 +255,18 @@ struct auth {
     struct kv *kv;
     struct auth_conf conf; /* with the defaults filled in */
     struct cache cache;
-    struct budget logins;
+    struct budget logins, delayed;
     struct turns turns;
+    struct secrets secrets;
+    struct verified_cache verified;
+    struct guard guard;
+    struct task_timers *timers; /* NULL without a lane */
+    pthread_rwlock_t trusted_lock;
+    struct net_cidr *trusted; /* a copy */
+    size_t n_trusted;
+    pthread_mutex_t notes_mutex;
+    pthread_cond_t notes_done;
+    size_t notes;            /* commits of places under way */
     pthread_mutex_t domains; /* adding and removing, which are two changes each */
     pthread_mutex_t admin;   /* one change of the directory at a time in this process */
     /* A hash that no password has: what unknown names are verified against. */
@@ -148,6 +284,18 @@ struct lookup {
 /* What is stored, not what is cached. RC_DENIED: no such domain. RC_NOTFOUND: no such address. */
 enum rc auth_lookup_address(struct auth *auth, const struct address *a, unsigned flags,
                             struct lookup *out);
+
+/* --- credential.c ----------------------------------------------------------------------------- */
+
+struct credential {
+    struct str hash; /* to verify against: the account's or the decoy; in the arena or auth's */
+    struct verified facts;
+    bool is_usable;    /* a right password is a login */
+    const char *cause; /* for the log, when it is none */
+};
+/* RC_OK whether or not there is such a name; RC_AGAIN (KV_CACHED), RC_TEMP, RC_CORRUPT. */
+enum rc auth_credential_read(struct auth *auth, struct str name, unsigned flags,
+                             struct arena *arena, struct credential *out);
 
 /* --- edit.c ----------------------------------------------------------------------------------- */
 

@@ -11,6 +11,20 @@ static void check_order(struct turns *t, const struct turn *turns, const int *or
     assert_null(auth_turns_next(t));
 }
 
+static void add(struct turns *t, struct turn *turn, struct str text)
+{
+    struct peer peer;
+    auth_peer_parse(text, &peer);
+    auth_turns_add(t, turn, &peer);
+}
+
+static struct turn *replace(struct turns *t, struct turn *turn, struct str text)
+{
+    struct peer peer;
+    auth_peer_parse(text, &peer);
+    return auth_turns_replace(t, turn, &peer);
+}
+
 static void networks_take_turns(void **state)
 {
     const struct {
@@ -24,7 +38,7 @@ static void networks_take_turns(void **state)
     struct turn turns[MANY];
     auth_turns_init(&t);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        auth_turns_add(&t, &turns[i], cases[i].peer);
+        add(&t, &turns[i], cases[i].peer);
     check_order(&t, turns, order, sizeof order / sizeof *order);
     auth_turns_fini(&t);
 }
@@ -35,14 +49,14 @@ static void the_one_with_the_most_gives_way(void **state)
     struct turns t;
     struct turn turns[MANY];
     auth_turns_init(&t);
-    assert_null(auth_turns_replace(&t, &turns[0], STR("192.0.2.1")));
+    assert_null(replace(&t, &turns[0], STR("192.0.2.1")));
     for (int i = 0; i < 3; i++)
-        auth_turns_add(&t, &turns[i], STR("192.0.2.1"));
-    auth_turns_add(&t, &turns[3], STR("192.0.2.2"));
-    assert_null(auth_turns_replace(&t, &turns[6], STR("192.0.2.1")));
-    assert_ptr_equal(auth_turns_replace(&t, &turns[4], STR("192.0.2.3")), &turns[2]);
-    auth_turns_add(&t, &turns[5], STR("192.0.2.3"));
-    assert_null(auth_turns_replace(&t, &turns[6], STR("192.0.2.2")));
+        add(&t, &turns[i], STR("192.0.2.1"));
+    add(&t, &turns[3], STR("192.0.2.2"));
+    assert_null(replace(&t, &turns[6], STR("192.0.2.1")));
+    assert_ptr_equal(replace(&t, &turns[4], STR("192.0.2.3")), &turns[2]);
+    add(&t, &turns[5], STR("192.0.2.3"));
+    assert_null(replace(&t, &turns[6], STR("192.0.2.2")));
     check_order(&t, turns, order, sizeof order / sizeof *order);
     auth_turns_fini(&t);
 }

@@ -10,7 +10,6 @@
 
 #include "base/mem.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +17,7 @@ struct network {
     struct list link; /* in the order of their turns */
     struct list turns;
     size_t n;
-    struct in6_addr prefix;
+    struct net_cidr net;
 };
 
 void auth_turns_init(struct turns *t)
@@ -32,25 +31,11 @@ void auth_turns_fini(struct turns *t)
     pthread_mutex_destroy(&t->mutex);
 }
 
-/* What is no address is one network: a Unix socket has none. */
-static struct in6_addr prefix_of(struct str peer)
-{
-    char text[INET6_ADDRSTRLEN] = {0};
-    struct in6_addr prefix = {0};
-    if (peer.n && peer.n < sizeof text)
-        memcpy(text, peer.p, peer.n);
-    if (inet_pton(AF_INET6, text, &prefix) == 1)
-        memset(prefix.s6_addr + 8, 0, 8);
-    else
-        (void)inet_pton(AF_INET, text, prefix.s6_addr + 12);
-    return prefix;
-}
-
-static struct network *find(struct turns *t, const struct in6_addr *prefix)
+static struct network *find(struct turns *t, const struct net_cidr *net)
 {
     LIST_EACH (&t->networks, it) {
         struct network *n = CONTAINER(it, struct network, link);
-        if (memcmp(&n->prefix, prefix, sizeof *prefix) == 0)
+        if (memcmp(&n->net, net, sizeof *net) == 0)
             return n;
     }
     return NULL;
@@ -76,12 +61,11 @@ static void take_out(struct network *n, struct turn *turn)
     free(n);
 }
 
-static void add(struct turns *t, struct network *n, const struct in6_addr *prefix,
-                struct turn *turn)
+static void add(struct turns *t, struct network *n, const struct net_cidr *net, struct turn *turn)
 {
     if (!n) {
         n = mem_zero(sizeof *n);
-        n->prefix = *prefix;
+        n->net = *net;
         list_init(&n->turns);
         list_add_tail(&t->networks, &n->link);
     }
@@ -89,24 +73,24 @@ static void add(struct turns *t, struct network *n, const struct in6_addr *prefi
     n->n++;
 }
 
-void auth_turns_add(struct turns *t, struct turn *turn, struct str peer)
+void auth_turns_add(struct turns *t, struct turn *turn, const struct peer *peer)
 {
-    struct in6_addr prefix = prefix_of(peer);
+    struct net_cidr net = auth_peer_net(peer, REACH_ADDRESS);
     pthread_mutex_lock(&t->mutex);
-    add(t, find(t, &prefix), &prefix, turn);
+    add(t, find(t, &net), &net, turn);
     pthread_mutex_unlock(&t->mutex);
 }
 
-struct turn *auth_turns_replace(struct turns *t, struct turn *turn, struct str peer)
+struct turn *auth_turns_replace(struct turns *t, struct turn *turn, const struct peer *peer)
 {
-    struct in6_addr prefix = prefix_of(peer);
+    struct net_cidr net = auth_peer_net(peer, REACH_ADDRESS);
     struct turn *out = NULL;
     pthread_mutex_lock(&t->mutex);
-    struct network *own = find(t, &prefix), *most = longest(t);
+    struct network *own = find(t, &net), *most = longest(t);
     if (most && most->n > (own ? own->n : 0) + 1) {
         out = CONTAINER(most->turns.prev, struct turn, link);
         take_out(most, out);
-        add(t, own, &prefix, turn);
+        add(t, own, &net, turn);
     }
     pthread_mutex_unlock(&t->mutex);
     return out;
