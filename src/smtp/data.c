@@ -97,3 +97,18 @@ enum rc smtp_data_next(struct smtp_data *d, struct str *in, struct str *out_piec
     }
     return RC_AGAIN;
 }
+
+void smtp_data_check(struct smtp_data *d, struct str piece)
+{
+    for (size_t i = 0; i < piece.n;)
+        if (d->state == AFTER_CR)
+            i += after_cr(d, piece.p[i]);
+        else
+            i = scan_text(d, piece.p, i, piece.n);
+}
+
+void smtp_data_check_end(struct smtp_data *d)
+{
+    if (d->state == AFTER_CR)
+        d->faults |= SMTP_DATA_BARE_CR;
+}

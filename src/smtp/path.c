@@ -1,9 +1,12 @@
 /* The grammar of what stands behind MAIL and RCPT: paths, addresses, parameters [RFC5321 4.1.2]
- * [RFC5321 4.1.3].
+ * [RFC5321 4.1.3], with what [RFC6531 3.3] adds: octets above ASCII are text wherever an atom or a
+ * quoted string may hold text, and the whole must be UTF-8.
  *
  * A cursor over one command line, one small function for each rule of the grammar. Domains are
  * checked for form, never looked up. */
 #include "smtp/smtp.h"
+
+#include "base/utf8.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -13,10 +16,25 @@ static bool is_let_dig(char c)
     return ascii_is_alpha(c) || ascii_is_digit(c);
 }
 
-/* [RFC5322 3.2.3] */
+/* A part of a character outside ASCII. */
+static bool is_utf8_byte(char c)
+{
+    return (unsigned char)c >= 0x80;
+}
+
+/* [RFC5322 3.2.3] [RFC6531 3.3] */
 static bool is_atext(char c)
 {
-    return is_let_dig(c) || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
+    return is_let_dig(c) || is_utf8_byte(c) ||
+           (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
+}
+
+bool smtp_is_atom(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!is_atext(s.p[i]) || is_utf8_byte(s.p[i]))
+            return false;
+    return s.n > 0;
 }
 
 static bool take_byte(struct str *s, char c)
@@ -105,7 +123,7 @@ static bool take_quoted_string(struct str *s, struct str *out)
         }
         if (s->p[i] == '\\')
             i++;
-        if (i == s->n || !ascii_is_print(s->p[i]))
+        if (i == s->n || (!ascii_is_print(s->p[i]) && !is_utf8_byte(s->p[i])))
             return false;
     }
     return false;
@@ -119,16 +137,30 @@ static bool take_literal(struct str *s, struct str *out)
     return smtp_is_literal(*out);
 }
 
+static bool is_u_domain(struct str s)
+{
+    struct buf ascii;
+    buf_init(&ascii, SMTP_DOMAIN_MAX);
+    bool is_one = smtp_domain_ascii(s, &ascii) == RC_OK;
+    buf_fini(&ascii);
+    return is_one;
+}
+
+static bool is_domain_byte(char c)
+{
+    return is_let_dig(c) || is_utf8_byte(c) || c == '-' || c == '.' || c == '_';
+}
+
 static bool take_domain(struct str *s, struct str *out)
 {
     if (s->n > 0 && s->p[0] == '[')
         return take_literal(s, out);
     size_t i = 0;
-    while (i < s->n && (is_let_dig(s->p[i]) || (s->p[i] != '\0' && strchr("-._", s->p[i]))))
+    while (i < s->n && is_domain_byte(s->p[i]))
         i++;
     *out = str_head(*s, i);
     *s = str_skip(*s, i);
-    return smtp_is_domain(*out);
+    return utf8_is_ascii(*out) ? smtp_is_domain(*out) : is_u_domain(*out);
 }
 
 /* "@one,@two:" is accepted and ignored [RFC5321 4.1.1.3]. */
@@ -154,6 +186,15 @@ static bool take_mailbox(struct str *s, struct smtp_path *out)
     return str_ieq(out->local, STR("postmaster")); /* [RFC5321 4.1.1.3] */
 }
 
+/* Well-formed, and without the control characters U+0080 to U+009F. */
+static bool is_utf8_text(struct str s)
+{
+    for (size_t i = 0; i + 1 < s.n; i++)
+        if ((unsigned char)s.p[i] == 0xc2 && (unsigned char)s.p[i + 1] < 0xa0)
+            return false;
+    return utf8_is_valid(s);
+}
+
 enum rc smtp_path_take(struct str *args, struct smtp_path *out)
 {
     *out = (struct smtp_path){.local = STR("")};
@@ -166,8 +207,12 @@ enum rc smtp_path_take(struct str *args, struct smtp_path *out)
     }
     if (s.n > 0 && s.p[0] != ' ' && s.p[0] != '\t')
         return RC_SYNTAX;
-    if (args->n - s.n > SMTP_PATH_MAX)
+    struct str path = str_head(*args, args->n - s.n);
+    if (path.n > SMTP_PATH_MAX) /* octets, however many characters they are [RFC6531 3.3] */
         return RC_LIMIT;
+    out->is_utf8 = !utf8_is_ascii(path);
+    if (out->is_utf8 && !is_utf8_text(path))
+        return RC_SYNTAX;
     *args = s;
     return RC_OK;
 }
@@ -232,7 +277,7 @@ enum rc smtp_param_next(struct str *args, struct smtp_param *out)
     if (s.n == 0)
         return RC_EOF;
     size_t i = 0;
-    while (i < s.n && s.p[i] > ' ' && s.p[i] <= '~')
+    while (i < s.n && ((s.p[i] > ' ' && s.p[i] <= '~') || is_utf8_byte(s.p[i])))
         i++;
     *out = (struct smtp_param){.name = str_head(s, i)};
     *args = str_skip(s, i);
@@ -245,6 +290,8 @@ enum rc smtp_param_next(struct str *args, struct smtp_param *out)
         if (out->value.n == 0 || str_find_byte(out->value, '=') >= 0)
             return RC_SYNTAX;
     }
+    if (!utf8_is_valid(out->value)) /* [RFC6531 3.3] */
+        return RC_SYNTAX;
     for (i = 0; i < out->name.n; i++)
         if (!is_let_dig(out->name.p[i]) && (out->name.p[i] != '-' || i == 0))
             return RC_SYNTAX;

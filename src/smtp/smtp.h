@@ -23,7 +23,9 @@ enum {
     SMTP_DOMAIN_MAX = 255, /* of a domain; longer ones are refused */
     SMTP_PATH_MAX =
         512, /* of a path with its brackets and source route: twice what the RFC asks for */
-    SMTP_LINE_MAX = 512 /* of a command with its CRLF, before extensions add to it */
+    SMTP_LINE_MAX = 512,  /* of a command with its CRLF, before extensions add to it */
+    SMTP_ENVID_MAX = 100, /* of ENVID's value [RFC3461 4.4] */
+    SMTP_ORCPT_MAX = 500  /* of ORCPT's value [RFC3461 4.2] */
 };
 
 /* --- command lines ---------------------------------------------------------------------------- */
@@ -49,6 +51,7 @@ void smtp_line_split(struct str line, struct str *out_verb, struct str *out_args
 struct smtp_path {
     struct str local; /* as it stands, a quoted string with its quotes; empty in the null path <> */
     struct str domain; /* name or address literal; absent in <> and <postmaster> */
+    bool is_utf8;      /* something in the path is outside ASCII */
 };
 
 /* Takes "FROM:" or "TO:" off *args, without regard to case, and the spaces that some clients put
@@ -57,13 +60,18 @@ bool smtp_keyword_take(struct str *args, struct str keyword);
 
 /* Takes "<path>" off *args. A source route is passed over [RFC5321 4.1.1.3]. RC_SYNTAX: it is not a
  * path; a local part without a domain is none, unless it is "postmaster" [RFC5321 4.1.1.3].
- * RC_LIMIT: too long. Bytes outside ASCII are RC_SYNTAX. */
+ * RC_LIMIT: too long. Outside ASCII there may be UTF-8, and in the domain U-labels [RFC6531 3.3];
+ * whether the client has asked for that is the caller's question (is_utf8). */
 enum rc smtp_path_take(struct str *args, struct smtp_path *out);
 
 /* Appends the address in its plainest form: the local part without quotes or backslashes that it
  * does not need, since the two forms mean the same mailbox [RFC5321 4.1.2]. Nothing for the null
  * path. RC_LIMIT. */
 enum rc smtp_path_write(const struct smtp_path *path, struct buf *out);
+
+/* Appends the domain as DNS knows it, that is in ASCII: A-labels for U-labels [RFC5890 2.3.2.1];
+ * ASCII as it is. RC_SYNTAX: it is no domain name; RC_LIMIT; RC_TEMP: no memory. */
+enum rc smtp_domain_ascii(struct str domain, struct buf *out);
 
 struct smtp_param {
     struct str name;
@@ -72,10 +80,34 @@ struct smtp_param {
 /* Takes the next parameter off *args [RFC5321 4.1.2]. RC_EOF: there is none; RC_SYNTAX. */
 enum rc smtp_param_next(struct str *args, struct smtp_param *out);
 
-/* A domain name. Underscores are taken as well: they are not allowed, and common. */
+/* One or more of the characters of an atom in ASCII [RFC5322 3.2.3]. */
+bool smtp_is_atom(struct str s);
+/* A domain name in ASCII. Underscores are taken as well: they are not allowed, and common. */
 bool smtp_is_domain(struct str s);
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]", "[tag:content]" [RFC5321 4.1.3]. */
 bool smtp_is_literal(struct str s);
+
+/* --- what the sender wishes to be told [RFC3461] -----------------------------------------------
+ */
+
+enum smtp_ret { SMTP_RET_NONE, SMTP_RET_FULL, SMTP_RET_HDRS };
+enum smtp_notify { /* bits; 0: NOTIFY was not given */
+                   SMTP_NOTIFY_NEVER = 1,
+                   SMTP_NOTIFY_SUCCESS = 2,
+                   SMTP_NOTIFY_FAILURE = 4,
+                   SMTP_NOTIFY_DELAY = 8
+};
+
+/* All: RC_SYNTAX for what is not a value of that parameter, RC_LIMIT for one that is too long. */
+enum rc smtp_ret_parse(struct str value, enum smtp_ret *out);
+enum rc smtp_envid_check(struct str value);
+enum rc smtp_notify_parse(struct str value, unsigned *out);
+/* is_utf8: the transaction has SMTPUTF8, so that an address of type utf-8 may be UTF-8
+ * [RFC6533 3]. */
+enum rc smtp_orcpt_check(struct str value, bool is_utf8);
+
+/* Appends what xtext stands for [RFC3461 4]. RC_SYNTAX, RC_LIMIT. */
+enum rc smtp_xtext_decode(struct str s, struct buf *out);
 
 /* --- replies ---------------------------------------------------------------------------------- */
 
@@ -108,5 +140,27 @@ struct smtp_data {
  * begins behind it. The message itself, that is all pieces together, is meaningful only when there
  * were no faults. */
 enum rc smtp_data_next(struct smtp_data *d, struct str *in, struct str *out_piece);
+
+/* The same search for faults in text that comes otherwise framed, piece by piece; no dot means
+ * anything. At the end a CR that nothing followed is found, too. */
+void smtp_data_check(struct smtp_data *d, struct str piece);
+void smtp_data_check_end(struct smtp_data *d);
+
+/* --- chunks [RFC3030 2] ------------------------------------------------------------------------
+ */
+
+struct smtp_chunk {
+    uint64_t left; /* octets that are still to come */
+    bool is_last;
+};
+
+/* Reads the argument of BDAT. RC_SYNTAX: what stands behind the size is not LAST; the octets come
+ * nevertheless. RC_LIMIT: no size that can be counted to; where the next command begins is not
+ * known. */
+enum rc smtp_chunk_parse(struct str args, struct smtp_chunk *out);
+
+/* Takes octets of the chunk off *in. RC_OK: *out_piece is a view into the input; RC_AGAIN: all
+ * input has been used; RC_EOF: the chunk is complete, *in begins behind it. */
+enum rc smtp_chunk_next(struct smtp_chunk *c, struct str *in, struct str *out_piece);
 
 #endif

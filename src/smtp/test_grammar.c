@@ -1,4 +1,4 @@
-/* Lines, paths, parameters and replies. */
+/* Lines, parameters and replies. */
 #include "base/test.h"
 #include "smtp/smtp.h"
 
@@ -67,74 +67,6 @@ static void a_line_has_a_verb_and_the_rest(void **state)
     assert_str(args, "");
 }
 
-struct path_case {
-    const char *in;
-    const char *out; /* NULL: RC_SYNTAX */
-};
-
-static const struct path_case paths[] = {
-    {"<a@example.test>", "a@example.test"},
-    {"<>", ""},
-    {"<Postmaster>", "Postmaster"},                   /* [RFC5321 4.1.1.3] */
-    {"<\"john\"@example.test>", "john@example.test"}, /* [RFC5321 4.1.2] */
-    {"<\"j\\ohn\"@example.test>", "john@example.test"},
-    {"<\"john doe\"@example.test>", "\"john doe\"@example.test"},
-    {"<\"john\\ doe\"@example.test>", "\"john doe\"@example.test"},
-    {"<\"a\\\"b\\\\\"@example.test>", "\"a\\\"b\\\\\"@example.test"},
-    {"<\"a>b@c\"@example.test>", "\"a>b@c\"@example.test"},
-    {"<\"\"@example.test>", "\"\"@example.test"},
-    {"<@one.test,@two.test:a@example.test>", "a@example.test"}, /* [RFC5321 4.1.1.3] */
-    {"<@[192.0.2.1]:a@example.test>", "a@example.test"},
-    {"<a@[192.0.2.1]>", "a@[192.0.2.1]"}, /* [RFC5321 4.1.3] */
-    {"<a@[IPv6:2001:db8::1]>", "a@[IPv6:2001:db8::1]"},
-    {"<a@[x-tag:content]>", "a@[x-tag:content]"},
-    {"<a+b.c=d!e@sub_domain.example.test>", "a+b.c=d!e@sub_domain.example.test"},
-    {"a@example.test", NULL},
-    {"<a@example.test", NULL},
-    {"<a>", NULL},
-    {"<a@>", NULL},
-    {"<@example.test>", NULL},
-    {"<.a@example.test>", NULL},
-    {"<a@-x.test>", NULL},
-    {"<a@x..test>", NULL},
-    {"<a@.test>", NULL},
-    {"<a@b@c.test>", NULL},
-    {"<a b@example.test>", NULL},
-    {"<a@example.test>x", NULL},
-    {"<<a@example.test>>", NULL},
-    {"<\"a@example.test>", NULL},
-    {"<\"a\\\"@example.test>", NULL},
-    {"<a@[192.0.2.256]>", NULL},
-    {"<a@[IPv6:192.0.2.1]>", NULL},
-    {"<a@[192.0.2.1>", NULL},
-    {"<a@[]>", NULL},
-    {"<@one.test,two.test:a@example.test>", NULL},
-    {"<\xc3\xa4@example.test>", NULL},
-    {"<a@ex\xc3\xa4mple.test>", NULL},
-    {"<\"\xc3\xa4\"@example.test>", NULL},
-    {"", NULL},
-};
-
-static void paths_are_read_and_written(void **state)
-{
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-        struct str in = str_of(paths[i].in);
-        struct smtp_path path;
-        enum rc rc = smtp_path_take(&in, &path);
-        if ((rc == RC_OK) != (paths[i].out != NULL))
-            fail_msg("%s: %s", paths[i].in, rc_name(rc));
-        if (rc != RC_OK)
-            continue;
-        struct buf out;
-        buf_init(&out, 600);
-        assert_rc(smtp_path_write(&path, &out), RC_OK);
-        assert_int_equal(buf_len(&out), strlen(paths[i].out));
-        assert_memory_equal(buf_str(&out).p, paths[i].out, buf_len(&out));
-        buf_fini(&out);
-        assert_int_equal(in.n, 0);
-    }
-}
-
 static void a_path_has_a_limit(void **state)
 {
     char text[SMTP_PATH_MAX + 64];
@@ -168,7 +100,8 @@ static void parameters_are_read(void **state)
     assert_true(str_is_null(p.value));
     assert_rc(smtp_param_next(&args, &p), RC_EOF);
 
-    static const char *const bad[] = {"=1", "SIZE=", "-A=1", "A=1=2", "A\x80=1", "A=\x01", "A_B=1"};
+    static const char *const bad[] = {"=1",     "SIZE=", "-A=1",   "A=1=2", "A\x80=1",
+                                      "A=\x01", "A_B=1", "A=\xc3", "A=\xff"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         args = str_of(bad[i]);
         assert_rc(smtp_param_next(&args, &p), RC_SYNTAX);
@@ -193,7 +126,6 @@ int main(void)
         cmocka_unit_test(only_crlf_ends_a_line),
         cmocka_unit_test(long_lines_are_told_once),
         cmocka_unit_test(a_line_has_a_verb_and_the_rest),
-        cmocka_unit_test(paths_are_read_and_written),
         cmocka_unit_test(a_path_has_a_limit),
         cmocka_unit_test(parameters_are_read),
         cmocka_unit_test(replies_have_the_code_on_every_line),
