@@ -1,6 +1,7 @@
 /* Fuzz target: command lines, paths and parameters. The input is what the peer sends, the first
  * byte says how it is cut. Aborts when the lines depend on the cut, when a line holds what no line
  * may hold, or when an address does not survive being written and read again. */
+#include "base/utf8.h"
 #include "fuzz/fuzz.h"
 #include "smtp/smtp.h"
 
@@ -38,6 +39,18 @@ static void read_lines(struct str in, size_t step, struct buf *out)
     buf_fini(&pending);
 }
 
+/* What a path's domain looks like to DNS. */
+static void check_domain(struct str domain)
+{
+    struct buf ascii;
+    buf_init(&ascii, SMTP_DOMAIN_MAX);
+    if (!str_is_null(domain)) {
+        FUZZ_DEMAND(smtp_domain_ascii(domain, &ascii) == RC_OK);
+        FUZZ_DEMAND(smtp_is_domain(buf_str(&ascii)) || smtp_is_literal(buf_str(&ascii)));
+    }
+    buf_fini(&ascii);
+}
+
 static void check_path(struct str args)
 {
     struct smtp_path path, again;
@@ -50,8 +63,10 @@ static void check_path(struct str args)
     FUZZ_DEMAND(smtp_path_write(&path, &one) == RC_OK);
     buf_put(&one, STR(">"));
     struct str plain = buf_str(&one);
+    FUZZ_DEMAND(utf8_is_valid(plain) && (path.is_utf8 || utf8_is_ascii(plain)));
     for (size_t i = 0; i < plain.n; i++)
-        FUZZ_DEMAND(ascii_is_print(plain.p[i]));
+        FUZZ_DEMAND(ascii_is_print(plain.p[i]) || (unsigned char)plain.p[i] >= 0x80);
+    check_domain(path.domain);
     FUZZ_DEMAND(smtp_path_take(&plain, &again) == RC_OK && plain.n == 0);
     FUZZ_DEMAND(str_eq(path.domain, again.domain));
     buf_put(&two, STR("<"));
@@ -72,7 +87,7 @@ static void check_args(struct str line)
     if (smtp_is_domain(args) || smtp_is_literal(args))
         FUZZ_DEMAND(args.n <= SMTP_DOMAIN_MAX && str_find_byte(args, ' ') < 0);
     while (smtp_param_next(&args, &param) == RC_OK)
-        FUZZ_DEMAND(param.name.n > 0);
+        FUZZ_DEMAND(param.name.n > 0 && utf8_is_ascii(param.name) && utf8_is_valid(param.value));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

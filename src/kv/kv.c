@@ -34,6 +34,11 @@ enum kv_state kv_state(struct kv *kv, const char **out_why)
     return kv->backend->state(kv, out_why ? out_why : &why);
 }
 
+enum rc kv_room(struct kv *kv, uint64_t bytes)
+{
+    return kv->backend->room(kv, bytes);
+}
+
 uint64_t kv_generation(struct kv *kv)
 {
     return kv->backend->generation(kv);

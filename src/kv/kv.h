@@ -102,6 +102,10 @@ enum kv_state { KV_WRITABLE, KV_READONLY };
 /* *out_why (may be NULL) names the cause and the file; valid as long as the store. */
 enum kv_state kv_state(struct kv *kv, const char **out_why);
 
+/* Whether a new blob of so many bytes could be kept as things are; nothing is reserved, and nothing
+ * waits. RC_OK; RC_FULL: too little space; RC_TEMP: nothing is written any more. */
+enum rc kv_room(struct kv *kv, uint64_t bytes);
+
 /* A number that is larger after every restore from a backup, and after every recovery that found
  * acknowledged commits missing. Whoever hands out numbers that clients remember (UIDNEXT, modseq)
  * compares it with the one it saw last and jumps. */
@@ -341,6 +345,8 @@ void kv_mem_step(struct kv *kv, size_t n);
 void kv_mem_cold(struct kv *kv, bool cold);
 /* The next commit fails so at its turn; RC_TEMP also makes the store read-only. */
 void kv_mem_fail(struct kv *kv, enum rc rc);
+/* What kv_room goes by from now on; commits are not held to it. */
+void kv_mem_shrink(struct kv *kv, uint64_t room);
 /* As if restored from a backup: the generation grows. */
 void kv_mem_restored(struct kv *kv);
 

@@ -76,6 +76,7 @@ struct kv_backend {
     const char *name;
     void (*close)(struct kv *kv); /* all of it; calls kv_fini */
     enum kv_state (*state)(struct kv *kv, const char **out_why);
+    enum rc (*room)(struct kv *kv, uint64_t bytes);
     uint64_t (*generation)(struct kv *kv);
 
     enum rc (*version)(struct kv *kv, struct kv_part part, unsigned flags, uint64_t *out_version);

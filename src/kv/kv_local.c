@@ -62,6 +62,16 @@ static enum kv_state state(struct kv *kv, const char **out_why)
     return is_readonly ? KV_READONLY : KV_WRITABLE;
 }
 
+/* The file system answers from memory. */
+static enum rc room(struct kv *kv, uint64_t bytes)
+{
+    struct local *l = local_of(kv);
+    uint64_t space = local_free_space(l), reserve = l->conf.reserve_bytes;
+    if (atomic_load(&l->is_readonly))
+        return RC_TEMP;
+    return space < reserve || space - reserve < bytes ? RC_FULL : RC_OK;
+}
+
 static uint64_t generation(struct kv *kv)
 {
     return local_of(kv)->generation;
@@ -103,6 +113,7 @@ static const struct kv_backend backend = {
     .name = "local",
     .close = close_local,
     .state = state,
+    .room = room,
     .generation = generation,
     .version = local_version,
     .get = local_get,

@@ -284,6 +284,15 @@ static enum kv_state mem_state(struct kv *kv, const char **out_why)
     return is_readonly ? KV_READONLY : KV_WRITABLE;
 }
 
+static enum rc mem_room(struct kv *kv, uint64_t bytes)
+{
+    struct kv_mem *m = mem_of(kv);
+    pthread_mutex_lock(&m->mutex);
+    enum rc rc = m->is_readonly ? RC_TEMP : bytes > m->room ? RC_FULL : RC_OK;
+    pthread_mutex_unlock(&m->mutex);
+    return rc;
+}
+
 static uint64_t mem_generation(struct kv *kv)
 {
     struct kv_mem *m = mem_of(kv);
@@ -338,6 +347,7 @@ static const struct kv_backend mem_backend = {
     .name = "mem",
     .close = mem_close,
     .state = mem_state,
+    .room = mem_room,
     .generation = mem_generation,
     .version = mem_version,
     .get = mem_get,
@@ -365,6 +375,7 @@ struct kv *kv_mem_new(const struct ctx *ctx)
     map_init(&m->blobs);
     list_init(&m->queue);
     m->generation = 1;
+    m->room = UINT64_MAX;
     m->thread = task_thread("kv-mem", run, m);
     return &m->kv;
 }
@@ -401,6 +412,14 @@ void kv_mem_cold(struct kv *kv, bool cold)
     struct kv_mem *m = mem_of(kv);
     pthread_mutex_lock(&m->mutex);
     m->is_cold = cold;
+    pthread_mutex_unlock(&m->mutex);
+}
+
+void kv_mem_shrink(struct kv *kv, uint64_t room)
+{
+    struct kv_mem *m = mem_of(kv);
+    pthread_mutex_lock(&m->mutex);
+    m->room = room;
     pthread_mutex_unlock(&m->mutex);
 }
 

@@ -54,6 +54,7 @@ struct kv_mem {
     uint64_t generation;
     bool is_held, is_cold, is_stopping, is_readonly;
     enum rc fail_next; /* RC_OK: no */
+    uint64_t room;     /* kv_room goes by it */
 };
 
 /* Takes all references of a transaction and gives them up again as it says, or changes nothing:

@@ -3,6 +3,18 @@
 
 enum flow smtpd_cmd_data(struct session *s, struct str args)
 {
-    smtpd_message_begin(s);
+    if (s->transaction->envelope.is_binary) {
+        smtpd_reply_say(s, SMTPD_WANT_BDAT); /* [RFC3030 3] */
+        return FLOW_NEXT;
+    }
+    smtpd_message_open(s);
+    struct message *m = s->message;
+    if (!m->is_refused) {
+        smtpd_reply_say(s, SMTPD_SEND_DATA);
+        return FLOW_NEXT;
+    }
+    m->stage = MESSAGE_SETTLED;
+    smtpd_reply_say(s, m->refusal);
+    smtpd_message_free(s);
     return FLOW_NEXT;
 }

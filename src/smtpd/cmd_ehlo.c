@@ -14,6 +14,12 @@ static void put_size(const struct session *s, struct buf *out)
     buf_putf(out, " %llu", (unsigned long long)s->smtpd->conf.message_size);
 }
 
+/* The commands that have no use beyond it: RCPT in one transaction. */
+static void put_limits(const struct session *s, struct buf *out)
+{
+    buf_putf(out, " RCPTMAX=%u", s->smtpd->conf.recipients); /* [RFC9422 4.2] */
+}
+
 static const struct offer {
     const char *keyword;
     unsigned roles;
@@ -23,6 +29,10 @@ static const struct offer {
     {"SIZE", ROLE_ANY, NULL, put_size},                               /* [RFC1870 3] */
     {"PIPELINING", ROLE_ANY, NULL, NULL},                             /* [RFC2920 3] */
     {"8BITMIME", ROLE_ANY, NULL, NULL},                               /* [RFC6152 2] */
+    {"BINARYMIME", ROLE_ANY, NULL, NULL},                             /* [RFC3030 3] */
+    {"CHUNKING", ROLE_ANY, NULL, NULL},                               /* [RFC3030 2] */
+    {"SMTPUTF8", ROLE_ANY, NULL, NULL},                               /* [RFC6531 3.1] */
+    {"LIMITS", ROLE_ANY, NULL, put_limits},                           /* [RFC9422 3] */
     {"ENHANCEDSTATUSCODES", ROLE_ANY, NULL, NULL},                    /* [RFC2034 3] */
     {"STARTTLS", ROLE_ANY, has_tls, NULL},                            /* [RFC3207 4] */
     {"AUTH", ROLE_SUBMISSION, smtpd_auth_is_offered, smtpd_auth_put}, /* [RFC4954 3] */

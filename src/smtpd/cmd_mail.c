@@ -1,73 +1,82 @@
-/* MAIL: begins a transaction [RFC5321 4.1.1.2], with SIZE [RFC1870 4] and BODY [RFC6152 2]. */
+/* MAIL: begins a transaction [RFC5321 4.1.1.2], with SIZE [RFC1870 4], BODY [RFC6152 2]
+ * [RFC3030 3], SMTPUTF8 [RFC6531 3.4], RET and ENVID [RFC3461 4]. */
 #include "smtpd/smtpd_int.h"
 
-static enum smtpd_reply take_size(struct session *s, struct str value, uint64_t *out_size)
+static enum smtpd_reply take_size(struct session *s, struct str value, void *into)
 {
-    enum rc rc = value.n <= 20 ? str_to_u64(value, out_size) : RC_SYNTAX; /* 1*20DIGIT */
+    struct envelope *e = into;
+    enum rc rc = value.n <= 20 ? str_to_u64(value, &e->declared) : RC_SYNTAX; /* 1*20DIGIT */
     if (rc == RC_SYNTAX)
         return SMTPD_BAD_PARAMETER;
-    if (rc != RC_OK || *out_size > s->smtpd->conf.message_size)
+    if (rc != RC_OK || e->declared > s->smtpd->conf.message_size)
         return SMTPD_TOO_BIG; /* [RFC1870 6.1] */
-    return SMTPD_SENDER_OK;
+    return SMTPD_OK;
 }
 
-static enum smtpd_reply take_body(struct session *s, struct str value, uint64_t *out_size)
+static enum smtpd_reply take_body(struct session *s, struct str value, void *into)
 {
-    bool is_known = str_ieq(value, STR("7BIT")) || str_ieq(value, STR("8BITMIME"));
-    return is_known ? SMTPD_SENDER_OK : SMTPD_BAD_PARAMETER;
+    struct envelope *e = into;
+    e->is_binary = str_ieq(value, STR("BINARYMIME"));
+    bool is_text = str_ieq(value, STR("7BIT")) || str_ieq(value, STR("8BITMIME"));
+    return e->is_binary || is_text ? SMTPD_OK : SMTPD_BAD_PARAMETER;
 }
 
-static const struct parameter {
-    struct str name;
-    enum smtpd_reply (*take)(struct session *s, struct str value, uint64_t *out_size);
-} parameters[] = {
-    {STR_INIT("SIZE"), take_size},
-    {STR_INIT("BODY"), take_body},
+static enum smtpd_reply take_smtputf8(struct session *s, struct str value, void *into)
+{
+    struct envelope *e = into;
+    e->is_utf8 = true;
+    return str_is_null(value) ? SMTPD_OK : SMTPD_BAD_PARAMETER; /* [RFC6531 3.4] */
+}
+
+static enum smtpd_reply take_ret(struct session *s, struct str value, void *into)
+{
+    struct envelope *e = into;
+    return smtp_ret_parse(value, &e->ret) == RC_OK ? SMTPD_OK : SMTPD_BAD_PARAMETER;
+}
+
+static enum smtpd_reply take_envid(struct session *s, struct str value, void *into)
+{
+    struct envelope *e = into;
+    e->envid = value;
+    return smtp_envid_check(value) == RC_OK ? SMTPD_OK : SMTPD_BAD_PARAMETER; /* [RFC3461 5.1] */
+}
+
+static const struct parameter parameters[] = {
+    {STR_INIT("SIZE"), take_size},         {STR_INIT("BODY"), take_body},
+    {STR_INIT("SMTPUTF8"), take_smtputf8}, {STR_INIT("RET"), take_ret},
+    {STR_INIT("ENVID"), take_envid},
 };
-enum { N_PARAMETERS = sizeof parameters / sizeof *parameters };
 
-static enum smtpd_reply take_parameters(struct session *s, struct str args, uint64_t *out_size)
+/* Better now than after the message [RFC5321 4.2.5]. */
+static enum smtpd_reply check_store(struct session *s, uint64_t size)
 {
-    unsigned seen = 0;
-    struct smtp_param p;
-    enum rc rc;
-    while ((rc = smtp_param_next(&args, &p)) == RC_OK) {
-        unsigned i = 0;
-        while (i < N_PARAMETERS && !str_ieq(p.name, parameters[i].name))
-            i++;
-        if (i == N_PARAMETERS || !s->is_esmtp)
-            return SMTPD_UNKNOWN_PARAMETER; /* [RFC5321 4.1.1.11] */
-        if (seen & 1u << i)
-            return SMTPD_BAD_PARAMETER;
-        seen |= 1u << i;
-        enum smtpd_reply reply = parameters[i].take(s, p.value, out_size);
-        if (reply != SMTPD_SENDER_OK)
-            return reply;
-    }
-    return rc == RC_EOF ? SMTPD_SENDER_OK : SMTPD_BAD_MAIL;
+    enum rc rc = kv_room(s->smtpd->conf.kv, size);
+    return rc == RC_OK ? SMTPD_OK : rc == RC_FULL ? SMTPD_NO_SPACE : SMTPD_FAILED;
 }
 
 static enum smtpd_reply begin(struct session *s, struct str args)
 {
     struct smtp_path path;
-    uint64_t size = 0;
+    struct envelope envelope = {0};
     if (!smtp_keyword_take(&args, STR("FROM:")))
         return SMTPD_BAD_MAIL;
     if (smtp_path_take(&args, &path) != RC_OK)
         return SMTPD_BAD_SENDER;
-    enum smtpd_reply reply = take_parameters(s, args, &size);
-    if (reply != SMTPD_SENDER_OK)
+    enum smtpd_reply reply = smtpd_parameters_take(
+        s, args, parameters, sizeof parameters / sizeof *parameters, &envelope);
+    if (reply == SMTPD_OK && path.is_utf8 && !envelope.is_utf8)
+        reply = SMTPD_UTF8_SENDER; /* [RFC6531 3.5] */
+    if (reply == SMTPD_OK)
+        reply = check_store(s, envelope.declared);
+    if (reply != SMTPD_OK)
         return reply;
-    if (kv_state(s->smtpd->conf.kv, NULL) == KV_READONLY)
-        return SMTPD_FAILED; /* better now than after the message [RFC5321 4.2.5] */
     struct buf sender;
     buf_init(&sender, 2 * SMTP_PATH_MAX);
     if (smtp_path_write(&path, &sender) == RC_OK) {
-        smtpd_transaction_begin(s, buf_str(&sender));
-        s->transaction->declared = size;
-    } else {
-        reply = SMTPD_BAD_SENDER;
+        envelope.sender = buf_str(&sender);
+        smtpd_transaction_begin(s, &envelope);
     }
+    reply = s->transaction ? SMTPD_SENDER_OK : SMTPD_BAD_SENDER;
     buf_fini(&sender);
     return reply;
 }

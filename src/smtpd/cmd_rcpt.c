@@ -1,5 +1,6 @@
 /* RCPT: a recipient, looked up at once [RFC5321 4.1.1.3]. Only who has a mailbox here, and room in
- * it, is taken: this server relays for nobody. */
+ * it, is taken: this server relays for nobody. NOTIFY and ORCPT are kept for who writes reports
+ * [RFC3461 4]. */
 #include "smtpd/smtpd_int.h"
 
 /* RCPT commands in one transaction, beyond those that can succeed, before the session is ended. */
@@ -29,58 +30,100 @@ static enum flow answer(struct session *s, enum smtpd_reply reply)
 static enum rc have_room(struct session *s, const struct auth_targets *targets, unsigned flags)
 {
     for (size_t i = 0; i < targets->n; i++)
-        TRY(deliver_has_room(s->smtpd->conf.deliver, targets->accounts[i], s->transaction->declared,
-                             flags));
+        TRY(deliver_has_room(s->smtpd->conf.deliver, targets->accounts[i],
+                             s->transaction->envelope.declared, flags));
     return RC_OK;
 }
 
-static enum flow look_up(struct session *s, struct str address)
+/* The address that the directory knows: with the domain in ASCII [RFC6531 3.2]. */
+static enum rc write_lookup(const struct smtp_path *path, struct buf *out)
+{
+    struct smtp_path ascii = *path;
+    struct buf domain;
+    buf_init(&domain, SMTP_DOMAIN_MAX);
+    enum rc rc = str_is_null(path->domain) ? RC_OK : smtp_domain_ascii(path->domain, &domain);
+    if (!str_is_null(path->domain))
+        ascii.domain = buf_str(&domain);
+    if (rc == RC_OK)
+        rc = smtp_path_write(&ascii, out);
+    buf_fini(&domain);
+    return rc;
+}
+
+static enum flow look_up(struct session *s, struct str address, struct recipient *recipient)
 {
     struct transaction *t = s->transaction;
-    struct auth_targets targets;
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
-    enum rc rc = auth_resolve(s->smtpd->conf.auth, address, flags, &t->arena, &targets);
+    enum rc rc = auth_resolve(s->smtpd->conf.auth, address, flags, &t->arena, &recipient->targets);
     enum smtpd_reply reply = smtpd_reply_of_lookup(rc);
     if (rc == RC_OK) {
-        rc = have_room(s, &targets, flags);
+        rc = have_room(s, &recipient->targets, flags);
         if (rc != RC_OK)
-            reply = smtpd_reply_of_delivery(rc);
+            reply = smtpd_reply_of_delivery(s, rc);
     }
     if (rc == RC_AGAIN && flags)
         return FLOW_BLOCK;
-    if (rc == RC_OK && (rc = smtpd_transaction_add(t, address, &targets)) != RC_OK)
+    if (rc == RC_OK && (rc = smtpd_transaction_add(t, recipient)) != RC_OK)
         reply = SMTPD_TOO_MANY_RECIPIENTS;
     if (rc != RC_OK)
-        log_refusal(s, address, reply);
+        log_refusal(s, recipient->address, reply);
     return answer(s, reply);
 }
 
-/* Checks the command but for whether anybody lives there. */
-static enum smtpd_reply read_path(struct session *s, struct str args, struct smtp_path *out)
+static enum smtpd_reply take_notify(struct session *s, struct str value, void *into)
 {
-    struct smtp_param p;
+    struct recipient *r = into;
+    return smtp_notify_parse(value, &r->notify) == RC_OK ? SMTPD_OK : SMTPD_BAD_PARAMETER;
+}
+
+static enum smtpd_reply take_orcpt(struct session *s, struct str value, void *into)
+{
+    struct recipient *r = into;
+    r->orcpt = value;
+    enum rc rc = smtp_orcpt_check(value, s->transaction->envelope.is_utf8);
+    return rc == RC_OK ? SMTPD_OK : SMTPD_BAD_PARAMETER; /* [RFC3461 5.1] */
+}
+
+static const struct parameter parameters[] = {
+    {STR_INIT("NOTIFY"), take_notify}, /* [RFC3461 4.1] */
+    {STR_INIT("ORCPT"), take_orcpt},   /* [RFC3461 4.2] */
+};
+
+/* Checks the command but for whether anybody lives there. */
+static enum smtpd_reply read_path(struct session *s, struct str args, struct smtp_path *out,
+                                  struct recipient *recipient)
+{
     if (!smtp_keyword_take(&args, STR("TO:")))
         return SMTPD_BAD_RCPT;
     if (smtp_path_take(&args, out) != RC_OK || out->local.n == 0)
         return SMTPD_BAD_RECIPIENT;
-    enum rc rc = smtp_param_next(&args, &p);
-    if (rc != RC_EOF)
-        return rc == RC_OK ? SMTPD_UNKNOWN_PARAMETER : SMTPD_BAD_RCPT;
+    enum smtpd_reply reply = smtpd_parameters_take(
+        s, args, parameters, sizeof parameters / sizeof *parameters, recipient);
+    if (reply != SMTPD_OK)
+        return reply;
+    if (out->is_utf8 && !s->transaction->envelope.is_utf8)
+        return SMTPD_UTF8_RECIPIENT; /* [RFC6531 3.5] */
     if (s->transaction->n_recipients >= s->smtpd->conf.recipients)
         return SMTPD_TOO_MANY_RECIPIENTS; /* [RFC5321 4.5.3.1.10] */
-    return SMTPD_RECIPIENT_OK;
+    return SMTPD_OK;
 }
 
 enum flow smtpd_cmd_rcpt(struct session *s, struct str args)
 {
     struct smtp_path path;
-    enum smtpd_reply reply = read_path(s, args, &path);
-    if (reply != SMTPD_RECIPIENT_OK)
+    struct recipient recipient = {0};
+    enum smtpd_reply reply = read_path(s, args, &path, &recipient);
+    if (reply != SMTPD_OK)
         return answer(s, reply);
-    struct buf address;
+    struct buf address, lookup;
     buf_init(&address, 2 * SMTP_PATH_MAX);
-    enum flow flow = smtp_path_write(&path, &address) == RC_OK ? look_up(s, buf_str(&address))
-                                                               : answer(s, SMTPD_BAD_RECIPIENT);
+    buf_init(&lookup, 2 * SMTP_PATH_MAX);
+    bool is_written =
+        smtp_path_write(&path, &address) == RC_OK && write_lookup(&path, &lookup) == RC_OK;
+    recipient.address = buf_str(&address);
+    enum flow flow =
+        is_written ? look_up(s, buf_str(&lookup), &recipient) : answer(s, SMTPD_BAD_RECIPIENT);
     buf_fini(&address);
+    buf_fini(&lookup);
     return flow;
 }

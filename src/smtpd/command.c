@@ -25,6 +25,8 @@ static enum state state_of(const struct session *s)
         return STATE_START;
     if (s->transaction == NULL)
         return STATE_READY;
+    if (s->message)
+        return STATE_CHUNKS;
     return s->transaction->n_recipients == 0 ? STATE_SENDER : STATE_RECIPIENTS;
 }
 
@@ -44,16 +46,24 @@ static enum smtpd_reply out_of_order(const struct role *role, enum state state)
     }
 }
 
+enum smtpd_reply smtpd_command_order(const struct session *s, unsigned states)
+{
+    enum state state = state_of(s);
+    if (states & state)
+        return SMTPD_OK;
+    return (states & STATE_ANY) == STATE_READY && state == STATE_SENDER
+               ? SMTPD_NESTED
+               : out_of_order(s->role, state);
+}
+
 static enum smtpd_reply check_command(const struct session *s, const struct command *command,
                                       struct str args)
 {
     if (command == NULL)
         return SMTPD_UNKNOWN;
-    enum state state = state_of(s);
-    if (!(command->states & state))
-        return (command->states & STATE_ANY) == STATE_READY && state == STATE_SENDER
-                   ? SMTPD_NESTED
-                   : out_of_order(s->role, state);
+    enum smtpd_reply reply = smtpd_command_order(s, command->states);
+    if (reply != SMTPD_OK)
+        return reply;
     if ((command->states & AFTER_LOGIN) && s->role->wants_login && s->login == NULL)
         return smtpd_auth_is_offered(s) ? SMTPD_WANT_AUTH : SMTPD_WANT_TLS;
     if (command->argument == ARG_NONE && args.n > 0)

@@ -40,7 +40,7 @@ void smtpd_header_write(struct session *s, struct buf *out)
     struct transaction *t = s->transaction;
     char date[CLOCK_TEXT];
     clock_rfc5322(date, clock_wall(s->smtpd->ctx->clock));
-    put_parts(out, "Return-Path: <", t->sender, ">\r\n");
+    put_parts(out, "Return-Path: <", t->envelope.sender, ">\r\n");
     put_parts(out, "Received: from ", str_of(s->helo), " (");
     put_peer(s, out);
     put_parts(out, ")\r\n\tby ", s->smtpd->conf.hostname, " with ");

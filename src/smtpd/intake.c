@@ -1,8 +1,9 @@
 /* The bytes of a message on their way in: off the connection, into the blob, as long as nothing is
  * wrong with them.
  *
- * 1. A message is read to its true end whatever is wrong with it; the session stays in step
- * [RFC5321 4.1.1.4].
+ * 1. A message, or chunk, is read to its true end whatever is wrong with it; the session stays in
+ * step [RFC5321 4.1.1.4] [RFC3030 2]. Only one of more than twice the allowed size, or slower than
+ * the slowest that is allowed, ends the session.
  * 2. In memory there are at most KV_BLOB_SMALL bytes of it and HEAD_MAX of its header, taken from
  * the budget before they come.
  *
@@ -46,6 +47,7 @@ void smtpd_intake_refuse(struct session *s, struct message *m, enum smtpd_reply 
 {
     m->is_refused = true;
     m->refusal = reply;
+    m->refused = clock_mono(s->smtpd->ctx->clock);
     m->is_head_whole = true;
     if (m->blob)
         kv_blob_abort(&m->blob);
@@ -92,13 +94,35 @@ static void take_piece(struct session *s, struct message *m, struct str piece)
     keep_head(m, piece);
     enum rc rc = kv_blob_write(m->blob, piece);
     if (rc != RC_OK)
-        smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(rc));
+        smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(s, rc));
 }
 
 /* Whether writing so much more may wait for a disk, in a place where nothing may wait. */
 static bool must_move(const struct session *s, const struct message *m, size_t more)
 {
     return m->blob && kv_blob_size(m->blob) + more > KV_BLOB_SMALL && !net_can_block(s->conn);
+}
+
+/* What was in the way of this message, in its own order and not that of the pieces. */
+static enum smtpd_reply reply_of_faults(unsigned faults)
+{
+    if (faults & SMTP_DATA_BARE_LF)
+        return SMTPD_BARE_LF;
+    if (faults & SMTP_DATA_BARE_CR)
+        return SMTPD_BARE_CR;
+    return faults & SMTP_DATA_NUL ? SMTPD_NUL : SMTPD_TEXT_LONG;
+}
+
+static void refuse_faults(struct session *s, struct message *m)
+{
+    if (m->data.faults != 0 && !m->is_refused)
+        smtpd_intake_refuse(s, m, reply_of_faults(m->data.faults));
+}
+
+/* What to do when the input is used up and the end has not come. */
+static enum flow read_on(const struct session *s, uint64_t bytes)
+{
+    return bytes / 2 > s->smtpd->conf.message_size ? FLOW_CLOSE : FLOW_READ;
 }
 
 enum flow smtpd_intake_data(struct session *s, struct message *m)
@@ -111,7 +135,101 @@ enum flow smtpd_intake_data(struct session *s, struct message *m)
         take_piece(s, m, piece);
     net_consume(s->conn, in.n - rest.n);
     if (rc != RC_EOF)
-        return FLOW_READ;
+        return read_on(s, m->bytes);
+    refuse_faults(s, m);
     m->stage = MESSAGE_COMPLETE;
     return FLOW_NEXT;
+}
+
+/* --- chunks ----------------------------------------------------------------------------------- */
+
+/* One of a stray chunk's pieces, or of the message's. Lines are for text: BINARYMIME has none
+ * [RFC3030 3]. */
+static void take_octets(struct session *s, struct message *m, struct str piece)
+{
+    if (m == NULL) {
+        s->chunk.passed_over += piece.n;
+        return;
+    }
+    if (!s->transaction->envelope.is_binary)
+        smtp_data_check(&m->data, piece);
+    take_piece(s, m, piece);
+}
+
+static void say_received(struct session *s, struct message *m)
+{
+    struct buf text;
+    if (m->is_refused) {
+        smtpd_reply_say(s, m->refusal);
+        return;
+    }
+    buf_init(&text, 64);
+    buf_putf(&text, "%llu octets so far", (unsigned long long)m->bytes);
+    smtpd_reply_say_text(s, SMTPD_CHUNK_OK, buf_str(&text));
+    buf_fini(&text);
+}
+
+/* The answer to a whole chunk; the last one's is the message's. */
+static enum flow close_chunk(struct session *s, struct message *m)
+{
+    s->chunk.is_open = false;
+    s->has_moved = true;
+    if (m == NULL) {
+        smtpd_reply_say(s, s->chunk.refusal);
+        return FLOW_NEXT;
+    }
+    if (s->chunk.at.is_last)
+        smtp_data_check_end(&m->data);
+    refuse_faults(s, m);
+    m->stage = s->chunk.at.is_last ? MESSAGE_COMPLETE : MESSAGE_PAUSED;
+    if (!s->chunk.at.is_last)
+        say_received(s, m);
+    return FLOW_NEXT;
+}
+
+static enum flow cut_chunk(struct session *s, struct message *m)
+{
+    if (m)
+        return smtpd_message_cut(s);
+    smtpd_reply_say(s, s->chunk.refusal);
+    return FLOW_CLOSE;
+}
+
+enum flow smtpd_intake_chunk(struct session *s)
+{
+    struct message *m = s->chunk.is_stray ? NULL : s->message;
+    struct str in = net_in(s->conn), rest = in, piece;
+    size_t n = s->chunk.at.left < in.n ? (size_t)s->chunk.at.left : in.n;
+    if (m && n > 0 && must_move(s, m, n))
+        return FLOW_BLOCK;
+    enum rc rc;
+    while ((rc = smtp_chunk_next(&s->chunk.at, &rest, &piece)) == RC_OK)
+        take_octets(s, m, piece);
+    net_consume(s->conn, in.n - rest.n);
+    if (rc == RC_EOF)
+        return close_chunk(s, m);
+    enum flow flow = read_on(s, m ? m->bytes : s->chunk.passed_over);
+    return flow == FLOW_CLOSE ? cut_chunk(s, m) : flow;
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+/* What is refused is read on for the client's sake, who may not listen while it sends; but not for
+ * as long as a message may take that is wanted. */
+enum { REFUSED_WAITS = 10 };
+
+uint64_t smtpd_intake_patience(const struct session *s)
+{
+    const struct message *m = s->message;
+    const struct smtpd_conf *conf = &s->smtpd->conf;
+    bool is_stray = s->chunk.is_open && s->chunk.is_stray;
+    uint64_t begun = is_stray ? s->chunk.begun : m->begun;
+    uint64_t bytes = is_stray ? s->chunk.passed_over : m->bytes;
+    uint64_t passed = (clock_mono(s->smtpd->ctx->clock) - begun) / NS_PER_MS;
+    uint64_t allowed = conf->data_ms + bytes * 1000 / conf->data_rate;
+    if (is_stray || m->is_refused) {
+        uint64_t lost = is_stray ? 0 : (m->refused - begun) / NS_PER_MS;
+        allowed = at_most(allowed, lost + REFUSED_WAITS * conf->data_ms);
+    }
+    return passed < allowed ? at_most(allowed - passed, conf->data_ms) : 1;
 }

@@ -2,8 +2,7 @@
  *
  * 1. 250 is said only when deliver's done() has brought RC_OK: the message is durable then
  * [RFC5321 6.1].
- * 2. One of more than twice the allowed size ends the session.
- * 3. Whoever holds a blob gives it back: aborted while it is written, forgotten once it is finished
+ * 2. Whoever holds a blob gives it back: aborted while it is written, forgotten once it is finished
  * and settled.
  *
  * How its bytes come in is intake.c. When the peer is gone before the answer, a message that became
@@ -15,11 +14,6 @@
 #include <stdlib.h>
 
 enum { TRACE_MAX = 4096 }; /* our own fields: names and addresses of at most two lines' length */
-
-static uint64_t at_most(uint64_t value, uint64_t limit)
-{
-    return value < limit ? value : limit;
-}
 
 /* --- beginning -------------------------------------------------------------------------------- */
 
@@ -42,40 +36,24 @@ static struct kv_part part_of(const struct transaction *t)
     return (struct kv_part){KV_QUEUE, 0};
 }
 
-void smtpd_message_begin(struct session *s)
+void smtpd_message_open(struct session *s)
 {
-    const struct smtpd_conf *conf = &s->smtpd->conf;
     struct transaction *t = s->transaction;
     struct message *m = mem_zero(sizeof *m);
     s->message = m;
-    m->data.line_max = conf->text_line;
+    m->data.line_max = s->smtpd->conf.text_line;
     m->begun = clock_mono(s->smtpd->ctx->clock);
     m->net = net_of(s->conn);
     m->handle = net_handle(s->conn);
     smtpd_intake_begin(m);
-    enum rc rc =
-        smtpd_intake_charge(s, m, at_most(t->declared + 1, KV_BLOB_SMALL)) ? RC_OK : RC_FULL;
+    /* SIZE reserves nothing: memory is taken as the bytes come. */
+    enum rc rc = smtpd_intake_charge(s, m, 1) ? RC_OK : RC_FULL;
     if (rc == RC_OK) {
-        m->blob = kv_blob_new(conf->kv, part_of(t), 0, 0);
+        m->blob = kv_blob_new(s->smtpd->conf.kv, part_of(t), 0, 0);
         rc = write_trace(s, m);
     }
-    if (rc == RC_OK) {
-        smtpd_reply_say(s, SMTPD_SEND_DATA);
-        return;
-    }
-    smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(rc));
-    m->stage = MESSAGE_SETTLED;
-    smtpd_reply_say(s, m->refusal);
-    smtpd_message_free(s);
-}
-
-uint64_t smtpd_message_patience(const struct session *s)
-{
-    const struct message *m = s->message;
-    const struct smtpd_conf *conf = &s->smtpd->conf;
-    uint64_t passed = (clock_mono(s->smtpd->ctx->clock) - m->begun) / NS_PER_MS;
-    uint64_t allowed = conf->data_ms + m->bytes * 1000 / conf->data_rate;
-    return passed < allowed ? at_most(allowed - passed, conf->data_ms) : 1;
+    if (rc != RC_OK)
+        smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(s, rc));
 }
 
 /* --- the end of it ---------------------------------------------------------------------------- */
@@ -109,16 +87,6 @@ static void log_refusal(struct session *s, enum smtpd_reply reply)
     log_end(&l);
 }
 
-/* What was in the way of this message, in its own order and not that of the pieces. */
-static enum smtpd_reply reply_of_faults(unsigned faults)
-{
-    if (faults & SMTP_DATA_BARE_LF)
-        return SMTPD_BARE_LF;
-    if (faults & SMTP_DATA_BARE_CR)
-        return SMTPD_BARE_CR;
-    return faults & SMTP_DATA_NUL ? SMTPD_NUL : SMTPD_TEXT_LONG;
-}
-
 static enum flow answer_refusal(struct session *s, struct message *m)
 {
     m->stage = MESSAGE_SETTLED;
@@ -129,6 +97,12 @@ static enum flow answer_refusal(struct session *s, struct message *m)
     return FLOW_NEXT;
 }
 
+enum flow smtpd_message_cut(struct session *s)
+{
+    answer_refusal(s, s->message);
+    return FLOW_CLOSE;
+}
+
 /* Writes down for deliver what the header tells. */
 static void describe(struct session *s, struct message *m, const struct header_facts *facts)
 {
@@ -136,7 +110,7 @@ static void describe(struct session *s, struct message *m, const struct header_f
     m->deliver = (struct deliver_message){
         .size = kv_blob_size(m->blob),
         .received = clock_wall(s->smtpd->ctx->clock),
-        .sender = t->sender,
+        .sender = t->envelope.sender,
         .id = str_of(t->id),
         .message_id = facts->message_id,
         .references = facts->references,
@@ -151,8 +125,6 @@ static enum flow complete(struct session *s, struct message *m)
 {
     if (m->blob && kv_blob_is_large(m->blob) && !net_can_block(s->conn))
         return FLOW_BLOCK;
-    if (m->data.faults != 0)
-        smtpd_intake_refuse(s, m, reply_of_faults(m->data.faults));
     struct header_facts facts = {0};
     if (!m->is_refused)
         smtpd_header_read(buf_str(&m->head), &s->transaction->arena, &facts);
@@ -163,7 +135,7 @@ static enum flow complete(struct session *s, struct message *m)
     describe(s, m, &facts);
     enum rc rc = kv_blob_finish(&m->blob, &m->blob_id);
     if (rc != RC_OK) {
-        smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(rc));
+        smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(s, rc));
         return answer_refusal(s, m);
     }
     m->deliver.blob = m->blob_id;
@@ -214,7 +186,7 @@ static void settle(struct session *s, struct message *m)
 
 static enum flow answer(struct session *s, struct message *m)
 {
-    enum smtpd_reply reply = smtpd_reply_of_delivery(m->op.rc);
+    enum smtpd_reply reply = smtpd_reply_of_delivery(s, m->op.rc);
     settle(s, m);
     if (reply == SMTPD_ACCEPTED) {
         struct buf b;
@@ -237,10 +209,8 @@ enum flow smtpd_message_step(struct session *s)
     enum flow flow = FLOW_NEXT;
     if (m->stage == MESSAGE_RECEIVING)
         flow = smtpd_intake_data(s, m);
-    if (flow == FLOW_READ && m->bytes / 2 > s->smtpd->conf.message_size) {
-        answer_refusal(s, m); /* too big, and it does not end */
-        return FLOW_CLOSE;
-    }
+    if (flow == FLOW_CLOSE)
+        return smtpd_message_cut(s);
     if (flow == FLOW_NEXT && m->stage == MESSAGE_COMPLETE) {
         flow = complete(s, m);
         if (s->message == NULL)

@@ -33,12 +33,13 @@ static enum smtpd_reply look_up(const enum smtpd_reply table[RC_COUNT], enum rc 
     return reply != SMTPD_GREETING ? reply : SMTPD_FAILED; /* GREETING is 0: no entry */
 }
 
+/* What the directory calls no address has a form that nobody's address here can have. */
 enum smtpd_reply smtpd_reply_of_lookup(enum rc rc)
 {
     static const enum smtpd_reply table[RC_COUNT] = {
         [RC_OK] = SMTPD_RECIPIENT_OK,    [RC_NOTFOUND] = SMTPD_NO_SUCH_USER,
         [RC_DENIED] = SMTPD_NOT_OURS,    [RC_PERM] = SMTPD_DISABLED,
-        [RC_CONFLICT] = SMTPD_SUSPENDED, [RC_SYNTAX] = SMTPD_BAD_RECIPIENT,
+        [RC_CONFLICT] = SMTPD_SUSPENDED, [RC_SYNTAX] = SMTPD_NO_SUCH_USER,
         [RC_FULL] = SMTPD_NO_SPACE,
     };
     return look_up(table, rc);
@@ -64,13 +65,15 @@ enum smtpd_reply smtpd_reply_of_login(enum rc rc)
     return look_up(table, rc);
 }
 
-enum smtpd_reply smtpd_reply_of_delivery(enum rc rc)
+enum smtpd_reply smtpd_reply_of_delivery(const struct session *s, enum rc rc)
 {
     static const enum smtpd_reply table[RC_COUNT] = {
         [RC_OK] = SMTPD_ACCEPTED,           [RC_LIMIT] = SMTPD_QUOTA,    [RC_FULL] = SMTPD_NO_SPACE,
         [RC_NOTFOUND] = SMTPD_NO_SUCH_USER, [RC_DENIED] = SMTPD_REFUSED, [RC_PERM] = SMTPD_REFUSED,
     };
-    return look_up(table, rc);
+    enum smtpd_reply reply = look_up(table, rc);
+    bool is_final = reply == SMTPD_QUOTA && s->smtpd->conf.over_quota_refuses;
+    return is_final ? SMTPD_QUOTA_FINAL : reply;
 }
 
 void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply)

@@ -50,7 +50,7 @@ void smtpd_session_log(struct session *s, struct log_line *l, const char *event)
     struct transaction *t = s->transaction;
     net_log(s->conn, l, LOG_INFO, event);
     log_text(l, "message", t->id);
-    log_str(l, "from", t->sender);
+    log_str(l, "from", t->envelope.sender);
     if (s->login)
         log_text(l, "login", s->login);
 }
@@ -73,6 +73,16 @@ static enum flow look_around(struct session *s)
     return FLOW_NEXT;
 }
 
+/* What the input is at the moment: octets of a chunk, a message, a step of AUTH, or commands. */
+static enum flow go_on(struct session *s)
+{
+    if (s->chunk.is_open)
+        return smtpd_intake_chunk(s);
+    if (s->message && s->message->stage != MESSAGE_PAUSED)
+        return smtpd_message_step(s);
+    return s->exchange ? smtpd_auth_step(s) : smtpd_command_step(s);
+}
+
 static enum net_step run(struct session *s)
 {
     static const enum net_step steps[] = {
@@ -83,9 +93,7 @@ static enum net_step run(struct session *s)
     do {
         if (net_out_is_full(s->conn))
             return NET_MORE;
-        flow = s->message    ? smtpd_message_step(s)
-               : s->exchange ? smtpd_auth_step(s)
-                             : smtpd_command_step(s);
+        flow = go_on(s);
         if (flow == FLOW_NEXT)
             flow = look_around(s);
     } while (flow == FLOW_NEXT);
@@ -96,11 +104,20 @@ static enum net_step run(struct session *s)
  * [RFC5321 4.5.3.2]. */
 static void set_deadline(struct session *s)
 {
-    if (s->message)
-        net_deadline(s->conn, smtpd_message_patience(s));
+    if (s->message || s->chunk.is_open)
+        net_deadline(s->conn, smtpd_intake_patience(s));
     else if (s->has_moved)
         net_deadline(s->conn, s->smtpd->conf.command_ms);
     s->has_moved = false;
+}
+
+/* Who was about to be refused hears why. */
+static void say_timeout(struct session *s)
+{
+    if (s->message && s->message->is_refused)
+        smtpd_message_cut(s);
+    else
+        smtpd_reply_say(s, SMTPD_TIMEOUT);
 }
 
 static enum net_step session_step(struct conn *c, unsigned events)
@@ -115,9 +132,9 @@ static enum net_step session_step(struct conn *c, unsigned events)
     }
     if (events & NET_EV_DRAIN)
         s->is_draining = true;
-    bool is_answer_due = s->message && s->message->stage != MESSAGE_RECEIVING;
+    bool is_answer_due = s->message && s->message->stage >= MESSAGE_COMPLETE;
     if ((events & NET_EV_TIMEOUT) && !is_answer_due) {
-        smtpd_reply_say(s, SMTPD_TIMEOUT);
+        say_timeout(s);
         return NET_CLOSE;
     }
     if ((events & NET_EV_KICK) && !is_answer_due) {

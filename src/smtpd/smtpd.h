@@ -48,6 +48,9 @@ struct smtpd_conf {
     uint64_t
         data_rate; /* bytes a second that a message must come with, once data_ms has passed: 1024 */
 
+    bool over_quota_refuses; /* 552 5.2.2 for a full mailbox, instead of 452 4.2.2 */
+    bool vrfy;               /* VRFY tells who lives here */
+
     struct kv *kv; /* the four outlive the sessions */
     struct auth *auth;
     struct deliver *deliver;

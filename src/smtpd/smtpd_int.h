@@ -58,7 +58,7 @@ void smtpd_reply_say_text(struct session *s, enum smtpd_reply reply,
 enum smtpd_reply smtpd_reply_of_lookup(enum rc rc);
 enum smtpd_reply smtpd_reply_of_sasl(enum rc rc);
 enum smtpd_reply smtpd_reply_of_login(enum rc rc);
-enum smtpd_reply smtpd_reply_of_delivery(enum rc rc);
+enum smtpd_reply smtpd_reply_of_delivery(const struct session *s, enum rc rc);
 /* Adds reply="550 5.1.1" to a log line. */
 void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply);
 
@@ -66,16 +66,28 @@ void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply);
 
 enum { SMTPD_ID_SIZE = 17 };
 
+/* What MAIL says. */
+struct envelope {
+    struct str sender; /* plainest form; empty: the null path */
+    uint64_t declared; /* SIZE=, 0: not said */
+    bool is_binary;    /* BODY=BINARYMIME: not made of lines, only through BDAT */
+    bool is_utf8;      /* SMTPUTF8: addresses and header may hold UTF-8 */
+    enum smtp_ret ret;
+    struct str envid; /* as it came, in xtext; absent: not said */
+};
+
+/* What RCPT says. */
 struct recipient {
     struct str address;          /* as the sender gave it, plainest form */
     struct auth_targets targets; /* where its copies go */
+    unsigned notify;             /* bits of enum smtp_notify; 0: not said */
+    struct str orcpt;            /* as it came; absent: not said */
 };
 
 struct transaction {
     struct arena arena;
-    char id[SMTPD_ID_SIZE];       /* message= in log lines, and the id in Received */
-    struct str sender;            /* plainest form; empty: the null path */
-    uint64_t declared;            /* SIZE=, 0: not said */
+    char id[SMTPD_ID_SIZE]; /* message= in log lines, and the id in Received */
+    struct envelope envelope;
     struct recipient *recipients; /* in the order of RCPT; malloc'd, as the next */
     size_t n_recipients, recipients_capacity;
     uint64_t *accounts; /* of all of them, each once */
@@ -83,18 +95,30 @@ struct transaction {
     size_t n_asked; /* RCPT commands, refused ones too */
 };
 
-void smtpd_transaction_begin(struct session *s, struct str sender);
+/* Both copy what they are given into the transaction's memory; targets live there already. */
+void smtpd_transaction_begin(struct session *s, const struct envelope *envelope);
 void smtpd_transaction_end(
     struct session *s); /* forgets it, with its message; harmless without one */
-/* RC_LIMIT: together they lead to more accounts than a message may have. The targets live in the
- * transaction's arena. */
-enum rc smtpd_transaction_add(struct transaction *t, struct str address,
-                              const struct auth_targets *targets);
+/* RC_LIMIT: together they lead to more accounts than a message may have. */
+enum rc smtpd_transaction_add(struct transaction *t, const struct recipient *recipient);
 
-/* --- a message: from 354 to its answer -------------------------------------------------------- */
+/* --- parameters of MAIL and RCPT -------------------------------------------------------------- */
+
+struct parameter {
+    struct str name;
+    /* Puts the value where it belongs; absent without "=". SMTPD_OK, or what to say. */
+    enum smtpd_reply (*take)(struct session *s, struct str value, void *into);
+};
+/* All that stand in args; the first reply that is not SMTPD_OK ends it. */
+enum smtpd_reply smtpd_parameters_take(struct session *s, struct str args,
+                                       const struct parameter *rows, size_t n_rows, void *into);
+
+/* --- a message: from DATA or the first BDAT to its answer
+ * -------------------------------------------------------- */
 
 enum message_stage {
     MESSAGE_RECEIVING,
+    MESSAGE_PAUSED,     /* between two chunks: the next command is awaited */
     MESSAGE_COMPLETE,   /* its last byte has been read */
     MESSAGE_FINISHED,   /* the blob is whole, deliver has not taken it yet */
     MESSAGE_DELIVERING, /* deliver has it; until is_done */
@@ -112,7 +136,7 @@ struct message {
     enum smtpd_reply refusal; /* when refused */
     uint64_t bytes;           /* of the message as it came, without our fields */
     uint64_t charged;         /* taken from the budget */
-    uint64_t begun;           /* monotonic */
+    uint64_t begun, refused;  /* monotonic */
     struct deliver_message deliver;
     struct deliver_op op;
     bool is_done;    /* op.done has run */
@@ -131,26 +155,40 @@ enum flow {
     FLOW_CLOSE
 };
 
-/* Begins to receive: says why not, or 354. */
-void smtpd_message_begin(struct session *s);
-/* Takes what there is of it; at the end delivers and answers. */
+/* Makes s->message; one for which there is no memory or disk is refused from the beginning. Says
+ * nothing. */
+void smtpd_message_open(struct session *s);
+/* Takes what there is of it; at the end delivers and answers. Not while it is paused. */
 enum flow smtpd_message_step(struct session *s);
-/* The time that a message has left to make progress, in ms. */
-uint64_t smtpd_message_patience(const struct session *s);
+/* Ends one that will never be complete: says why it is refused. */
+enum flow smtpd_message_cut(struct session *s);
 /* Gives up what is under way; one that is durable stays so. Frees it. */
 void smtpd_message_free(struct session *s);
 
-/* --- intake.c: the bytes of a message, into its blob -------------------------------------------
- */
+/* --- intake.c: the bytes of a message, into its blob ------------------------------------------ */
+
+/* A chunk whose octets are still to come [RFC3030 2]. */
+struct chunk {
+    bool is_open;
+    bool is_stray; /* there is no message that it could belong to */
+    struct smtp_chunk at;
+    enum smtpd_reply refusal; /* of a stray one */
+    uint64_t passed_over;     /* octets of a stray one */
+    uint64_t begun;           /* monotonic */
+};
 
 void smtpd_intake_begin(struct message *m);
-/* Takes what there is of it after DATA; FLOW_NEXT: it is complete. */
+/* Take what there is of a message after DATA, or of a chunk. FLOW_NEXT: it is whole; FLOW_READ,
+ * FLOW_BLOCK; FLOW_CLOSE: it is far too long. */
 enum flow smtpd_intake_data(struct session *s, struct message *m);
+enum flow smtpd_intake_chunk(struct session *s);
 /* Nothing more of the message is kept; what is still to come is passed over. */
 void smtpd_intake_refuse(struct session *s, struct message *m, enum smtpd_reply reply);
 /* Memory, from the budget: up to `need` bytes in all; false when there is too little. */
 bool smtpd_intake_charge(struct session *s, struct message *m, uint64_t need);
 void smtpd_intake_discharge(struct session *s, struct message *m);
+/* The time that a message or chunk under way has left to make progress, in ms. */
+uint64_t smtpd_intake_patience(const struct session *s);
 
 /* --- header.c: the trace fields that are put in front, and what is looked for in the header --- */
 
@@ -171,7 +209,8 @@ enum state {                       /* bits, for the table of commands */
              STATE_READY = 2,      /* no transaction */
              STATE_SENDER = 4,     /* after MAIL */
              STATE_RECIPIENTS = 8, /* after at least one RCPT that was accepted */
-             STATE_ANY = 15,
+             STATE_CHUNKS = 32,    /* after the first BDAT */
+             STATE_ANY = 47,
              AFTER_LOGIN = 16 /* in a role that wants one */
 };
 
@@ -191,6 +230,7 @@ struct session {
     struct smtp_lines lines;
     struct transaction *transaction; /* NULL: none */
     struct message *message;         /* NULL: none; only with a transaction */
+    struct chunk chunk;
 };
 
 void smtpd_session_reset(struct session *s); /* as if just connected: after STARTTLS */
@@ -217,6 +257,8 @@ enum flow smtpd_auth_step(struct session *s);                  /* with an exchan
 void smtpd_auth_end(struct session *s);                        /* the exchange; harmless without */
 void smtpd_auth_forget(struct session *s);                     /* the login as well */
 
+/* SMTPD_OK when a command for these states may come now; otherwise what is missing, or too much. */
+enum smtpd_reply smtpd_command_order(const struct session *s, unsigned states);
 /* Takes one command off the input and carries it out. */
 enum flow smtpd_command_step(struct session *s);
 

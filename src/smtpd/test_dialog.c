@@ -11,7 +11,8 @@
 #define GREETING "220 mx.example.test ESMTP Penfold\r\n"
 #define OFFERS                                                                                     \
     "250-mx.example.test\r\n250-SIZE "                                                             \
-    "52428800\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n"                    \
+    "52428800\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n"             \
+    "250-SMTPUTF8\r\n250-LIMITS RCPTMAX=100\r\n250-ENHANCEDSTATUSCODES\r\n"                        \
     "250 HELP\r\n"
 #define MAIL "MAIL FROM:<a@b.test>\r\n"
 #define RCPT "RCPT TO:<alice@example.test>\r\n"
@@ -58,14 +59,13 @@ static const struct dialog dialogs[] = {
     DIALOG("bad senders",
            HELLO "MAIL\r\nMAIL TO:<a@b.test>\r\nMAIL FROM:a@b.test\r\nMAIL FROM:<a@b\r\nMAIL "
                  "FROM:<\xc3\xa4@b.test>\r\n",
-           OFFERS "501 5.5.4 *\r\n501 5.5.4 *\r\n501 5.1.7 *\r\n501 5.1.7 *\r\n501 5.1.7 *\r\n"),
+           OFFERS "501 5.5.4 *\r\n501 5.5.4 *\r\n501 5.1.7 *\r\n501 5.1.7 *\r\n550 5.6.7 *\r\n"),
     DIALOG("bad parameters",
-           HELLO
-           "MAIL FROM:<> SIZE=x\r\nMAIL FROM:<> SIZE=1 SIZE=1\r\nMAIL FROM:<> BODY=BINARYMIME\r\n"
-           "MAIL FROM:<> FOO\r\nMAIL FROM:<> SIZE\r\nMAIL FROM:<> =\r\nMAIL FROM:<>\r\nRCPT "
-           "TO:<alice@example.test> NOTIFY=NEVER\r\n",
+           HELLO "MAIL FROM:<> SIZE=x\r\nMAIL FROM:<> SIZE=1 SIZE=1\r\nMAIL FROM:<> BODY=PLAIN\r\n"
+                 "MAIL FROM:<> FOO\r\nMAIL FROM:<> SIZE\r\nMAIL FROM:<> =\r\nMAIL FROM:<>\r\nRCPT "
+                 "TO:<alice@example.test> NOTIFY=ALWAYS\r\n",
            OFFERS "501 5.5.4 *\r\n501 5.5.4 *\r\n501 5.5.4 *\r\n555 5.5.4 *\r\n501 5.5.4 *\r\n501 "
-                  "5.5.4 *\r\n250 *\r\n555 5.5.4 *\r\n"),
+                  "5.5.4 *\r\n250 *\r\n501 5.5.4 *\r\n"),
     DIALOG("parameters need EHLO", "HELO c\r\nMAIL FROM:<> SIZE=1\r\n", "250 *\r\n555 5.5.4 *\r\n"),
     DIALOG("too big",
            HELLO "MAIL FROM:<> SIZE=52428801\r\nMAIL FROM:<> SIZE=99999999999999999999\r\nMAIL "
@@ -88,6 +88,65 @@ static const struct dialog dialogs[] = {
            HELLO "NOOP\nNOOP\r\nNOOP\rNOOP\r\nNO\0OP\r\nNOOP\r\n", /* [RFC5321 2.3.8] */
            OFFERS "500 5.5.2 *\r\n500 5.5.2 *\r\n500 5.5.2 *\r\n250 2.0.0 *\r\n"),
     DIALOG("no TLS here", HELLO "STARTTLS\r\nNOOP\r\n", OFFERS "502 5.5.1 *\r\n250 2.0.0 *\r\n"),
+    DIALOG("a chunk", HELLO MAIL RCPT "BDAT 17 LAST\r\nSubject: x\r\n\r\ny\r\n", /* [RFC3030 4.1] */
+           OFFERS "250 2.1.0 *\r\n250 2.1.5 *\r\n250 2.0.0 message * accepted\r\n"),
+    DIALOG("chunks",
+           HELLO MAIL RCPT "BDAT 5\r\nSubjeBDAT 0\r\nbdat 8\r\nct: x\r\n\r"
+                           "BDAT 2\r\n\nyBDAT 0 last\r\n",
+           OFFERS "250 *\r\n250 *\r\n250 2.0.0 5 octets so far\r\n250 2.0.0 5 *\r\n250 2.0.0 13 "
+                  "*\r\n250 2.0.0 15 *\r\n250 2.0.0 message *\r\n"),
+    DIALOG("two messages in chunks",
+           HELLO MAIL RCPT "BDAT 1 LAST\r\nx" MAIL RCPT "BDAT 0 LAST\r\n" MAIL RCPT "DATA\r\n.\r\n",
+           OFFERS "250 *\r\n250 *\r\n250 2.0.0 message *\r\n250 *\r\n250 *\r\n250 2.0.0 message "
+                  "*\r\n250 *\r\n250 *\r\n354 *\r\n250 2.0.0 message *\r\n"),
+    DIALOG("chunks out of order",
+           "BDAT 6\r\nQUIT\r\n" HELLO "BDAT 6 LAST\r\nQUIT\r\n" MAIL
+           "BDAT 6 LAST\r\nQUIT\r\nRCPT TO:<nobody@example.test>\r\nBDAT 6\r\nQUIT\r\n" RCPT,
+           "503 5.5.1 send EHLO*\r\n" OFFERS "503 5.5.1 send MAIL*\r\n250 *\r\n554 5.5.1 *\r\n550 "
+           "5.1.1 *\r\n554 5.5.1 *\r\n250 2.1.5 *\r\n"),
+    DIALOG("chunks and DATA do not mix",
+           HELLO MAIL RCPT "BDAT 2\r\nxxDATA\r\n" RCPT MAIL
+                           "BDAT 0 LAST\r\nBDAT 2 LAST\r\nxx", /* [RFC3030 2] */
+           OFFERS "250 *\r\n250 *\r\n250 *\r\n503 5.5.1 *\r\n503 5.5.1 *\r\n503 5.5.1 *\r\n250 "
+                  "2.0.0 message *\r\n503 5.5.1 *\r\n"),
+    DIALOG("RSET between chunks",
+           HELLO MAIL RCPT "BDAT 2\r\nxxRSET\r\nBDAT 2 LAST\r\nxx" MAIL RCPT "DATA\r\n.\r\n",
+           OFFERS "250 *\r\n250 *\r\n250 *\r\n250 2.0.0 ok\r\n503 *\r\n250 *\r\n250 *\r\n354 "
+                  "*\r\n250 2.0.0 message *\r\n"),
+    DIALOG("EHLO between chunks", HELLO MAIL RCPT "BDAT 2\r\nxx" HELLO "BDAT 2 LAST\r\nxx" MAIL,
+           OFFERS "250 *\r\n250 *\r\n250 *\r\n" OFFERS "503 *\r\n250 *\r\n"),
+    DIALOG(
+        "a refused chunk refuses the message",
+        HELLO MAIL RCPT "BDAT 2\r\nx\nBDAT 3\r\n\r\nyBDAT 1 LAST\r\nz" MAIL,
+        OFFERS
+        "250 *\r\n250 *\r\n550 5.6.0 *bare LF*\r\n550 5.6.0 *\r\n550 5.6.0 *\r\n250 2.1.0 *\r\n"),
+    DIALOG("a CR at the end of the last chunk", HELLO MAIL RCPT "BDAT 2\r\nx\rBDAT 0 LAST\r\n",
+           OFFERS "250 *\r\n250 *\r\n250 *\r\n550 5.6.0 *bare CR*\r\n"),
+    DIALOG("a marker that is none",
+           HELLO MAIL RCPT "BDAT 6 FIRST\r\nQUIT\r\nBDAT 0 LAST\r\nNOOP\r\n",
+           OFFERS "250 *\r\n250 *\r\n501 5.5.4 *BDAT*\r\n501 5.5.4 *BDAT*\r\n250 *\r\n"),
+    DIALOG("binary",
+           HELLO "MAIL FROM:<> BODY=BINARYMIME\r\n" RCPT "DATA\r\nBDAT 9 LAST\r\nx\0\n\r\r.\n\xff"
+                 "y", /* [RFC3030 3] */
+           OFFERS "250 *\r\n250 *\r\n503 5.5.1 BINARYMIME *\r\n250 2.0.0 message *\r\n"),
+    DIALOG("UTF-8",
+           HELLO "MAIL FROM:<j\xc3\xb6rg@m\xc3\xbcller.test> SMTPUTF8\r\nRCPT "
+                 "TO:<\xc3\xa4@example.test>\r\n" RCPT
+                 "RCPT TO:<a@\xc3\xa4.test>\r\n" /* [RFC6531 3.5] */
+                 "RSET\r\nMAIL FROM:<\xc3\xa4@b.test>\r\nMAIL FROM:<> SMTPUTF8=1\r\nMAIL "
+                 "FROM:<\xc3@b.test> SMTPUTF8\r\n" MAIL "RCPT TO:<\xc3\xa4@example.test>\r\n",
+           OFFERS "250 2.1.0 *\r\n550 5.1.1 *\r\n250 2.1.5 *\r\n550 5.7.1 *\r\n250 2.0.0 *\r\n550 "
+                  "5.6.7 *\r\n501 5.5.4 *\r\n501 5.1.7 *\r\n250 2.1.0 *\r\n553 5.6.7 *\r\n"),
+    DIALOG(
+        "wishes for reports",
+        HELLO
+        "MAIL FROM:<> RET=ALL\r\nMAIL FROM:<> ENVID=a=b\r\nMAIL FROM:<> RET=FULL RET=HDRS\r\nMAIL "
+        "FROM:<> RET=hdrs ENVID=QQ314159\r\n" /* [RFC3461 5.1] */
+        "RCPT TO:<alice@example.test> NOTIFY=NEVER,DELAY\r\nRCPT TO:<alice@example.test> "
+        "ORCPT=alice\r\nRCPT TO:<alice@example.test> NOTIFY=NEVER NOTIFY=NEVER\r\n"
+        "RCPT TO:<alice@example.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;alice@example.test\r\n",
+        OFFERS "501 5.5.4 *\r\n501 5.5.4 *\r\n501 5.5.4 *\r\n250 2.1.0 *\r\n501 5.5.4 *\r\n501 "
+               "5.5.4 *\r\n501 5.5.4 *\r\n250 2.1.5 *\r\n"),
     DIALOG("dots", HELLO MAIL RCPT "DATA\r\n..\r\n...x\r\n.\r\nNOOP\r\n",
            OFFERS "250 *\r\n250 *\r\n354 *\r\n250 2.0.0 message *\r\n250 2.0.0 ok\r\n"),
 };
@@ -140,6 +199,24 @@ static void dialogs_byte_by_byte(void **state)
 {
     for (size_t i = 0; i < sizeof dialogs / sizeof *dialogs; i++)
         play(&dialogs[i], 1);
+}
+
+/* Nobody can say where the next command begins: the session ends. */
+static void a_chunk_without_a_size_ends_the_session(void **state)
+{
+    static const char *const arguments[] = {"",   " LAST",  " -1",      " 99999999999999999999",
+                                            " x", " 5LAST", " 0x5 LAST"};
+    for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++) {
+        struct fixture f;
+        fixture_start(&f, NULL);
+        int fd = fixture_greeted(&f);
+        say(fd, STR(MAIL RCPT "BDAT"));
+        say(fd, str_of(arguments[i]));
+        say(fd, STR("\r\nRSET\r\n" MAIL));
+        hear(fd, "250 *\r\n250 *\r\n501 5.5.4 *BDAT*\r\n421 4.7.0 *\r\n");
+        hear_end(fd);
+        fixture_stop(&f);
+    }
 }
 
 static void a_long_line_is_told_and_skipped(void **state)
@@ -249,6 +326,7 @@ int main(void)
         cmocka_unit_test(dialogs_at_once),
         cmocka_unit_test(dialogs_byte_by_byte),
         cmocka_unit_test(lmtp_has_commands_of_its_own),
+        cmocka_unit_test(a_chunk_without_a_size_ends_the_session),
         cmocka_unit_test(a_long_line_is_told_and_skipped),
         cmocka_unit_test(errors_end_the_session),
         cmocka_unit_test(idling_ends_the_session),

@@ -33,7 +33,9 @@ static int connect_and_ask(struct fixture *f)
 {
     int fd = fixture_connect(f);
     say(fd, STR("EHLO client.test\r\n"));
-    hear(fd, "220 *\r\n250-mx.example.test\r\n250-SIZE *\r\n250-PIPELINING\r\n250-8BITMIME\r\n"
+    hear(fd, "220 *\r\n250-mx.example.test\r\n250-SIZE "
+             "*\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250-"
+             "SMTPUTF8\r\n250-LIMITS *\r\n"
              "250-ENHANCEDSTATUSCODES\r\n250-STARTTLS\r\n250 HELP\r\n");
     return fd;
 }
@@ -94,7 +96,9 @@ static void a_message_over_tls(void **state)
     secure_begin(&c, fd);
     secure_say(&c, STR("RCPT TO:<alice@example.test>\r\nEHLO client.test\r\nSTARTTLS\r\n"));
     secure_hear(&c, "503 5.5.1 send EHLO first\r\n" /* all is forgotten [RFC3207 4.2] */
-                    "250-mx.example.test\r\n250-SIZE *\r\n250-PIPELINING\r\n250-8BITMIME\r\n"
+                    "250-mx.example.test\r\n250-SIZE "
+                    "*\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250-"
+                    "SMTPUTF8\r\n250-LIMITS *\r\n"
                     "250-ENHANCEDSTATUSCODES\r\n250 HELP\r\n503 5.5.1 TLS *\r\n");
     secure_say(&c,
                STR("MAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n"));

@@ -8,12 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void smtpd_transaction_begin(struct session *s, struct str sender)
+void smtpd_transaction_begin(struct session *s, const struct envelope *envelope)
 {
     struct transaction *t = mem_zero(sizeof *t);
     arena_init(&t->arena, 0); /* bounded by the number of recipients and the length of a line */
     snprintf(t->id, sizeof t->id, "%016llx", (unsigned long long)random_u64());
-    t->sender = arena_dup(&t->arena, sender);
+    t->envelope = *envelope;
+    t->envelope.sender = arena_dup(&t->arena, envelope->sender);
+    if (!str_is_null(envelope->envid))
+        t->envelope.envid = arena_dup(&t->arena, envelope->envid);
     s->transaction = t;
 }
 
@@ -38,14 +41,18 @@ static bool has_account(const struct transaction *t, uint64_t account)
     return false;
 }
 
-enum rc smtpd_transaction_add(struct transaction *t, struct str address,
-                              const struct auth_targets *targets)
+enum rc smtpd_transaction_add(struct transaction *t, const struct recipient *recipient)
 {
+    const struct auth_targets *targets = &recipient->targets;
     if (targets->n > QUEUE_RECIPIENTS - t->n_accounts)
         return RC_LIMIT;
     t->recipients = mem_array(t->recipients, &t->recipients_capacity, t->n_recipients + 1,
                               sizeof *t->recipients);
-    t->recipients[t->n_recipients++] = (struct recipient){arena_dup(&t->arena, address), *targets};
+    struct recipient *r = &t->recipients[t->n_recipients++];
+    *r = *recipient;
+    r->address = arena_dup(&t->arena, recipient->address);
+    if (!str_is_null(recipient->orcpt))
+        r->orcpt = arena_dup(&t->arena, recipient->orcpt);
     t->accounts = mem_array(t->accounts, &t->accounts_capacity, t->n_accounts + targets->n,
                             sizeof *t->accounts);
     for (size_t i = 0; i < targets->n; i++)
