@@ -72,6 +72,7 @@ static const struct key keys[] = {
     KEY("listen", "pop3", ADDRESSES, listen.pop3, "0.0.0.0:110,[::]:110"),
     KEY("listen", "pop3s", ADDRESSES, listen.pop3s, "0.0.0.0:995,[::]:995"),
     KEY("listen", "admin", ADDRESSES, listen.admin, "127.0.0.1:8081"),
+    WORDS("smtp", "vrfy", CHOICE, smtp.vrfy, "off", {"off", "on"}),
     WORDS("auth", "plaintext", PLAINTEXT, auth.plaintext, "never", {"never", "loopback"}),
     AMOUNT("auth", "hash_ops", NUMBER, auth.hash_ops, "3", 1, 1000),
     AMOUNT("auth", "hash_memory", SIZE, auth.hash_memory, "64M", 8 << 10, UINT64_C(4) << 30),
@@ -86,6 +87,8 @@ static const struct key keys[] = {
     AMOUNT("limits", "memory", SIZE, limits.memory, "256M", 1 << 20, TIB),
     AMOUNT("limits", "command_time", TIME, limits.command_time, "5m", 1, DAY),
     AMOUNT("limits", "data_time", TIME, limits.data_time, "3m", 1, DAY),
+    AMOUNT("limits", "data_rate", SIZE, limits.data_rate, "1k", 1, TIB),
+    WORDS("limits", "over_quota", CHOICE, limits.over_quota, "later", {"later", "refuse"}),
     AMOUNT("limits", "reload_time", TIME, limits.reload_time, "1d", 1, YEAR),
     KEY("limits", "trusted", NETWORKS, limits.trusted, "127.0.0.0/8,::1"),
 };
@@ -98,7 +101,7 @@ struct conf_origin {
     int lines[N_KEYS]; /* 0: nowhere */
 };
 
-static const char *const sections[] = {"store", "tls", "listen", "auth", "limits"};
+static const char *const sections[] = {"store", "tls", "listen", "smtp", "auth", "limits"};
 enum { N_SECTIONS = sizeof sections / sizeof *sections };
 
 static enum rc with_suffix(const char *text, const char *suffixes, const uint64_t *factors,

@@ -39,6 +39,9 @@ struct conf {
         struct conf_list lmtp; /* the same, or the path of a Unix socket */
     } listen;
     struct {
+        char *vrfy; /* "off", "on": VRFY tells who lives here */
+    } smtp;
+    struct {
         enum conf_plaintext plaintext; /* where a password may come without TLS */
         uint64_t hash_ops, hash_memory;
         uint64_t hash_threads; /* logins computed at once */
@@ -53,6 +56,8 @@ struct conf {
         uint64_t memory;       /* bytes of messages being received, all together */
         uint64_t command_time; /* seconds a peer may take for a command */
         uint64_t data_time;    /* seconds without a byte of a message being received */
+        uint64_t data_rate;    /* bytes a second that a message comes with at least */
+        char *over_quota;      /* "later": 452, "refuse": 552 */
         uint64_t
             reload_time; /* seconds that a session may go on with the settings before a reload */
         struct conf_list trusted; /* networks without limits per address */

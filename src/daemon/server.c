@@ -188,6 +188,9 @@ static enum rc open_protocols(struct server *s)
                                .recipients = (uint32_t)c->limits.recipients,
                                .command_ms = c->limits.command_time * 1000,
                                .data_ms = c->limits.data_time * 1000,
+                               .data_rate = c->limits.data_rate,
+                               .over_quota_refuses = strcmp(c->limits.over_quota, "refuse") == 0,
+                               .vrfy = strcmp(c->smtp.vrfy, "on") == 0,
                                .plaintext_on_loopback =
                                    c->auth.plaintext == CONF_PLAINTEXT_LOOPBACK,
                                .memory = &s->memory,

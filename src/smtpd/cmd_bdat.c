@@ -35,8 +35,7 @@ enum flow smtpd_cmd_bdat(struct session *s, struct str args)
     c->is_stray = false;
     c->passed_over = 0;
     c->begun = clock_mono(s->smtpd->ctx->clock);
-    if (c->at.left == 0 && !c->at.is_last)
-        s->idle_commands++; /* allowed, and of no use */
+    c->is_useless = c->at.left == 0 && !c->at.is_last;
     c->refusal = smtpd_command_order(s, STATE_RECIPIENTS | STATE_CHUNKS);
     if (c->refusal != SMTPD_OK)
         c->is_stray = true;

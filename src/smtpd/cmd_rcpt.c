@@ -35,21 +35,6 @@ static enum rc have_room(struct session *s, const struct auth_targets *targets, 
     return RC_OK;
 }
 
-/* The address that the directory knows: with the domain in ASCII [RFC6531 3.2]. */
-static enum rc write_lookup(const struct smtp_path *path, struct buf *out)
-{
-    struct smtp_path ascii = *path;
-    struct buf domain;
-    buf_init(&domain, SMTP_DOMAIN_MAX);
-    enum rc rc = str_is_null(path->domain) ? RC_OK : smtp_domain_ascii(path->domain, &domain);
-    if (!str_is_null(path->domain))
-        ascii.domain = buf_str(&domain);
-    if (rc == RC_OK)
-        rc = smtp_path_write(&ascii, out);
-    buf_fini(&domain);
-    return rc;
-}
-
 static enum flow look_up(struct session *s, struct str address, struct recipient *recipient)
 {
     struct transaction *t = s->transaction;
@@ -119,7 +104,7 @@ enum flow smtpd_cmd_rcpt(struct session *s, struct str args)
     buf_init(&address, 2 * SMTP_PATH_MAX);
     buf_init(&lookup, 2 * SMTP_PATH_MAX);
     bool is_written =
-        smtp_path_write(&path, &address) == RC_OK && write_lookup(&path, &lookup) == RC_OK;
+        smtp_path_write(&path, &address) == RC_OK && smtpd_lookup_write(&path, &lookup) == RC_OK;
     recipient.address = buf_str(&address);
     enum flow flow =
         is_written ? look_up(s, buf_str(&lookup), &recipient) : answer(s, SMTPD_BAD_RECIPIENT);

@@ -5,6 +5,8 @@
 
 #include "mime/mime.h"
 
+#include <string.h>
+
 static void put_parts(struct buf *out, const char *before, struct str text, const char *after)
 {
     buf_put(out, str_of(before));
@@ -23,10 +25,12 @@ static void put_peer(struct session *s, struct buf *out)
         put_parts(out, is_v6 ? "[IPv6:" : "[", peer, "]");
 }
 
-/* "ESMTPSA (TLSv1.3 ...)" [RFC3848]; plain SMTP by HELO */
+/* "ESMTPSA (TLSv1.3 ...)" [RFC3848], "UTF8SMTPS" [RFC6531 4.3]; plain SMTP by HELO */
 static void put_protocol(struct session *s, struct buf *out)
 {
-    buf_put(out, s->is_esmtp ? str_of(s->role->protocol) : STR("SMTP"));
+    const struct role *role = s->role;
+    const char *name = s->transaction->envelope.is_utf8 ? role->utf8_protocol : role->protocol;
+    buf_put(out, s->is_esmtp ? str_of(name) : STR("SMTP"));
     if (s->is_esmtp && net_is_secure(s->conn))
         buf_put(out, STR("S"));
     if (s->login)
@@ -95,16 +99,33 @@ static void give_references(const struct recent_ids *recent, struct arena *arena
         out->references[i] = recent->ids[(recent->count - n + i) % STORE_REFERENCES];
 }
 
-void smtpd_header_read(struct str header, struct arena *arena, struct header_facts *out)
+/* Whether a Received field says that this host wrote it: "by HOSTNAME". */
+static bool is_own(struct str received, struct str hostname)
+{
+    struct str rest = received;
+    for (ptrdiff_t at; (at = str_find(rest, STR("by "))) >= 0;) {
+        bool is_word = at > 0 && (rest.p[at - 1] == ' ' || rest.p[at - 1] == '\t');
+        rest = str_skip(rest, (size_t)at + 3);
+        struct str behind = str_skip(rest, hostname.n);
+        bool is_end = behind.n == 0 || memchr(" \t\r;(", behind.p[0], 5);
+        if (is_word && is_end && str_istarts(rest, hostname))
+            return true;
+    }
+    return false;
+}
+
+void smtpd_header_read(struct str header, struct str hostname, struct arena *arena,
+                       struct header_facts *out)
 {
     struct str rest = header, in_reply_to = {0}, references = {0};
     struct recent_ids recent = {0};
     struct mime_field field;
     *out = (struct header_facts){0};
     while (mime_header_next(&rest, &field)) {
-        if (str_ieq(field.name, STR("Received")))
+        if (str_ieq(field.name, STR("Received"))) {
             out->hops++;
-        else if (str_ieq(field.name, STR("Message-ID")) && out->message_id.n == 0)
+            out->own_hops += is_own(field.value, hostname);
+        } else if (str_ieq(field.name, STR("Message-ID")) && out->message_id.n == 0)
             out->message_id = first_id(field.value, arena);
         else if (str_ieq(field.name, STR("In-Reply-To")) && in_reply_to.n == 0)
             in_reply_to = field.value;

@@ -173,6 +173,7 @@ static void say_received(struct session *s, struct message *m)
 static enum flow close_chunk(struct session *s, struct message *m)
 {
     s->chunk.is_open = false;
+    s->idle_commands += s->chunk.is_useless;
     s->has_moved = true;
     if (m == NULL) {
         smtpd_reply_say(s, s->chunk.refusal);

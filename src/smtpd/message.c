@@ -13,6 +13,9 @@
 
 #include <stdlib.h>
 
+/* A message may come back some times, forwarded and collected; not for ever. */
+enum { OWN_HOPS = 10 };
+
 enum { TRACE_MAX = 4096 }; /* our own fields: names and addresses of at most two lines' length */
 
 /* --- beginning -------------------------------------------------------------------------------- */
@@ -127,8 +130,9 @@ static enum flow complete(struct session *s, struct message *m)
         return FLOW_BLOCK;
     struct header_facts facts = {0};
     if (!m->is_refused)
-        smtpd_header_read(buf_str(&m->head), &s->transaction->arena, &facts);
-    if (facts.hops > s->smtpd->conf.hops)
+        smtpd_header_read(buf_str(&m->head), s->smtpd->conf.hostname, &s->transaction->arena,
+                          &facts);
+    if (facts.hops > s->smtpd->conf.hops || facts.own_hops > OWN_HOPS)
         smtpd_intake_refuse(s, m, SMTPD_LOOP); /* [RFC5321 6.3] */
     if (m->is_refused)
         return answer_refusal(s, m);

@@ -4,10 +4,14 @@
 #include "smtpd/smtpd_int.h"
 
 const struct role smtpd_roles[SMTPD_ROLES] = {
-    [SMTPD_MX] = {.bit = ROLE_MX, .protocol = "ESMTP"},
+    [SMTPD_MX] = {.bit = ROLE_MX, .protocol = "ESMTP", .utf8_protocol = "UTF8SMTP"},
     [SMTPD_SUBMISSION] = {.bit = ROLE_SUBMISSION,
                           .protocol = "ESMTP",
+                          .utf8_protocol = "UTF8SMTP",
                           .line_max = SMTPD_AUTH_LINE,
                           .wants_login = true},
-    [SMTPD_LMTP] = {.bit = ROLE_LMTP, .protocol = "LMTP", .answers_each = true},
+    [SMTPD_LMTP] = {.bit = ROLE_LMTP,
+                    .protocol = "LMTP",
+                    .utf8_protocol = "UTF8LMTP",
+                    .answers_each = true},
 };

@@ -32,9 +32,10 @@ enum { /* bits, for the tables of commands and extensions */
 struct role {
     unsigned bit;
     const char *protocol; /* in the greeting, and the beginning of Received's "with" [RFC3848] */
-    uint32_t line_max;    /* of a command, if that is more than the configuration has */
-    bool wants_login;     /* nothing is taken before AUTH [RFC6409 4.3] */
-    bool answers_each;    /* after a message, one reply for each recipient [RFC2033 4.2] */
+    const char *utf8_protocol; /* the same with SMTPUTF8 [RFC6531 4.3] */
+    uint32_t line_max;         /* of a command, if that is more than the configuration has */
+    bool wants_login;          /* nothing is taken before AUTH [RFC6409 4.3] */
+    bool answers_each;         /* after a message, one reply for each recipient [RFC2033 4.2] */
 };
 extern const struct role smtpd_roles[SMTPD_ROLES];
 
@@ -101,6 +102,10 @@ void smtpd_transaction_end(
     struct session *s); /* forgets it, with its message; harmless without one */
 /* RC_LIMIT: together they lead to more accounts than a message may have. */
 enum rc smtpd_transaction_add(struct transaction *t, const struct recipient *recipient);
+
+/* Appends the address as the directory knows it: the domain in ASCII [RFC6531 3.2]. RC_SYNTAX,
+ * RC_LIMIT, RC_TEMP. */
+enum rc smtpd_lookup_write(const struct smtp_path *path, struct buf *out);
 
 /* --- parameters of MAIL and RCPT -------------------------------------------------------------- */
 
@@ -170,7 +175,8 @@ void smtpd_message_free(struct session *s);
 /* A chunk whose octets are still to come [RFC3030 2]. */
 struct chunk {
     bool is_open;
-    bool is_stray; /* there is no message that it could belong to */
+    bool is_useless; /* empty and not the last: allowed, but not for ever */
+    bool is_stray;   /* there is no message that it could belong to */
     struct smtp_chunk at;
     enum smtpd_reply refusal; /* of a stray one */
     uint64_t passed_over;     /* octets of a stray one */
@@ -196,11 +202,13 @@ void smtpd_header_write(struct session *s, struct buf *out);
 
 struct header_facts {
     uint32_t hops;          /* Received fields */
+    uint32_t own_hops;      /* those that this host wrote */
     struct str message_id;  /* absent when there is none; as the references in the arena */
     struct str *references; /* References, then In-Reply-To; the nearest last */
     size_t n_references;
 };
-void smtpd_header_read(struct str header, struct arena *arena, struct header_facts *out);
+void smtpd_header_read(struct str header, struct str hostname, struct arena *arena,
+                       struct header_facts *out);
 
 /* --- sessions --------------------------------------------------------------------------------- */
 

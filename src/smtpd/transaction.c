@@ -60,3 +60,17 @@ enum rc smtpd_transaction_add(struct transaction *t, const struct recipient *rec
             t->accounts[t->n_accounts++] = targets->accounts[i];
     return RC_OK;
 }
+
+enum rc smtpd_lookup_write(const struct smtp_path *path, struct buf *out)
+{
+    struct smtp_path ascii = *path;
+    struct buf domain;
+    buf_init(&domain, SMTP_DOMAIN_MAX);
+    enum rc rc = str_is_null(path->domain) ? RC_OK : smtp_domain_ascii(path->domain, &domain);
+    if (!str_is_null(path->domain))
+        ascii.domain = buf_str(&domain);
+    if (rc == RC_OK)
+        rc = smtp_path_write(&ascii, out);
+    buf_fini(&domain);
+    return rc;
+}
