@@ -36,6 +36,8 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
 void admin_account_set(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_account_passwd(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_account_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_blocked_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_blocked_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_stat(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 

@@ -355,6 +355,17 @@ static void every_counter_is_shown(void **state)
     assert_true(is_there);
 }
 
+static void blocks_are_looked_at_and_removed(void **state)
+{
+    struct home *h = *state;
+    expect(h, "blocked list", RC_OK, NULL);
+    assert_int_equal(rows(h), 0);
+    expect(h, "blocked remove", RC_OK, NULL);
+    expect(h, "blocked remove 192.0.2.0/24", RC_NOTFOUND, "nothing is blocked there");
+    expect(h, "blocked remove alice@example.test", RC_NOTFOUND, "nothing is blocked there");
+    expect(h, "blocked remove nonsense", RC_SYNTAX, "nonsense: not a mail address, an IP address");
+}
+
 static void a_store_that_cannot_be_written_says_so(void **state)
 {
     struct home *h = *state;
@@ -397,6 +408,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_removal_cut_short_is_swept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(fsck_gives_figures_and_names_faults, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_counter_is_shown, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(blocks_are_looked_at_and_removed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_store_that_cannot_be_written_says_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failures_in_the_middle_are_cleaned_up, set_up, tear_down),
     };

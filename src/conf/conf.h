@@ -45,6 +45,10 @@ struct conf {
         enum conf_plaintext plaintext; /* where a password may come without TLS */
         uint64_t hash_ops, hash_memory;
         uint64_t hash_threads; /* logins computed at once */
+        /* Wrong passwords within failure_time seconds that block, for as long or longer. */
+        uint64_t account_failures, address_failures, network_failures;
+        uint64_t failure_time;
+        uint64_t delay_max; /* seconds that a refusal is held back at most */
     } auth;
     struct {
         uint64_t message_size; /* bytes of one message */
@@ -60,7 +64,7 @@ struct conf {
         char *over_quota;      /* "later": 452, "refuse": 552 */
         uint64_t
             reload_time; /* seconds that a session may go on with the settings before a reload */
-        struct conf_list trusted; /* networks without limits per address */
+        struct conf_list trusted; /* networks without limits, delays and blocks per address */
     } limits;
     struct conf_origin *origin; /* conf's */
 };

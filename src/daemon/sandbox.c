@@ -113,6 +113,7 @@ static const int for_both[] = {
     SCMP_SYS(mremap),
     SCMP_SYS(mprotect),
     SCMP_SYS(madvise),
+    SCMP_SYS(mlock),
     SCMP_SYS(brk),
     SCMP_SYS(rt_sigaction),
     SCMP_SYS(rt_sigprocmask),

@@ -69,6 +69,31 @@ static enum rc tell(struct server *s, const char *what, enum rc rc)
 
 /* --- the store and what stands on it ---------------------------------------------------------- */
 
+static enum rc read_trusted(struct server *s)
+{
+    const struct conf_list *list = &s->start->conf->limits.trusted;
+    for (size_t i = 0; i < list->n; i++) {
+        if (net_cidr_parse(str_of(list->item[i]), &s->trusted[s->n_trusted++]) == RC_OK)
+            continue;
+        log_event(s->log, LOG_ERROR, "start-failed", "what", "limits.trusted", "cause",
+                  list->item[i], NULL);
+        return RC_SYNTAX;
+    }
+    return RC_OK;
+}
+
+static struct auth_guard_conf guard_conf(struct server *s)
+{
+    const struct conf *c = s->start->conf;
+    return (struct auth_guard_conf){.account_failures = (uint32_t)c->auth.account_failures,
+                                    .address_failures = (uint32_t)c->auth.address_failures,
+                                    .network_failures = (uint32_t)c->auth.network_failures,
+                                    .period = c->auth.failure_time,
+                                    .delay_max = c->auth.delay_max,
+                                    .trusted = s->trusted,
+                                    .n_trusted = s->n_trusted};
+}
+
 static enum rc open_store(struct server *s)
 {
     const struct conf *c = s->start->conf;
@@ -83,7 +108,8 @@ static enum rc open_store(struct server *s)
                                    c->store.undelete ? c->store.undelete * NS_PER_SEC : UINT64_MAX};
     struct auth_conf auth = {.hash_lane = s->hash_lane,
                              .hash_ops = (uint32_t)c->auth.hash_ops,
-                             .hash_memory = c->auth.hash_memory};
+                             .hash_memory = c->auth.hash_memory,
+                             .guard = guard_conf(s)};
     s->admin.ctx = s->ctx;
     TRY(tell(s, "store", kv_local_open(&s->ctx, &kv, &s->admin.kv)));
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
@@ -250,14 +276,6 @@ static enum rc listen_on(struct server *s, const struct socket *socket)
 static enum rc open_net(struct server *s)
 {
     const struct conf *c = s->start->conf;
-    for (size_t i = 0; i < c->limits.trusted.n; i++) {
-        const char *text = c->limits.trusted.item[i];
-        if (net_cidr_parse(str_of(text), &s->trusted[s->n_trusted++]) != RC_OK) {
-            log_event(s->log, LOG_ERROR, "start-failed", "what", "limits.trusted", "cause", text,
-                      NULL);
-            return RC_SYNTAX;
-        }
-    }
     struct net_conf net = {
         .limits = {.connections = (uint32_t)c->limits.connections,
                    .greeting_ms = patience_ms(c, 30000),
@@ -278,6 +296,8 @@ static enum rc open_net(struct server *s)
 /* Sessions first, then what could still make work for the store. */
 static void close_net(struct server *s)
 {
+    if (s->admin.auth)
+        auth_hurry(s->admin.auth);
     if (s->net)
         net_stop(s->net);
     if (s->net && net_count(s->net)) {
@@ -383,6 +403,7 @@ static enum rc start(struct server *s)
     s->short_lane = task_lane_new("short", SHORT_THREADS, LANE_QUEUE);
     s->heavy_lane = task_lane_new("heavy", HEAVY_THREADS, LANE_QUEUE);
     s->hash_lane = task_lane_new_background("hash", (unsigned)c->auth.hash_threads, HASH_QUEUE);
+    TRY(read_trusted(s));
     TRY(open_store(s));
     TRY(open_tls(s));
     TRY(open_protocols(s));
