@@ -109,7 +109,11 @@ static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m
                               .references = m->references,
                               .n_references = m->n_references,
                               .accounts = m->accounts,
-                              .n_accounts = m->n_accounts};
+                              .n_accounts = m->n_accounts,
+                              .wishes = m->wishes,
+                              .ret = m->ret,
+                              .flags = m->flags,
+                              .envid = m->envid};
     op->queue_op = (struct queue_op){.done = queued};
     return queue_add(deliver->conf.queue, &item, &op->queue_op);
 }

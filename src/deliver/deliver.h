@@ -42,6 +42,10 @@ struct deliver_message {
     size_t n_references;
     const uint64_t *accounts; /* the recipients; the same one twice gets one copy */
     size_t n_accounts;
+    const struct queue_wish *wishes; /* as the next, see queue.h; kept as long as the message is on
+                                        its way. Reports come later */
+    uint8_t ret, flags;
+    struct str envid;
 };
 
 struct deliver_op {

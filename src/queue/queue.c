@@ -83,8 +83,9 @@ static enum rc put_rows(struct kv_txn *txn, struct queue_id id, const struct que
     unsigned char key[QUEUE_RECIPIENT_KEY], row[QUEUE_ITEM_MAX];
     TRY(kv_txn_put(txn, queue_item_key(id, key), queue_item_pack(item, row)));
     for (size_t n = 0; n < item->n_accounts; n++)
-        TRY(kv_txn_put(txn, queue_recipient_key(id, n, key),
-                       queue_recipient_pack(item->accounts[n], row)));
+        TRY(kv_txn_put(
+            txn, queue_recipient_key(id, n, key),
+            queue_recipient_pack(item->accounts[n], item->wishes ? &item->wishes[n] : NULL, row)));
     return kv_txn_ref(txn, item->blob);
 }
 
@@ -221,16 +222,18 @@ enum rc queue_get(struct queue *queue, struct queue_id id, struct arena *arena,
     TRY(read_item(queue, id, arena, out));
     TRY(recipients(queue, id, arena, &rows));
     uint64_t *accounts = arena_zero(arena, (out->n_accounts + 1) * sizeof *accounts);
-    if (!accounts)
+    struct queue_wish *wishes = arena_zero(arena, (out->n_accounts + 1) * sizeof *wishes);
+    if (!accounts || !wishes)
         return RC_LIMIT;
     for (size_t i = 0; i < rows.n; i++) {
         uint16_t number;
         TRY(number_of(rows.rows[i].key, &number));
         if (number >= out->n_accounts)
             return RC_CORRUPT;
-        TRY(queue_recipient_unpack(rows.rows[i].value, &accounts[number]));
+        TRY(queue_recipient_unpack(rows.rows[i].value, &accounts[number], &wishes[number]));
     }
     out->accounts = accounts;
+    out->wishes = wishes;
     return RC_OK;
 }
 

@@ -24,6 +24,16 @@ struct queue_id {
 enum rc queue_open(const struct ctx *ctx, struct kv *kv, struct queue **out);
 void queue_close(struct queue **queue);
 
+/* What the sender of a message said of one recipient, for who writes reports [RFC3461 4]. */
+struct queue_wish {
+    uint8_t notify;     /* bits of NOTIFY as the protocol's folder has them; 0: not said */
+    struct str address; /* as RCPT had it */
+    struct str orcpt;   /* the value of ORCPT as it came; absent or empty: not said */
+};
+
+/* Flags of an item. */
+enum { QUEUE_UTF8 = 1 /* SMTPUTF8 */, QUEUE_BINARY = 2 /* BODY=BINARYMIME */ };
+
 struct queue_item {
     struct queue_id id; /* given by queue_add */
     struct kv_blob_id blob;
@@ -34,6 +44,10 @@ struct queue_item {
     const uint64_t
         *accounts; /* recipients here, by account; recipient n of the item is accounts[n] */
     size_t n_accounts;
+    const struct queue_wish *wishes; /* one for each of the accounts, or NULL: nothing is known */
+    uint8_t ret;                     /* RET, as the protocol's folder has it; 0: not said */
+    uint8_t flags;
+    struct str envid; /* the value of ENVID as it came; absent or empty: not said */
 };
 
 struct queue_op {

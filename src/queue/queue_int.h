@@ -2,8 +2,10 @@
  * QUEUE_SHARDS).
  *
  *   'm' id16      item: format, codec, key id, blob, size, received, sender, message-id, log id,
- *                 references, number of recipients
- *   'r' id16 n2   recipient n: format, state, account; the row is there while the recipient waits
+ *                 references, number of recipients; RET, flags, ENVID
+ *   'r' id16 n2   recipient n: format, state, account; NOTIFY, address, ORCPT; the row is there
+ *                 while the recipient waits
+ * What stands behind a semicolon was added later: rows without it are read as if nothing was said.
  *   's' id16      status: format, state, failures, due, cause; no row: waits, has not failed.
  *                 Apart from the item, so that one that cannot be understood can be held
  */
@@ -26,7 +28,8 @@ enum {
     QUEUE_ATTEMPTS = 10,   /* of a commit that others get in the way of */
     QUEUE_REFERENCES = 16, /* references kept with an item */
     QUEUE_TEXT_MAX = 998,  /* bytes of each text kept with an item */
-    QUEUE_ITEM_MAX = 128 + (QUEUE_REFERENCES + 3) * (QUEUE_TEXT_MAX + 2)
+    QUEUE_ITEM_MAX = 128 + (QUEUE_REFERENCES + 4) * (QUEUE_TEXT_MAX + 2),
+    QUEUE_RECIPIENT_MAX = 16 + 2 * (QUEUE_TEXT_MAX + 2)
 };
 
 struct queue {
@@ -51,8 +54,10 @@ struct str queue_item_pack(const struct queue_item *item, unsigned char *to);
 /* n_accounts is set, accounts is not. RC_CORRUPT. */
 enum rc queue_item_unpack(struct str row, struct arena *arena, struct queue_item *out);
 
-struct str queue_recipient_pack(uint64_t account, unsigned char to[16]);
-enum rc queue_recipient_unpack(struct str row, uint64_t *out_account);
+/* wish: NULL when nothing is known; texts longer than QUEUE_TEXT_MAX are left out. */
+struct str queue_recipient_pack(uint64_t account, const struct queue_wish *wish,
+                                unsigned char to[QUEUE_RECIPIENT_MAX]);
+enum rc queue_recipient_unpack(struct str row, uint64_t *out_account, struct queue_wish *out_wish);
 
 struct str queue_status_pack(const struct queue_status *status, unsigned char to[QUEUE_STATUS_MAX]);
 enum rc queue_status_unpack(struct str row, struct queue_status *out); /* absent: the usual one */

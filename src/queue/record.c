@@ -51,6 +51,9 @@ struct str queue_item_pack(const struct queue_item *item, unsigned char *to)
     pack_u8(&w, (uint8_t)n_references);
     for (size_t i = 0; i < n_references; i++)
         pack_str16(&w, short_enough(item->references[first + i]));
+    pack_u8(&w, item->ret);
+    pack_u8(&w, item->flags);
+    pack_str16(&w, short_enough(item->envid));
     return pack_done(&w);
 }
 
@@ -74,27 +77,46 @@ enum rc queue_item_unpack(struct str row, struct arena *arena, struct queue_item
     for (size_t i = 0; i < out->n_references; i++)
         references[i] = unpack_str16(&r);
     out->references = references;
+    out->ret = out->flags = 0;
+    out->envid = (struct str){0};
+    if (r.n > 0) { /* rows of release 0.1.0 end here */
+        out->ret = unpack_u8(&r);
+        out->flags = unpack_u8(&r);
+        out->envid = unpack_str16(&r);
+    }
     TRY(unpack_done(&r));
     memcpy(out->blob.b, blob.p, sizeof out->blob.b);
     return RC_OK;
 }
 
-struct str queue_recipient_pack(uint64_t account, unsigned char to[16])
+struct str queue_recipient_pack(uint64_t account, const struct queue_wish *wish,
+                                unsigned char to[QUEUE_RECIPIENT_MAX])
 {
     struct packer w;
-    pack_init(&w, to, 16);
+    pack_init(&w, to, QUEUE_RECIPIENT_MAX);
     pack_u8(&w, QUEUE_FORMAT);
     pack_u8(&w, 0); /* state: waits for delivery here */
     pack_u64(&w, account);
+    if (wish) {
+        pack_u8(&w, wish->notify);
+        pack_str16(&w, short_enough(wish->address));
+        pack_str16(&w, short_enough(wish->orcpt));
+    }
     return pack_done(&w);
 }
 
-enum rc queue_recipient_unpack(struct str row, uint64_t *out_account)
+enum rc queue_recipient_unpack(struct str row, uint64_t *out_account, struct queue_wish *out_wish)
 {
     struct unpacker r;
     unpack_init(&r, row);
     uint8_t format = unpack_u8(&r), state = unpack_u8(&r);
     *out_account = unpack_u64(&r);
+    *out_wish = (struct queue_wish){0};
+    if (r.n > 0) { /* rows of release 0.1.0 end here */
+        out_wish->notify = unpack_u8(&r);
+        out_wish->address = unpack_str16(&r);
+        out_wish->orcpt = unpack_str16(&r);
+    }
     return format == QUEUE_FORMAT && state == 0 ? unpack_done(&r) : RC_CORRUPT;
 }
 

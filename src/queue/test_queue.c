@@ -1,4 +1,4 @@
-#include "queue/queue.h"
+#include "queue/queue_int.h"
 
 #include "base/test.h"
 
@@ -102,6 +102,77 @@ static void an_item_lives_until_its_last_recipient(void **state)
     assert_rc(queue_get(f->queue, id, &arena, &item), RC_NOTFOUND);
     assert_rc(kv_blob_open(f->kv, blob, 0, &in), RC_NOTFOUND);
     assert_int_equal(queue_count(f->queue), 0);
+    arena_fini(&arena);
+}
+
+static struct queue_id add_item(struct fixture *f, struct queue_item *item)
+{
+    struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
+    struct waiting w = {
+        .op.done = wake, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    assert_rc(kv_blob_finish(&out, &item->blob), RC_OK);
+    assert_rc(queue_add(f->queue, item, &w.op), RC_OK);
+    pthread_mutex_lock(&w.mutex);
+    while (!w.is_done)
+        pthread_cond_wait(&w.cond, &w.mutex);
+    pthread_mutex_unlock(&w.mutex);
+    assert_rc(w.op.rc, RC_OK);
+    kv_blob_forget(f->kv, item->blob);
+    return w.op.id;
+}
+
+static void wishes_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t accounts[] = {7, 8};
+    const uint16_t first = 0;
+    const struct queue_wish wishes[] = {
+        {1, {"a@b", 3}, {0}}, {6, {"c@d", 3}, {"rfc822;x+2By@z", 14}}, /* [RFC3461 5.2.1] */
+    };
+    struct queue_item item = {.accounts = accounts,
+                              .n_accounts = 2,
+                              .wishes = wishes,
+                              .ret = 2,
+                              .flags = QUEUE_UTF8,
+                              .envid = STR("QQ314159")};
+    struct queue_id id = add_item(f, &item);
+    struct arena arena = {0};
+    struct queue_item got;
+    assert_rc(queue_done(f->queue, id, &first, 1), RC_OK);
+    assert_rc(queue_get(f->queue, id, &arena, &got), RC_OK);
+    assert_int_equal(got.ret, 2);
+    assert_int_equal(got.flags, QUEUE_UTF8);
+    assert_str(got.envid, "QQ314159");
+    assert_int_equal(got.wishes[0].notify, 0);
+    assert_int_equal(got.wishes[1].notify, 6);
+    assert_str(got.wishes[1].address, "c@d");
+    assert_str(got.wishes[1].orcpt, "rfc822;x+2By@z");
+    item.wishes = NULL;
+    id = add_item(f, &item);
+    assert_rc(queue_get(f->queue, id, &arena, &got), RC_OK);
+    assert_int_equal(got.wishes[1].notify, 0);
+    assert_int_equal(got.wishes[1].orcpt.n, 0);
+    arena_fini(&arena);
+}
+
+/* What release 0.1.0 wrote: nothing behind the references, nothing behind the account. */
+static void rows_without_wishes_are_read(void **state)
+{
+    unsigned char to[QUEUE_ITEM_MAX];
+    struct arena arena = {0};
+    struct queue_item item = {.n_accounts = 1, .ret = 1, .envid = STR("x")}, got;
+    struct queue_wish wish = {.notify = 9};
+    uint64_t account;
+    struct str row = queue_item_pack(&item, to);
+    assert_rc(queue_item_unpack(str_head(row, row.n - 5), &arena, &got), RC_OK);
+    assert_int_equal(got.ret, 0);
+    assert_int_equal(got.envid.n, 0);
+    assert_rc(queue_item_unpack(str_head(row, row.n - 1), &arena, &got), RC_CORRUPT);
+    row = queue_recipient_pack(77, NULL, to);
+    assert_int_equal(row.n, 10);
+    assert_rc(queue_recipient_unpack(row, &account, &wish), RC_OK);
+    assert_int_equal(account, 77);
+    assert_int_equal(wish.notify, 0);
     arena_fini(&arena);
 }
 
@@ -255,6 +326,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_item_lives_until_its_last_recipient, setup, teardown),
+        cmocka_unit_test_setup_teardown(wishes_are_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(rows_without_wishes_are_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_queue_finds_all_items, setup, teardown),
         cmocka_unit_test_setup_teardown(an_item_is_held_until_released, setup, teardown),
         cmocka_unit_test_setup_teardown(a_held_item_may_go, setup, teardown),

@@ -106,10 +106,35 @@ enum flow smtpd_message_cut(struct session *s)
     return FLOW_CLOSE;
 }
 
-/* Writes down for deliver what the header tells. */
+static bool leads_to(const struct recipient *r, uint64_t account)
+{
+    for (size_t i = 0; i < r->targets.n; i++)
+        if (r->targets.accounts[i] == account)
+            return true;
+    return false;
+}
+
+/* For each account what was said of the first recipient that leads to it. A message for one account
+ * never waits in the queue. */
+static const struct queue_wish *wishes_of(struct transaction *t)
+{
+    if (t->n_accounts == 1)
+        return NULL;
+    struct queue_wish *wishes = arena_zero(&t->arena, t->n_accounts * sizeof *wishes);
+    for (size_t i = 0; i < t->n_accounts; i++) {
+        const struct recipient *r = t->recipients;
+        while (!leads_to(r, t->accounts[i]))
+            r++;
+        wishes[i] = (struct queue_wish){(uint8_t)r->notify, r->address, r->orcpt};
+    }
+    return wishes;
+}
+
+/* Writes down for deliver what the envelope and the header tell. */
 static void describe(struct session *s, struct message *m, const struct header_facts *facts)
 {
     struct transaction *t = s->transaction;
+    const struct envelope *e = &t->envelope;
     m->deliver = (struct deliver_message){
         .size = kv_blob_size(m->blob),
         .received = clock_wall(s->smtpd->ctx->clock),
@@ -120,6 +145,10 @@ static void describe(struct session *s, struct message *m, const struct header_f
         .n_references = facts->n_references,
         .accounts = t->accounts,
         .n_accounts = t->n_accounts,
+        .wishes = wishes_of(t),
+        .ret = (uint8_t)e->ret,
+        .flags = (uint8_t)((e->is_utf8 ? QUEUE_UTF8 : 0) | (e->is_binary ? QUEUE_BINARY : 0)),
+        .envid = e->envid,
     };
 }
 
