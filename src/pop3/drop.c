@@ -26,7 +26,8 @@ static enum rc open_inbox(struct conn *c, struct pop3_session *s, uint64_t accou
     if (!d->is_locked)
         return RC_CONFLICT;
     TRY(busy_is_temporary(store_mailbox_by_role(d->account, STORE_INBOX, &d->mailbox)));
-    TRY(busy_is_temporary(store_mailbox_open(d->account, d->mailbox, flags, &d->root)));
+    TRY(busy_is_temporary(store_reader_open(d->account, d->mailbox, flags, &d->reader)));
+    d->root = store_reader_root(d->reader);
     d->n = store_root_count(d->root);
     d->bytes = store_root_mailbox(d->root)->bytes;
     return RC_OK;
@@ -47,19 +48,26 @@ enum rc pop3_drop_open(struct conn *c, struct pop3_session *s, uint64_t account)
 
 void pop3_drop_close(struct pop3_drop *drop)
 {
-    store_root_release(&drop->root);
+    store_reader_close(&drop->reader);
     if (drop->is_locked)
         store_pop3_unlock(drop->account);
     if (drop->account)
         store_account_close(&drop->account);
     free(drop->deleted);
+    free(drop->collected);
     free(drop->uids);
+    free(drop->noted);
     *drop = (struct pop3_drop){0};
 }
 
 bool pop3_drop_is_deleted(const struct pop3_drop *drop, size_t index)
 {
     return drop->deleted && drop->deleted[index / 8] & 1 << index % 8;
+}
+
+uint64_t pop3_drop_size(const struct pop3_drop *drop, size_t index)
+{
+    return store_root_at(drop->root, index)->size;
 }
 
 enum rc pop3_drop_find(const struct pop3_drop *drop, struct str number, size_t *out_index)

@@ -8,20 +8,27 @@ typedef void (*row_fn)(struct buf *out, const struct pop3_drop *drop, size_t ind
 enum net_step pop3_stat(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
 {
     const struct pop3_drop *d = &s->drop;
-    return pop3_ok(c, "%zu %llu", d->n - d->n_deleted,
-                   (unsigned long long)(d->bytes - d->bytes_deleted));
+    return pop3_ok(c, POP3_NUMBERS,
+                   (const uint64_t[]){d->n - d->n_deleted, d->bytes - d->bytes_deleted});
 }
 
 static void put_size(struct buf *out, const struct pop3_drop *drop, size_t index)
 {
-    buf_putf(out, "%zu %llu\r\n", index + 1,
-             (unsigned long long)store_root_at(drop->root, index)->size);
+    pop3_put_line(out, STR(""), STR("# #"),
+                  (const uint64_t[]){index + 1, pop3_drop_size(drop, index)});
 }
 
 static void put_uid(struct buf *out, const struct pop3_drop *drop, size_t index)
 {
-    buf_putf(out, "%zu %08x%08x\r\n", index + 1, store_root_mailbox(drop->root)->uidvalidity,
-             store_root_at(drop->root, index)->uid);
+    enum { DIGITS = 16 };
+    uint64_t id = (uint64_t)store_root_mailbox(drop->root)->uidvalidity << 32 |
+                  store_root_at(drop->root, index)->uid;
+    char text[DIGITS];
+    for (size_t i = DIGITS; i--; id >>= 4)
+        text[i] = "0123456789abcdef"[id & 15];
+    char number[24], *end = pop3_put_u64(number, index + 1);
+    *end++ = ' ';
+    pop3_put_line(out, str_from(number, (size_t)(end - number)), str_from(text, DIGITS), NULL);
 }
 
 static enum net_step put_all(struct conn *c, struct pop3_session *s, row_fn put)
@@ -64,8 +71,7 @@ enum net_step pop3_list(struct conn *c, struct pop3_session *s, const struct pop
     if (a->n)
         return put_one(c, s, a->args[0], put_size);
     const struct pop3_drop *d = &s->drop;
-    pop3_ok(c, "%zu messages (%llu octets)", d->n - d->n_deleted,
-            (unsigned long long)(d->bytes - d->bytes_deleted));
+    pop3_ok(c, POP3_SUMMARY, (const uint64_t[]){d->n - d->n_deleted, d->bytes - d->bytes_deleted});
     s->cursor = 0;
     s->go_on = list_on;
     return list_on(c, s);
@@ -75,7 +81,7 @@ enum net_step pop3_uidl(struct conn *c, struct pop3_session *s, const struct pop
 {
     if (a->n)
         return put_one(c, s, a->args[0], put_uid);
-    pop3_ok(c, "%zu messages", s->drop.n - s->drop.n_deleted);
+    pop3_ok(c, POP3_COUNT, (const uint64_t[]){s->drop.n - s->drop.n_deleted});
     s->cursor = 0;
     s->go_on = uidl_on;
     return uidl_on(c, s);

@@ -6,6 +6,7 @@
 #include "pop3/pop3_int.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 
@@ -14,9 +15,18 @@ enum net_step pop3_user(struct conn *c, struct pop3_session *s, const struct pop
     free(s->name);
     s->name = NULL;
     if (a->rest.n > AUTH_ADDRESS_MAX)
-        return pop3_bad(c, s, "the name is too long");
+        return pop3_bad(c, s, POP3_NAME_TOO_LONG);
+    if (!utf8_is_valid(a->rest)) /* [RFC6856 2.2] */
+        return pop3_bad(c, s, POP3_NOT_UTF8);
     s->name = mem_dup(a->rest.p, a->rest.n);
-    return pop3_ok(c, "send PASS");
+    return pop3_ok(c, POP3_SEND_PASS, NULL);
+}
+
+static bool is_too_soon(struct pop3_session *s)
+{
+    struct pop3 *pop3 = s->pop3;
+    return !pop3_delays_may_log_in(&pop3->delays, s->login.account, clock_mono(pop3->ctx->clock),
+                                   pop3->conf.login_delay_s * NS_PER_SEC);
 }
 
 static enum net_step open_drop(struct conn *c, struct pop3_session *s)
@@ -27,9 +37,13 @@ static enum net_step open_drop(struct conn *c, struct pop3_session *s)
     s->go_on = NULL;
     if (rc != RC_OK)
         return pop3_err_rc(c, rc);
+    if (is_too_soon(s)) { /* [RFC2449 8.1.1] */
+        pop3_drop_close(&s->drop);
+        return pop3_err(c, POP3_TOO_SOON);
+    }
     s->state = POP3_TRANSACTION;
     s->has_progress = true;
-    return pop3_ok(c, "%zu messages (%llu octets)", s->drop.n, (unsigned long long)s->drop.bytes);
+    return pop3_ok(c, POP3_SUMMARY, (const uint64_t[]){s->drop.n, s->drop.bytes});
 }
 
 static enum net_step checked(struct conn *c, struct pop3_session *s)
@@ -53,35 +67,47 @@ static void login_done(struct auth_login *login)
     net_resume(s->net, s->handle);
 }
 
-enum net_step pop3_pass(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
+enum net_step pop3_login_begin(struct conn *c, struct pop3_session *s, struct str name,
+                               struct str password)
 {
-    if (!s->name)
-        return pop3_bad(c, s, "send USER first");
     s->login = (struct auth_login){.done = login_done,
                                    .protocol = "pop3",
-                                   .name = str_of(s->name),
-                                   .password = a->rest, /* with its spaces [RFC1939 7] */
+                                   .name = name,
+                                   .password = password,
                                    .peer = net_peer_text(c),
                                    .session = str_of(net_id(c))};
     s->go_on = checked;
     auth_login(s->pop3->conf.auth, &s->login);
-    s->login.password = (struct str){0};
+    s->login.name = s->login.password = (struct str){0};
+    return NET_WAIT;
+}
+
+enum net_step pop3_pass(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
+{
+    if (!s->name)
+        return pop3_bad(c, s, POP3_USER_FIRST);
+    if (!utf8_is_valid(a->rest)) /* [RFC6856 2.2] */
+        return pop3_bad(c, s, POP3_NOT_UTF8);
+    /* With its spaces [RFC1939 7]. */
+    enum net_step next = pop3_login_begin(c, s, str_of(s->name), a->rest);
     free(s->name); /* after a refusal the client starts again with USER [RFC1939 7] */
     s->name = NULL;
-    return NET_WAIT;
+    return next;
 }
 
 enum net_step pop3_stls(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
 {
     if (net_is_secure(c))
-        return pop3_bad(c, s, "TLS is active already"); /* [RFC2595 4] */
+        return pop3_bad(c, s, POP3_TLS_ACTIVE); /* [RFC2595 4] */
     if (!net_has_tls(c))
-        return pop3_bad(c, s, "TLS is not available here");
+        return pop3_bad(c, s, POP3_NO_TLS);
+    if (s->is_utf8) /* [RFC6856 2.1] */
+        return pop3_bad(c, s, POP3_NO_TLS_AFTER_UTF8);
     if (net_in(c).n) { /* it would be taken for what came in TLS */
-        pop3_err(c, "nothing may follow STLS before its answer");
+        pop3_err(c, POP3_INJECTION);
         s->end = "injection";
         return NET_CLOSE;
     }
-    pop3_ok(c, "begin TLS");
+    pop3_ok(c, POP3_BEGIN_TLS, NULL);
     return NET_TLS;
 }

@@ -20,11 +20,14 @@ struct pop3 *pop3_new(const struct ctx *ctx, const struct pop3_conf *conf)
     k->idle_ms = k->idle_ms ? k->idle_ms : 600 * 1000; /* at least 10 minutes [RFC1939 3] */
     k->login_failures = k->login_failures ? k->login_failures : 5;
     k->errors = k->errors ? k->errors : 20;
+    pop3_delays_init(&pop3->delays);
     return pop3;
 }
 
 void pop3_free(struct pop3 **pop3)
 {
+    if (*pop3)
+        pop3_delays_fini(&(*pop3)->delays);
     free(*pop3);
     *pop3 = NULL;
 }
@@ -41,7 +44,10 @@ static void begin(struct conn *c, struct pop3_session *s)
     s->handle = net_handle(c);
     s->state = POP3_AUTHORIZATION;
     const char *name = s->pop3->conf.hostname;
-    pop3_ok(c, "%s%sPenfold POP3 ready", name ? name : "", name ? " " : "");
+    struct buf *out = net_out(c);
+    buf_put(out, STR("+OK "));
+    buf_put(out, str_of(name)); /* no timestamp: there is no APOP */
+    pop3_put_line(out, name ? STR(" ") : STR(""), pop3_text_line(POP3_READY, 0), NULL);
     net_deadline(c, s->pop3->conf.login_ms);
 }
 
@@ -50,7 +56,20 @@ static void begin_again(struct conn *c, struct pop3_session *s)
 {
     free(s->name);
     s->name = NULL;
+    auth_sasl_fini(&s->sasl);
+    s->is_sasl = false;
     net_deadline(c, s->pop3->conf.login_ms);
+}
+
+static enum net_step run_line(struct conn *c, struct pop3_session *s, struct str line)
+{
+    s->has_progress = true;
+    return s->is_sasl ? pop3_auth_response(c, s, line) : pop3_command_run(c, s, line);
+}
+
+static enum net_step no_line(struct conn *c, struct pop3_session *s, enum pop3_text text)
+{
+    return s->is_sasl ? pop3_auth_abort(c, s, text) : pop3_bad(c, s, text);
 }
 
 static enum net_step next_command(struct conn *c, struct pop3_session *s, bool *out_is_idle)
@@ -66,13 +85,12 @@ static enum net_step next_command(struct conn *c, struct pop3_session *s, bool *
     case POP3_INPUT_LINE:
         /* Consumed first: whatever waits, waits behind this command; the view stays. */
         net_consume(c, used);
-        s->has_progress = true;
-        return pop3_command_run(c, s, line);
+        return run_line(c, s, line);
     case POP3_INPUT_BARE:
-        next = pop3_bad(c, s, "a line ends in CR LF and has no NUL or CR within");
+        next = no_line(c, s, POP3_BARE);
         break;
     case POP3_INPUT_TOO_LONG:
-        next = pop3_bad(c, s, "the line is too long");
+        next = no_line(c, s, POP3_TOO_LONG);
         break;
     }
     net_consume(c, used);
@@ -82,7 +100,7 @@ static enum net_step next_command(struct conn *c, struct pop3_session *s, bool *
 static enum net_step say_goodbye(struct conn *c, struct pop3_session *s)
 {
     s->end = "shutdown";
-    pop3_err(c, "[SYS/TEMP] the server is shutting down");
+    pop3_err(c, POP3_SHUTTING_DOWN);
     return NET_CLOSE;
 }
 
@@ -109,7 +127,7 @@ static enum net_step kick(struct conn *c, struct pop3_session *s)
 {
     s->end = "kicked";
     if (!s->go_on) /* within an answer there is no place for words of our own */
-        pop3_err(c, "[SYS/TEMP] an administrator ended this session");
+        pop3_err(c, POP3_KICKED);
     return NET_CLOSE;
 }
 
@@ -157,6 +175,7 @@ static void closed(struct conn *c)
     log_end_of(c, s);
     pop3_reading_close(&s->reading);
     pop3_drop_close(&s->drop);
+    auth_sasl_fini(&s->sasl);
     free(s->name);
     s->name = NULL;
 }

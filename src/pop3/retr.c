@@ -49,6 +49,7 @@ static enum net_step finish(struct conn *c, struct pop3_session *s)
     if (!r->is_top) {
         s->drop.retrieved++;
         s->drop.bytes_retrieved += r->size;
+        pop3_policy_collected(s);
         counter_add(s->pop3->ctx->counters, COUNTER_POP3_RETRIEVED, 1);
     }
     pop3_reading_close(r);
@@ -78,13 +79,13 @@ static enum rc begin(struct conn *c, struct pop3_session *s)
 {
     struct pop3_reading *r = &s->reading;
     if (!r->message)
-        TRY(store_message_open(s->drop.account, r->email, pop3_flags(c), &r->message));
+        TRY(store_reader_message(s->drop.reader, r->index, pop3_flags(c), &r->message));
     r->size = store_message_size(r->message);
     r->is_start = true;
     if (r->is_top)
-        pop3_ok(c, "top of message follows");
+        pop3_ok(c, POP3_TOP_FOLLOWS, NULL);
     else
-        pop3_ok(c, "%llu octets", (unsigned long long)r->size);
+        pop3_ok(c, POP3_OCTETS, (const uint64_t[]){r->size});
     return put_page(c, r);
 }
 
@@ -101,7 +102,7 @@ static enum net_step begin_on(struct conn *c, struct pop3_session *s)
         return NET_SHORT;
     s->go_on = NULL;
     pop3_reading_close(&s->reading);
-    return pop3_err_rc(c, rc == RC_NOTFOUND ? RC_CORRUPT : rc);
+    return pop3_err_rc(c, rc);
 }
 
 static enum net_step start(struct conn *c, struct pop3_session *s, struct str number)
@@ -110,7 +111,7 @@ static enum net_step start(struct conn *c, struct pop3_session *s, struct str nu
     enum rc rc = pop3_drop_find(&s->drop, number, &index);
     if (rc != RC_OK)
         return pop3_err_rc(c, rc);
-    s->reading.email = store_root_at(s->drop.root, index)->email;
+    s->reading.index = index;
     s->go_on = begin_on;
     return begin_on(c, s);
 }
@@ -128,7 +129,7 @@ enum net_step pop3_top(struct conn *c, struct pop3_session *s, const struct pop3
     if (rc == RC_LIMIT)
         lines = UINT64_MAX;
     else if (rc != RC_OK)
-        return pop3_err(c, "the number of lines is not a number");
+        return pop3_err(c, POP3_LINES_NOT_A_NUMBER);
     s->reading = (struct pop3_reading){.is_top = true, .top.lines = lines};
     return start(c, s, a->args[0]);
 }

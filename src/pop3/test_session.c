@@ -75,33 +75,41 @@ static void states_and_arguments(void **state) /* [RFC1939 3, 4] */
                      "S: +OK goodbye\n");
 }
 
-static void capabilities(void **state) /* [RFC2449 5] */
+/* [RFC2449 5] [RFC2449 6.7]: EXPIRE varies by user [RFC5034 3]: SASL stays after the login. */
+static void capabilities(void **state)
 {
     struct home *h = *state;
     h->conf.hostname = "mail.example.test";
+    h->conf.version = "0.1.0";
     home_start(h);
     talk(h, "S: +OK mail.example.test Penfold POP3 ready\n"
             "C: CAPA\n"
             "S: +OK capabilities follow\n"
+            "S: SASL PLAIN LOGIN\n"
+            "S: LANG\n"
             "S: TOP\n"
             "S: UIDL\n"
             "S: USER\n"
+            "S: UTF8 USER\n"
             "S: RESP-CODES\n"
             "S: AUTH-RESP-CODE\n"
             "S: PIPELINING\n"
-            "S: EXPIRE NEVER\n"
-            "S: IMPLEMENTATION Penfold\n"
+            "S: EXPIRE 0 USER\n"
+            "S: IMPLEMENTATION Penfold 0.1.0\n"
             "S: .\n" LOGIN "S: +OK 0 messages (0 octets)\n"
             "C: CAPA\n"
             "S: +OK capabilities follow\n"
+            "S: SASL PLAIN LOGIN\n"
+            "S: LANG\n"
             "S: TOP\n"
             "S: UIDL\n"
             "S: USER\n"
+            "S: UTF8 USER\n"
             "S: RESP-CODES\n"
             "S: AUTH-RESP-CODE\n"
             "S: PIPELINING\n"
             "S: EXPIRE NEVER\n"
-            "S: IMPLEMENTATION Penfold\n"
+            "S: IMPLEMENTATION Penfold 0.1.0\n"
             "S: .\n"
             "C: QUIT\n"
             "S: +OK goodbye\n");
@@ -144,12 +152,14 @@ static void no_password_in_clear_text(void **state)
                      "S: -ERR [AUTH] passwords only in TLS\n"
                      "C: CAPA\n"
                      "S: +OK capabilities follow\n"
+                     "S: LANG\n"
                      "S: TOP\n"
                      "S: UIDL\n"
+                     "S: UTF8 USER\n"
                      "S: RESP-CODES\n"
                      "S: AUTH-RESP-CODE\n"
                      "S: PIPELINING\n"
-                     "S: EXPIRE NEVER\n"
+                     "S: EXPIRE 0 USER\n"
                      "S: IMPLEMENTATION Penfold\n"
                      "S: .\n"
                      "C: QUIT\n"

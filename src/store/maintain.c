@@ -30,8 +30,7 @@ static enum rc wait_for(struct attempt *t, struct waiter *w)
     return waiter_wait(w, attempt_run(t));
 }
 
-/* A change that clients need not know of: it has no modseq. */
-static struct change *quiet_change(struct store_account *a, struct store_op *op)
+struct change *change_quiet(struct store_account *a, struct store_op *op)
 {
     struct change *c = change_new(a, op);
     c->after.hot.next_modseq--;
@@ -182,7 +181,7 @@ static enum rc run_pack(struct attempt *attempt)
     struct store_account *a = attempt->account;
     if (p->n_groups && (is_disturbed(p, &a->kept) || is_disturbed(p, &a->in_flight)))
         return RC_CONFLICT;
-    struct change *c = quiet_change(a, p->op);
+    struct change *c = change_quiet(a, p->op);
     struct touched *t = quiet_touch(c, p->mailbox);
     for (size_t i = 0; i < p->n_groups; i++)
         put_group(c, p, &p->groups[i]);
@@ -316,7 +315,7 @@ static enum rc trim_tombstone(struct trimming *p, struct change *c, struct kv_ro
 static enum rc run_trim(struct attempt *attempt)
 {
     struct trimming *p = CONTAINER(attempt, struct trimming, attempt);
-    struct change *c = quiet_change(attempt->account, p->op);
+    struct change *c = change_quiet(attempt->account, p->op);
     unsigned char mem[64];
     enum rc rc = RC_OK;
     p->n_released = 0;
@@ -386,7 +385,7 @@ struct deleting {
 static enum rc run_delete(struct attempt *attempt)
 {
     struct deleting *p = CONTAINER(attempt, struct deleting, attempt);
-    struct change *c = quiet_change(attempt->account, p->op);
+    struct change *c = change_quiet(attempt->account, p->op);
     if (c->after.hot.floor < p->floor)
         c->after.hot.floor = p->floor;
     for (size_t i = 0; i < p->n && c->rc == RC_OK; i++)

@@ -118,6 +118,15 @@ struct key key_keyword(unsigned n)
     return k;
 }
 
+struct key key_collected(uint64_t time, uint32_t mailbox, uint32_t uid)
+{
+    struct key k = key_of_u64('g', time);
+    put_u32(k.b + 9, mailbox);
+    put_u32(k.b + 13, uid);
+    k.n = 17;
+    return k;
+}
+
 struct key key_delivery(struct str id)
 {
     struct key k = key_of_kind('z');

@@ -244,6 +244,19 @@ const struct store_root *store_reader_root(const struct store_reader *reader);
 enum rc store_reader_message(struct store_reader *reader, size_t index, unsigned flags,
                              struct store_message **out);
 
+/* --- what a client has collected -------------------------------------------------------------- */
+
+/* Notes that these messages (sorted, at most STORE_BATCH) were collected now, so that
+ * store_collected_expire can find them; those noted before keep their first time. A change like the
+ * others, but clients see nothing of it. Calls for one mailbox come one after the other (the POP3
+ * lock sees to that). */
+enum rc store_collected_note(struct store_account *account, uint32_t mailbox, const uint32_t *uids,
+                             size_t n_uids, unsigned flags, struct store_op *op);
+/* Expunges what was collected at least this long ago and is still where it was; others see that as
+ * any expunge. Bounded work, *out_more when there is more; *out_expunged is added to. Blocks. */
+enum rc store_collected_expire(struct store_account *account, uint64_t age_ns,
+                               uint64_t *out_expunged, bool *out_more);
+
 /* --- watching and keeping --------------------------------------------------------------------- */
 
 /* Told after a change of the account was published; a hint, coalesced. changed() must not block and

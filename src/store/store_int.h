@@ -43,6 +43,7 @@ struct key key_vanished(uint32_t mailbox, uint64_t modseq);
 struct key key_member(uint64_t thread, uint64_t email);
 struct key key_message_id(uint64_t hash);
 struct key key_keyword(unsigned n);
+struct key key_collected(uint64_t time, uint32_t mailbox, uint32_t uid); /* the first of its UIDs */
 struct key key_delivery(struct str id);
 struct key key_outbox(uint64_t seq);
 struct key key_subscription(struct str name, const uint64_t hash_key[2]);
@@ -271,6 +272,9 @@ struct rows {
 };
 enum rc read_rows(struct store_account *a, uint32_t mailbox, struct rows *out,
                   uint64_t *out_version);
+
+/* A change that clients need not know of: it has no modseq, maintain.c. */
+struct change *change_quiet(struct store_account *a, struct store_op *op);
 
 /* Tombstones of changes up to this modseq are of no use to any reader that is open or will be;
  * reader.c; the account's mutex is held. */
