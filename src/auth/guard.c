@@ -192,7 +192,8 @@ static bool count_in(struct guard *g, int scope, struct str key, const struct gu
                      struct guard_answer *out)
 {
     struct suspect *s = find_or_make(g, scope, key, a->now);
-    uint64_t limit = (uint64_t)g->conf.failures[scope] * POINT;
+    /* Half a one less: what has drained away between quick failures does not count. */
+    uint64_t limit = (uint64_t)g->conf.failures[scope] * POINT - POINT / 2;
     s->level = level_at(g, scope, s, a->now) + (is_seen_again(s, a->pair) ? AGAIN : POINT);
     s->at = a->now;
     uint64_t delay = scope == GUARD_NETWORK ? 0 : delay_of(g, s->level);
