@@ -1,7 +1,10 @@
 """Collects and runs the transcripts; README.md describes their language."""
 import ast
+import base64
 import os
 import re
+import signal
+import tempfile
 
 import pytest
 
@@ -38,7 +41,8 @@ class Run(pytest.Item):
         self.wires, self.pending = {}, {}
 
     def runtest(self):
-        self.host = shared_host(self.config)
+        settings = [line[5:].strip() for line in self.lines if line.startswith('with ')]
+        self.host = own_host(self.config, '\n'.join(settings)) if settings else shared_host(self.config)
         number = 0
         self.number = 0
         text = '\n'.join(self.lines)
@@ -96,6 +100,8 @@ class Run(pytest.Item):
 
     def fill(self, text):
         for user, password in self.host.passwords.items():
+            plain = f'\0{self.host.address(user)}\0{password}'
+            text = text.replace('$plain-' + user, base64.b64encode(plain.encode()).decode())
             text = text.replace('$' + user, password)
         return text.replace('$hostname', self.host.hostname)
 
@@ -207,6 +213,17 @@ class Run(pytest.Item):
         found = wire.messages(self.host, user)
         assert len(found) == int(count), f'{user} has {len(found)} messages: {[m[:200] for m in found]}'
 
+    def do_with(self, _, rest):
+        """The host has been started with it."""
+
+    def do_ctl(self, _, rest):
+        self.host.run(*rest.split())
+
+    def do_drain(self, _, rest):
+        """The server is told to stop; the transcript goes on with what it still says."""
+        self.host.is_drained = True
+        self.host.process.send_signal(signal.SIGTERM)
+
     def do_only(self, _, rest):
         assert rest.startswith('plain'), 'only plain REASON'
 
@@ -223,6 +240,25 @@ def has_flags(words):
     return flags
 
 
+def own_host(config, settings):
+    """One host for each set of settings; a new one when it has been stopped."""
+    hosts = config.__dict__.setdefault('dialog_hosts', {})
+    if settings in hosts:
+        host, folder = hosts.pop(settings)
+        if host.process.poll() is None and not hasattr(host, 'is_drained'):
+            hosts[settings] = (host, folder)
+            return host
+        host.stop()
+        host.ports.release()
+        folder.cleanup()
+    folder = tempfile.TemporaryDirectory(prefix='penfold-dialog-')
+    host = Host(os.path.join(folder.name, 'mail'))
+    with open(host.conf, 'a', encoding='utf-8') as f:
+        f.write('\n' + settings + '\n')  # after the accounts were made: it may leave no room for them
+    hosts[settings] = (host.__enter__(), folder)
+    return host
+
+
 def shared_host(config):
     """One host for all transcripts of a run; a new one when it has died."""
     host = getattr(config, 'dialog_host', None)
@@ -231,7 +267,6 @@ def shared_host(config):
     if host is not None:
         host.abandon()
         host.ports.release()
-    import tempfile
     config.dialog_folder = tempfile.TemporaryDirectory(prefix='penfold-dialog-')
     config.dialog_host = Host(os.path.join(config.dialog_folder.name, 'mail')).__enter__()
     return config.dialog_host
@@ -239,17 +274,18 @@ def shared_host(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
-    host = getattr(session.config, 'dialog_host', None)
-    if host is None:
-        return
-    try:
-        host.stop()
-    except AssertionError as error:
-        session.exitstatus = 1
-        print(f'\nthe dialogs\' server: {error}')
-    finally:
-        host.ports.release()
-        session.config.dialog_folder.cleanup()
+    hosts = list(session.config.__dict__.get('dialog_hosts', {}).values())
+    if getattr(session.config, 'dialog_host', None):
+        hosts.append((session.config.dialog_host, session.config.dialog_folder))
+    for host, folder in hosts:
+        try:
+            host.stop()
+        except AssertionError as error:
+            session.exitstatus = 1
+            print(f'\nthe dialogs\' server: {error}')
+        finally:
+            host.ports.release()
+            folder.cleanup()
 
 
 @pytest.fixture(scope='session')
