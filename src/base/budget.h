@@ -9,11 +9,12 @@
 
 struct budget {
     _Atomic uint64_t used;
-    uint64_t limit;
+    _Atomic uint64_t limit;
 };
 
 void budget_init(struct budget *b, uint64_t limit);
-bool budget_take(struct budget *b, uint64_t n); /* false: nothing was taken */
+bool budget_take(struct budget *b, uint64_t n);      /* false: nothing was taken */
+void budget_limit(struct budget *b, uint64_t limit); /* from now on; what is taken stays */
 void budget_give(struct budget *b, uint64_t n);
 uint64_t budget_used(struct budget *b);
 

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@ struct log {
     pthread_cond_t written; /* the tail has moved */
     pthread_t writer;
     const struct clock *clock;
-    enum log_level level;
+    _Atomic enum log_level level;
     int fd;
     bool ending;
     uint64_t head, tail;
@@ -102,6 +103,11 @@ struct log *log_new(int fd, enum log_level level, const struct clock *clock)
         abort();
     }
     return log;
+}
+
+void log_level_set(struct log *log, enum log_level level)
+{
+    atomic_store(&log->level, level);
 }
 
 void log_free(struct log **log)

@@ -17,6 +17,7 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 /* Lines below `level` are skipped. `fd` stays the caller's. */
 struct log *log_new(int fd, enum log_level level, const struct clock *clock);
 void log_free(struct log **log); /* writes what is in the ring, then ends the thread */
+void log_level_set(struct log *log, enum log_level level); /* any thread */
 void log_flush(struct log *log); /* waits until all that was logged before has been written */
 
 /* A line under construction; lives on the stack. `log` may be NULL: nothing happens then. */

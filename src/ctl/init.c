@@ -159,6 +159,18 @@ static enum rc make_folder(const char *path, mode_t mode)
     return errno == EEXIST ? RC_OK : fail(path, strerror(errno));
 }
 
+/* A folder's entries survive a power cut only when the folder itself has been synced. One that may
+ * be passed and not read cannot be. */
+static enum rc sync_folder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool is_synced = fd >= 0 ? fsync(fd) == 0 : errno == EACCES;
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    return is_synced ? RC_OK : fail(path, strerror(error));
+}
+
 static enum rc write_all(int fd, struct str text)
 {
     while (text.n) {
@@ -274,6 +286,15 @@ static void put_lmtp(const struct plan *plan, struct buf *b)
         buf_putf(b, "    %-11s = {\"/run/penfold/lmtp\"}\n", "lmtp");
 }
 
+/* Figures without a login: never beyond this machine by itself. */
+static void put_admin(const struct plan *plan, struct buf *b)
+{
+    if (plan->has_port_base)
+        buf_putf(b, "    %-11s = {\"127.0.0.1:%u\"}\n", "admin", 81 + (unsigned)plan->port_base);
+    else
+        buf_putf(b, "    %-11s = {\"127.0.0.1:8081\"}\n", "admin");
+}
+
 static enum rc write_conf(const struct plan *plan)
 {
     char path[PATH_SIZE];
@@ -292,6 +313,7 @@ static enum rc write_conf(const struct plan *plan)
     put_lmtp(plan, &b);
     put_listener(plan, &b, "pop3", 110);
     put_listener(plan, &b, "pop3s", 995);
+    put_admin(plan, &b);
     buf_put(&b, STR("}\n"));
     if (plan->has_port_base)
         buf_put(&b, STR("\n# For trying it out: passwords without TLS, from this machine only.\n"
@@ -299,6 +321,18 @@ static enum rc write_conf(const struct plan *plan)
     enum rc rc = b.over ? fail(plan->hostname, "too long")
                         : write_file(path_of(plan, "penfold.conf", path), 0644, buf_str(&b));
     buf_fini(&b);
+    return rc;
+}
+
+/* All that was made: the files in the host's folder and tls/, and the host's folder in its parent.
+ */
+static enum rc sync_folders(const struct plan *plan)
+{
+    static const char *const names[] = {"tls", ".", ".."};
+    char path[PATH_SIZE];
+    enum rc rc = RC_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && rc == RC_OK; i++)
+        rc = sync_folder(path_of(plan, names[i], path));
     return rc;
 }
 
@@ -341,6 +375,8 @@ int ctl_init(int argc, char **argv)
         rc = make_certificate(&plan);
     if (rc == RC_OK)
         rc = write_conf(&plan);
+    if (rc == RC_OK)
+        rc = sync_folders(&plan);
     if (rc == RC_OK)
         rc = add_domain(&plan);
     if (rc != RC_OK)

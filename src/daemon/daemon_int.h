@@ -8,8 +8,12 @@
 #ifndef DAEMON_DAEMON_INT_H
 #define DAEMON_DAEMON_INT_H
 
+#include "admin/admin.h"
+#include "base/budget.h"
 #include "conf/conf.h"
+#include "deliver/deliver.h"
 #include "net/net.h"
+#include "web/web.h"
 
 #include <sys/types.h>
 
@@ -22,6 +26,7 @@ enum service {
     SERVICE_LMTP,
     SERVICE_POP3,
     SERVICE_POP3S,
+    SERVICE_ADMIN,
     SERVICE_CONTROL, /* the last: where it listens is not configured */
     SERVICES
 };
@@ -40,14 +45,46 @@ struct sockets {
 };
 
 const char *service_name(enum service service);
+bool service_find(struct str name, enum service *out);
 /* Where the configuration has it listen; NULL: SERVICE_CONTROL. */
 const struct conf_list *service_addresses(enum service service, const struct conf *conf);
 
 /* Binds every address of the configuration and the control socket, which is made in the current
  * folder for `owner`. On failure `why` says which address and the cause, and nothing stays open. */
 enum rc sockets_open(const struct conf *conf, uid_t owner, struct sockets *out, char why[256]);
-/* For good: also removes the files of Unix sockets. A child that is forked just exits. */
-void sockets_close(struct sockets *sockets);
+/* The sockets of another configuration: those of `now` that it still wants, and new ones. `now`
+ * stays as it is, whatever happens. */
+enum rc sockets_change(const struct conf *conf, const struct sockets *now, struct sockets *out,
+                       char why[256]);
+/* NULL: not among them. */
+const struct socket *sockets_find(const struct sockets *sockets, enum service service,
+                                  const char *address);
+/* For good: also removes the files of Unix sockets. A child that is forked just exits. Those that
+ * are also in `kept` (may be NULL) stay open. */
+void sockets_close(struct sockets *sockets, const struct sockets *kept);
+
+/* --- news.c: how the supervisor tells the running server, and hears back -----------------------
+ */
+
+/* A message is a short text and at most one file. */
+enum { NEWS_TEXT = 512 };
+struct news {
+    char text[NEWS_TEXT];
+    int fd; /* the receiver's; -1: none */
+};
+enum rc news_send(int socket, int fd, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* RC_AGAIN: none has come; RC_EOF: the other end is gone; RC_SYNTAX: not a message of ours. */
+enum rc news_receive(int socket, struct news *out);
+
+/* --- notify.c: systemd -------------------------------------------------------------------------
+ */
+
+/* Sends lines such as "READY=1" to the socket that the environment names; nobody there: nothing. */
+void notify(const char *state);
+void notify_reloading(void);
+/* How often WATCHDOG=1 is to be sent, in ns; 0: it is not wanted. */
+uint64_t notify_watchdog(void);
 
 /* --- sandbox.c -------------------------------------------------------------------------------- */
 
@@ -61,16 +98,45 @@ enum sandbox_role { SANDBOX_SERVER, SANDBOX_SIGNER };
  * not give; RC_PERM when even seccomp failed. Threads made later are inside. */
 enum rc sandbox_enter(enum sandbox_role role, const char **out_why);
 
+/* --- generation.c: what one configuration decides for sessions ---------------------------------
+ */
+
+/* Made anew by each reload and never changed; sessions keep the one that they began with, and the
+ * last one frees it. */
+struct generation;
+
+struct generation_house { /* what all of them stand on; outlives them */
+    const struct ctx *ctx;
+    struct admin *admin;
+    struct deliver *deliver;
+    struct budget *memory;
+    struct web *web;
+};
+
+/* Takes conf and signer_fd (-1: none), also on failure, when `why` tells the cause. */
+enum rc generation_new(const struct generation_house *house, struct conf *conf,
+                       struct str chain_pem, int signer_fd, struct generation **out, char why[256]);
+const struct conf *generation_conf(const struct generation *g);
+/* The listeners for these sockets, which keep the generation until they are released. */
+size_t generation_listeners(struct generation *g, const struct sockets *sockets,
+                            struct net_listener out[SOCKETS_MAX]);
+void generation_unref(struct generation **g); /* the maker's hold */
+
+/* limits.command_time bounds the waits that have a shorter default of their own as well. */
+uint64_t patience_ms(const struct conf *conf, uint64_t usual_ms);
+
 /* --- server.c --------------------------------------------------------------------------------- */
 
 struct server_start {
-    const struct conf *conf;
+    struct conf *conf; /* the server's from the start */
     const struct sockets *sockets;
     struct str chain_pem; /* the certificate; empty: no TLS */
-    int signer_fd;        /* where signatures are asked for */
+    int signer_fd;        /* where signatures are asked for; -1: nowhere */
     int ready_fd;         /* gets one byte when every listener accepts */
-    int news_fd; /* before a SIGHUP comes here: one byte with two files, the socket of a new signer
-                    and its certificate */
+    /* Before a SIGHUP these come here: "signer" and "certificate" with their files, "socket SERVICE
+     * ADDRESS" for each that is new, last "configuration FILE" with its text. The answer is "ok",
+     * or "refused CAUSE" and nothing has changed. */
+    int news_fd;
     pid_t supervisor; /* without which it does not run */
     uid_t uid;
     gid_t gid;

@@ -4,25 +4,23 @@
  * Order matters: privileges and sandbox first, so that every thread is inside; the store before the
  * listeners, so that "ready" means ready; at the end sessions before deliveries before the store,
  * so that nothing acknowledged is still under way when it closes.
+ *
+ * A reload happens in this process: what the supervisor sends becomes a new generation, whose
+ * listeners take the place of the old ones; no session is touched (docs/decisions/0031).
  */
 #include "daemon/daemon_int.h"
 
-#include "crypto/crypto.h"
-#include "ctl/ctl.h"
-#include "pop3/pop3.h"
-#include "smtpd/smtpd.h"
-
-#include "base/budget.h"
 #include "base/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,8 +30,7 @@ enum {
     LANE_QUEUE = 100000,
     HASH_QUEUE = 1000,
     MAINTAIN_FIRST_SECONDS = 300, /* after the start, so that one that often restarts does it too */
-    MAINTAIN_SECONDS = 3600,
-    SIGNERS = 16 /* kept for handshakes under way: nobody renews so often while one lasts */
+    MAINTAIN_SECONDS = 3600
 };
 
 struct server {
@@ -45,14 +42,13 @@ struct server {
     struct admin admin; /* kv, store, auth, queue */
     struct deliver *deliver;
     struct budget memory;
-    struct net_signer *signers[SIGNERS]; /* the newest at (n_signers - 1) % SIGNERS */
-    size_t n_signers;
-    struct net_tls *tls;
     struct net *net;
-    struct smtpd *smtpd;
-    struct pop3 *pop3;
-    struct net_cidr trusted[CONF_LIST_MAX];
-    size_t n_trusted;
+    struct web *web;
+    struct generation_house house;
+    struct generation *generation; /* what new sessions get */
+    struct sockets sockets;
+    uint64_t started; /* wall clock */
+    int statm_fd;
     pthread_t keeper;
     pthread_mutex_t mutex;
     pthread_cond_t ending;
@@ -67,34 +63,48 @@ static enum rc tell(struct server *s, const char *what, enum rc rc)
     return rc;
 }
 
+static enum log_level level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warning", "error"};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum log_level)i;
+    return LOG_INFO;
+}
+
 /* --- the store and what stands on it ---------------------------------------------------------- */
 
-static enum rc read_trusted(struct server *s)
+/* Networks that the limits of addresses and of logins leave alone. */
+struct trusted {
+    struct net_cidr net[CONF_LIST_MAX];
+    size_t n;
+};
+
+static enum rc read_trusted(struct server *s, const struct conf *c, struct trusted *out)
 {
-    const struct conf_list *list = &s->start->conf->limits.trusted;
-    for (size_t i = 0; i < list->n; i++) {
-        if (net_cidr_parse(str_of(list->item[i]), &s->trusted[s->n_trusted++]) == RC_OK)
+    const struct conf_list *list = &c->limits.trusted;
+    for (out->n = 0; out->n < list->n; out->n++) {
+        if (net_cidr_parse(str_of(list->item[out->n]), &out->net[out->n]) == RC_OK)
             continue;
-        log_event(s->log, LOG_ERROR, "start-failed", "what", "limits.trusted", "cause",
-                  list->item[i], NULL);
+        log_event(s->log, LOG_ERROR, "not-a-network", "setting", "limits.trusted", "value",
+                  list->item[out->n], NULL);
         return RC_SYNTAX;
     }
     return RC_OK;
 }
 
-static struct auth_guard_conf guard_conf(struct server *s)
+static struct auth_guard_conf guard_conf(const struct conf *c, const struct trusted *trusted)
 {
-    const struct conf *c = s->start->conf;
     return (struct auth_guard_conf){.account_failures = (uint32_t)c->auth.account_failures,
                                     .address_failures = (uint32_t)c->auth.address_failures,
                                     .network_failures = (uint32_t)c->auth.network_failures,
                                     .period = c->auth.failure_time,
                                     .delay_max = c->auth.delay_max,
-                                    .trusted = s->trusted,
-                                    .n_trusted = s->n_trusted};
+                                    .trusted = trusted->net,
+                                    .n_trusted = trusted->n};
 }
 
-static enum rc open_store(struct server *s)
+static enum rc open_store(struct server *s, const struct trusted *trusted)
 {
     const struct conf *c = s->start->conf;
     struct kv_local_conf kv = {.path = ".",
@@ -109,7 +119,7 @@ static enum rc open_store(struct server *s)
     struct auth_conf auth = {.hash_lane = s->hash_lane,
                              .hash_ops = (uint32_t)c->auth.hash_ops,
                              .hash_memory = c->auth.hash_memory,
-                             .guard = guard_conf(s)};
+                             .guard = guard_conf(c, trusted)};
     s->admin.ctx = s->ctx;
     TRY(tell(s, "store", kv_local_open(&s->ctx, &kv, &s->admin.kv)));
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
@@ -134,164 +144,241 @@ static void close_store(struct server *s)
 
 /* --- the network ------------------------------------------------------------------------------ */
 
-static struct net_signer *add_signer(struct server *s, int fd)
+static struct net_limits limits_of(const struct conf *c, const struct trusted *trusted)
 {
-    struct net_signer **place = &s->signers[s->n_signers++ % SIGNERS];
-    net_signer_free(place);
-    *place = net_signer_new(fd, 0);
-    return *place;
+    return (struct net_limits){
+        .connections = (uint32_t)c->limits.connections,
+        .greeting_ms = patience_ms(c, 30000),
+        .per_address = (uint32_t)c->limits.per_address,
+        .handshakes = (uint32_t)c->limits.handshakes,
+        .handshakes_per_address = (uint32_t)c->limits.handshakes_per_address,
+        .old_ms = c->limits.reload_time * 1000,
+        .trusted = trusted->net,
+        .n_trusted = trusted->n,
+    };
 }
 
-static enum rc open_tls(struct server *s)
+static enum rc listen_to_all(struct server *s)
 {
-    char why[256];
-    if (s->start->chain_pem.n == 0)
-        return RC_OK;
-    struct net_signer *signer = add_signer(s, s->start->signer_fd);
-    enum rc rc = net_tls_new(s->start->chain_pem, (struct str){0}, signer, &s->tls, why);
-    if (rc != RC_OK)
-        log_event(s->log, LOG_ERROR, "certificate-refused", "file", s->start->conf->tls.certificate,
-                  "cause", why, NULL);
+    struct net_listener listeners[SOCKETS_MAX];
+    size_t n = generation_listeners(s->generation, &s->sockets, listeners);
+    enum rc rc = RC_OK;
+    for (size_t i = 0; i < n; i++) {
+        if (rc == RC_OK)
+            rc = tell(s, listeners[i].name, net_listen(s->net, &listeners[i]));
+        else
+            listeners[i].released(&listeners[i]);
+    }
     return rc;
 }
 
-/* limits.command_time bounds the waits that have a shorter default of their own as well. */
-static uint64_t patience_ms(const struct conf *c, uint64_t usual_ms)
+static enum rc open_net(struct server *s, const struct trusted *trusted)
 {
-    uint64_t set_ms = c->limits.command_time * 1000;
-    return set_ms < usual_ms ? set_ms : usual_ms;
-}
-
-/* One message of the supervisor; RC_AGAIN: there is none. The files are the caller's. */
-static enum rc receive_news(struct server *s, int fds[2])
-{
-    union {
-        struct cmsghdr head;
-        char bytes[CMSG_SPACE(2 * sizeof(int))];
-    } control;
-    char byte;
-    struct iovec in = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &in,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof control.bytes};
-    if (recvmsg(s->start->news_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1)
-        return RC_AGAIN;
-    const struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(2 * sizeof(int)))
-        return RC_AGAIN;
-    memcpy(fds, CMSG_DATA(c), 2 * sizeof(int));
-    return RC_OK;
-}
-
-/* Sessions go on with the certificate that they began with. */
-static void renew_tls(struct server *s)
-{
-    int fds[2];
-    while (receive_news(s, fds) == RC_OK) {
-        struct str chain;
-        char why[256] = "cannot be read";
-        struct net_signer *signer = add_signer(s, fds[0]);
-        enum rc rc = file_read_open(fds[1], &chain);
-        close(fds[1]);
-        if (rc == RC_OK) {
-            rc = s->tls ? net_tls_renew(s->tls, chain, (struct str){0}, signer, why) : RC_OK;
-            free((void *)(uintptr_t)chain.p);
-        }
-        if (rc == RC_OK)
-            log_event(s->log, LOG_INFO, "certificate-renewed", NULL);
-        else
-            log_event(s->log, LOG_ERROR, "certificate-refused", "cause", why, NULL);
-    }
-}
-
-static enum rc open_protocols(struct server *s)
-{
-    const struct conf *c = s->start->conf;
-    budget_init(&s->memory, c->limits.memory);
-    struct smtpd_conf smtpd = {.hostname = str_of(c->hostname),
-                               .message_size = c->limits.message_size,
-                               .recipients = (uint32_t)c->limits.recipients,
-                               .command_ms = c->limits.command_time * 1000,
-                               .data_ms = c->limits.data_time * 1000,
-                               .data_rate = c->limits.data_rate,
-                               .over_quota_refuses = strcmp(c->limits.over_quota, "refuse") == 0,
-                               .vrfy = strcmp(c->smtp.vrfy, "on") == 0,
-                               .plaintext_on_loopback =
-                                   c->auth.plaintext == CONF_PLAINTEXT_LOOPBACK,
-                               .memory = &s->memory,
-                               .kv = s->admin.kv,
-                               .auth = s->admin.auth,
-                               .deliver = s->deliver};
-    struct pop3_conf pop3 = {.hostname = c->hostname,
-                             .plaintext_on_loopback = c->auth.plaintext == CONF_PLAINTEXT_LOOPBACK,
-                             .login_ms = patience_ms(c, 180000),
-                             .auth = s->admin.auth,
-                             .store = s->admin.store};
-    s->smtpd = smtpd_new(&s->ctx, &smtpd);
-    s->pop3 = pop3_new(&s->ctx, &pop3);
-    return RC_OK;
-}
-
-static enum rc listen_on(struct server *s, const struct socket *socket)
-{
-    static const enum {
-        NO_TLS,
-        IN_SESSION,
-        FROM_START
-    } tls[SERVICES] = {
-        [SERVICE_SMTP] = IN_SESSION,        [SERVICE_SUBMISSION] = IN_SESSION,
-        [SERVICE_SUBMISSIONS] = FROM_START, [SERVICE_LMTP] = NO_TLS,
-        [SERVICE_POP3] = IN_SESSION,        [SERVICE_POP3S] = FROM_START,
-        [SERVICE_CONTROL] = NO_TLS,
-    };
-    const struct net_proto *submission = &smtpd_protos[SMTPD_SUBMISSION];
-    const struct {
-        const struct net_proto *proto;
-        void *app;
-    } services[SERVICES] = {
-        [SERVICE_SMTP] = {&smtpd_protos[SMTPD_MX], smtpd_service(s->smtpd, SMTPD_MX)},
-        [SERVICE_SUBMISSION] = {submission, smtpd_service(s->smtpd, SMTPD_SUBMISSION)},
-        [SERVICE_SUBMISSIONS] = {submission, smtpd_service(s->smtpd, SMTPD_SUBMISSION)},
-        [SERVICE_LMTP] = {&smtpd_protos[SMTPD_LMTP], smtpd_service(s->smtpd, SMTPD_LMTP)},
-        [SERVICE_POP3] = {&pop3_proto, s->pop3},
-        [SERVICE_POP3S] = {&pop3_proto, s->pop3},
-        [SERVICE_CONTROL] = {&ctl_proto, &s->admin},
-    };
-    struct net_listener l = {.fd = socket->fd,
-                             .proto = services[socket->service].proto,
-                             .app = services[socket->service].app,
-                             .is_tls = tls[socket->service] == FROM_START,
-                             .tls = tls[socket->service] != NO_TLS ? s->tls : NULL};
-    if (l.is_tls && !l.tls) {
-        log_event(s->log, LOG_WARNING, "not-served", "address", socket->address, "cause",
-                  "no certificate: set tls { certificate, key }", NULL);
-        return RC_OK;
-    }
-    log_event(s->log, LOG_INFO, "listening", "service", service_name(socket->service), "address",
-              socket->address, NULL);
-    return net_listen(s->net, &l);
-}
-
-static enum rc open_net(struct server *s)
-{
-    const struct conf *c = s->start->conf;
-    struct net_conf net = {
-        .limits = {.connections = (uint32_t)c->limits.connections,
-                   .greeting_ms = patience_ms(c, 30000),
-                   .per_address = (uint32_t)c->limits.per_address,
-                   .handshakes = (uint32_t)c->limits.handshakes,
-                   .handshakes_per_address = (uint32_t)c->limits.handshakes_per_address,
-                   .trusted = s->trusted,
-                   .n_trusted = s->n_trusted},
-        .short_lane = s->short_lane,
-        .heavy_lane = s->heavy_lane};
+    char why[256];
+    struct net_conf net = {.limits = limits_of(s->start->conf, trusted),
+                           .short_lane = s->short_lane,
+                           .heavy_lane = s->heavy_lane};
     s->net = net_new(&s->ctx, &net);
-    for (size_t i = 0; i < s->start->sockets->n; i++)
-        TRY(tell(s, s->start->sockets->item[i].address, listen_on(s, &s->start->sockets->item[i])));
+    struct web_conf web = {
+        .admin = &s->admin, .net = s->net, .statm_fd = s->statm_fd, .started = s->started};
+    s->web = web_new(&web);
+    budget_init(&s->memory, s->start->conf->limits.memory);
+    s->house = (struct generation_house){&s->ctx, &s->admin, s->deliver, &s->memory, s->web};
+    s->sockets = *s->start->sockets;
+    if (generation_new(&s->house, s->start->conf, s->start->chain_pem, s->start->signer_fd,
+                       &s->generation, why) != RC_OK) {
+        log_event(s->log, LOG_ERROR, "certificate-refused", "cause", why, NULL);
+        return RC_PERM;
+    }
+    TRY(listen_to_all(s));
     net_start(s->net);
     return RC_OK;
 }
+
+/* --- reload ----------------------------------------------------------------------------------- */
+
+struct reload {
+    struct sockets sockets; /* those that are new */
+    struct str chain_pem;
+    struct str text; /* of the configuration */
+    char path[NEWS_TEXT];
+    int signer_fd;
+    bool is_whole;
+};
+
+static void drop_socket(struct reload *r, size_t i)
+{
+    close(r->sockets.item[i].fd);
+    r->sockets.item[i] = r->sockets.item[--r->sockets.n];
+}
+
+static enum rc add_socket(struct reload *r, struct str rest, int fd)
+{
+    struct str name;
+    struct socket *item = &r->sockets.item[r->sockets.n];
+    if (fd < 0 || r->sockets.n == SOCKETS_MAX || !str_cut(&rest, ' ', &name) ||
+        !service_find(name, &item->service) || rest.n >= sizeof item->address)
+        return RC_SYNTAX;
+    memcpy(item->address, rest.p, rest.n);
+    item->address[rest.n] = '\0';
+    item->file = 0; /* the supervisor's to remove */
+    item->fd = fd;
+    r->sockets.n++;
+    return RC_OK;
+}
+
+/* The file is the message's until it is kept. */
+static enum rc take_news(struct reload *r, struct news *news)
+{
+    struct str rest = str_of(news->text), what;
+    enum rc rc = RC_SYNTAX;
+    str_cut(&rest, ' ', &what);
+    if (str_eq(what, STR("signer")) && r->signer_fd < 0) {
+        r->signer_fd = news->fd;
+        news->fd = -1;
+        return RC_OK;
+    }
+    if (str_eq(what, STR("socket"))) {
+        rc = add_socket(r, rest, news->fd);
+        news->fd = rc == RC_OK ? -1 : news->fd;
+        return rc;
+    }
+    if (str_eq(what, STR("certificate")) && !r->chain_pem.p)
+        return file_read_open(news->fd, &r->chain_pem);
+    if (str_eq(what, STR("configuration")) && !r->text.p) {
+        rc = file_read_open(news->fd, &r->text);
+        snprintf(r->path, sizeof r->path, "%.*s", STR_ARG(rest));
+        r->is_whole = rc == RC_OK;
+    }
+    return rc;
+}
+
+static enum rc receive_reload(struct server *s, struct reload *r)
+{
+    struct news news;
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && !r->is_whole) {
+        rc = news_receive(s->start->news_fd, &news);
+        if (rc == RC_OK)
+            rc = take_news(r, &news);
+        if (news.fd >= 0)
+            close(news.fd);
+    }
+    return rc;
+}
+
+static void reload_fini(struct reload *r)
+{
+    while (r->sockets.n)
+        drop_socket(r, 0);
+    if (r->signer_fd >= 0)
+        close(r->signer_fd);
+    free((void *)(uintptr_t)r->chain_pem.p);
+    free((void *)(uintptr_t)r->text.p);
+}
+
+/* Out of what there is and what has come: all that the configuration names. Those with an address
+ * that this machine does not have are nowhere. */
+static void choose_sockets(struct server *s, struct reload *r, const struct conf *conf,
+                           struct sockets *out)
+{
+    out->n = 0;
+    for (enum service i = 0; i < SERVICE_CONTROL; i++) {
+        const struct conf_list *addresses = service_addresses(i, conf);
+        for (size_t k = 0; k < addresses->n; k++) {
+            const struct socket *found = sockets_find(&s->sockets, i, addresses->item[k]);
+            if (!found)
+                found = sockets_find(&r->sockets, i, addresses->item[k]);
+            if (found)
+                out->item[out->n++] = *found;
+        }
+    }
+    for (size_t i = 0; i < s->sockets.n; i++)
+        if (s->sockets.item[i].service == SERVICE_CONTROL)
+            out->item[out->n++] = s->sockets.item[i];
+}
+
+/* What is in force from here on. Nothing fails any more. */
+static void put_in_force(struct server *s, struct reload *r, struct generation *g,
+                         const struct sockets *next, const struct trusted *trusted)
+{
+    const struct conf *c = generation_conf(g);
+    const struct net_limits limits = limits_of(c, trusted);
+    const struct auth_guard_conf guard = guard_conf(c, trusted);
+    net_limit(s->net, &limits);
+    auth_guard_reload(s->admin.auth, &guard);
+    budget_limit(&s->memory, c->limits.memory);
+    log_level_set(s->log, level_of(c->log_level));
+    for (size_t i = 0; i < s->sockets.n; i++) {
+        const struct socket *old = &s->sockets.item[i];
+        if (!sockets_find(next, old->service, old->address))
+            close(old->fd);
+    }
+    for (size_t i = r->sockets.n; i-- > 0;)
+        if (sockets_find(next, r->sockets.item[i].service, r->sockets.item[i].address))
+            r->sockets.item[i] = r->sockets.item[--r->sockets.n]; /* the server's now */
+    s->sockets = *next;
+    generation_unref(&s->generation);
+    s->generation = g;
+}
+
+static enum rc relisten(struct server *s, struct generation *g, const struct sockets *next)
+{
+    struct net_listener listeners[SOCKETS_MAX];
+    size_t n = generation_listeners(g, next, listeners);
+    enum rc rc = net_relisten(s->net, listeners, n);
+    for (size_t i = 0; rc != RC_OK && i < n; i++)
+        listeners[i].released(&listeners[i]);
+    return rc;
+}
+
+static enum rc reload(struct server *s, struct reload *r, char why[256])
+{
+    struct conf *conf;
+    struct generation *g;
+    struct trusted trusted;
+    struct sockets next;
+    struct buf faults;
+    buf_init(&faults, 4096);
+    snprintf(why, 256, "the configuration did not arrive whole");
+    enum rc rc = receive_reload(s, r);
+    if (rc == RC_OK)
+        rc = conf_parse(r->text, r->path, &conf, &faults);
+    buf_fini(&faults);
+    if (rc != RC_OK)
+        return rc;
+    snprintf(why, 256, "limits.trusted has what is no network");
+    rc = read_trusted(s, conf, &trusted);
+    if (rc != RC_OK) {
+        conf_free(&conf);
+        return rc;
+    }
+    choose_sockets(s, r, conf, &next);
+    int signer_fd = r->signer_fd;
+    r->signer_fd = -1;
+    TRY(generation_new(&s->house, conf, r->chain_pem, signer_fd, &g, why));
+    rc = relisten(s, g, &next);
+    snprintf(why, 256, "the listeners cannot be changed now");
+    if (rc == RC_OK)
+        put_in_force(s, r, g, &next, &trusted);
+    else
+        generation_unref(&g);
+    return rc;
+}
+
+static void on_hup(struct server *s)
+{
+    char why[256];
+    struct reload r = {.signer_fd = -1};
+    enum rc rc = reload(s, &r, why);
+    if (rc != RC_OK)
+        log_event(s->log, LOG_ERROR, "reload-failed", "cause", why, NULL);
+    reload_fini(&r);
+    if (news_send(s->start->news_fd, -1, rc == RC_OK ? "ok" : "refused %s", why) != RC_OK)
+        log_event(s->log, LOG_ERROR, "reload-not-answered", NULL);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
 
 /* Sessions first, then what could still make work for the store. */
 static void close_net(struct server *s)
@@ -320,11 +407,10 @@ static void free_net(struct server *s)
 {
     if (s->net)
         net_free(&s->net);
-    smtpd_free(&s->smtpd);
-    pop3_free(&s->pop3);
-    net_tls_free(&s->tls);
-    for (size_t i = 0; i < SIGNERS; i++)
-        net_signer_free(&s->signers[i]);
+    generation_unref(&s->generation);
+    web_free(&s->web);
+    if (s->statm_fd >= 0)
+        close(s->statm_fd);
 }
 
 /* --- keeping the store small ------------------------------------------------------------------ */
@@ -364,15 +450,6 @@ static void stop_keeper(struct server *s)
 
 /* --- the process ------------------------------------------------------------------------------ */
 
-static enum log_level level_of(const char *name)
-{
-    static const char *const names[] = {"debug", "info", "warning", "error"};
-    for (int i = 0; i < 4; i++)
-        if (strcmp(name, names[i]) == 0)
-            return (enum log_level)i;
-    return LOG_INFO;
-}
-
 static void raise_file_limit(void)
 {
     struct rlimit limit;
@@ -386,6 +463,7 @@ static enum rc confine(struct server *s)
 {
     const char *why;
     raise_file_limit();
+    s->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC); /* for /metrics; -1: no figure */
     TRY(tell(s, "user", sandbox_become(s->start->uid, s->start->gid)));
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* becoming another user has cleared it */
     if (getppid() != s->start->supervisor)
@@ -399,15 +477,14 @@ static enum rc confine(struct server *s)
 static enum rc start(struct server *s)
 {
     const struct conf *c = s->start->conf;
+    struct trusted trusted;
     TRY(confine(s));
     s->short_lane = task_lane_new("short", SHORT_THREADS, LANE_QUEUE);
     s->heavy_lane = task_lane_new("heavy", HEAVY_THREADS, LANE_QUEUE);
     s->hash_lane = task_lane_new_background("hash", (unsigned)c->auth.hash_threads, HASH_QUEUE);
-    TRY(read_trusted(s));
-    TRY(open_store(s));
-    TRY(open_tls(s));
-    TRY(open_protocols(s));
-    TRY(open_net(s));
+    TRY(read_trusted(s, c, &trusted));
+    TRY(open_store(s, &trusted));
+    TRY(open_net(s, &trusted));
     s->keeper = task_thread("keeper", keeper_main, s);
     s->has_keeper = true;
     return RC_OK;
@@ -421,13 +498,15 @@ static void wait_for_term(struct server *s)
     sigaddset(&awaited, SIGTERM);
     sigaddset(&awaited, SIGHUP);
     while (sigwait(&awaited, &signal) != 0 || signal != SIGTERM)
-        renew_tls(s);
+        on_hup(s);
 }
 
 int server_run(const struct server_start *start_info)
 {
     struct server *s = mem_zero(sizeof *s);
     s->start = start_info;
+    s->started = clock_wall(&clock_system);
+    s->statm_fd = -1;
     admin_init(&s->admin);
     s->ctx = (struct ctx){NULL, &s->counters, &clock_system};
     pthread_mutex_init(&s->mutex, NULL);

@@ -24,12 +24,21 @@ static const struct service_row {
     [SERVICE_LMTP] = {"lmtp", offsetof(struct conf, listen.lmtp)},
     [SERVICE_POP3] = {"pop3", offsetof(struct conf, listen.pop3)},
     [SERVICE_POP3S] = {"pop3s", offsetof(struct conf, listen.pop3s)},
+    [SERVICE_ADMIN] = {"admin", offsetof(struct conf, listen.admin)},
     [SERVICE_CONTROL] = {"control", 0},
 };
 
 const char *service_name(enum service service)
 {
     return rows[service].name;
+}
+
+bool service_find(struct str name, enum service *out)
+{
+    for (*out = 0; *out < SERVICES; (*out)++)
+        if (str_eq(name, str_of(rows[*out].name)))
+            return true;
+    return false;
 }
 
 const struct conf_list *service_addresses(enum service service, const struct conf *conf)
@@ -166,27 +175,62 @@ static enum rc open_control(struct sockets *s, uid_t owner, char why[256])
     return RC_OK;
 }
 
-enum rc sockets_open(const struct conf *conf, uid_t owner, struct sockets *out, char why[256])
+const struct socket *sockets_find(const struct sockets *sockets, enum service service,
+                                  const char *address)
+{
+    for (size_t i = 0; i < sockets->n; i++)
+        if (sockets->item[i].service == service && strcmp(sockets->item[i].address, address) == 0)
+            return &sockets->item[i];
+    return NULL;
+}
+
+static enum rc open_all(const struct conf *conf, const struct sockets *now, struct sockets *out,
+                        char why[256])
 {
     enum rc rc = RC_OK;
     out->n = 0;
     for (enum service i = 0; i < SERVICE_CONTROL; i++) {
         const struct conf_list *addresses = service_addresses(i, conf);
-        for (size_t k = 0; k < addresses->n && rc == RC_OK; k++)
-            rc = open_one(out, i, addresses->item[k], why);
+        for (size_t k = 0; k < addresses->n && rc == RC_OK; k++) {
+            const struct socket *same = sockets_find(now, i, addresses->item[k]);
+            if (same)
+                out->item[out->n++] = *same;
+            else
+                rc = open_one(out, i, addresses->item[k], why);
+        }
     }
-    if (rc == RC_OK)
-        rc = open_control(out, owner, why);
-    if (rc != RC_OK)
-        sockets_close(out);
     return rc;
 }
 
-void sockets_close(struct sockets *sockets)
+enum rc sockets_open(const struct conf *conf, uid_t owner, struct sockets *out, char why[256])
+{
+    const struct sockets none = {.n = 0};
+    enum rc rc = open_all(conf, &none, out, why);
+    if (rc == RC_OK)
+        rc = open_control(out, owner, why);
+    if (rc != RC_OK)
+        sockets_close(out, NULL);
+    return rc;
+}
+
+enum rc sockets_change(const struct conf *conf, const struct sockets *now, struct sockets *out,
+                       char why[256])
+{
+    enum rc rc = open_all(conf, now, out, why);
+    if (rc != RC_OK)
+        sockets_close(out, now);
+    else
+        out->item[out->n++] = *sockets_find(now, SERVICE_CONTROL, CTL_SOCKET);
+    return rc;
+}
+
+void sockets_close(struct sockets *sockets, const struct sockets *kept)
 {
     struct stat st;
     for (size_t i = 0; i < sockets->n; i++) {
         const struct socket *item = &sockets->item[i];
+        if (kept && sockets_find(kept, item->service, item->address))
+            continue;
         if (item->file && lstat(item->address, &st) == 0 && st.st_ino == item->file)
             unlink(item->address);
         close(item->fd);

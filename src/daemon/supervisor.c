@@ -7,12 +7,9 @@
  * own, so it can fork; (5) a configuration or certificate that is not usable never replaces one
  * that is.
  *
- * HUP: a certificate is renewed in place - a second signer with the new key is started, the server
- * gets the certificate and the new signer's socket, the old signer stays for the handshakes that
- * began with it. Other settings need a new server, which takes over the listeners; where to listen,
- * the folder and the user change only with a restart of the whole.
+ * HUP is in reload.c.
  */
-#include "daemon/daemon_int.h"
+#include "daemon/supervisor.h"
 
 #include "crypto/crypto.h"
 #include "ctl/ctl.h"
@@ -23,7 +20,6 @@
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +28,8 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -42,41 +38,12 @@ enum {
     LAST_PAUSE_MS = 1000,
     STOP_MS = 60000,
     SIGNER_START_MS = 10000,
-    RETIRE_SECONDS = 60 /* longer than a handshake may last */
-};
-
-/* A process that is to run for as long as the supervisor does. */
-struct child {
-    const char *name;
-    pid_t pid;         /* 0: none */
-    uint64_t started;  /* monotonic */
-    uint64_t start_at; /* when it is to be started again; 0: not now */
-    uint64_t pause_ms; /* before the next start, when it does not stay */
-    bool was_told;     /* its end is what we asked for */
-};
-
-struct supervisor {
-    char *conf_path;
-    struct conf *conf;
-    struct sockets sockets;
-    struct str chain_pem;
-    uid_t uid;
-    gid_t gid;
-    pid_t pid;
-    int lock_fd, signal_fd;
-    int signer_fds[2]; /* [0] the server's end, [1] the signer's: kept here, so either can be
-                          started again */
-    int ready_fd;      /* where the running server says that it is ready; -1 */
-    int news_fd;       /* where the running server is told of a new certificate; -1 */
-    struct child server, signer;
-    pid_t retired;      /* the signer of the certificate before; 0: none */
-    uint64_t retire_at; /* when it ends */
-    bool is_stopping, was_asked, was_ready, has_failed;
-    uint64_t restarts; /* of the server */
+    LIFE_WAIT_MS = 90000, /* longer than a server may take to stop */
+    LIFE_LOOK_MS = 50
 };
 
 /* One line, now: a log with its thread would not survive a fork. */
-static void say(enum log_level level, const char *event, const char *key, const char *value)
+void say(enum log_level level, const char *event, const char *key, const char *value)
 {
     struct log *log = log_new(STDERR_FILENO, LOG_DEBUG, &clock_system);
     log_event(log, level, event, key, value, NULL);
@@ -90,36 +57,17 @@ static void say_pid(const char *event, pid_t pid)
     say(LOG_INFO, event, "pid", text);
 }
 
-static void close_fd(int *fd)
+void close_fd(int *fd)
 {
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
 }
 
-static enum rc complain(const char *what, const char *why)
+enum rc complain(const char *what, const char *why)
 {
     fprintf(stderr, "penfold: %s: %s\n", what, why);
     return RC_PERM;
-}
-
-/* [systemd] sd_notify's protocol: a datagram to the socket that the environment names. */
-static void notify(const char *state)
-{
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
-    if (!path || strlen(path) >= sizeof to.sun_path)
-        return;
-    strcpy(to.sun_path, path);
-    socklen_t n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-    if (to.sun_path[0] == '@')
-        to.sun_path[0] = '\0';
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to,
-           n); /* nobody there: nothing to tell */
-    close(fd);
 }
 
 /* --- starting children ------------------------------------------------------------------------ */
@@ -134,6 +82,26 @@ static void become_child(const struct supervisor *s, int death_signal)
     if (getppid() != s->pid)
         _exit(1);
     close(s->signal_fd);
+    close(s->lock_fd);
+}
+
+static int compare_ints(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+/* Closes every file but these and the first three: a signer that kept another one's socket would
+ * keep it from ending. */
+static void keep_files(int *kept, size_t n)
+{
+    int from = 3;
+    qsort(kept, n, sizeof *kept, compare_ints);
+    for (size_t i = 0; i < n; i++) {
+        if (kept[i] > from)
+            close_range((unsigned)from, (unsigned)kept[i] - 1, 0);
+        from = kept[i] < from ? from : kept[i] + 1;
+    }
+    close_range((unsigned)from, ~0U, 0);
 }
 
 static bool has_key(const struct supervisor *s)
@@ -173,12 +141,8 @@ static int signer_main(const struct supervisor *s, int ready_fd)
     const char *why;
     become_child(s, SIGKILL);
     prctl(PR_SET_DUMPABLE, 0);
-    struct sockets sockets = s->sockets;
-    sockets_close(&sockets);
-    const int others[] = {s->signer_fds[0], s->ready_fd, s->news_fd};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (others[i] >= 0)
-            close(others[i]);
+    int kept[] = {s->signer_fds[1], s->life_fd, ready_fd};
+    keep_files(kept, sizeof kept / sizeof *kept);
     if (load_key(s, &signer) != RC_OK)
         return 1;
     enum rc rc = sandbox_become(s->uid, s->gid);
@@ -232,7 +196,7 @@ static bool signer_is_ready(int fd)
 }
 
 /* RC_OK when there is nothing to sign with. */
-static enum rc start_signer(struct supervisor *s)
+enum rc start_signer(struct supervisor *s)
 {
     int fds[2];
     if (!has_key(s))
@@ -257,7 +221,7 @@ static int server_main(const struct supervisor *s, int ready_fd, int news_fd)
     struct server_start start = {.conf = s->conf,
                                  .sockets = &s->sockets,
                                  .chain_pem = s->chain_pem,
-                                 .signer_fd = s->signer_fds[0],
+                                 .signer_fd = has_key(s) ? s->signer_fds[0] : -1,
                                  .ready_fd = ready_fd,
                                  .news_fd = news_fd,
                                  .supervisor = s->pid,
@@ -353,12 +317,13 @@ static void reap(struct supervisor *s)
             on_signer_end(s, status);
         else if (pid == s->server.pid)
             on_server_end(s, status);
-        else if (pid == s->retired)
-            s->retired = 0;
+        for (size_t i = 0; i < RETIRED_MAX; i++)
+            if (s->retired[i] == pid)
+                s->retired[i] = 0;
     }
 }
 
-static enum rc read_chain(const struct conf *conf, struct str *out)
+enum rc read_chain(const struct conf *conf, struct str *out)
 {
     *out = (struct str){0};
     if (!conf->tls.certificate[0])
@@ -367,132 +332,11 @@ static enum rc read_chain(const struct conf *conf, struct str *out)
     return rc == RC_OK ? rc : complain(conf->tls.certificate, strerror(errno));
 }
 
-/* --- HUP -------------------------------------------------------------------------------------- */
-
-static bool same_list(const struct conf_list *a, const struct conf_list *b)
-{
-    bool is_same = a->n == b->n;
-    for (size_t i = 0; is_same && i < a->n; i++)
-        is_same = strcmp(a->item[i], b->item[i]) == 0;
-    return is_same;
-}
-
-/* What stays as it is until the whole is started anew. */
-static void warn_of_restart(const struct conf *now, const struct conf *next)
-{
-    const struct {
-        const char *what;
-        bool is_same;
-    } fixed[] = {{"data", strcmp(now->data, next->data) == 0},
-                 {"user", strcmp(now->user, next->user) == 0}};
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        if (!fixed[i].is_same)
-            say(LOG_WARNING, "needs-restart", "setting", fixed[i].what);
-    for (enum service i = 0; i < SERVICE_CONTROL; i++) {
-        char what[32];
-        snprintf(what, sizeof what, "listen %s", service_name(i));
-        if (!same_list(service_addresses(i, now), service_addresses(i, next)))
-            say(LOG_WARNING, "needs-restart", "setting", what);
-    }
-}
-
-static bool same_settings(const struct conf *a, const struct conf *b)
-{
-    struct buf x, y;
-    buf_init(&x, 1 << 20);
-    buf_init(&y, 1 << 20);
-    conf_show(a, &x);
-    conf_show(b, &y);
-    bool is_same = str_eq(buf_str(&x), buf_str(&y));
-    buf_fini(&x);
-    buf_fini(&y);
-    return is_same;
-}
-
-/* The certificate goes as an open file, since it may be longer than a message. */
-static enum rc tell_server(const struct supervisor *s)
-{
-    union {
-        struct cmsghdr head;
-        char bytes[CMSG_SPACE(2 * sizeof(int))];
-    } control = {0};
-    int fds[2] = {s->signer_fds[0], open(s->conf->tls.certificate, O_RDONLY | O_CLOEXEC)};
-    if (fds[1] < 0)
-        return rc_from_errno(errno);
-    struct iovec byte = {.iov_base = (char[]){'c'}, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &byte,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof control.bytes};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fds);
-    memcpy(CMSG_DATA(c), fds, sizeof fds);
-    ssize_t sent = sendmsg(s->news_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    close(fds[1]);
-    if (sent != 1)
-        return RC_TEMP;
-    return kill(s->server.pid, SIGHUP) == 0 ? RC_OK : RC_TEMP;
-}
-
-/* A signer for the new configuration beside the old one; *s is as before when it cannot be. */
-static enum rc change_signer(struct supervisor *s, struct conf *conf, struct str chain)
-{
-    const struct supervisor before = *s;
-    s->conf = conf;
-    s->chain_pem = chain;
-    s->signer = (struct child){.name = "signer"};
-    enum rc rc = RC_TEMP;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->signer_fds) == 0) {
-        rc = start_signer(s);
-        if (rc != RC_OK) {
-            if (s->signer.pid)
-                kill(s->signer.pid, SIGKILL);
-            close_fd(&s->signer_fds[0]);
-            close_fd(&s->signer_fds[1]);
-        }
-    }
-    if (rc != RC_OK) {
-        *s = before;
-        return rc;
-    }
-    struct supervisor old = before;
-    close_fd(&old.signer_fds[0]);
-    close_fd(&old.signer_fds[1]);
-    if (s->retired)
-        kill(s->retired, SIGKILL);
-    s->retired = before.signer.pid;
-    s->retire_at = clock_mono(&clock_system) + RETIRE_SECONDS * NS_PER_SEC;
-    return RC_OK;
-}
-
-static void restart_server(struct supervisor *s)
+void restart_server(struct supervisor *s)
 {
     s->server.was_told = s->server.pid != 0;
     if (s->server.pid)
         kill(s->server.pid, SIGTERM);
-}
-
-static void reload(struct supervisor *s)
-{
-    struct str chain = {0};
-    struct conf *old = s->conf, *conf = ctl_conf(s->conf_path);
-    const char *old_chain = s->chain_pem.p;
-    if (!conf || read_chain(conf, &chain) != RC_OK || change_signer(s, conf, chain) != RC_OK) {
-        say(LOG_ERROR, "reload-refused", "file", s->conf_path);
-        conf_free(&conf);
-        free((void *)(uintptr_t)chain.p);
-        return;
-    }
-    say(LOG_INFO, "reloading", "file", s->conf_path);
-    warn_of_restart(old, conf);
-    bool is_renewal = has_key(s) && same_settings(old, conf);
-    conf_free(&old);
-    free((void *)(uintptr_t)old_chain);
-    /* One that has not begun to listen for news starts with what it had: it is started anew. */
-    if (!is_renewal || s->ready_fd >= 0 || (s->server.pid && tell_server(s) != RC_OK))
-        restart_server(s);
 }
 
 static void on_signal(struct supervisor *s)
@@ -504,7 +348,7 @@ static void on_signal(struct supervisor *s)
         reap(s);
     } else if (info.ssi_signo == SIGHUP) {
         if (!s->is_stopping)
-            reload(s);
+            supervisor_reload(s);
     } else if (!s->was_asked) {
         s->is_stopping = true;
         s->was_asked = true;
@@ -521,17 +365,24 @@ static void start_what_is_due(struct supervisor *s)
         if (start_signer(s) != RC_OK && !s->signer.pid)
             child_plan_restart(&s->signer, false);
     }
-    if (s->retired && s->retire_at <= now)
-        kill(s->retired, SIGKILL);
     if (s->server.start_at && s->server.start_at <= now)
         start_server(s);
+}
+
+static void feed_watchdog(struct supervisor *s)
+{
+    uint64_t now = clock_mono(&clock_system);
+    if (!s->watchdog || s->watchdog_at > now)
+        return;
+    s->watchdog_at = now + s->watchdog;
+    notify("WATCHDOG=1");
 }
 
 /* Milliseconds that poll may wait: for ever, or until something is due. */
 static int time_to_wait(const struct supervisor *s)
 {
     uint64_t now = clock_mono(&clock_system), first = 0;
-    const uint64_t due[] = {s->signer.start_at, s->server.start_at, s->retired ? s->retire_at : 0,
+    const uint64_t due[] = {s->signer.start_at, s->server.start_at, s->watchdog_at,
                             s->is_stopping ? now + NS_PER_SEC : 0};
     for (size_t i = 0; i < sizeof due / sizeof *due; i++)
         if (due[i] && (!first || due[i] < first))
@@ -547,6 +398,7 @@ static void run_until_stopped(struct supervisor *s)
     while (!s->is_stopping || s->server.pid) {
         struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
                                {.fd = s->ready_fd, .events = POLLIN}};
+        feed_watchdog(s);
         poll(fds, 2, time_to_wait(s));
         if (fds[1].revents)
             on_ready(s);
@@ -587,6 +439,24 @@ static enum rc find_user(struct supervisor *s)
     return RC_OK;
 }
 
+/* The children of a supervisor that was killed go on for a while, to finish what they have
+ * acknowledged; they hold the store and the ports, and this file's lock, which they inherited. */
+static enum rc wait_for_children(struct supervisor *s)
+{
+    s->life_fd = open("serving", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (s->life_fd < 0 || (geteuid() == 0 && fchown(s->life_fd, s->uid, s->gid) != 0))
+        return complain("serving", strerror(errno));
+    const struct timespec pause = {.tv_nsec = LIFE_LOOK_MS * (long)NS_PER_MS};
+    for (int waited = 0; flock(s->life_fd, LOCK_EX | LOCK_NB) != 0; waited += LIFE_LOOK_MS) {
+        if (waited == 0)
+            say(LOG_WARNING, "waiting", "cause", "the server of an earlier serve is still ending");
+        if (waited >= LIFE_WAIT_MS)
+            return complain(s->conf->data, "the server of an earlier serve has not ended");
+        nanosleep(&pause, NULL);
+    }
+    return RC_OK;
+}
+
 static enum rc enter_data(struct supervisor *s)
 {
     if (chdir(s->conf->data) != 0)
@@ -596,7 +466,7 @@ static enum rc enter_data(struct supervisor *s)
         return complain(s->conf->data, strerror(errno));
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0)
         return complain(s->conf->data, "another penfold serve is running on this folder");
-    return RC_OK;
+    return wait_for_children(s);
 }
 
 static enum rc prepare(struct supervisor *s)
@@ -626,12 +496,12 @@ static enum rc prepare(struct supervisor *s)
 /* And waits until they have: nothing of a Penfold that has ended is left running. */
 static void end_signers(struct supervisor *s)
 {
-    const pid_t pids[] = {s->signer.pid, s->retired};
-    for (size_t i = 0; i < 2; i++) {
-        if (!pids[i])
+    for (size_t i = 0; i <= RETIRED_MAX; i++) {
+        pid_t pid = i < RETIRED_MAX ? s->retired[i] : s->signer.pid;
+        if (!pid)
             continue;
-        kill(pids[i], SIGKILL);
-        while (waitpid(pids[i], NULL, 0) < 0 && errno == EINTR)
+        kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;
     }
 }
@@ -640,6 +510,7 @@ int supervisor_run(const char *conf_path)
 {
     struct supervisor s = {.pid = getpid(),
                            .lock_fd = -1,
+                           .life_fd = -1,
                            .signal_fd = -1,
                            .signer_fds = {-1, -1},
                            .ready_fd = -1,
@@ -655,6 +526,7 @@ int supervisor_run(const char *conf_path)
     s.conf = ctl_conf(s.conf_path);
     int status = CTL_FAILED;
     if (s.conf && prepare(&s) == RC_OK) {
+        s.watchdog = notify_watchdog();
         start_server(&s);
         run_until_stopped(&s);
         bool is_good = !s.has_failed && (s.was_ready || s.was_asked);
@@ -663,10 +535,11 @@ int supervisor_run(const char *conf_path)
     end_signers(&s);
     if (s.sockets.n)
         unlink(CTL_SOCKET);
-    sockets_close(&s.sockets);
+    sockets_close(&s.sockets, NULL);
     close_fd(&s.signer_fds[0]);
     close_fd(&s.signer_fds[1]);
     close_fd(&s.signal_fd);
+    close_fd(&s.life_fd);
     close_fd(&s.lock_fd);
     free((void *)(uintptr_t)s.chain_pem.p);
     conf_free(&s.conf);

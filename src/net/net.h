@@ -196,6 +196,7 @@ struct net_listener {
      * and what else belonged to it alone outlive only that. On any thread; must not block.
      * Listeners that were never replaced are released by net_free. */
     void (*released)(const struct net_listener *listener);
+    void *owner; /* for released() */
 };
 enum rc net_listen(struct net *net,
                    const struct net_listener *listener); /* before net_start; copied */

@@ -1,0 +1,175 @@
+/* A generation: all that one configuration decides for sessions - the protocols' settings, the
+ * certificate, who signs for it.
+ *
+ * Immutable once made. Each of its listeners holds it, and net holds a listener for as long as it
+ * has sessions; so a reload swaps the listeners and the last session of the old configuration frees
+ * what it began with. Nothing here is looked up by a session that runs.
+ */
+#include "daemon/daemon_int.h"
+
+#include "ctl/ctl.h"
+#include "pop3/pop3.h"
+#include "smtpd/smtpd.h"
+
+#include "base/mem.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct generation {
+    const struct generation_house *house;
+    struct conf *conf;
+    struct smtpd *smtpd;
+    struct pop3 *pop3;
+    struct net_signer *signer;
+    struct net_tls *tls; /* NULL: no certificate */
+    _Atomic size_t holds;
+};
+
+uint64_t patience_ms(const struct conf *conf, uint64_t usual_ms)
+{
+    uint64_t set_ms = conf->limits.command_time * 1000;
+    return set_ms < usual_ms ? set_ms : usual_ms;
+}
+
+const struct conf *generation_conf(const struct generation *g)
+{
+    return g->conf;
+}
+
+static enum rc open_tls(struct generation *g, struct str chain_pem, int signer_fd, char why[256])
+{
+    snprintf(why, 256, "the certificate has no signer");
+    if (chain_pem.n == 0 || signer_fd < 0) {
+        if (signer_fd >= 0)
+            close(signer_fd);
+        return chain_pem.n ? RC_PERM : RC_OK;
+    }
+    g->signer = net_signer_new(signer_fd, 0);
+    return net_tls_new(chain_pem, (struct str){0}, g->signer, &g->tls, why);
+}
+
+static void open_protocols(struct generation *g)
+{
+    const struct conf *c = g->conf;
+    const struct generation_house *house = g->house;
+    bool plaintext = c->auth.plaintext == CONF_PLAINTEXT_LOOPBACK;
+    struct smtpd_conf smtpd = {.hostname = str_of(c->hostname),
+                               .message_size = c->limits.message_size,
+                               .recipients = (uint32_t)c->limits.recipients,
+                               .command_ms = c->limits.command_time * 1000,
+                               .data_ms = c->limits.data_time * 1000,
+                               .data_rate = c->limits.data_rate,
+                               .over_quota_refuses = strcmp(c->limits.over_quota, "refuse") == 0,
+                               .vrfy = strcmp(c->smtp.vrfy, "on") == 0,
+                               .plaintext_on_loopback = plaintext,
+                               .memory = house->memory,
+                               .kv = house->admin->kv,
+                               .auth = house->admin->auth,
+                               .deliver = house->deliver};
+    struct pop3_conf pop3 = {.hostname = c->hostname,
+                             .plaintext_on_loopback = plaintext,
+                             .login_ms = patience_ms(c, 180000),
+                             .auth = house->admin->auth,
+                             .store = house->admin->store};
+    g->smtpd = smtpd_new(house->ctx, &smtpd);
+    g->pop3 = pop3_new(house->ctx, &pop3);
+}
+
+enum rc generation_new(const struct generation_house *house, struct conf *conf,
+                       struct str chain_pem, int signer_fd, struct generation **out, char why[256])
+{
+    struct generation *g = mem_zero(sizeof *g);
+    g->house = house;
+    g->conf = conf;
+    atomic_init(&g->holds, 1);
+    enum rc rc = open_tls(g, chain_pem, signer_fd, why);
+    if (rc == RC_OK) {
+        open_protocols(g);
+        *out = g;
+    } else {
+        generation_unref(&g);
+    }
+    return rc;
+}
+
+void generation_unref(struct generation **generation)
+{
+    struct generation *g = *generation;
+    *generation = NULL;
+    if (!g || atomic_fetch_sub(&g->holds, 1) != 1)
+        return;
+    smtpd_free(&g->smtpd);
+    pop3_free(&g->pop3);
+    net_tls_free(&g->tls);
+    net_signer_free(&g->signer);
+    conf_free(&g->conf);
+    free(g);
+}
+
+static void released(const struct net_listener *listener)
+{
+    struct generation *g = listener->owner;
+    generation_unref(&g);
+}
+
+/* --- listeners -------------------------------------------------------------------------------- */
+
+static struct net_listener listener_of(struct generation *g, const struct socket *socket)
+{
+    static const enum {
+        NO_TLS,
+        IN_SESSION,
+        FROM_START
+    } tls[SERVICES] = {
+        [SERVICE_SMTP] = IN_SESSION,        [SERVICE_SUBMISSION] = IN_SESSION,
+        [SERVICE_SUBMISSIONS] = FROM_START, [SERVICE_LMTP] = NO_TLS,
+        [SERVICE_POP3] = IN_SESSION,        [SERVICE_POP3S] = FROM_START,
+        [SERVICE_ADMIN] = NO_TLS,           [SERVICE_CONTROL] = NO_TLS,
+    };
+    const struct net_proto *submission = &smtpd_protos[SMTPD_SUBMISSION];
+    const struct {
+        const struct net_proto *proto;
+        const void *app;
+    } services[SERVICES] = {
+        [SERVICE_SMTP] = {&smtpd_protos[SMTPD_MX], smtpd_service(g->smtpd, SMTPD_MX)},
+        [SERVICE_SUBMISSION] = {submission, smtpd_service(g->smtpd, SMTPD_SUBMISSION)},
+        [SERVICE_SUBMISSIONS] = {submission, smtpd_service(g->smtpd, SMTPD_SUBMISSION)},
+        [SERVICE_LMTP] = {&smtpd_protos[SMTPD_LMTP], smtpd_service(g->smtpd, SMTPD_LMTP)},
+        [SERVICE_POP3] = {&pop3_proto, g->pop3},
+        [SERVICE_POP3S] = {&pop3_proto, g->pop3},
+        [SERVICE_ADMIN] = {&http_proto, web_admin(g->house->web)},
+        [SERVICE_CONTROL] = {&ctl_proto, g->house->admin},
+    };
+    return (struct net_listener){.fd = socket->fd,
+                                 .name = service_name(socket->service),
+                                 .proto = services[socket->service].proto,
+                                 .app = (void *)(uintptr_t)services[socket->service].app,
+                                 .is_tls = tls[socket->service] == FROM_START,
+                                 .tls = tls[socket->service] != NO_TLS ? g->tls : NULL,
+                                 .released = released,
+                                 .owner = g};
+}
+
+size_t generation_listeners(struct generation *g, const struct sockets *sockets,
+                            struct net_listener out[SOCKETS_MAX])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < sockets->n; i++) {
+        const struct socket *socket = &sockets->item[i];
+        struct net_listener listener = listener_of(g, socket);
+        if (listener.is_tls && !listener.tls) {
+            log_event(g->house->ctx->log, LOG_WARNING, "not-served", "address", socket->address,
+                      "cause", "no certificate: set tls { certificate, key }", NULL);
+            continue;
+        }
+        log_event(g->house->ctx->log, LOG_INFO, "listening", "service", listener.name, "address",
+                  socket->address, NULL);
+        atomic_fetch_add(&g->holds, 1);
+        out[n++] = listener;
+    }
+    return n;
+}
