@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -137,6 +138,12 @@ void net_consume(struct conn *c, size_t n)
         c->in_p += n;
         c->in_n -= n;
     }
+}
+
+void net_wipe(struct conn *c, struct str part)
+{
+    if (part.n)
+        explicit_bzero((void *)(uintptr_t)part.p, part.n); /* in net's own buffers */
 }
 
 struct buf *net_out(struct conn *c)

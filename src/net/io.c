@@ -89,11 +89,24 @@ enum rc io_read(struct conn *c)
     return RC_OK;
 }
 
+/* A line that came in pieces may be a password: what its pieces leave behind is overwritten. The
+ * whole line is the protocol's to wipe. */
+static void clear_kept(struct buf *b)
+{
+    if (b->mem)
+        explicit_bzero(b->mem, b->to);
+    buf_clear(b);
+}
+
 void io_keep(struct conn *c)
 {
     if (c->is_in_scratch) {
-        buf_clear(&c->in);
+        clear_kept(&c->in);
         buf_put(&c->in, (struct str){c->in_p, c->in_n}); /* no more than input_max, its cap */
+        if (c->in_n)
+            explicit_bzero((void *)(uintptr_t)c->in_p, c->in_n);
+    } else if (c->in_n == 0) {
+        clear_kept(&c->in);
     } else {
         buf_consume(&c->in, buf_len(&c->in) - c->in_n);
     }

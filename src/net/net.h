@@ -100,6 +100,9 @@ struct net *net_of(struct conn *c);
 
 struct str net_in(struct conn *c); /* unread input; valid until this step returns */
 void net_consume(struct conn *c, size_t n);
+/* Overwrites input that this step has looked at, consumed or not: a password that somebody else has
+ * a copy of now. net itself leaves no other copies. */
+void net_wipe(struct conn *c, struct str part);
 struct buf *net_out(struct conn *c);
 bool net_out_is_full(struct conn *c); /* over the high-water mark: return NET_MORE soon */
 bool net_is_eof(struct conn *c);
