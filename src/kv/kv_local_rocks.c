@@ -23,6 +23,7 @@ enum {
     BLOCK_BYTES = 8 << 10,
     ARENA_BLOCK = 256 << 10,
     TABLE_FILES_OPEN = 256,
+    CACHE_SHARD_BITS = 2,
     BLOCK_CACHE_TIER = 1,
     MULTI_GET_MAX = 1024
 };
@@ -92,6 +93,13 @@ static rocksdb_block_based_table_options_t *table_options(struct rocks *r)
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+    /* In parts: whole, the index and the filter of a large table are about a megabyte each, and a
+     * cache of a few megabytes a shard would read them anew for every lookup. */
+    rocksdb_block_based_options_set_index_type(
+        t, rocksdb_block_based_table_index_type_two_level_index_search);
+    rocksdb_block_based_options_set_partition_filters(t, 1);
+    rocksdb_block_based_options_set_metadata_block_size(t, BLOCK_BYTES);
+    rocksdb_block_based_options_set_pin_top_level_index_and_filter(t, 1);
     rocksdb_block_based_options_set_format_version(t, 5);
     return t;
 }
@@ -130,6 +138,8 @@ static rocksdb_options_t *family_options(struct rocks *r, enum rocks_family fami
     rocksdb_options_set_write_buffer_size(o,
                                           family == ROCKS_META ? write_buffers / 2 : QUEUE_BUFFER);
     rocksdb_options_set_arena_block_size(o, ARENA_BLOCK);
+    rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.02);
+    rocksdb_options_set_memtable_whole_key_filtering(o, 1);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     return o;
@@ -142,7 +152,7 @@ static void make_options(struct rocks *r, const struct rocks_conf *conf)
         write_buffers = WRITE_BUFFERS_MAX;
     rocksdb_lru_cache_options_t *lru = rocksdb_lru_cache_options_create();
     rocksdb_lru_cache_options_set_capacity(lru, conf->memory_bytes - write_buffers);
-    rocksdb_lru_cache_options_set_num_shard_bits(lru, 4);
+    rocksdb_lru_cache_options_set_num_shard_bits(lru, CACHE_SHARD_BITS);
     r->cache = rocksdb_cache_create_lru_opts(lru);
     rocksdb_lru_cache_options_destroy(lru);
     for (int f = 0; f < ROCKS_FAMILIES; f++)
