@@ -73,6 +73,7 @@ static const struct key keys[] = {
     KEY("listen", "pop3s", ADDRESSES, listen.pop3s, "0.0.0.0:995,[::]:995"),
     KEY("listen", "admin", ADDRESSES, listen.admin, "127.0.0.1:8081"),
     WORDS("smtp", "vrfy", CHOICE, smtp.vrfy, "off", {"off", "on"}),
+    WORDS("submission", "from", CHOICE, submission.from, "own", {"own", "any"}),
     WORDS("auth", "plaintext", PLAINTEXT, auth.plaintext, "never", {"never", "loopback"}),
     AMOUNT("auth", "hash_ops", NUMBER, auth.hash_ops, "3", 1, 1000),
     AMOUNT("auth", "hash_memory", SIZE, auth.hash_memory, "64M", 8 << 10, UINT64_C(4) << 30),
@@ -106,7 +107,8 @@ struct conf_origin {
     int lines[N_KEYS]; /* 0: nowhere */
 };
 
-static const char *const sections[] = {"store", "tls", "listen", "smtp", "auth", "limits"};
+static const char *const sections[] = {"store",      "tls",  "listen", "smtp",
+                                       "submission", "auth", "limits"};
 enum { N_SECTIONS = sizeof sections / sizeof *sections };
 
 static enum rc with_suffix(const char *text, const char *suffixes, const uint64_t *factors,

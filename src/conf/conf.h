@@ -42,6 +42,9 @@ struct conf {
         char *vrfy; /* "off", "on": VRFY tells who lives here */
     } smtp;
     struct {
+        char *from; /* "own": From and Sender belong to who submits; "any" */
+    } submission;
+    struct {
         enum conf_plaintext plaintext; /* where a password may come without TLS */
         uint64_t hash_ops, hash_memory;
         uint64_t hash_threads; /* logins computed at once */

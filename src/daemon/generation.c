@@ -66,6 +66,7 @@ static void open_protocols(struct generation *g)
                                .over_quota_refuses = strcmp(c->limits.over_quota, "refuse") == 0,
                                .vrfy = strcmp(c->smtp.vrfy, "on") == 0,
                                .plaintext_on_loopback = plaintext,
+                               .is_any_from = strcmp(c->submission.from, "any") == 0,
                                .memory = house->memory,
                                .kv = house->admin->kv,
                                .auth = house->admin->auth,

@@ -205,6 +205,13 @@ bool mime_param_next(struct str *params, struct mime_param *out);
  */
 enum rc mime_unquote(const struct mime_param *param, struct buf *out);
 
+/* Takes the next address off the value of From, Sender, To or the like and puts it into out, which
+ * is cleared first: the addr-spec as it stands, without white space and comments around its parts;
+ * in display names and groups only the addresses count. RC_EOF: there are no more. RC_SYNTAX: what
+ * stands there is no address, or could be read as two different ones; RC_LIMIT: it does not fit.
+ * After an error the rest means nothing. */
+enum rc mime_address_next(struct str *rest, struct buf *out);
+
 /* Takes the next msg-id of a Message-ID, In-Reply-To or References value off *rest, passing over
  * anything else, and puts it into id without angle brackets and white space; id is cleared first.
  * Ids that do not fit under the cap of id are passed over. A value without brackets that is one

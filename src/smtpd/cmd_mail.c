@@ -83,6 +83,9 @@ static enum smtpd_reply begin(struct session *s, struct str args)
 
 enum flow smtpd_cmd_mail(struct session *s, struct str args)
 {
-    smtpd_reply_say(s, begin(s, args));
+    enum smtpd_reply reply = begin(s, args);
+    if (reply == SMTPD_SENDER_OK && s->role->is_submission)
+        return smtpd_submission_sender(s);
+    smtpd_reply_say(s, reply);
     return FLOW_NEXT;
 }

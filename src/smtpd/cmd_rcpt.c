@@ -41,6 +41,8 @@ static enum flow look_up(struct session *s, struct str address, struct recipient
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
     enum rc rc = auth_resolve(s->smtpd->conf.auth, address, flags, &t->arena, &recipient->targets);
     enum smtpd_reply reply = smtpd_reply_of_lookup(rc);
+    if (reply == SMTPD_NOT_OURS && s->role->is_submission)
+        reply = SMTPD_NOT_SENT;
     if (rc == RC_OK) {
         rc = have_room(s, &recipient->targets, flags);
         if (rc != RC_OK)

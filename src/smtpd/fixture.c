@@ -166,6 +166,23 @@ void hear(int fd, const char *pattern)
         fail_msg("heard:\n%s\ninstead of:\n%s", got, pattern);
 }
 
+void hear_reply(int fd, const char *code)
+{
+    char line[1024];
+    size_t n;
+    do {
+        for (n = 0; n == 0 || line[n - 1] != '\n'; n++) {
+            struct pollfd p = {fd, POLLIN, 0};
+            assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
+            assert_true(n + 1 < sizeof line && recv(fd, line + n, 1, 0) == 1);
+        }
+        line[n] = '\0';
+        assert_true(n > 4);
+        if (strncmp(line, code, 3) != 0)
+            fail_msg("heard: %s", line);
+    } while (line[3] == '-');
+}
+
 void hear_end(int fd)
 {
     struct pollfd p = {fd, POLLIN, 0};

@@ -41,7 +41,8 @@ void say_slowly(int fd, struct str bytes, size_t step); /* in pieces, each a wri
  * of the pattern in that line. */
 void hear(int fd, const char *pattern);
 bool hear_matches(const char *text, const char *pattern);
-void hear_end(int fd); /* the server closes; so does this */
+void hear_reply(int fd, const char *code); /* one, with any text in any number of lines */
+void hear_end(int fd);                     /* the server closes; so does this */
 
 size_t fixture_count(struct fixture *f, uint64_t account);             /* messages in INBOX */
 void fixture_await(struct fixture *f, uint64_t account, size_t count); /* until there are so many */

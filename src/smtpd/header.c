@@ -25,6 +25,18 @@ static void put_peer(struct session *s, struct buf *out)
         put_parts(out, is_v6 ? "[IPv6:" : "[", peer, "]");
 }
 
+/* Of who has logged in neither name nor address is told to others. */
+static void put_from(struct session *s, struct buf *out)
+{
+    if (s->login) {
+        buf_put(out, STR("Received: from client.invalid (authenticated)"));
+        return;
+    }
+    put_parts(out, "Received: from ", str_of(s->helo), " (");
+    put_peer(s, out);
+    buf_put(out, STR(")"));
+}
+
 /* "ESMTPSA (TLSv1.3 ...)" [RFC3848], "UTF8SMTPS" [RFC6531 4.3]; plain SMTP by HELO */
 static void put_protocol(struct session *s, struct buf *out)
 {
@@ -45,9 +57,8 @@ void smtpd_header_write(struct session *s, struct buf *out)
     char date[CLOCK_TEXT];
     clock_rfc5322(date, clock_wall(s->smtpd->ctx->clock));
     put_parts(out, "Return-Path: <", t->envelope.sender, ">\r\n");
-    put_parts(out, "Received: from ", str_of(s->helo), " (");
-    put_peer(s, out);
-    put_parts(out, ")\r\n\tby ", s->smtpd->conf.hostname, " with ");
+    put_from(s, out);
+    put_parts(out, "\r\n\tby ", s->smtpd->conf.hostname, " with ");
     put_protocol(s, out);
     put_parts(out, "\r\n\tid ", str_of(t->id), "");
     if (t->n_recipients == 1) /* several would tell each of the others [RFC5321 7.2] */

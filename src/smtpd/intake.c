@@ -76,6 +76,26 @@ static void keep_head(struct message *m, struct str piece)
     m->is_head_whole = end >= 0 || buf_len(&m->head) == HEAD_MAX || str_starts(head, STR("\r\n"));
 }
 
+/* A header that is held back goes out when it is whole; all else at once. `before`: bytes of the
+ * header that were kept before this piece. */
+static enum rc write_piece(struct session *s, struct message *m, struct str piece, size_t before)
+{
+    if (!s->role->is_submission || m->is_head_written)
+        return kv_blob_write(m->blob, piece);
+    if (!m->is_head_whole)
+        return RC_OK;
+    TRY(smtpd_intake_flush(s, m));
+    return kv_blob_write(m->blob, str_skip(piece, buf_len(&m->head) - before));
+}
+
+enum rc smtpd_intake_flush(struct session *s, struct message *m)
+{
+    if (!s->role->is_submission || m->is_head_written)
+        return RC_OK;
+    m->is_head_written = true;
+    return smtpd_submission_write(s, m->blob, buf_str(&m->head));
+}
+
 static void take_piece(struct session *s, struct message *m, struct str piece)
 {
     m->bytes += piece.n;
@@ -91,8 +111,13 @@ static void take_piece(struct session *s, struct message *m, struct str piece)
         smtpd_intake_refuse(s, m, SMTPD_NO_SPACE);
         return;
     }
+    size_t before = buf_len(&m->head);
     keep_head(m, piece);
-    enum rc rc = kv_blob_write(m->blob, piece);
+    if (buf_len(&m->head) == HEAD_MAX && s->role->is_submission) {
+        smtpd_intake_refuse(s, m, SMTPD_HEADER_LONG); /* nobody has looked at the rest of it */
+        return;
+    }
+    enum rc rc = write_piece(s, m, piece, before);
     if (rc != RC_OK)
         smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(s, rc));
 }

@@ -152,6 +152,22 @@ static void describe(struct session *s, struct message *m, const struct header_f
     };
 }
 
+/* What submission asks of a message that is complete. */
+static enum flow check_submitted(struct session *s, struct message *m, struct header_facts *facts)
+{
+    enum rc rc = smtpd_intake_flush(s, m);
+    if (rc != RC_OK) {
+        smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(s, rc));
+        return FLOW_NEXT;
+    }
+    rc = smtpd_submission_check(s, buf_str(&m->head), facts);
+    if (rc == RC_AGAIN && !net_can_block(s->conn))
+        return FLOW_BLOCK;
+    if (rc != RC_OK)
+        smtpd_intake_refuse(s, m, smtpd_reply_of_authors(rc));
+    return FLOW_NEXT;
+}
+
 /* From the last byte to a finished blob. */
 static enum flow complete(struct session *s, struct message *m)
 {
@@ -163,6 +179,8 @@ static enum flow complete(struct session *s, struct message *m)
                           &facts);
     if (facts.hops > s->smtpd->conf.hops || facts.own_hops > OWN_HOPS)
         smtpd_intake_refuse(s, m, SMTPD_LOOP); /* [RFC5321 6.3] */
+    if (!m->is_refused && s->role->is_submission && check_submitted(s, m, &facts) == FLOW_BLOCK)
+        return FLOW_BLOCK;
     if (m->is_refused)
         return answer_refusal(s, m);
     describe(s, m, &facts);

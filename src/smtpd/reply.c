@@ -65,6 +65,16 @@ enum smtpd_reply smtpd_reply_of_login(enum rc rc)
     return look_up(table, rc);
 }
 
+enum smtpd_reply smtpd_reply_of_authors(enum rc rc)
+{
+    static const enum smtpd_reply table[RC_COUNT] = {
+        [RC_OK] = SMTPD_OK,
+        [RC_SYNTAX] = SMTPD_BAD_FROM,
+        [RC_DENIED] = SMTPD_NOT_YOUR_FROM,
+    };
+    return look_up(table, rc);
+}
+
 enum smtpd_reply smtpd_reply_of_delivery(const struct session *s, enum rc rc)
 {
     static const enum smtpd_reply table[RC_COUNT] = {

@@ -42,6 +42,7 @@ struct smtpd_conf {
     uint32_t idle_commands;  /* commands since the last message that did not help to send one, then
                                 421: 100 */
     uint32_t login_failures; /* of a session, then 421: 5 */
+    bool is_any_from;        /* submitted messages may have any From and Sender */
     bool plaintext_on_loopback; /* passwords without TLS from this machine */
     uint64_t command_ms;        /* wait for a command: 300,000 [RFC5321 4.5.3.2.7] */
     uint64_t data_ms;           /* wait for the next bytes of a message: 300,000 */

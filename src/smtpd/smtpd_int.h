@@ -35,6 +35,7 @@ struct role {
     const char *utf8_protocol; /* the same with SMTPUTF8 [RFC6531 4.3] */
     uint32_t line_max;         /* of a command, if that is more than the configuration has */
     bool wants_login;          /* nothing is taken before AUTH [RFC6409 4.3] */
+    bool is_submission;        /* senders are checked, headers completed: submission.c */
     bool answers_each;         /* after a message, one reply for each recipient [RFC2033 4.2] */
 };
 extern const struct role smtpd_roles[SMTPD_ROLES];
@@ -137,6 +138,7 @@ struct message {
     struct kv_blob_id blob_id; /* from MESSAGE_FINISHED on, ours to forget */
     struct buf head;           /* a copy of the header, up to HEAD_MAX bytes of it */
     bool is_head_whole;
+    bool is_head_written; /* where it is held back until it is whole */
     bool is_refused;
     enum smtpd_reply refusal; /* when refused */
     uint64_t bytes;           /* of the message as it came, without our fields */
@@ -188,6 +190,8 @@ void smtpd_intake_begin(struct message *m);
  * FLOW_BLOCK; FLOW_CLOSE: it is far too long. */
 enum flow smtpd_intake_data(struct session *s, struct message *m);
 enum flow smtpd_intake_chunk(struct session *s);
+/* Writes a header that is held back still: the message has ended within it. */
+enum rc smtpd_intake_flush(struct session *s, struct message *m);
 /* Nothing more of the message is kept; what is still to come is passed over. */
 void smtpd_intake_refuse(struct session *s, struct message *m, enum smtpd_reply reply);
 /* Memory, from the budget: up to `need` bytes in all; false when there is too little. */
@@ -195,6 +199,19 @@ bool smtpd_intake_charge(struct session *s, struct message *m, uint64_t need);
 void smtpd_intake_discharge(struct session *s, struct message *m);
 /* The time that a message or chunk under way has left to make progress, in ms. */
 uint64_t smtpd_intake_patience(const struct session *s);
+
+/* --- submission.c: whose a message is, and what its header lacks [RFC6409] ---------------------
+ */
+
+/* Says the answer to MAIL, or FLOW_BLOCK; the transaction stays when the sender may be used. */
+enum flow smtpd_submission_sender(struct session *s);
+/* Writes the header, completed. */
+enum rc smtpd_submission_write(struct session *s, struct kv_blob_out *blob, struct str header);
+struct header_facts;
+/* Whether its authors are the login's. RC_SYNTAX, RC_DENIED; RC_AGAIN where nothing may wait;
+ * RC_TEMP and the like. Adds the Message-ID that smtpd_submission_write has made to the facts. */
+enum rc smtpd_submission_check(struct session *s, struct str header, struct header_facts *facts);
+enum smtpd_reply smtpd_reply_of_authors(enum rc rc);
 
 /* --- header.c: the trace fields that are put in front, and what is looked for in the header --- */
 

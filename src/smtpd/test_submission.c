@@ -1,0 +1,207 @@
+/* What is submitted: by whom, to whom, and how it looks when it has arrived. */
+#include "smtpd/fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define PLAIN "AGFsaWNlQGV4YW1wbGUudGVzdABzZWNyZXQ=" /* NUL alice@example.test NUL secret */
+#define FROM  "From: Alice <alice@example.test>\r\n"
+#define DATE  "Date: Sat, 21 Nov 2026 10:00:00 +0000\r\n"
+#define ID    "Message-ID: <one@client.test>\r\n"
+
+static void start(struct fixture *f, bool is_any_from)
+{
+    struct smtpd_conf conf = {.plaintext_on_loopback = true, .is_any_from = is_any_from};
+    fixture_start(f, &conf);
+    fixture_role(f, SMTPD_SUBMISSION);
+}
+
+static int logged_in(struct fixture *f)
+{
+    int fd = fixture_connect(f);
+    say(fd, STR("EHLO secret-host.test\r\nAUTH PLAIN " PLAIN "\r\n"));
+    hear_reply(fd, "220");
+    hear_reply(fd, "250");
+    hear_reply(fd, "235");
+    return fd;
+}
+
+/* Submits to bob; `heard` is the answer to the message. */
+static void submit(int fd, struct str message, const char *heard, size_t step)
+{
+    say(fd, STR("MAIL FROM:<alice@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n"));
+    hear(fd, "250 2.1.0 *\r\n250 2.1.5 *\r\n354 *\r\n");
+    say_slowly(fd, message, step);
+    say(fd, STR(".\r\n"));
+    hear(fd, heard);
+}
+
+/* --- what arrives ----------------------------------------------------------------------------- */
+
+/* '*' in `after` stands for one line's rest; it is compared with what follows the trace fields. */
+static void arrives_as(const char *message, const char *after)
+{
+    struct fixture f;
+    struct buf got;
+    start(&f, false);
+    buf_init(&got, 1 << 20);
+    for (size_t i = 0; i < 2; i++) {
+        int fd = logged_in(&f);
+        submit(fd, str_of(message), "250 2.0.0 message *\r\n", i ? 1 : 100000);
+        close(fd);
+        fixture_await(&f, f.bob, i + 1);
+        buf_clear(&got);
+        fixture_read(&f, f.bob, i, &got);
+        ptrdiff_t end = str_find(buf_str(&got), STR("+0000\r\n")); /* of Received */
+        assert_true(end > 0);
+        struct str rest = str_skip(buf_str(&got), (size_t)end + 7);
+        char *text = malloc(rest.n + 1);
+        memcpy(text, rest.p, rest.n);
+        text[rest.n] = '\0';
+        if (!hear_matches(text, after))
+            fail_msg("%s\narrived as:\n%s\ninstead of:\n%s", message, text, after);
+        free(text);
+        struct str trace = str_head(buf_str(&got), (size_t)end);
+        assert_true(str_starts(trace, STR("Return-Path: <alice@example.test>\r\nReceived: from "
+                                          "client.invalid (authenticated)\r\n\tby ")));
+        assert_true(str_find(trace, STR(" with ESMTPA\r\n")) > 0); /* [RFC3848] */
+        assert_true(str_find(buf_str(&got), STR("secret-host")) < 0);
+        assert_true(str_find(trace, STR("local")) < 0);
+    }
+    buf_fini(&got);
+    fixture_stop(&f);
+}
+
+static void what_is_missing_is_added(void **state) /* [RFC6409 8.2] [RFC6409 8.3] */
+{
+    arrives_as(FROM DATE ID "\r\ntext\r\n", FROM DATE ID "\r\ntext\r\n");
+    arrives_as(FROM ID "\r\ntext\r\n", "Date: *\r\n" FROM ID "\r\ntext\r\n");
+    arrives_as(FROM "date: today\r\n\r\ntext\r\n",
+               "Message-ID: <*@mx.example.test>\r\n" FROM "date: today\r\n\r\ntext\r\n");
+    arrives_as(FROM "\r\nDate: of the text\r\n",
+               "Date: *\r\nMessage-ID: <*>\r\n" FROM "\r\nDate: of the text\r\n");
+    arrives_as(FROM "Subject: no text\r\n",
+               "Date: *\r\nMessage-ID: <*>\r\n" FROM "Subject: no text\r\n");
+}
+
+static void blind_copies_stay_blind(void **state) /* [RFC5322 3.6.3] */
+{
+    arrives_as("Bcc: carol@example.test,\r\n dave@example.test\r\n" FROM DATE ID "\r\n",
+               FROM DATE ID "\r\n");
+    arrives_as(FROM "bcc: a@b.test\r\nBCC:\r\n" DATE ID "Bcc: c@d.test\r\n\r\nBcc: text\r\n",
+               FROM DATE ID "\r\nBcc: text\r\n");
+    arrives_as(FROM DATE ID "Resent-Bcc: c@d.test\r\n", FROM DATE ID);
+}
+
+static void a_large_message_is_completed_too(void **state)
+{
+    enum { LINES = 6000, WIDTH = 72 };
+    struct fixture f;
+    struct buf message, got;
+    start(&f, false);
+    buf_init(&message, 1 << 20);
+    buf_init(&got, 1 << 20);
+    buf_put(&message, STR(FROM "Bcc: x@y.test\r\n" ID "\r\n"));
+    for (int i = 0; i < LINES; i++)
+        buf_putf(&message, "%0*d\r\n", WIDTH, i);
+    int fd = logged_in(&f);
+    submit(fd, buf_str(&message), "250 2.0.0 *\r\n", 100000);
+    close(fd);
+    fixture_await(&f, f.bob, 1);
+    fixture_read(&f, f.bob, 0, &got);
+    struct str body = str_skip(buf_str(&message), strlen(FROM "Bcc: x@y.test\r\n" ID));
+    assert_true(str_ends(buf_str(&got), body));
+    assert_true(str_ends(str_head(buf_str(&got), buf_len(&got) - body.n), STR(FROM ID)));
+    buf_fini(&message);
+    buf_fini(&got);
+    fixture_stop(&f);
+}
+
+/* --- whose it is ------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *header, *heard, *heard_if_any;
+} authors[] = {
+    {FROM, "250 *\r\n", "250 *\r\n"},
+    {"From: \"alice@example.test\" <bob@example.test>\r\n", "550 5.7.1 From *\r\n", "250 *\r\n"},
+    {"From: ALICE@Example.Test (bob@example.test)\r\n", "250 *\r\n", "250 *\r\n"},
+    {"From: alice@example.test, bob@example.test\r\n", "550 5.7.1 From *\r\n", "250 *\r\n"},
+    {"From: ceo@elsewhere.test\r\nSender: alice@example.test\r\n", "550 5.7.1 *\r\n", "250 *\r\n"},
+    {FROM "Sender: bob@example.test\r\n", "550 5.7.1 From *\r\n", "250 *\r\n"},
+    {FROM "Sender: alice@example.test\r\n", "250 *\r\n", "250 *\r\n"},
+    {FROM "From: bob@example.test\r\n", "550 5.7.1 *\r\n", "250 *\r\n"},
+    {FROM FROM, "554 5.6.0 *\r\n", "250 *\r\n"},
+    {"Subject: x\r\n", "554 5.6.0 *\r\n", "250 *\r\n"},
+    {"", "554 5.6.0 *\r\n", "250 *\r\n"},
+    {"From:\r\n", "554 5.6.0 *\r\n", "250 *\r\n"},
+    {"From: nobody:;\r\n", "554 5.6.0 *\r\n", "250 *\r\n"},
+    {"From: alice@example.test bob@example.test\r\n", "554 5.6.0 *\r\n", "250 *\r\n"},
+    {FROM "no field\r\nFrom: bob@example.test\r\n", "554 5.6.0 *\r\n", "250 *\r\n"},
+};
+
+static void authors_are_the_login(void **state) /* [RFC6409 6.1] */
+{
+    for (int any = 0; any < 2; any++) {
+        struct fixture f;
+        start(&f, any);
+        int fd = logged_in(&f);
+        for (size_t i = 0; i < sizeof authors / sizeof *authors; i++) {
+            char message[1024];
+            snprintf(message, sizeof message, "%s\r\ntext\r\n", authors[i].header);
+            print_message("%s", authors[i].header);
+            submit(fd, str_of(message), any ? authors[i].heard_if_any : authors[i].heard, 100000);
+        }
+        close(fd);
+        fixture_stop(&f);
+    }
+}
+
+static void a_header_has_an_end(void **state)
+{
+    enum { LINES = 2000 };
+    struct fixture f;
+    struct buf message;
+    start(&f, false);
+    buf_init(&message, 1 << 20);
+    buf_put(&message, STR(FROM));
+    for (int i = 0; i < LINES; i++)
+        buf_putf(&message, "X-%d: 0123456789012345678901234567890123456789\r\n", i);
+    buf_put(&message, STR("\r\n"));
+    int fd = logged_in(&f);
+    submit(fd, buf_str(&message), "554 5.6.0 header too long\r\n", 100000);
+    submit(fd, STR(FROM "\r\n"), "250 2.0.0 *\r\n", 1);
+    buf_fini(&message);
+    close(fd);
+    fixture_stop(&f);
+}
+
+static void senders_and_recipients(void **state)
+{
+    struct fixture f;
+    start(&f, false);
+    int fd = logged_in(&f);
+    say(fd, STR("MAIL FROM:<bob@example.test>\r\nMAIL FROM:<a@elsewhere.test>\r\nMAIL FROM:<>\r\n"
+                "RSET\r\nMAIL FROM:<\"alice\"@EXAMPLE.test>\r\nRCPT TO:<x@elsewhere.test>\r\n"
+                "RCPT TO:<nobody@example.test>\r\nRCPT TO:<bob@example.test>\r\nQUIT\r\n"));
+    hear(fd, "550 5.7.1 bob@example.test is not an address of alice@example.test\r\n"
+             "550 5.7.1 a@elsewhere.test is not an address of alice@example.test\r\n"
+             "250 2.1.0 *\r\n250 2.0.0 *\r\n250 2.1.0 *\r\n"
+             "550 5.7.1 not a domain of this server, and it does not send to other hosts yet\r\n"
+             "550 5.1.1 *\r\n250 2.1.5 *\r\n221 *\r\n");
+    hear_end(fd);
+    fixture_stop(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_missing_is_added),
+        cmocka_unit_test(blind_copies_stay_blind),
+        cmocka_unit_test(a_large_message_is_completed_too),
+        cmocka_unit_test(authors_are_the_login),
+        cmocka_unit_test(a_header_has_an_end),
+        cmocka_unit_test(senders_and_recipients),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
