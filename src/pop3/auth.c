@@ -68,6 +68,7 @@ static enum net_step exchange(struct conn *c, struct pop3_session *s, struct str
     enum rc rc = auth_sasl_step(&s->sasl, decoded, &text);
     enum net_step next = answer(c, s, rc, buf_str(&text));
     wipe(&response); /* auth_login has taken its copy */
+    net_wipe(c, line);
     buf_fini(&text);
     return next;
 }

@@ -54,6 +54,10 @@ static enum net_step checked(struct conn *c, struct pop3_session *s)
         return open_drop(c, s);
     }
     pop3_err_rc(c, s->login.rc);
+    if (s->login.is_blocked) {
+        s->end = "blocked";
+        return NET_CLOSE;
+    }
     /* Those put off count as well: asking again and again keeps others out. */
     if (++s->failures < s->pop3->conf.login_failures)
         return NET_READ;
@@ -76,10 +80,15 @@ enum net_step pop3_login_begin(struct conn *c, struct pop3_session *s, struct st
                                    .password = password,
                                    .peer = net_peer_text(c),
                                    .session = str_of(net_id(c))};
-    s->go_on = checked;
-    auth_login(s->pop3->conf.auth, &s->login);
+    enum net_step next = NET_WAIT;
+    if (auth_login_now(s->pop3->conf.auth, &s->login)) {
+        next = checked(c, s);
+    } else {
+        s->go_on = checked;
+        auth_login(s->pop3->conf.auth, &s->login);
+    }
     s->login.name = s->login.password = (struct str){0};
-    return NET_WAIT;
+    return next;
 }
 
 enum net_step pop3_pass(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
@@ -90,6 +99,7 @@ enum net_step pop3_pass(struct conn *c, struct pop3_session *s, const struct pop
         return pop3_bad(c, s, POP3_NOT_UTF8);
     /* With its spaces [RFC1939 7]. */
     enum net_step next = pop3_login_begin(c, s, str_of(s->name), a->rest);
+    net_wipe(c, a->rest);
     free(s->name); /* after a refusal the client starts again with USER [RFC1939 7] */
     s->name = NULL;
     return next;

@@ -74,12 +74,36 @@ static enum flow fail(struct session *s, enum smtpd_reply reply)
     return FLOW_CLOSE;
 }
 
+/* After too many wrong passwords: this one was not even looked at. */
+static enum flow turn_away(struct session *s)
+{
+    smtpd_auth_end(s);
+    smtpd_reply_say(s, SMTPD_LOGIN_LATER);
+    smtpd_reply_say(s, SMTPD_TOO_MANY_LOGINS);
+    return FLOW_CLOSE;
+}
+
 /* --- the login -------------------------------------------------------------------------------- */
 
 static void logged_in(struct auth_login *login)
 {
     struct exchange *e = CONTAINER(login, struct exchange, login);
     net_resume(e->net, e->handle); /* the session's owner may free e from here on */
+}
+
+static enum flow conclude(struct session *s, struct exchange *e)
+{
+    enum smtpd_reply reply = smtpd_reply_of_login(e->login.rc);
+    s->has_moved = true;
+    if (e->login.is_blocked)
+        return turn_away(s);
+    if (reply != SMTPD_LOGGED_IN)
+        return fail(s, reply);
+    s->account = e->login.account;
+    s->login = mem_dup(e->sasl.name.p, e->sasl.name.n);
+    smtpd_auth_end(s);
+    smtpd_reply_say(s, reply);
+    return FLOW_NEXT;
 }
 
 static enum flow log_in(struct session *s, struct exchange *e)
@@ -93,21 +117,10 @@ static enum flow log_in(struct session *s, struct exchange *e)
                                    .password = e->sasl.password,
                                    .peer = net_peer_text(s->conn),
                                    .session = str_of(net_id(s->conn))};
+    if (auth_login_now(s->smtpd->conf.auth, &e->login))
+        return conclude(s, e);
     auth_login(s->smtpd->conf.auth, &e->login);
     return FLOW_WAIT;
-}
-
-static enum flow conclude(struct session *s, struct exchange *e)
-{
-    enum smtpd_reply reply = smtpd_reply_of_login(e->login.rc);
-    s->has_moved = true;
-    if (reply != SMTPD_LOGGED_IN)
-        return fail(s, reply);
-    s->account = e->login.account;
-    s->login = mem_dup(e->sasl.name.p, e->sasl.name.n);
-    smtpd_auth_end(s);
-    smtpd_reply_say(s, reply);
-    return FLOW_NEXT;
 }
 
 /* --- the exchange ----------------------------------------------------------------------------- */
@@ -149,6 +162,7 @@ static enum flow take_encoded(struct session *s, struct str text)
     enum flow flow = rc == RC_OK ? take(s, decoded) : fail(s, SMTPD_BAD_BASE64);
     if (response.mem)
         explicit_bzero(response.mem, response.size);
+    net_wipe(s->conn, text);
     buf_fini(&response);
     return flow;
 }
