@@ -182,6 +182,8 @@ struct pop3_reading {
     size_t index;
     uint64_t size, at;
     bool is_start; /* the next byte begins a line */
+    bool is_crlf;  /* what was sent ends with CRLF */
+    bool is_cr;    /* ... with CR */
     bool is_top;
     struct pop3_top top;
 };

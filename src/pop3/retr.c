@@ -15,6 +15,16 @@ void pop3_reading_close(struct pop3_reading *reading)
     *reading = (struct pop3_reading){0};
 }
 
+/* Whether what has been sent ends with CRLF: a client may count nothing else as the end of a line
+ * [RFC1939 3]. */
+static void note_end(struct pop3_reading *r, struct str text)
+{
+    for (size_t i = text.n > 2 ? text.n - 2 : 0; i < text.n; i++) {
+        r->is_crlf = text.p[i] == '\n' && r->is_cr;
+        r->is_cr = text.p[i] == '\r';
+    }
+}
+
 /* Reads a page to the end of the output and doubles its dots. RC_EOF: that was the last one. */
 static enum rc put_page(struct conn *c, struct pop3_reading *r)
 {
@@ -32,6 +42,7 @@ static enum rc put_page(struct conn *c, struct pop3_reading *r)
     r->at += got;
     if (r->is_top)
         got = pop3_top_take(&r->top, str_from(to, got));
+    note_end(r, str_from(to, got));
     bool is_start = r->is_start;
     size_t dots = pop3_stuff_count(str_from(to, got), &r->is_start);
     if (dots)
@@ -43,7 +54,7 @@ static enum rc put_page(struct conn *c, struct pop3_reading *r)
 static enum net_step finish(struct conn *c, struct pop3_session *s)
 {
     struct pop3_reading *r = &s->reading;
-    if (!r->is_start) /* no stored message should need it */
+    if (!r->is_crlf) /* came in chunks, see docs/decisions/0021: the dot needs a line of its own */
         buf_put(net_out(c), STR("\r\n"));
     buf_put(net_out(c), STR(".\r\n"));
     if (!r->is_top) {
@@ -81,7 +92,7 @@ static enum rc begin(struct conn *c, struct pop3_session *s)
     if (!r->message)
         TRY(store_reader_message(s->drop.reader, r->index, pop3_flags(c), &r->message));
     r->size = store_message_size(r->message);
-    r->is_start = true;
+    r->is_start = r->is_crlf = true;
     if (r->is_top)
         pop3_ok(c, POP3_TOP_FOLLOWS, NULL);
     else
