@@ -161,8 +161,16 @@ static enum rc run_flags(struct attempt *attempt)
 
 /* --- expunging -------------------------------------------------------------------------------- */
 
-static void put_tombstone(struct change *c, const struct modifying *p, const struct store_row *row,
-                          const struct email *e, bool is_last)
+/* What is written for a message after all rows have been looked at: each kind in a run of its own,
+ * in order of key, which costs the engine half of what it costs mixed. */
+struct leaving {
+    uint64_t email, thread;
+    bool is_last;
+    struct str tombstone; /* encoded, in the attempt's arena */
+};
+
+static struct str make_tombstone(struct modifying *p, const struct change *c,
+                                 const struct store_row *row, const struct email *e, bool is_last)
 {
     unsigned char mem[RECORD_VALUE];
     struct tombstone d = {.time = c->time,
@@ -171,7 +179,19 @@ static void put_tombstone(struct change *c, const struct modifying *p, const str
                           .row = *row,
                           .email = row->email,
                           .record = *e};
-    change_put(c, key_tombstone(c->modseq, p->op->changed), tombstone_encode(&d, mem, sizeof mem));
+    return arena_dup(&p->attempt.arena, tombstone_encode(&d, mem, sizeof mem));
+}
+
+static void put_leaving(struct change *c, const struct leaving *leaving, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        change_put(c, key_tombstone(c->modseq, (uint32_t)i), leaving[i].tombstone);
+    for (size_t i = 0; i < n; i++)
+        if (leaving[i].is_last)
+            change_delete(c, key_email(leaving[i].email));
+    for (size_t i = 0; i < n; i++)
+        if (leaving[i].is_last)
+            change_delete(c, key_member(leaving[i].thread, leaving[i].email));
 }
 
 /* Takes one place from a message. */
@@ -209,7 +229,8 @@ static enum rc email_now(struct modifying *p, const struct change *c, const stru
     return RC_OK;
 }
 
-static enum rc expunge_one(struct modifying *p, struct change *c, struct mailbox *m, uint32_t uid)
+static enum rc expunge_one(struct modifying *p, struct change *c, struct mailbox *m, uint32_t uid,
+                           struct leaving *leaving)
 {
     struct store_row row;
     struct email e;
@@ -223,10 +244,12 @@ static enum rc expunge_one(struct modifying *p, struct change *c, struct mailbox
     TRY(rc);
     struct place gone = {p->mailbox, uid};
     bool is_last = places_left(&e, gone) == 0;
-    put_tombstone(c, p, &row, &e, is_last);
+    leaving[p->op->changed] =
+        (struct leaving){.email = row.email,
+                         .thread = e.thread,
+                         .is_last = is_last,
+                         .tombstone = make_tombstone(p, c, &row, &e, is_last)};
     if (is_last) {
-        change_delete(c, key_email(row.email));
-        change_delete(c, key_member(e.thread, row.email));
         c->after.hot.bytes -= row.size;
         c->after.hot.messages--;
     } else {
@@ -264,15 +287,18 @@ static enum rc run_expunge(struct attempt *attempt)
     if (!m)
         return RC_NOTFOUND;
     struct change *c = change_new(attempt->account, p->op);
+    struct leaving *leaving = arena_alloc(&attempt->arena, p->n_uids * sizeof *leaving + 1);
     enum rc rc = RC_OK;
     p->op->changed = 0;
     for (size_t i = 0; i < p->n_uids && (rc == RC_OK || rc == RC_AGAIN); i++) {
-        enum rc one = expunge_one(p, c, m, p->uids[i]);
+        enum rc one = expunge_one(p, c, m, p->uids[i], leaving);
         if (one != RC_OK)
             rc = one;
     }
-    if (rc == RC_OK && c->n_deltas)
+    if (rc == RC_OK && c->n_deltas) {
+        put_leaving(c, leaving, p->op->changed);
         put_vanished(p, c);
+    }
     return finish(p, c, rc);
 }
 
