@@ -153,28 +153,28 @@ static enum net_step step(struct conn *c, unsigned events)
     return next;
 }
 
-static void log_end_of(struct conn *c, const struct pop3_session *s)
+void pop3_session_end(struct conn *c, struct pop3_session *s)
 {
     const struct pop3_drop *d = &s->drop;
     struct log_line l;
-    if (!d->root)
-        return;
-    net_log(c, &l, LOG_INFO, "collected");
-    log_u64(&l, "account", store_account_id(d->account));
-    log_u64(&l, "messages", d->n);
-    log_u64(&l, "retrieved", d->retrieved);
-    log_u64(&l, "bytes", d->bytes_retrieved);
-    log_u64(&l, "deleted", d->uids_at);
-    log_text(&l, "end", s->end ? s->end : "closed");
-    log_end(&l);
+    pop3_reading_close(&s->reading);
+    if (d->root) {
+        net_log(c, &l, LOG_INFO, "collected");
+        log_u64(&l, "account", store_account_id(d->account));
+        log_u64(&l, "messages", d->n);
+        log_u64(&l, "retrieved", d->retrieved);
+        log_u64(&l, "bytes", d->bytes_retrieved);
+        log_u64(&l, "deleted", d->uids_at);
+        log_text(&l, "end", s->end ? s->end : "closed");
+        log_end(&l);
+    }
+    pop3_drop_close(&s->drop);
 }
 
 static void closed(struct conn *c)
 {
     struct pop3_session *s = net_session(c);
-    log_end_of(c, s);
-    pop3_reading_close(&s->reading);
-    pop3_drop_close(&s->drop);
+    pop3_session_end(c, s);
     auth_sasl_fini(&s->sasl);
     free(s->name);
     s->name = NULL;

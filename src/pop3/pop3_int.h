@@ -212,6 +212,9 @@ struct pop3_session {
     const char *end; /* for the log: how the session ended */
 };
 
+/* Writes the log line and gives the maildrop back; once more is harmless. */
+void pop3_session_end(struct conn *c, struct pop3_session *s);
+
 /* --- commands: each answers NET_READ when it is done ------------------------------------------ */
 
 struct pop3_capability {

@@ -63,10 +63,12 @@ static void log_failure(struct conn *c, struct pop3_session *s, const char *even
 
 static enum net_step goodbye(struct conn *c, struct pop3_session *s)
 {
-    const struct pop3_drop *d = &s->drop;
+    bool has_removed = s->drop.n_uids > 0;
+    uint64_t left = s->drop.n - s->drop.n_uids;
     s->end = "quit";
-    if (d->n_uids)
-        pop3_ok(c, POP3_GOODBYE_LEFT, (const uint64_t[]){d->n - d->n_uids});
+    pop3_session_end(c, s); /* who reads the answer may come back at once [RFC1939 6] */
+    if (has_removed)
+        pop3_ok(c, POP3_GOODBYE_LEFT, &left);
     else
         pop3_ok(c, POP3_GOODBYE, NULL);
     return NET_CLOSE;
@@ -114,6 +116,7 @@ static enum net_step failed(struct conn *c, struct pop3_session *s, enum rc rc)
 {
     log_failure(c, s, "expunge-failed", rc);
     s->end = "failed";
+    pop3_session_end(c, s);
     pop3_err(c, POP3_NOT_REMOVED); /* [RFC1939 6] */
     return NET_CLOSE;
 }
