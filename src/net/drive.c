@@ -233,6 +233,8 @@ static enum turn turn_start_tls(struct conn *c)
     return TURN_AGAIN;
 }
 
+static enum turn after_handshake(struct conn *c);
+
 /* The flags are cleared before the worker begins: an edge that comes meanwhile sets them again. */
 static enum turn turn_handshake(struct conn *c)
 {
@@ -242,6 +244,10 @@ static enum turn turn_handshake(struct conn *c)
     bool was_readable = c->is_readable;
     c->is_readable = false;
     c->is_blocked = true;
+    if (tls_has_signed(c->tls)) {
+        c->handshake = tls_handshake(c->tls, &c->cause);
+        return after_handshake(c);
+    }
     enum turn turn = to_lane(c, c->loop->net->conf.short_lane, run_handshake_on_lane);
     if (turn == TURN_IDLE && c->hands == HANDS_LOOP) {
         c->is_readable = was_readable;
@@ -278,6 +284,8 @@ static enum turn after_handshake(struct conn *c)
 
 static enum turn turn_close(struct conn *c)
 {
+    if (c->tls)
+        tls_end_follows(c->tls);
     enum rc rc = io_flush(c);
     if (rc == RC_AGAIN)
         return TURN_IDLE;
@@ -285,7 +293,7 @@ static enum turn turn_close(struct conn *c)
         tls_bye(c->tls);
     /* Closing a socket with unread input resets the connection, and the reset overtakes the last
      * answer. */
-    if (rc != RC_OK || c->is_eof || !c->is_readable)
+    if (rc != RC_OK || c->is_eof || (!c->is_readable && !io_has_early_bytes(c)))
         return end(c);
     conn_close_session(c);
     if (shutdown(c->fd, SHUT_WR) != 0)

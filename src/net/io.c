@@ -122,9 +122,11 @@ static enum rc send_some(struct conn *c, struct str s, size_t *out_n)
         enum rc rc = tls_write(c->tls, s, out_n);
         return rc == RC_OK || rc == RC_AGAIN ? rc : RC_EOF;
     }
+    /* The last answer goes in one packet with the end that follows at once. */
+    int flags = c->phase == PHASE_CLOSE ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
     ssize_t done;
     do
-        done = send(c->fd, s.p, s.n, MSG_NOSIGNAL);
+        done = send(c->fd, s.p, s.n, flags);
     while (done < 0 && errno == EINTR);
     if (done < 0)
         return errno == EAGAIN ? RC_AGAIN : RC_EOF;

@@ -57,7 +57,8 @@ static void refuse(struct net *net, int fd, const struct net_listener *conf)
     close(fd);
 }
 
-/* Takes the socket, whatever happens. */
+/* Takes the socket, whatever happens. One that comes from a listener is accepted on the first loop,
+ * where every other connection or so can begin without a detour. */
 static enum rc admit(struct net *net, int fd, const struct net_listener *as,
                      struct listener *listener, const struct net_addr *peer)
 {
@@ -79,7 +80,11 @@ static enum rc admit(struct net *net, int fd, const struct net_listener *as,
         atomic_fetch_add(&net->services[listener->service].open, 1);
     }
     unsigned turn = atomic_fetch_add_explicit(&net->next_loop, 1, memory_order_relaxed);
-    loop_arrive(&net->loops[turn % net->n_loops], c);
+    struct loop *l = &net->loops[turn % net->n_loops];
+    if (listener && l->index == 0)
+        conn_begin(l, c);
+    else
+        loop_arrive(l, c);
     return RC_OK;
 }
 

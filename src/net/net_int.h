@@ -273,9 +273,11 @@ enum handshake tls_handshake(struct tls *t, const char **out_cause); /* on a wor
 /* Both: RC_AGAIN, RC_EOF, RC_CORRUPT (the connection is broken), or RC_OK with *out_n > 0. */
 enum rc tls_read(struct tls *t, char *to, size_t n, size_t *out_n);
 enum rc tls_write(struct tls *t, struct str s, size_t *out_n);
-void tls_read_begin(struct tls *t); /* what was known of the socket may be out of date */
-bool tls_is_drained(struct tls *t); /* a read since then took all that the socket had */
-void tls_bye(struct tls *t);        /* sends close_notify */
+void tls_read_begin(struct tls *t);  /* what was known of the socket may be out of date */
+bool tls_is_drained(struct tls *t);  /* a read since then took all that the socket had */
+bool tls_has_signed(struct tls *t);  /* the rest of the handshake cannot block */
+void tls_end_follows(struct tls *t); /* what is written from here waits for tls_bye */
+void tls_bye(struct tls *t);         /* sends close_notify */
 struct str tls_text(struct tls *t);
 
 #endif

@@ -37,6 +37,7 @@ struct net_tls {
 struct tls {
     SSL *ssl;
     int fd;
+    int send_flags;
     bool is_drained, is_eof, has_failed;
     char text[64];
 };
@@ -63,7 +64,7 @@ static int socket_write(BIO *bio, const char *from, int n)
     struct tls *t = BIO_get_data(bio);
     ssize_t done;
     do
-        done = send(t->fd, from, (size_t)n, MSG_NOSIGNAL);
+        done = send(t->fd, from, (size_t)n, t->send_flags);
     while (done < 0 && errno == EINTR);
     BIO_clear_retry_flags(bio);
     if (done < 0 && errno == EAGAIN)
@@ -218,6 +219,7 @@ struct tls *tls_new(struct net_tls *context, struct conn *c)
 {
     struct tls *t = mem_zero(sizeof *t);
     t->fd = c->fd;
+    t->send_flags = MSG_NOSIGNAL;
     pthread_mutex_lock(&context->mutex);
     t->ssl = SSL_new(context->context);
     pthread_mutex_unlock(&context->mutex);
@@ -260,6 +262,15 @@ enum handshake tls_handshake(struct tls *t, const char **out_cause)
     return HANDSHAKE_FAILED;
 }
 
+/* A full handshake signs in its first flight; what follows that flight is a few microseconds of
+ * hashing and, in TLS 1.2, one key exchange. A hello that was asked for again is not past it. */
+bool tls_has_signed(struct tls *t)
+{
+    OSSL_HANDSHAKE_STATE state = SSL_get_state(t->ssl);
+    return state == TLS_ST_EARLY_DATA || state == TLS_ST_SW_SRVR_DONE ||
+           state == TLS_ST_SW_FINISHED;
+}
+
 /* What a call that did not succeed means. */
 static enum rc rc_of(struct tls *t, int result)
 {
@@ -295,6 +306,11 @@ void tls_read_begin(struct tls *t)
 bool tls_is_drained(struct tls *t)
 {
     return t->is_drained && !SSL_has_pending(t->ssl);
+}
+
+void tls_end_follows(struct tls *t)
+{
+    t->send_flags = MSG_NOSIGNAL | MSG_MORE;
 }
 
 void tls_bye(struct tls *t)
