@@ -1,7 +1,11 @@
 """The mail programs of Debian that Penfold has to get on with, each driven as its users drive it."""
 import os
+import pty
+import select
+import signal
 import subprocess
 import textwrap
+import time
 
 from harness import wire
 
@@ -123,8 +127,204 @@ def fetchmail_collect(host, user, folder, tls=None):
 
 
 def read_folder(path):
-    found = []
-    for name in os.listdir(path):
-        with open(os.path.join(path, name), 'rb') as f:
-            found.append(f.read())
-    return found
+    return [read_file(os.path.join(path, name)) for name in os.listdir(path)]
+
+
+# --- what the matrix varies ------------------------------------------------------------------------------------------
+
+def swaks(host, listener, *options, tls=None, auth=None, pipeline=False, login=None, to=None, sender=None, socket=None):
+    """One message; swaks' status (0 delivered, 23 MAIL, 24 every RCPT, 28 AUTH, 29 TLS) and the dialog.
+
+    tls: None, 'starttls' or 'connect'; auth: a mechanism, or None; login: (user, password); socket: a path."""
+    secure = {None: [], 'starttls': ['--tls'], 'connect': ['--tls-on-connect']}[tls]
+    args = ['swaks', '--helo', 'client.test', '--timeout', '60', '--from', sender or host.address('alice'),
+            '--to', to or host.address('bob'), *secure, *options]
+    args += ['--socket', socket] if socket else ['--server', '127.0.0.1', '--port', str(host.port(listener))]
+    if tls:
+        args += ['--tls-verify', '--tls-ca-path', host.certificate()]
+    if listener == 'lmtp':
+        args += ['--protocol', 'LMTP']
+    if pipeline:
+        args.append('--pipeline')
+    if auth:
+        user, password = login or (host.address('alice'), host.passwords['alice'])
+        args += ['--auth', auth, f'--auth-user={user}', f'--auth-password={password}']  # which may begin with a hyphen
+    status, out, error = program(args)
+    return status, out.decode('utf-8', 'replace') + error
+
+
+def curl_smtp(host, listener, path, tls=None, auth=None, initial=False, to='bob', options=()):
+    """curl hands in a file; its status (0 delivered, 55 refused, 67 login denied) and what it said."""
+    port = host.port(listener)
+    login = ['--user', f'{host.address("alice")}:{host.passwords["alice"]}', '--login-options', f'AUTH={auth}'] if auth else []
+    scheme = 'smtps' if tls == 'connect' else 'smtp'
+    args = ['curl', '-sSv', *(['--ssl-reqd'] if tls == 'starttls' else []), *(['--sasl-ir'] if initial else []), *login, *options,
+            '--cacert', host.certificate(), '--resolve', f'{host.hostname}:{port}:127.0.0.1', '--mail-from',
+            host.address('alice'), '--mail-rcpt', host.address(to), '--upload-file', str(path),
+            f'{scheme}://{host.hostname}:{port}/client.test']
+    status, _, error = program(args)
+    return status, error
+
+
+def msmtp(host, listener, message, *options, tls=None, auth=None, to='bob', socket=None):
+    """msmtp sends from its command line alone, as cron would call it; its status and what it said."""
+    args = ['msmtp', '--file=/dev/null', '--host=127.0.0.1', f'--port={host.port(listener)}', '--domain=client.test',
+            f'--from={host.address("alice")}', f'--tls={"on" if tls else "off"}',
+            f'--tls-starttls={"on" if tls == "starttls" else "off"}', *options]
+    if tls:
+        args += [f'--tls-trust-file={host.certificate()}', f'--tls-host-override={host.hostname}']
+    if listener == 'lmtp':
+        args += ['--protocol=lmtp'] + ([f'--socket={socket}'] if socket else [])
+    if auth:
+        args += [f'--auth={auth}', f'--user={host.address("alice")}', f'--passwordeval=echo {host.passwords["alice"]}']
+    status, out, error = program([*args, '--', host.address(to)], stdin=message)
+    return status, out.decode('utf-8', 'replace') + error
+
+
+SMTP_SOURCE = os.path.expanduser('~/.cache/penfold/fetched/postfix')
+
+
+def smtp_source(host, listener, *options, messages=200, sessions=10, length=4096, to='bob'):
+    """Postfix's own load generator; what it printed. Its -c counts are progress, each on the line of the one before."""
+    libraries = os.path.join(SMTP_SOURCE, 'usr/lib/postfix')
+    return check([os.path.join(SMTP_SOURCE, 'usr/sbin/smtp-source'), '-s', str(sessions), '-m', str(messages), '-l', str(length),
+                  '-f', 'sender@elsewhere.test', '-t', host.address(to), '-M', 'client.test', *options,
+                  f'127.0.0.1:{host.port(listener)}'], env={'LD_LIBRARY_PATH': libraries})
+
+
+def mpop(host, user, folder, tls=None, auth='user', keep=False, pipelining='auto'):
+    """mpop into a maildir; the messages that this run brought, line ends as LF."""
+    box = os.path.join(str(folder), 'box')
+    for sub in ('tmp', 'new', 'cur'):
+        os.makedirs(os.path.join(box, sub), exist_ok=True)
+    before = set(os.listdir(os.path.join(box, 'new')))
+    args = ['mpop', '--file=/dev/null', '--quiet', '--host=127.0.0.1', f'--port={host.port("pop3s" if tls == "connect" else "pop3")}',
+            f'--tls={"on" if tls else "off"}', f'--tls-starttls={"on" if tls == "starttls" else "off"}', f'--auth={auth}',
+            f'--user={host.address(user)}', f'--passwordeval=echo {host.passwords[user]}', f'--keep={"on" if keep else "off"}',
+            f'--pipelining={pipelining}', '--received-header=off', f'--uidls-file={folder}/uidls', f'--delivery=maildir,{box}']
+    if tls:
+        args += [f'--tls-trust-file={host.certificate()}', f'--tls-host-override={host.hostname}']
+    check(args)
+    return [read_file(os.path.join(box, 'new', name)) for name in os.listdir(os.path.join(box, 'new')) if name not in before]
+
+
+def fetchmail(host, user, folder, tls=None, keep=False, uidl=True):
+    """fetchmail, which remembers what it has seen by UIDL; the messages that this run brought."""
+    folder = str(folder)
+    out = os.path.join(folder, 'fetched')
+    os.makedirs(out, exist_ok=True)
+    before = set(os.listdir(out))
+    store = write_private(os.path.join(folder, 'store'), f'#!/bin/sh\nexec cat > "$(mktemp {out}/XXXXXXXX)"\n', 0o700)
+    secure = {None: "sslproto ''", 'starttls': "sslproto 'auto'", 'connect': 'ssl'}[tls]
+    if tls:
+        secure += f' sslcertck sslcertfile {host.certificate()} sslcommonname {host.hostname}'
+    rc = write_private(os.path.join(folder, 'fetchmailrc'), f'''\
+set invisible
+set no syslog
+set no bouncemail
+set idfile {folder}/ids
+poll 127.0.0.1 protocol pop3 service {host.port("pop3s" if tls == "connect" else "pop3")} {"uidl" if uidl else "no uidl"}
+  auth password user "{host.address(user)}" password "{host.passwords[user]}" {secure}
+  mda "{store}" no rewrite {"keep" if keep else "no keep"} pass8bits
+''')
+    status, _, error = program(['fetchmail', '-f', rc, '--nodetach', '--pidfile', os.path.join(folder, 'pid')])
+    assert status in (0, 1), f'fetchmail: status {status}: {error}'  # 1: there was no mail
+    return [read_file(os.path.join(out, name)) for name in os.listdir(out) if name not in before]
+
+
+def getmail(host, user, folder, tls=False, keep=False):
+    """getmail6, which remembers what it has seen by UIDL; the messages that this run brought."""
+    folder = str(folder)
+    box = os.path.join(folder, 'box')
+    for sub in ('tmp', 'new', 'cur'):
+        os.makedirs(os.path.join(box, sub), exist_ok=True)
+    before = set(os.listdir(os.path.join(box, 'new')))
+    rc = write_private(os.path.join(folder, 'getmailrc'), f'''\
+[retriever]
+type = {"SimplePOP3SSLRetriever" if tls else "SimplePOP3Retriever"}
+server = {host.hostname if tls else "127.0.0.1"}
+port = {host.port("pop3s" if tls else "pop3")}
+username = {host.address(user)}
+password = {host.passwords[user]}
+{"ca_certs = " + host.certificate() if tls else ""}
+
+[destination]
+type = Maildir
+path = {box}/
+
+[options]
+delete = {"false" if keep else "true"}
+read_all = false
+delivered_to = false
+received = false
+verbose = 0
+'''.replace(f'server = {host.hostname}', 'server = localhost'))
+    check(['getmail', f'--getmaildir={folder}', f'--rcfile={rc}'])
+    return [read_file(os.path.join(box, 'new', name)) for name in os.listdir(os.path.join(box, 'new')) if name not in before]
+
+
+def write_private(path, text, mode=0o600):
+    with open(path, 'w', encoding='utf-8', opener=lambda p, flags: os.open(p, flags, mode)) as f:
+        f.write(text)
+    return path
+
+
+def read_file(path):
+    with open(path, 'rb') as f:
+        return f.read()
+
+
+# --- mutt ------------------------------------------------------------------------------------------------------------
+
+def mutt_rc(host, user, folder, tls):
+    """Its configuration, for both directions; every question that it could ask has its answer here."""
+    secure = {None: '', 'starttls': 'set ssl_starttls=yes ssl_force_tls=yes', 'connect': 'set ssl_force_tls=yes'}[tls]
+    submission = f'{"smtps" if tls == "connect" else "smtp"}://{host.address(user)}@localhost:' \
+                 f'{host.port("submissions" if tls == "connect" else "submission")}/'
+    return write_private(os.path.join(str(folder), 'muttrc'), f'''\
+set folder={folder} spoolfile={folder}/spool record= tmpdir={folder} header_cache= message_cachedir=
+set ssl_starttls=no ssl_force_tls=no ssl_verify_host=no certificate_file={host.certificate()}
+{secure}
+set pop_user="{host.address(user)}" pop_pass="{host.passwords[user]}" pop_delete=yes pop_reconnect=no pop_checkinterval=0
+set smtp_url="{submission}" smtp_pass="{host.passwords[user]}"
+set from={host.address(user)} use_from=yes envelope_from_address={host.address(user)} use_envelope_from=yes realname=Alice
+set confirmappend=no confirmcreate=no delete=yes quit=yes mark_old=no wait_key=no beep=no
+''')
+
+
+def mutt_collect(host, user, folder, tls=None):
+    """mutt on a terminal: tags every message, saves them to a file and quits; the file, line ends as LF."""
+    rc = mutt_rc(host, user, folder, tls)
+    saved = os.path.join(str(folder), 'saved')
+    port = host.port('pop3s' if tls == 'connect' else 'pop3')
+    keys = f'<tag-pattern>~A<enter><tag-prefix><save-message>{saved}<enter><quit>'
+    line = ['mutt', '-n', '-F', rc, '-e', f'push "{keys}"', '-f', f'{"pops" if tls == "connect" else "pop"}://localhost:{port}']
+    screen = on_terminal(line, dict(os.environ, TERM='xterm', HOME=str(folder)))
+    assert os.path.exists(saved), screen[-3000:]
+    return read_file(saved)
+
+
+def on_terminal(line, env, seconds=60):
+    """Runs a program on a terminal of its own until it ends; what it drew."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe(line[0], line, env)
+    screen, end = b'', time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            if select.select([terminal], [], [], 1)[0]:
+                screen += os.read(terminal, 65536)
+    except OSError:  # the program has closed it
+        pass
+    finally:
+        os.close(terminal)
+        if time.monotonic() >= end:
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return screen
+
+
+def mutt_send(host, user, folder, tls, to, subject):
+    """As a script calls it: text from standard input, one attachment; sent by submission."""
+    check(['mutt', '-n', '-F', mutt_rc(host, user, folder, tls), '-s', subject, '-a', os.path.join(str(folder), 'picture.png'), '--',
+           host.address(to)], stdin=b'see the picture\n', env={'HOME': str(folder)})
