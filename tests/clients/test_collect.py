@@ -51,19 +51,19 @@ def test_curl(penfold_server, corpus, tmp_path, service, tls):
     assert is_empty(penfold_server)
 
 
-@pytest.mark.parametrize('tls', [None, 'starttls', 'tls'])
+@pytest.mark.parametrize('tls', [None, 'starttls', 'connect'])
 def test_mpop(penfold_server, corpus, tmp_path, tls):
     """A maildir has LF for line ends: put back, the messages are what was sent."""
     sent = corpus()
-    received = clients.mpop_collect(penfold_server, 'alice', tmp_path, tls)
+    received = clients.mpop(penfold_server, 'alice', tmp_path, tls)
     assert_same_set(sent, [back_to_crlf(m) for m in received])
     assert is_empty(penfold_server)
 
 
-@pytest.mark.parametrize('tls', [None, 'starttls', 'tls'])
+@pytest.mark.parametrize('tls', [None, 'starttls', 'connect'])
 def test_fetchmail(penfold_server, corpus, tmp_path, tls):
     sent = corpus(WELL_FORMED.match)
-    received = clients.fetchmail_collect(penfold_server, 'alice', tmp_path, tls)
+    received = clients.fetchmail(penfold_server, 'alice', tmp_path, tls)
     assert_same_set(sent, [back_to_crlf(m) for m in received])
     assert is_empty(penfold_server)
 

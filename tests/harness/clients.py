@@ -63,71 +63,7 @@ def curl_collect(host, user, folder, service='pop3', tls=False):
     paths = [os.path.join(str(folder), f'curl-{n}') for n in numbers]
     check(['curl', *options, *(word for n, path in zip(numbers, paths) for word in ('-o', path, f'{service}://{place}/{n}'))])
     check(['curl', *options, '--list-only', '--request', 'DELE', *(f'{service}://{place}/{n}' for n in numbers)])
-    found = []
-    for path in paths:
-        with open(path, 'rb') as f:
-            found.append(f.read())
-    return found
-
-
-def mpop_collect(host, user, folder, tls=None):
-    """mpop into a maildir, deleting on the server; tls: None, 'starttls' or 'tls'. Line ends come out as LF."""
-    folder = str(folder)
-    for sub in ('tmp', 'new', 'cur'):
-        os.makedirs(os.path.join(folder, 'maildir', sub), exist_ok=True)
-    secure = f'''\
-        tls on
-        tls_starttls {"on" if tls == "starttls" else "off"}
-        tls_trust_file {host.certificate()}
-        tls_host_override {host.hostname}
-        ''' if tls else 'tls off\n'
-    text = textwrap.dedent(f'''\
-        account default
-        host 127.0.0.1
-        port {host.port("pop3s" if tls == "tls" else "pop3")}
-        user {host.address(user)}
-        password {host.passwords[user]}
-        auth user
-        keep off
-        received_header off
-        uidls_file {folder}/uidls
-        delivery maildir {folder}/maildir
-        ''') + textwrap.dedent(secure)
-    path = os.path.join(folder, 'mpoprc')
-    with open(path, 'w', encoding='utf-8', opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
-        f.write(text)
-    check(['mpop', '-q', '-C', path])
-    return read_folder(os.path.join(folder, 'maildir', 'new'))
-
-
-def fetchmail_collect(host, user, folder, tls=None):
-    """fetchmail to a delivery command, deleting on the server. Line ends come out as LF."""
-    folder = str(folder)
-    out = os.path.join(folder, 'fetched')
-    os.makedirs(out, exist_ok=True)
-    store = os.path.join(folder, 'store')
-    with open(store, 'w', encoding='utf-8') as f:
-        f.write(f'#!/bin/sh\nexec cat > "$(mktemp {out}/XXXXXXXX)"\n')
-    os.chmod(store, 0o700)
-    secure = "sslproto ''"
-    if tls:
-        kind = 'ssl' if tls == 'tls' else "sslproto 'auto'"
-        secure = (f'{kind} sslcertck sslcertfile {host.certificate()} '
-                  f'sslcommonname {host.hostname}')
-    path = os.path.join(folder, 'fetchmailrc')
-    with open(path, 'w', encoding='utf-8', opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
-        f.write(f'set invisible\nset no syslog\nset no bouncemail\nset idfile {folder}/ids\n'
-                f'poll 127.0.0.1 protocol pop3 service {host.port("pop3s" if tls == "tls" else "pop3")} '
-                f'bad-header accept\n  auth password user "{host.address(user)}" password "{host.passwords[user]}" '
-                f'{secure}\n'
-                f'  mda "{store}" no rewrite fetchall no keep pass8bits\n')
-    status, _, error = program(['fetchmail', '-f', path, '--nodetach', '--pidfile', os.path.join(folder, 'pid')])
-    assert status in (0, 1), f'fetchmail: status {status}: {error}'
-    return read_folder(out)
-
-
-def read_folder(path):
-    return [read_file(os.path.join(path, name)) for name in os.listdir(path)]
+    return [read_file(path) for path in paths]
 
 
 # --- what the matrix varies ------------------------------------------------------------------------------------------
@@ -205,16 +141,14 @@ def mpop(host, user, folder, tls=None, auth='user', keep=False, pipelining='auto
     if tls:
         args += [f'--tls-trust-file={host.certificate()}', f'--tls-host-override={host.hostname}']
     check(args)
-    return [read_file(os.path.join(box, 'new', name)) for name in os.listdir(os.path.join(box, 'new')) if name not in before]
+    return new_files(os.path.join(box, 'new'), before)
 
 
-def fetchmail(host, user, folder, tls=None, keep=False, uidl=True):
+def fetchmail(host, user, folder, tls=None, keep=False):
     """fetchmail, which remembers what it has seen by UIDL; the messages that this run brought."""
     folder = str(folder)
-    out = os.path.join(folder, 'fetched')
-    os.makedirs(out, exist_ok=True)
+    store, out = storing_command(folder)
     before = set(os.listdir(out))
-    store = write_private(os.path.join(folder, 'store'), f'#!/bin/sh\nexec cat > "$(mktemp {out}/XXXXXXXX)"\n', 0o700)
     secure = {None: "sslproto ''", 'starttls': "sslproto 'auto'", 'connect': 'ssl'}[tls]
     if tls:
         secure += f' sslcertck sslcertfile {host.certificate()} sslcommonname {host.hostname}'
@@ -223,34 +157,34 @@ set invisible
 set no syslog
 set no bouncemail
 set idfile {folder}/ids
-poll 127.0.0.1 protocol pop3 service {host.port("pop3s" if tls == "connect" else "pop3")} {"uidl" if uidl else "no uidl"}
+poll 127.0.0.1 protocol pop3 service {host.port("pop3s" if tls == "connect" else "pop3")} {"uidl" if keep else "no uidl"} bad-header accept
   auth password user "{host.address(user)}" password "{host.passwords[user]}" {secure}
-  mda "{store}" no rewrite {"keep" if keep else "no keep"} pass8bits
+  mda "{store}" no rewrite {"keep" if keep else "no keep fetchall"} pass8bits
 ''')
     status, _, error = program(['fetchmail', '-f', rc, '--nodetach', '--pidfile', os.path.join(folder, 'pid')])
     assert status in (0, 1), f'fetchmail: status {status}: {error}'  # 1: there was no mail
-    return [read_file(os.path.join(out, name)) for name in os.listdir(out) if name not in before]
+    return new_files(out, before)
 
 
 def getmail(host, user, folder, tls=False, keep=False):
     """getmail6, which remembers what it has seen by UIDL; the messages that this run brought."""
     folder = str(folder)
-    box = os.path.join(folder, 'box')
-    for sub in ('tmp', 'new', 'cur'):
-        os.makedirs(os.path.join(box, sub), exist_ok=True)
-    before = set(os.listdir(os.path.join(box, 'new')))
+    store, out = storing_command(folder)
+    before = set(os.listdir(out))
     rc = write_private(os.path.join(folder, 'getmailrc'), f'''\
 [retriever]
 type = {"SimplePOP3SSLRetriever" if tls else "SimplePOP3Retriever"}
-server = {host.hostname if tls else "127.0.0.1"}
+server = 127.0.0.1
 port = {host.port("pop3s" if tls else "pop3")}
 username = {host.address(user)}
 password = {host.passwords[user]}
-{"ca_certs = " + host.certificate() if tls else ""}
+{f"ca_certs = {host.certificate()}" if tls else ""}
+{f"ssl_cert_hostname = {host.hostname}" if tls else ""}
 
 [destination]
-type = Maildir
-path = {box}/
+type = MDA_external
+path = {store}
+allow_root_commands = true
 
 [options]
 delete = {"false" if keep else "true"}
@@ -258,9 +192,21 @@ read_all = false
 delivered_to = false
 received = false
 verbose = 0
-'''.replace(f'server = {host.hostname}', 'server = localhost'))
+''')
     check(['getmail', f'--getmaildir={folder}', f'--rcfile={rc}'])
-    return [read_file(os.path.join(box, 'new', name)) for name in os.listdir(os.path.join(box, 'new')) if name not in before]
+    return new_files(out, before)
+
+
+def storing_command(folder):
+    """A delivery command that keeps each message as a file, and the folder of those."""
+    out = os.path.join(folder, 'fetched')
+    os.makedirs(out, exist_ok=True)
+    script = f'#!/bin/sh\nexec cat > "$(mktemp {out}/XXXXXXXX)"\n'
+    return write_private(os.path.join(folder, 'store'), script, 0o700), out
+
+
+def new_files(folder, before):
+    return [read_file(os.path.join(folder, name)) for name in os.listdir(folder) if name not in before]
 
 
 def write_private(path, text, mode=0o600):

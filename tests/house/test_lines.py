@@ -98,8 +98,8 @@ def test_line_3_curl_mpop_fetchmail_collect(penfold_server, tmp_path):
     message = mails.sized(100 * 1000, eight_bit=True)
     collectors = {
         'curl': lambda folder: clients.curl_collect(host, 'bob', folder),
-        'mpop': lambda folder: [m.replace(b'\n', b'\r\n') for m in clients.mpop_collect(host, 'bob', folder)],
-        'fetchmail': lambda folder: [m.replace(b'\n', b'\r\n') for m in clients.fetchmail_collect(host, 'bob', folder)],
+        'mpop': lambda folder: [m.replace(b'\n', b'\r\n') for m in clients.mpop(host, 'bob', folder)],
+        'fetchmail': lambda folder: [m.replace(b'\n', b'\r\n') for m in clients.fetchmail(host, 'bob', folder)],
     }
     for name, collector in collectors.items():
         wire.deliver(host, message, 'bob')
