@@ -234,7 +234,7 @@ set ssl_starttls=no ssl_force_tls=no ssl_verify_host=no certificate_file={host.c
 set pop_user="{host.address(user)}" pop_pass="{host.passwords[user]}" pop_delete=yes pop_reconnect=no pop_checkinterval=0
 set smtp_url="{submission}" smtp_pass="{host.passwords[user]}"
 set from={host.address(user)} use_from=yes envelope_from_address={host.address(user)} use_envelope_from=yes realname=Alice
-set confirmappend=no confirmcreate=no delete=yes quit=yes mark_old=no wait_key=no beep=no
+set confirmappend=no confirmcreate=no delete=yes quit=yes mark_old=no wait_key=no beep=no sleep_time=0
 ''')
 
 
