@@ -114,6 +114,24 @@ def test_msmtp_without_login(penfold_server):
     assert status != 0 and '530 5.7.0' in said, said
 
 
+@pytest.mark.parametrize('listener, tls', [('submission', None), ('submission', 'starttls'), ('submissions', 'connect')])
+def test_swaks_sender_of_somebody_else(penfold_server, listener, tls):
+    """A login sends under its own addresses [RFC6409 6.1]."""
+    status, dialog = clients.swaks(penfold_server, listener, tls=tls, auth='PLAIN', sender=penfold_server.address('bob'))
+    assert status in (REFUSED_SENDER, REFUSED_RECIPIENTS) and re.search(r'^<[~*]\* +55\d 5\.7\.1 ', dialog, re.M), dialog
+
+
+def test_submission_adds_what_is_missing(penfold_server):
+    """Date and Message-ID, there and only there [RFC6409 8]."""
+    plain = BODY.replace(b'\r\n', b'\n') % b'bare'
+    for listener, tls, auth, added in (('smtp', None, None, False), ('submissions', 'connect', 'plain', True)):
+        status, said = clients.msmtp(penfold_server, listener, plain, '--set-date-header=off', '--set-msgid-header=off', tls=tls,
+                                     auth=auth)
+        assert status == 0, said
+        head = b''.join(wire.messages(penfold_server, 'bob', delete=True)).split(b'\r\n\r\n')[0]
+        assert [len(re.findall(field, head, re.M)) for field in (rb'^Date: ', rb'^Message-ID: ')] == [added, added], head
+
+
 SOURCES = [('smtp', (), 1), ('smtp', ('-d',), 1), ('smtp', ('-r', '3'), 3), ('lmtp', ('-L',), 1),
            ('lmtp', ('-L', '-d'), 1)]
 
