@@ -1,7 +1,7 @@
 /* A message on its way in: from the loop's input into a blob, then to deliver, then the answer.
  *
  * 1. 250 is said only when deliver's done() has brought RC_OK: the message is durable then
- * [RFC5321 6.1].
+ * [RFC5321 6.1]; see handover.c.
  * 2. Whoever holds a blob gives it back: aborted while it is written, forgotten once it is finished
  * and settled.
  *
@@ -78,6 +78,8 @@ static void log_other_recipients(struct session *s)
         struct log_line l;
         smtpd_session_log(s, &l, "recipient");
         log_str(&l, "to", t->recipients[i].address);
+        if (s->role->answers_each)
+            log_text(&l, "rc", rc_name(smtpd_handover_result(s, i)));
         log_end(&l);
     }
 }
@@ -94,7 +96,7 @@ static enum flow answer_refusal(struct session *s, struct message *m)
 {
     m->stage = MESSAGE_SETTLED;
     log_refusal(s, m->refusal);
-    smtpd_reply_say(s, m->refusal);
+    smtpd_handover_refuse(s, m->refusal);
     smtpd_transaction_end(s);
     s->has_moved = true;
     return FLOW_NEXT;
@@ -106,14 +108,6 @@ enum flow smtpd_message_cut(struct session *s)
     return FLOW_CLOSE;
 }
 
-static bool leads_to(const struct recipient *r, uint64_t account)
-{
-    for (size_t i = 0; i < r->targets.n; i++)
-        if (r->targets.accounts[i] == account)
-            return true;
-    return false;
-}
-
 /* For each account what was said of the first recipient that leads to it. A message for one account
  * never waits in the queue. */
 static const struct queue_wish *wishes_of(struct transaction *t)
@@ -123,7 +117,7 @@ static const struct queue_wish *wishes_of(struct transaction *t)
     struct queue_wish *wishes = arena_zero(&t->arena, t->n_accounts * sizeof *wishes);
     for (size_t i = 0; i < t->n_accounts; i++) {
         const struct recipient *r = t->recipients;
-        while (!leads_to(r, t->accounts[i]))
+        while (!smtpd_recipient_has(r, t->accounts[i]))
             r++;
         wishes[i] = (struct queue_wish){(uint8_t)r->notify, r->address, r->orcpt};
     }
@@ -194,40 +188,21 @@ static enum flow complete(struct session *s, struct message *m)
     return FLOW_NEXT;
 }
 
-/* --- delivering ------------------------------------------------------------------------------- */
-
-static void delivered(struct deliver_op *op)
-{
-    struct message *m = CONTAINER(op, struct message, op);
-    m->is_done = true;
-    net_resume(m->net, m->handle); /* the session's owner may free m from here on */
-}
-
-static enum flow deliver(struct session *s, struct message *m)
-{
-    unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
-    m->op.done = delivered;
-    enum rc rc = deliver_message(s->smtpd->conf.deliver, &m->deliver, flags, &m->op);
-    if (rc == RC_AGAIN && flags)
-        return FLOW_BLOCK;
-    m->stage = MESSAGE_DELIVERING;
-    if (rc == RC_OK)
-        return FLOW_WAIT;
-    m->op.rc = rc;
-    m->is_done = true;
-    return FLOW_NEXT;
-}
+/* --- afterwards ------------------------------------------------------------------------------- */
 
 /* Counts and logs what came of the message, and lets go of the blob. */
 static void settle(struct session *s, struct message *m)
 {
     struct counters *counters = s->smtpd->ctx->counters;
     struct log_line l;
+    bool is_taken = false;
+    for (size_t i = 0; i < s->transaction->n_recipients; i++)
+        is_taken |= smtpd_handover_result(s, i) == RC_OK;
     log_message(s, &l, "received");
-    log_text(&l, "rc", rc_name(m->op.rc));
+    log_text(&l, "rc", rc_name(smtpd_handover_result(s, 0)));
     log_end(&l);
     log_other_recipients(s);
-    if (m->op.rc == RC_OK) {
+    if (is_taken) {
         counter_add(counters, COUNTER_SMTP_MESSAGES, 1);
         counter_add(counters, COUNTER_SMTP_BYTES, m->bytes);
     }
@@ -235,20 +210,10 @@ static void settle(struct session *s, struct message *m)
     m->stage = MESSAGE_SETTLED;
 }
 
-static enum flow answer(struct session *s, struct message *m)
+static enum flow answer(struct session *s)
 {
-    enum smtpd_reply reply = smtpd_reply_of_delivery(s, m->op.rc);
-    settle(s, m);
-    if (reply == SMTPD_ACCEPTED) {
-        struct buf b;
-        buf_init(&b, 64);
-        buf_putf(&b, "message %s accepted", s->transaction->id);
-        smtpd_reply_say_text(s, reply, buf_str(&b));
-        buf_fini(&b);
-        s->idle_commands = 0;
-    } else {
-        smtpd_reply_say(s, reply);
-    }
+    settle(s, s->message);
+    smtpd_handover_answer(s);
     smtpd_transaction_end(s); /* [RFC5321 4.1.1.4] */
     s->has_moved = true;
     return FLOW_NEXT;
@@ -268,9 +233,9 @@ enum flow smtpd_message_step(struct session *s)
             return flow;
     }
     if (flow == FLOW_NEXT && m->stage == MESSAGE_FINISHED)
-        flow = deliver(s, m);
+        flow = smtpd_handover_step(s, m);
     if (flow == FLOW_NEXT)
-        flow = answer(s, m);
+        flow = answer(s);
     return flow;
 }
 

@@ -26,6 +26,12 @@ void smtpd_reply_say(struct session *s, enum smtpd_reply reply)
     smtpd_reply_say_text(s, reply, rows[reply].text);
 }
 
+void smtpd_reply_count_once(struct session *s, uint32_t before)
+{
+    if (s->errors > before)
+        s->errors = before + 1;
+}
+
 /* A result that is not listed is one that should not come; trying again later loses nothing. */
 static enum smtpd_reply look_up(const enum smtpd_reply table[RC_COUNT], enum rc rc)
 {

@@ -6,6 +6,8 @@
 #include "smtp/smtp.h"
 #include "smtpd/smtpd.h"
 
+#include <stdatomic.h>
+
 enum { SMTPD_INPUT = 64 << 10 }; /* bytes that net offers at once */
 
 struct smtpd_service {
@@ -61,6 +63,8 @@ enum smtpd_reply smtpd_reply_of_lookup(enum rc rc);
 enum smtpd_reply smtpd_reply_of_sasl(enum rc rc);
 enum smtpd_reply smtpd_reply_of_login(enum rc rc);
 enum smtpd_reply smtpd_reply_of_delivery(const struct session *s, enum rc rc);
+/* Replies for one message are one error at most; `before`: the session's errors before them. */
+void smtpd_reply_count_once(struct session *s, uint32_t before);
 /* Adds reply="550 5.1.1" to a log line. */
 void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply);
 
@@ -119,6 +123,9 @@ struct parameter {
 enum smtpd_reply smtpd_parameters_take(struct session *s, struct str args,
                                        const struct parameter *rows, size_t n_rows, void *into);
 
+/* Whether a copy for this recipient goes to the account. */
+bool smtpd_recipient_has(const struct recipient *r, uint64_t account);
+
 /* --- a message: from DATA or the first BDAT to its answer
  * -------------------------------------------------------- */
 
@@ -127,7 +134,7 @@ enum message_stage {
     MESSAGE_PAUSED,     /* between two chunks: the next command is awaited */
     MESSAGE_COMPLETE,   /* its last byte has been read */
     MESSAGE_FINISHED,   /* the blob is whole, deliver has not taken it yet */
-    MESSAGE_DELIVERING, /* deliver has it; until is_done */
+    MESSAGE_DELIVERING, /* deliver has it, until its last part is done */
     MESSAGE_SETTLED     /* logged and counted; nothing is held any more */
 };
 
@@ -145,9 +152,10 @@ struct message {
     uint64_t charged;         /* taken from the budget */
     uint64_t begun, refused;  /* monotonic */
     struct deliver_message deliver;
-    struct deliver_op op;
-    bool is_done;    /* op.done has run */
-    struct net *net; /* what it resumes */
+    struct part *parts; /* in the transaction's arena; NULL: not handed over yet */
+    size_t n_parts;
+    _Atomic size_t n_pending; /* parts that are not done */
+    struct net *net;          /* what the last of them resumes */
     struct net_handle handle;
 };
 
@@ -171,6 +179,17 @@ enum flow smtpd_message_step(struct session *s);
 enum flow smtpd_message_cut(struct session *s);
 /* Gives up what is under way; one that is durable stays so. Frees it. */
 void smtpd_message_free(struct session *s);
+
+/* --- handover.c: to deliver, in one part or one for each recipient ------------------------------
+ */
+
+/* FLOW_BLOCK, FLOW_WAIT, or FLOW_NEXT: all is done. */
+enum flow smtpd_handover_step(struct session *s, struct message *m);
+/* What came of it for a recipient; of RC_OK or else the first thing that failed. */
+enum rc smtpd_handover_result(const struct session *s, size_t recipient);
+/* Say it, or that the message is refused: once, or once for each recipient [RFC2033 4.2]. */
+void smtpd_handover_answer(struct session *s);
+void smtpd_handover_refuse(struct session *s, enum smtpd_reply reply);
 
 /* --- intake.c: the bytes of a message, into its blob ------------------------------------------ */
 

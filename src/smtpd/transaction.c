@@ -41,6 +41,14 @@ static bool has_account(const struct transaction *t, uint64_t account)
     return false;
 }
 
+bool smtpd_recipient_has(const struct recipient *r, uint64_t account)
+{
+    for (size_t i = 0; i < r->targets.n; i++)
+        if (r->targets.accounts[i] == account)
+            return true;
+    return false;
+}
+
 enum rc smtpd_transaction_add(struct transaction *t, const struct recipient *recipient)
 {
     const struct auth_targets *targets = &recipient->targets;
