@@ -93,6 +93,7 @@ static const struct key keys[] = {
     AMOUNT("limits", "memory", SIZE, limits.memory, "256M", 1 << 20, TIB),
     AMOUNT("limits", "command_time", TIME, limits.command_time, "5m", 1, DAY),
     AMOUNT("limits", "data_time", TIME, limits.data_time, "3m", 1, DAY),
+    AMOUNT("limits", "login_delay", TIME, limits.login_delay, "0", 0, DAY),
     AMOUNT("limits", "data_rate", SIZE, limits.data_rate, "1k", 1, TIB),
     WORDS("limits", "over_quota", CHOICE, limits.over_quota, "later", {"later", "refuse"}),
     AMOUNT("limits", "reload_time", TIME, limits.reload_time, "1d", 1, YEAR),

@@ -64,6 +64,7 @@ struct conf {
         uint64_t command_time; /* seconds a peer may take for a command */
         uint64_t data_time;    /* seconds without a byte of a message being received */
         uint64_t data_rate;    /* bytes a second that a message comes with at least */
+        uint64_t login_delay;  /* seconds between two POP3 logins to an account */
         char *over_quota;      /* "later": 452, "refuse": 552 */
         uint64_t
             reload_time; /* seconds that a session may go on with the settings before a reload */

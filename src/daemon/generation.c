@@ -72,6 +72,7 @@ static void open_protocols(struct generation *g)
                                .auth = house->admin->auth,
                                .deliver = house->deliver};
     struct pop3_conf pop3 = {.hostname = c->hostname,
+                             .login_delay_s = (uint32_t)c->limits.login_delay,
                              .plaintext_on_loopback = plaintext,
                              .login_ms = patience_ms(c, 180000),
                              .auth = house->admin->auth,
