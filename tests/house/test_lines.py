@@ -56,7 +56,8 @@ def test_line_1_make_run(tmp_path):
     try:
         assert running.told.wait(240), running.text
         base = running.ports.base
-        for service, port in (('SMTP', 25), ('POP3', 110), ('POP3S', 995)):
+        for service, port in (('SMTP', 25), ('submission', 587), ('submissions', 465), ('LMTP', 24), ('POP3', 110), ('POP3S', 995),
+                              ('admin', 81)):
             assert re.search(rf'{service} +{base + port}\b', running.text), running.text
         assert os.stat(tmp_path / 'run/passwords').st_mode & 0o777 == 0o600
         with open(tmp_path / 'run/passwords', encoding='utf-8') as f:
