@@ -89,6 +89,43 @@ static const struct admin_command commands[] = {
      .usage = "",
      .help = "shows the counters of the running server",
      .run = admin_stat},
+    {.object = "queue",
+     .verb = "list",
+     .usage = "[--limit N]",
+     .help = "lists the messages that wait or are held",
+     .options = {"--limit"},
+     .is_heavy = true,
+     .run = admin_queue_list},
+    {.object = "queue",
+     .verb = "hold",
+     .usage = "ID|--all",
+     .help = "keeps messages in the queue until they are released",
+     .max_args = 1,
+     .flags = {"--all"},
+     .is_heavy = true,
+     .run = admin_queue_hold},
+    {.object = "queue",
+     .verb = "release",
+     .usage = "ID|--all",
+     .help = "lets messages go that are held",
+     .max_args = 1,
+     .flags = {"--all"},
+     .is_heavy = true,
+     .run = admin_queue_release},
+    {.object = "backup-snapshot",
+     .verb = "",
+     .usage = "",
+     .help = "",
+     .is_internal = true,
+     .is_heavy = true,
+     .run = admin_backup_snapshot},
+    {.object = "backup-restored",
+     .verb = "",
+     .usage = "",
+     .help = "",
+     .is_internal = true,
+     .is_heavy = true,
+     .run = admin_backup_restored},
     {.object = "fsck",
      .verb = "",
      .usage = "",
@@ -127,6 +164,14 @@ const struct admin_command *admin_find(const struct str *words, size_t n_words)
 
 /* --- from words to a call --------------------------------------------------------------------- */
 
+static bool take_flag(struct admin_call *call, struct str name)
+{
+    for (size_t k = 0; k < ADMIN_OPTIONS && call->command->flags[k]; k++)
+        if (str_eq(name, str_of(call->command->flags[k])))
+            return call->flags[k] = true;
+    return false;
+}
+
 static bool take_option(struct admin_call *call, struct str name, struct str value,
                         struct admin_answer *a)
 {
@@ -157,6 +202,8 @@ static bool make_call(const struct admin_request *r, struct admin_call *call,
             call->args[call->n_args++] = r->words[i];
             continue;
         }
+        if (take_flag(call, r->words[i]))
+            continue;
         struct str value = i + 1 < r->n_words ? r->words[i + 1] : (struct str){0};
         if (!take_option(call, r->words[i], value, a))
             return false;

@@ -41,6 +41,8 @@ struct admin_answer {
     size_t n_cells, max_cells;
 };
 
+#define ADMIN_SNAPSHOT "snapshot" /* in the data folder: what `backup-snapshot` makes */
+
 struct admin_call;
 struct admin_command {
     const char *object, *verb;          /* "account", "add"; verb "" when there is none ("stat") */
@@ -48,6 +50,8 @@ struct admin_command {
     const char *help;                   /* one line */
     size_t min_args, max_args;          /* words behind object and verb that are not options */
     const char *options[ADMIN_OPTIONS]; /* "--quota", each with a value */
+    const char *flags[ADMIN_OPTIONS];   /* "--all", without one */
+    bool is_internal; /* part of a command of ctl's: not shown, and not for people */
     bool wants_password;
     bool is_heavy; /* may take long: not for the lane of short jobs */
     void (*run)(struct admin *admin, const struct admin_call *call, struct admin_answer *answer);

@@ -10,6 +10,7 @@ struct admin_call {
     struct str args[ADMIN_WORDS];
     size_t n_args;
     struct str options[ADMIN_OPTIONS]; /* as in command->options; absent: not given */
+    bool flags[ADMIN_OPTIONS];         /* as in command->flags */
     struct str password;
 };
 
@@ -39,6 +40,11 @@ void admin_account_remove(struct admin *admin, const struct admin_call *c, struc
 void admin_blocked_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_blocked_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_stat(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_queue_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_queue_hold(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_queue_release(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_backup_snapshot(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_backup_restored(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 
 /* The account's partition, then its number. RC_CONFLICT while somebody has it open. */

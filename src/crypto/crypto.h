@@ -21,6 +21,13 @@ bool crypto_is_equal(struct str a, struct str b); /* in a time that depends on t
 
 enum { CRYPTO_SHA256 = 32 };
 void crypto_sha256(struct str s, unsigned char out[CRYPTO_SHA256]);
+/* The same in pieces; begun by crypto_sha256_init, over with crypto_sha256_end. */
+struct crypto_sha256_state {
+    _Alignas(16) unsigned char b[128];
+};
+void crypto_sha256_init(struct crypto_sha256_state *state);
+void crypto_sha256_add(struct crypto_sha256_state *state, struct str s);
+void crypto_sha256_end(struct crypto_sha256_state *state, unsigned char out[CRYPTO_SHA256]);
 void crypto_hmac_sha256(struct str key, struct str s, unsigned char out[CRYPTO_SHA256]);
 
 /* Appends a self-signed certificate and its new P-256 key, in PEM, for these DNS names (the first

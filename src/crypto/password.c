@@ -61,6 +61,24 @@ void crypto_sha256(struct str s, unsigned char out[CRYPTO_SHA256])
     crypto_hash_sha256(out, (const unsigned char *)s.p, s.n);
 }
 
+_Static_assert(sizeof(crypto_hash_sha256_state) <= sizeof(struct crypto_sha256_state),
+               "libsodium's state fits");
+
+void crypto_sha256_init(struct crypto_sha256_state *state)
+{
+    crypto_hash_sha256_init((crypto_hash_sha256_state *)state);
+}
+
+void crypto_sha256_add(struct crypto_sha256_state *state, struct str s)
+{
+    crypto_hash_sha256_update((crypto_hash_sha256_state *)state, (const unsigned char *)s.p, s.n);
+}
+
+void crypto_sha256_end(struct crypto_sha256_state *state, unsigned char out[CRYPTO_SHA256])
+{
+    crypto_hash_sha256_final((crypto_hash_sha256_state *)state, out);
+}
+
 void crypto_hmac_sha256(struct str key, struct str s, unsigned char out[CRYPTO_SHA256])
 {
     crypto_auth_hmacsha256_state state;

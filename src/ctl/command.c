@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,8 @@ static const struct {
     {"serve", "", "runs the server in the foreground"},
     {"check", "[--show]",
      "says what is wrong with the configuration; --show prints what is in force"},
+    {"backup", "DIR", "copies the store and what is needed to serve it again to DIR"},
+    {"restore", "DIR", "makes the data folder, which must be empty, from a backup"},
 };
 
 static void print_command(FILE *to, const char *object, const char *verb, const char *usage,
@@ -50,7 +53,7 @@ static void print_usage(FILE *to, const struct line *line)
             print_command(to, own_commands[i].name, "", own_commands[i].usage,
                           own_commands[i].help);
     for (size_t i = 0; i < n; i++) {
-        if (line->n && !str_eq(object, str_of(commands[i].object)))
+        if (commands[i].is_internal || (line->n && !str_eq(object, str_of(commands[i].object))))
             continue;
         if (line->n < 2 || !commands[i].verb[0] || str_eq(verb, str_of(commands[i].verb)))
             print_command(to, commands[i].object, commands[i].verb, commands[i].usage,
@@ -191,8 +194,8 @@ static enum rc read_line(int argc, char **argv, struct line *out)
     return RC_OK;
 }
 
-static enum rc carry_out(const struct conf *conf, const struct admin_request *request,
-                         struct admin_answer *answer)
+enum rc ctl_carry_out(const struct conf *conf, const struct admin_request *request,
+                      struct admin_answer *answer)
 {
     int fd = -1;
     TRY(ctl_enter_data(conf));
@@ -258,7 +261,7 @@ static int run(const struct line *line, const struct admin_command *command,
         if (weak)
             fprintf(stderr, "penfold: warning: this password is weak: %s\n", weak);
     }
-    int status = carry_out(conf, &request, &answer) == RC_OK ? tell(line, &answer) : CTL_FAILED;
+    int status = ctl_carry_out(conf, &request, &answer) == RC_OK ? tell(line, &answer) : CTL_FAILED;
     explicit_bzero(password, sizeof password);
     admin_answer_fini(&answer);
     return status;
@@ -313,6 +316,21 @@ static int serve(const struct line *line, int (*run_server)(const char *conf_pat
     return CTL_USAGE;
 }
 
+/* Those that work on files of this process's own. */
+static int keep(const struct line *line, const struct conf *conf)
+{
+    char path[PATH_MAX];
+    bool is_backup = str_eq(line->words[0], STR("backup"));
+    if (line->n != 2 || str_starts(line->words[1], STR("--"))) {
+        fprintf(stderr, "penfold: usage: penfold %s DIR\n", is_backup ? "backup" : "restore");
+        return CTL_USAGE;
+    }
+    if (!realpath(line->conf_path, path))
+        snprintf(path, sizeof path, "%s", line->conf_path);
+    return is_backup ? ctl_backup(path, conf, line->words[1].p)
+                     : ctl_restore(conf, line->words[1].p);
+}
+
 int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
 {
     struct line line = {0};
@@ -346,8 +364,9 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
     if (str_eq(line.words[0], STR("serve")))
         return serve(&line, run_server);
     bool is_check = str_eq(line.words[0], STR("check"));
+    bool is_keep = str_eq(line.words[0], STR("backup")) || str_eq(line.words[0], STR("restore"));
     const struct admin_command *command = admin_find(line.words, line.n);
-    if (!command && !is_check) {
+    if (!command && !is_check && !is_keep) {
         fprintf(stderr, "penfold: %.*s: a command is missing or unknown; see penfold %.*s --help\n",
                 STR_ARG(line.words[0]), STR_ARG(line.words[0]));
         return CTL_USAGE;
@@ -355,7 +374,9 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
     struct conf *conf = ctl_conf(line.conf_path);
     if (!conf)
         return CTL_FAILED;
-    int status = is_check ? check(&line, conf) : run(&line, command, conf);
+    int status = is_check  ? check(&line, conf)
+                 : is_keep ? keep(&line, conf)
+                           : run(&line, command, conf);
     conf_free(&conf);
     return status;
 }

@@ -43,6 +43,62 @@ enum rc ctl_read_password(bool from_stdin, char *to, size_t size);
 /* NULL, or why it is weak. */
 const char *ctl_weak_password(struct str password);
 
+/* --- command.c -------------------------------------------------------------------------------- */
+
+/* By the server, or in this process when there is none. Makes the data folder the current one, and
+ * may become its owner. Complains on standard error. */
+enum rc ctl_carry_out(const struct conf *conf, const struct admin_request *request,
+                      struct admin_answer *answer);
+
+/* --- tree.c: files copied, counted and summed --------------------------------------------------
+ */
+
+/* The files below a folder, with paths relative to it, in order. */
+struct tree {
+    char **path;
+    uint64_t *size;
+    size_t n, max;
+    uint64_t bytes;
+};
+enum rc tree_list(int dir, struct tree *out); /* complains */
+void tree_free(struct tree *tree);
+/* Removes a folder and all below it; nothing there is no error. */
+enum rc tree_remove(int parent, const char *name);
+
+enum { TREE_SUM = 2 * 32 + 1, TREE_PATH = 512 };
+struct tree_copy {
+    int from, to; /* folders */
+    const char *path;
+    uint64_t size;      /* how much of the file counts */
+    bool may_link;      /* its bytes up to size never change: a second name will do */
+    char sum[TREE_SUM]; /* the result: SHA-256 in hexadecimal */
+};
+/* Makes the folders that path needs. RC_NOTFOUND: it is not there; RC_CORRUPT: it is too short;
+ * complains of everything. */
+enum rc tree_copy_file(struct tree_copy *c);
+
+/* "backup: 12 of 30 files, 40 %" on a terminal; nothing otherwise. */
+struct progress {
+    const char *what;
+    uint64_t files, bytes, all_files, all_bytes;
+    bool is_shown;
+};
+void progress_begin(struct progress *p, const char *what, uint64_t files, uint64_t bytes);
+void progress_add(struct progress *p, uint64_t bytes);
+void progress_end(struct progress *p);
+
+/* --- backup.c, restore.c ------------------------------------------------------------------------
+ */
+
+#define BACKUP_MANIFEST "manifest" /* written last: without it there is no backup */
+#define BACKUP_FIRST    "penfold-backup 1"
+enum { BACKUP_MANIFEST_MAX = 256 << 20 };
+
+int ctl_backup(const char *conf_path, const struct conf *conf, const char *dir);
+int ctl_restore(const struct conf *conf, const char *dir);
+/* As the data's owner, in another process: the one that calls stays what it is. */
+enum rc ctl_carry_out_apart(const struct conf *conf, const char *word);
+
 /* --- init.c ----------------------------------------------------------------------------------- */
 
 int ctl_init(int argc, char **argv);
