@@ -152,6 +152,8 @@ enum rc smtp_orcpt_check(struct str value, bool is_utf8)
         return RC_LIMIT;
     if (!str_cut(&address, ';', &type) || address.n == 0 || !smtp_is_atom(type))
         return RC_SYNTAX;
+    if (str_find_byte(type, '=') >= 0) /* an atom may, the value of a parameter may not */
+        return RC_SYNTAX;
     /* What is called UTF-8 and is not is xtext as any other [RFC6533 3]. */
     if (str_ieq(type, STR("utf-8")) && check_unitext(address, is_utf8) == RC_OK)
         return RC_OK;

@@ -82,6 +82,7 @@ static const struct orcpt orcpts[] = {
     {"x400;/C=de/", RC_SYNTAX, RC_SYNTAX}, /* "=" is not xtext */
     {"x400;/C+3Dde/", RC_OK, RC_OK},
     {"x-unknown;anything", RC_OK, RC_OK},
+    {"x=y;a", RC_SYNTAX, RC_SYNTAX},
     {"rfc822;", RC_SYNTAX, RC_SYNTAX},
     {";alice@example.test", RC_SYNTAX, RC_SYNTAX},
     {"alice@example.test", RC_SYNTAX, RC_SYNTAX},
