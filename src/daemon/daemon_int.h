@@ -13,6 +13,7 @@
 #include "conf/conf.h"
 #include "deliver/deliver.h"
 #include "net/net.h"
+#include "task/hand.h"
 #include "web/web.h"
 
 #include <sys/types.h>
@@ -111,6 +112,7 @@ struct generation_house { /* what all of them stand on; outlives them */
     struct deliver *deliver;
     struct budget *memory;
     struct web *web;
+    struct hand *hand; /* may be NULL */
 };
 
 /* Takes conf and signer_fd (-1: none), also on failure, when `why` tells the cause. */
@@ -141,6 +143,7 @@ struct server_start {
     uid_t uid;
     gid_t gid;
     uint64_t restarts; /* how often the supervisor has started it before */
+    struct hand *hand; /* where it notes what it has in hand, for the next one; may be NULL */
 };
 
 /* Runs until SIGTERM; returns the exit status. The current folder is the data folder; signals are

@@ -70,7 +70,8 @@ static void open_protocols(struct generation *g)
                                .memory = house->memory,
                                .kv = house->admin->kv,
                                .auth = house->admin->auth,
-                               .deliver = house->deliver};
+                               .deliver = house->deliver,
+                               .hand = house->hand};
     struct pop3_conf pop3 = {.hostname = c->hostname,
                              .login_delay_s = (uint32_t)c->limits.login_delay,
                              .plaintext_on_loopback = plaintext,

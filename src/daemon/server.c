@@ -125,8 +125,11 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));
-    struct deliver_conf deliver = {
-        .kv = s->admin.kv, .store = s->admin.store, .queue = s->admin.queue, .lane = s->short_lane};
+    struct deliver_conf deliver = {.kv = s->admin.kv,
+                                   .store = s->admin.store,
+                                   .queue = s->admin.queue,
+                                   .lane = s->short_lane,
+                                   .hand = s->start->hand};
     return tell(s, "deliver", deliver_open(&s->ctx, &deliver, &s->deliver));
 }
 
@@ -183,7 +186,8 @@ static enum rc open_net(struct server *s, const struct trusted *trusted)
         .admin = &s->admin, .net = s->net, .statm_fd = s->statm_fd, .started = s->started};
     s->web = web_new(&web);
     budget_init(&s->memory, s->start->conf->limits.memory);
-    s->house = (struct generation_house){&s->ctx, &s->admin, s->deliver, &s->memory, s->web};
+    s->house = (struct generation_house){&s->ctx,    &s->admin, s->deliver,
+                                         &s->memory, s->web,    s->start->hand};
     s->sockets = *s->start->sockets;
     if (generation_new(&s->house, s->start->conf, s->start->chain_pem, s->start->signer_fd,
                        &s->generation, why) != RC_OK) {

@@ -227,7 +227,8 @@ static int server_main(const struct supervisor *s, int ready_fd, int news_fd)
                                  .supervisor = s->pid,
                                  .uid = s->uid,
                                  .gid = s->gid,
-                                 .restarts = s->restarts};
+                                 .restarts = s->restarts,
+                                 .hand = s->hand};
     return server_run(&start);
 }
 
@@ -279,8 +280,28 @@ static void say_end(const struct child *c, int status)
     say(LOG_ERROR, event, "how", text);
 }
 
+/* By its own fault, and not by somebody's signal. */
+static bool is_crash(int status)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+    for (size_t i = 0; WIFSIGNALED(status) && i < sizeof signals / sizeof *signals; i++)
+        if (WTERMSIG(status) == signals[i])
+            return true;
+    return false;
+}
+
+static void settle_hand(struct supervisor *s, int status)
+{
+    char text[24];
+    unsigned suspects = hand_settle(s->hand, is_crash(status));
+    snprintf(text, sizeof text, "%u", suspects);
+    if (suspects)
+        say(LOG_ERROR, "crashed-twice-at", "messages", text);
+}
+
 static void on_server_end(struct supervisor *s, int status)
 {
+    settle_hand(s, status);
     /* One that never became ready at the first start has a cause that a second start does not mend.
      */
     bool is_hopeless = !s->was_ready && s->restarts == 0;
@@ -525,6 +546,7 @@ int supervisor_run(const char *conf_path)
     }
     s.conf = ctl_conf(s.conf_path);
     int status = CTL_FAILED;
+    s.hand = hand_new();
     if (s.conf && prepare(&s) == RC_OK) {
         s.watchdog = notify_watchdog();
         start_server(&s);
@@ -533,6 +555,7 @@ int supervisor_run(const char *conf_path)
         status = is_good ? CTL_DONE : CTL_FAILED;
     }
     end_signers(&s);
+    hand_free(&s.hand);
     if (s.sockets.n)
         unlink(CTL_SOCKET);
     sockets_close(&s.sockets, NULL);

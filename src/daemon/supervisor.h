@@ -39,6 +39,7 @@ struct supervisor {
     uint64_t watchdog, watchdog_at; /* ns; 0: not wanted */
     bool is_stopping, was_asked, was_ready, has_failed;
     uint64_t restarts; /* of the server */
+    struct hand *hand; /* what the server has in hand */
 };
 
 /* --- supervisor.c ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@
 #include "auth/auth.h"
 #include "queue/queue.h"
 #include "store/store.h"
+#include "task/hand.h"
 
 struct deliver;
 
@@ -20,6 +21,7 @@ struct deliver_conf {
     struct store *store;
     struct queue *queue;
     struct task_lane *lane; /* the short lane: fan-out and what would block */
+    struct hand *hand;      /* where items under way are noted; NULL: nowhere */
     uint64_t retry_ms;      /* before the second attempt, doubled each time; 0: 30,000 */
     uint64_t retry_max_ms;  /* no wait is longer, but for a quarter; 0: an hour */
     unsigned tries;         /* of what fails for good, before it is held; 0: 8 */

@@ -61,6 +61,7 @@ struct item {
     struct arena arena;
     struct queue_item q;
     struct queue_status status;
+    unsigned hand; /* its place among the work in hand */
     struct copy *copies;
     size_t n_copies;
     _Atomic size_t pending;
@@ -100,6 +101,7 @@ static void item_end(struct item *item, enum end how)
     struct fanout *f = item->fanout;
     struct waiting *w = item->waiting;
     uint64_t due = item->status.due;
+    hand_give(f->conf.hand, item->hand);
     arena_fini(&item->arena);
     free(item->copies);
     free(item);
@@ -121,7 +123,7 @@ static void item_end(struct item *item, enum end how)
     pthread_mutex_unlock(&f->mutex);
 }
 
-static void log_failure(const struct item *item, const char *event, uint64_t failures, enum rc rc)
+static void log_failure(const struct item *item, const char *event, const char *cause)
 {
     struct log_line l;
     char id[QUEUE_ID_TEXT];
@@ -130,9 +132,29 @@ static void log_failure(const struct item *item, const char *event, uint64_t fai
     log_text(&l, "item", id);
     if (item->q.log_id.n)
         log_str(&l, "message", item->q.log_id);
-    log_u64(&l, "failures", failures);
-    log_text(&l, "cause", rc_name(rc));
+    log_u64(&l, "failures", item->status.failures);
+    log_text(&l, "cause", cause);
     log_end(&l);
+}
+
+static struct hand_key hand_key_of(struct queue_id id)
+{
+    struct hand_key key;
+    memcpy(key.b, id.b, sizeof key.b);
+    return key;
+}
+
+/* The server has crashed twice with this item in hand. Held it waits for somebody who looks; once
+ * released it is as good as any other. */
+static void item_quarantine(struct item *item)
+{
+    const struct deliver_conf *conf = &item->fanout->conf;
+    enum rc rc = queue_hold(conf->queue, item->id, "crash");
+    if (rc == RC_OK) {
+        log_failure(item, "queue-held", "crash");
+        hand_forget(conf->hand, hand_key_of(item->id));
+    }
+    item_end(item, rc == RC_OK || rc == RC_NOTFOUND ? END_GONE : END_AGAIN);
 }
 
 /* On the lane: one more failure that will not pass by itself. */
@@ -147,7 +169,7 @@ static void item_failed(struct item *item, enum rc cause)
     snprintf(status->cause, sizeof status->cause, "%s", rc_name(cause));
     enum rc rc = queue_status_set(f->conf.queue, item->id, status);
     if (rc == RC_OK)
-        log_failure(item, is_last ? "queue-held" : "queue-failed", status->failures, cause);
+        log_failure(item, is_last ? "queue-held" : "queue-failed", rc_name(cause));
     if (rc == RC_NOTFOUND || (rc == RC_OK && is_last))
         item_end(item, END_GONE);
     else
@@ -258,6 +280,8 @@ static bool item_look(struct item *item)
         item_end(item, END_AGAIN);
     else if (wait_until(f, entry.status.due) > 0)
         item_end(item, END_DUE);
+    else if (hand_is_suspect(f->conf.hand, hand_key_of(item->id)))
+        item_quarantine(item);
     else if (entry.rc != RC_OK)
         item_failed(item, entry.rc);
     else
@@ -270,6 +294,7 @@ static void item_run(struct task_job *job)
     struct item *item = CONTAINER(job, struct item, job);
     if (!item_look(item))
         return;
+    item->hand = hand_take(item->fanout->conf.hand, hand_key_of(item->id));
     item->copies = mem_zero((item->q.n_accounts + 1) * sizeof *item->copies);
     for (size_t i = 0; i < item->q.n_accounts; i++) {
         if (item->q.accounts[i] == 0)

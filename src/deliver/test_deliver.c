@@ -14,6 +14,7 @@ struct fixture {
     struct deliver *deliver;
     struct counters counters;
     size_t lane_max; /* 0: 1,000 */
+    struct hand *hand;
 };
 
 enum { ACCOUNTS = 5 };
@@ -27,7 +28,8 @@ static void open_deliver(struct fixture *f)
                                       .lane = f->lane,
                                       .retry_ms = 5,
                                       .retry_max_ms = 20,
-                                      .tries = 3};
+                                      .tries = 3,
+                                      .hand = f->hand};
     assert_rc(deliver_open(&f->ctx, &conf, &f->deliver), RC_OK);
 }
 
@@ -433,6 +435,43 @@ static void a_bad_recipient_holds_only_itself(void **state)
     arena_fini(&arena);
 }
 
+/* Ended by a crash twice while an item was in hand. */
+static void crash_twice_at(struct hand *hand, struct queue_id id)
+{
+    struct hand_key key;
+    memcpy(key.b, id.b, sizeof key.b);
+    for (int i = 0; i < 2; i++) {
+        assert_int_not_equal(hand_take(hand, key), 0);
+        hand_settle(hand, true);
+    }
+    assert_true(hand_is_suspect(hand, key));
+}
+
+static void an_item_that_crashed_the_server_twice_is_held(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t some[] = {1, 2};
+    close_deliver(f);
+    struct queue_id bad = add_item(f, some, 2), good = add_item(f, some, 2);
+    f->hand = hand_new();
+    crash_twice_at(f->hand, bad);
+    open_deliver(f);
+    wait_for_held(f, 1);
+    assert_string_equal(status_of(f, bad).cause, "crash");
+    for (int i = 0; i < 10000 && queue_count(f->queue) > 1; i++)
+        usleep(1000);
+    struct queue_status gone;
+    assert_rc(queue_status_get(f->queue, good, &gone), RC_NOTFOUND);
+    assert_int_equal(count(f, 1), 1);
+    assert_rc(queue_release(f->queue, bad), RC_OK); /* looked into: it is tried again */
+    wait_for_queue(f);
+    assert_int_equal(count(f, 1), 2);
+    close_deliver(f);
+    assert_int_equal(hand_settle(f->hand, true), 0); /* nothing is noted that is not under way */
+    hand_free(&f->hand);
+    open_deliver(f);
+}
+
 /* Released while it is on its way, or before: never twice at the same time, and nothing is lost. */
 static void releases_at_any_time_do_no_harm(void **state)
 {
@@ -501,6 +540,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_fails_for_good_is_held, setup, teardown),
         cmocka_unit_test_setup_teardown(one_failure_for_good_holds_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_recipient_holds_only_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_item_that_crashed_the_server_twice_is_held, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(releases_at_any_time_do_no_harm, setup, teardown),
         cmocka_unit_test(what_waits_comes_in_order_of_time),
         cmocka_unit_test_setup_teardown(an_unknown_account_is_refused, setup, teardown),

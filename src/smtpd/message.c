@@ -162,18 +162,50 @@ static enum flow check_submitted(struct session *s, struct message *m, struct he
     return FLOW_NEXT;
 }
 
+/* What the header says, and whether the message is refused for it. */
+static enum flow examine(struct session *s, struct message *m, struct header_facts *facts)
+{
+    smtpd_header_read(buf_str(&m->head), s->smtpd->conf.hostname, &s->transaction->arena, facts);
+    if (facts->hops > s->smtpd->conf.hops || facts->own_hops > OWN_HOPS)
+        smtpd_intake_refuse(s, m, SMTPD_LOOP); /* [RFC5321 6.3] */
+    if (!m->is_refused && s->role->is_submission)
+        return check_submitted(s, m, facts);
+    return FLOW_NEXT;
+}
+
+/* A message at whose header the server has crashed twice is stored as it is: without a look for
+ * loops, without a thread, and not from a login, whose sender could not be checked. */
+static void quarantine(struct session *s, struct message *m)
+{
+    struct log_line l;
+    log_message(s, &l, "not-parsed");
+    log_text(&l, "cause", "the server crashed at it twice");
+    log_end(&l);
+    if (s->role->is_submission)
+        smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(s, RC_PERM));
+}
+
+static enum flow examine_in_hand(struct session *s, struct message *m, struct header_facts *facts)
+{
+    struct hand *hand = s->smtpd->conf.hand;
+    struct hand_key key = hand_key(hand, s->transaction->envelope.sender, buf_str(&m->head));
+    if (hand_is_suspect(hand, key)) {
+        quarantine(s, m);
+        return FLOW_NEXT;
+    }
+    unsigned place = hand_take(hand, key);
+    enum flow flow = examine(s, m, facts);
+    hand_give(hand, place);
+    return flow;
+}
+
 /* From the last byte to a finished blob. */
 static enum flow complete(struct session *s, struct message *m)
 {
     if (m->blob && kv_blob_is_large(m->blob) && !net_can_block(s->conn))
         return FLOW_BLOCK;
     struct header_facts facts = {0};
-    if (!m->is_refused)
-        smtpd_header_read(buf_str(&m->head), s->smtpd->conf.hostname, &s->transaction->arena,
-                          &facts);
-    if (facts.hops > s->smtpd->conf.hops || facts.own_hops > OWN_HOPS)
-        smtpd_intake_refuse(s, m, SMTPD_LOOP); /* [RFC5321 6.3] */
-    if (!m->is_refused && s->role->is_submission && check_submitted(s, m, &facts) == FLOW_BLOCK)
+    if (!m->is_refused && examine_in_hand(s, m, &facts) == FLOW_BLOCK)
         return FLOW_BLOCK;
     if (m->is_refused)
         return answer_refusal(s, m);

@@ -26,6 +26,7 @@
 #include "deliver/deliver.h"
 #include "kv/kv.h"
 #include "net/net.h"
+#include "task/hand.h"
 
 struct smtpd;
 
@@ -57,6 +58,7 @@ struct smtpd_conf {
     struct kv *kv; /* the four outlive the sessions */
     struct auth *auth;
     struct deliver *deliver;
+    struct hand *hand;     /* where messages that are parsed are noted; NULL: nowhere */
     struct budget *memory; /* for messages on their way through memory, shared with others; NULL:
                               not limited */
 };
