@@ -133,7 +133,7 @@ def test_submission_adds_what_is_missing(penfold_server):
 
 
 SOURCES = [('smtp', (), 1), ('smtp', ('-d',), 1), ('smtp', ('-r', '3'), 3), ('lmtp', ('-L',), 1),
-           ('lmtp', ('-L', '-d'), 1)]
+           ('lmtp', ('-L', '-d'), 1), ('lmtp', ('-L', '-r', '3'), 3)]
 
 
 @pytest.mark.skipif(not os.path.exists(clients.SMTP_SOURCE), reason='tools/deps has not fetched smtp-source')
@@ -159,3 +159,13 @@ def test_lmtp_on_a_unix_socket(make_host, tmp_path):
     assert subjects == [b'by swaks', b'by msmtp']
     host.stop()
     assert not socket.exists()
+
+
+def test_swaks_lmtp_answers_for_each(penfold_server):
+    """One reply for each recipient that was accepted [RFC2033 4.2]."""
+    to = ','.join(map(penfold_server.address, ('alice', 'nobody', 'bob')))
+    status, dialog = clients.swaks(penfold_server, 'lmtp', '--header', 'Subject: to two of three', to=to)
+    assert status == 0 and re.search(r'^<\*\* +550 5\.1\.1 ', dialog, re.M), dialog
+    after = dialog[dialog.index('\n -> .\n'):]
+    assert len(re.findall(r'^<-  250 2', after, re.M)) == 2, dialog
+    assert [arrived(penfold_server, 'to two of three', user) for user in ('alice', 'bob')] == [1, 1]
