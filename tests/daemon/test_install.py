@@ -13,7 +13,7 @@ needs_systemd = pytest.mark.skipif(not shutil.which('systemd-analyze'), reason='
 
 def output(*args, status=0, **options):
     done = subprocess.run([str(arg) for arg in args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-                          stdin=subprocess.DEVNULL, **options)
+                          stdin=subprocess.DEVNULL, env=dict(os.environ, LC_ALL='C.UTF-8'), **options)
     assert done.returncode == status, done.stdout
     return done.stdout
 
