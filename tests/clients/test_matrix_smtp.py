@@ -94,6 +94,15 @@ def test_curl(penfold_server, request, tmp_path, listener, tls, auth, initial):
     assert arrived(penfold_server, subject) == (1 if good else 0)
 
 
+def test_curl_internationalized_sender(penfold_server, tmp_path):
+    """curl asks for SMTPUTF8 when an address needs it [RFC6531 3.4]."""
+    (tmp_path / 'mail').write_bytes('From: <bücher@elsewhere.test>\r\nSubject: für Bücher\r\n\r\nhi\r\n'.encode())
+    status, dialog = clients.curl_smtp(penfold_server, 'smtp', tmp_path / 'mail', sender='bücher@elsewhere.test')
+    assert status == 0 and re.search('^> MAIL FROM:<bücher@elsewhere.test>.* SMTPUTF8', dialog, re.M), dialog
+    found = wire.messages(penfold_server, 'bob', delete=True)
+    assert len(found) == 1 and found[0].startswith('Return-Path: <bücher@elsewhere.test>\r\n'.encode()), found
+
+
 MSMTP = [('smtp', None, None), ('smtp', 'starttls', None), ('submission', None, 'plain'), ('submission', None, 'login'),
          ('submission', 'starttls', 'plain'), ('submission', 'starttls', 'login'), ('submission', 'starttls', 'on'),
          ('submissions', 'connect', 'plain'), ('submissions', 'connect', 'login'), ('submissions', 'connect', 'on'),

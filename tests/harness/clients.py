@@ -89,14 +89,14 @@ def swaks(host, listener, *options, tls=None, auth=None, pipeline=False, login=N
     return status, out.decode('utf-8', 'replace') + error
 
 
-def curl_smtp(host, listener, path, tls=None, auth=None, initial=False, to='bob', options=()):
+def curl_smtp(host, listener, path, tls=None, auth=None, initial=False, to='bob', sender=None):
     """curl hands in a file; its status (0 delivered, 55 refused, 67 login denied) and what it said."""
     port = host.port(listener)
     login = ['--user', f'{host.address("alice")}:{host.passwords["alice"]}', '--login-options', f'AUTH={auth}'] if auth else []
     scheme = 'smtps' if tls == 'connect' else 'smtp'
-    args = ['curl', '-sSv', *(['--ssl-reqd'] if tls == 'starttls' else []), *(['--sasl-ir'] if initial else []), *login, *options,
+    args = ['curl', '-sSv', *(['--ssl-reqd'] if tls == 'starttls' else []), *(['--sasl-ir'] if initial else []), *login,
             '--cacert', host.certificate(), '--resolve', f'{host.hostname}:{port}:127.0.0.1', '--mail-from',
-            host.address('alice'), '--mail-rcpt', host.address(to), '--upload-file', str(path),
+            sender or host.address('alice'), '--mail-rcpt', host.address(to), '--upload-file', str(path),
             f'{scheme}://{host.hostname}:{port}/client.test']
     status, _, error = program(args)
     return status, error
