@@ -82,7 +82,7 @@ def measure(args):
     return {'calm': calm, 'storm': during, 'answers': storm.answers, 'seconds': storm.seconds}, '\n'.join(out)
 
 
-def arguments(pop3, smtp, load, domain='bench.test', users='16', messages='4000', sessions='16000'):
+def arguments(pop3, smtp, load, domain='bench.test', users='100', messages='4000', sessions='16000'):
     return argparse.Namespace(pop3=str(pop3), smtp=str(smtp), load=load, domain=domain, users=users, messages=messages, sessions=sessions)
 
 
@@ -91,7 +91,7 @@ def main():
     for name in ('pop3', 'smtp', 'load'):
         parser.add_argument(f'--{name}', required=True)
     parser.add_argument('--domain', default='bench.test')
-    parser.add_argument('--users', default='16')
+    parser.add_argument('--users', default='100')
     parser.add_argument('--messages', default='4000')
     parser.add_argument('--sessions', default='16000')
     result, text = measure(parser.parse_args())
