@@ -121,19 +121,27 @@ bool auth_nets_overlap(const struct net_cidr *a, const struct net_cidr *b);
 
 /* --- turns.c: whose login is next ------------------------------------------------------------- */
 
+enum turn_class {
+    TURN_STRANGER,
+    TURN_OWNER, /* from a place where the account has been before, or a trusted network */
+    TURN_CLASSES
+};
 struct turn {
     struct list link;
 };
 struct turns {
     pthread_mutex_t mutex;
-    struct list networks;
+    struct list networks[TURN_CLASSES];
+    unsigned n_turns; /* taken so far */
 };
 void auth_turns_init(struct turns *t);
 void auth_turns_fini(struct turns *t); /* nothing waits */
-void auth_turns_add(struct turns *t, struct turn *turn, const struct peer *peer);
+void auth_turns_add(struct turns *t, struct turn *turn, const struct peer *peer,
+                    enum turn_class class);
 /* Adds it in the place of the newest one of the network that has the most, which is given back;
  * NULL: this one's has as many, and it is not added. */
-struct turn *auth_turns_replace(struct turns *t, struct turn *turn, const struct peer *peer);
+struct turn *auth_turns_replace(struct turns *t, struct turn *turn, const struct peer *peer,
+                                enum turn_class class);
 struct turn *auth_turns_next(struct turns *t); /* NULL: nobody waits */
 
 /* --- secrets.c: the memory of passwords ------------------------------------------------------- */

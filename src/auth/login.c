@@ -190,15 +190,40 @@ static bool is_verified(struct auth *auth, const struct who *who, struct str pas
     return true;
 }
 
+/* Whether the account has logged in from there lately; false where that cannot be told. RC_AGAIN
+ * (KV_CACHED), RC_OK. As many rows are read for a name that is not there. */
+static enum rc is_at_home(struct auth *auth, const struct who *who, unsigned flags, bool *out)
+{
+    struct lookup found = {0};
+    struct net_cidr place = auth_peer_net(&who->peer, REACH_NETWORK);
+    bool is_known = false;
+    *out = false;
+    enum rc rc =
+        who->is_address ? auth_lookup_address(auth, &who->address, flags, &found) : RC_NOTFOUND;
+    if (rc == RC_AGAIN)
+        return RC_AGAIN;
+    uint64_t account = rc == RC_OK ? found.address.account : 0;
+    if (auth_place_is_known(auth, account, &place, flags, &is_known) == RC_AGAIN)
+        return RC_AGAIN;
+    *out = is_known && account;
+    return RC_OK;
+}
+
+static enum turn_class class_of(struct auth *auth, const struct who *who)
+{
+    bool is_owner = who->is_trusted;
+    if (!is_owner && is_at_home(auth, who, KV_CACHED, &is_owner) != RC_OK)
+        is_owner = false;
+    return is_owner ? TURN_OWNER : TURN_STRANGER;
+}
+
 /* RC_OK: nothing stands against it. RC_DENIED: blocked. RC_AGAIN: to be seen where disks may be
- * waited for. As many rows are read for a name that is not there. */
+ * waited for. */
 static enum rc may_try(struct auth *auth, const struct who *who, unsigned flags,
                        const char **out_cause)
 {
     unsigned blocked = 0;
-    struct lookup found = {0};
-    struct net_cidr place = auth_peer_net(&who->peer, REACH_NETWORK);
-    bool is_known = false;
+    bool is_known;
     if (!who->is_trusted)
         blocked =
             auth_guard_check(&auth->guard, who->name, &who->peer, clock_mono(auth->ctx->clock));
@@ -207,14 +232,8 @@ static enum rc may_try(struct auth *auth, const struct who *who, unsigned flags,
     *out_cause = blocked & 1U << GUARD_ADDRESS   ? "address-blocked"
                  : blocked & 1U << GUARD_NETWORK ? "network-blocked"
                                                  : "account-blocked";
-    enum rc rc =
-        who->is_address ? auth_lookup_address(auth, &who->address, flags, &found) : RC_NOTFOUND;
-    if (rc == RC_AGAIN)
-        return RC_AGAIN;
-    uint64_t account = rc == RC_OK ? found.address.account : 0;
-    if (auth_place_is_known(auth, account, &place, flags, &is_known) == RC_AGAIN)
-        return RC_AGAIN;
-    return is_known && account ? RC_OK : RC_DENIED;
+    TRY(is_at_home(auth, who, flags, &is_known));
+    return is_known ? RC_OK : RC_DENIED;
 }
 
 static struct verdict refusal(const char *cause)
@@ -438,7 +457,8 @@ static void put_one_off(struct auth *auth, struct auth_login *login)
     struct auth_login *loser = login;
     struct job *job = job_new(auth, login);
     if (job) {
-        struct turn *out = auth_turns_replace(&auth->turns, &job->turn, &job->who.peer);
+        struct turn *out =
+            auth_turns_replace(&auth->turns, &job->turn, &job->who.peer, class_of(auth, &job->who));
         job = out ? CONTAINER(out, struct job, turn) : job;
         loser = job->login;
         job_free(job);
@@ -461,7 +481,8 @@ static void wait_for_turn(struct auth *auth, struct auth_login *login)
     struct task_lane *lane = auth->conf.hash_lane;
     struct place *place = mem_zero(sizeof *place);
     *place = (struct place){.task.run = place_run, .auth = auth};
-    auth_turns_add(&auth->turns, &job->turn, &job->who.peer); /* the lane's from here on */
+    auth_turns_add(&auth->turns, &job->turn, &job->who.peer,
+                   class_of(auth, &job->who)); /* the lane's from here on */
     if (lane && task_lane_post(lane, &place->task) == RC_OK)
         return;
     free(place);

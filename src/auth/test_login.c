@@ -413,6 +413,58 @@ static void whoever_shares_the_owners_address_does_not_shut_him_out(void **state
     assert_rc(login_from(h, "192.0.2.1", "bob@example.test", "x"), RC_TEMP);
 }
 
+struct gate {
+    struct task_job job;
+    pthread_mutex_t *mutex;
+};
+
+static void wait_at_gate(struct task_job *job)
+{
+    struct gate *g = CONTAINER(job, struct gate, job);
+    pthread_mutex_lock(g->mutex);
+    pthread_mutex_unlock(g->mutex);
+}
+
+/* As many wait as may, each from another network; who comes from a place of his takes a stranger's.
+ */
+static void an_owner_gets_a_turn_in_a_storm(void **state)
+{
+    enum { MANY = 8, THREADS = 2 };
+    struct home *h = *state;
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    struct gate gates[THREADS];
+    struct waiting w[MANY], owner, stranger;
+    char peer[MANY][32];
+    int put_off = 0;
+    assert_rc(login_from(h, "198.51.100.9", "alice@example.test", "pass word"), RC_OK);
+    pass_time(h, DAY);
+    pthread_mutex_lock(&mutex);
+    for (int i = 0; i < THREADS; i++) {
+        gates[i] = (struct gate){.job.run = wait_at_gate, .mutex = &mutex};
+        assert_rc(task_lane_post(h->lane, &gates[i].job), RC_OK);
+    }
+    for (int i = 0; i < MANY; i++) {
+        snprintf(peer[i], sizeof peer[i], "10.%d.0.1", i);
+        h->peer = str_of(peer[i]);
+        begin(h, &w[i], STR("bob@example.test"), STR("x"));
+    }
+    h->peer = STR("203.0.113.1");
+    begin(h, &stranger, STR("alice@example.test"), STR("pass word"));
+    h->peer = STR("198.51.100.77");
+    begin(h, &owner, STR("alice@example.test"), STR("pass word"));
+    pthread_mutex_unlock(&mutex);
+    finish(&owner);
+    finish(&stranger);
+    assert_rc(owner.login.rc, RC_OK);
+    assert_rc(stranger.login.rc, RC_TEMP);
+    for (int i = 0; i < MANY; i++) {
+        finish(&w[i]);
+        put_off += w[i].login.rc == RC_TEMP;
+    }
+    assert_int_equal(put_off, 1);
+    assert_int_equal(counter_get(&h->counters, COUNTER_LOGINS_SHED), 2);
+}
+
 /* A blocked name that is not there gets the same answer by the same work. */
 static void a_block_does_not_tell_who_is_there(void **state)
 {
@@ -552,6 +604,7 @@ int main(void)
         TEST(an_ipv6_address_is_its_64),
         TEST(a_block_of_an_account_does_not_meet_its_owner),
         TEST(whoever_shares_the_owners_address_does_not_shut_him_out),
+        TEST(an_owner_gets_a_turn_in_a_storm),
         TEST(a_block_does_not_tell_who_is_there),
         TEST(the_same_wrong_password_again_hardly_counts),
         TEST(trusted_networks_are_exempt),
