@@ -423,18 +423,33 @@ enum rc local_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags,
     return rc;
 }
 
+static bool is_frame_of(const struct local_in *in, const unsigned char *bytes)
+{
+    struct record record;
+    return local_record_parse(bytes, &record) == RC_OK &&
+           local_blob_id_eq(&record.id, &in->in.id) && record.size == in->in.meta.size;
+}
+
 /* Before the first read: the frame has to be this blob's. */
 static enum rc check_frame(struct local_in *in, bool is_cached)
 {
     unsigned char bytes[RECORD_FRAME];
-    struct record record;
     enum rc rc = local_file_read(in->fd, bytes, sizeof bytes, in->frame_at, is_cached);
-    if (rc == RC_OK)
-        rc = local_record_parse(bytes, &record);
-    if (rc == RC_OK &&
-        (!local_blob_id_eq(&record.id, &in->in.id) || record.size != in->in.meta.size))
+    if (rc == RC_OK && !is_frame_of(in, bytes))
         rc = RC_CORRUPT;
     in->is_checked = rc == RC_OK;
+    return rc == RC_EOF ? RC_CORRUPT : rc;
+}
+
+/* A small blob in a segment, all at once: frame, body and sum lie behind each other. */
+static enum rc read_whole(struct local_in *in, void *to, bool is_cached)
+{
+    unsigned char frame[RECORD_FRAME], sum[4];
+    size_t n = (size_t)in->in.meta.size;
+    struct iovec iov[] = {{frame, sizeof frame}, {to, n}, {sum, sizeof sum}};
+    enum rc rc = local_file_readv(in->fd, iov, 3, in->frame_at, is_cached);
+    if (rc == RC_OK && (!is_frame_of(in, frame) || get_u32(sum) != crc32c(0, str_from(to, n))))
+        rc = RC_CORRUPT;
     return rc == RC_EOF ? RC_CORRUPT : rc;
 }
 
@@ -474,6 +489,8 @@ enum rc local_blob_read(struct kv_blob_in *base, uint64_t offset, void *to, size
         memcpy(to, in->memory + offset, n);
         return RC_OK;
     }
+    if (in->segment && n && n == base->meta.size && n <= RECORD_CHUNK)
+        return read_whole(in, to, is_cached);
     if (!in->is_checked)
         TRY(check_frame(in, is_cached));
     while (n) {

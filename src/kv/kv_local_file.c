@@ -37,11 +37,11 @@ enum rc local_file_write(int fd, struct iovec *iov, int n, uint64_t offset)
     return RC_OK;
 }
 
-enum rc local_file_read(int fd, void *to, size_t n, uint64_t offset, bool is_cached)
+enum rc local_file_readv(int fd, struct iovec *iov, int n, uint64_t offset, bool is_cached)
 {
+    advance(&iov, &n, 0);
     while (n) {
-        struct iovec iov = {to, n};
-        ssize_t got = preadv2(fd, &iov, 1, (off_t)offset, is_cached ? RWF_NOWAIT : 0);
+        ssize_t got = preadv2(fd, iov, n, (off_t)offset, is_cached ? RWF_NOWAIT : 0);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && errno == EOPNOTSUPP && is_cached)
@@ -50,11 +50,16 @@ enum rc local_file_read(int fd, void *to, size_t n, uint64_t offset, bool is_cac
             return rc_from_errno(errno);
         if (got == 0)
             return RC_EOF;
-        to = (char *)to + got;
-        n -= (size_t)got;
         offset += (uint64_t)got;
+        advance(&iov, &n, (size_t)got);
     }
     return RC_OK;
+}
+
+enum rc local_file_read(int fd, void *to, size_t n, uint64_t offset, bool is_cached)
+{
+    struct iovec iov = {to, n};
+    return local_file_readv(fd, &iov, 1, offset, is_cached);
 }
 
 enum rc local_file_sync(int fd)

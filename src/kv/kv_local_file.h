@@ -13,6 +13,7 @@
 enum rc local_file_write(int fd, struct iovec *iov, int n, uint64_t offset);
 /* All n bytes: RC_EOF when the file ends before, RC_AGAIN with is_cached when the bytes are not in
  * memory. */
+enum rc local_file_readv(int fd, struct iovec *iov, int n, uint64_t offset, bool is_cached);
 enum rc local_file_read(int fd, void *to, size_t n, uint64_t offset, bool is_cached);
 enum rc local_file_sync(int fd); /* data, and what of the metadata is needed to find it */
 enum rc local_dir_sync(int fd);

@@ -17,7 +17,7 @@
 
 #include <stdlib.h>
 
-enum { AHEAD_MAX = 64 };
+enum { AHEAD_MAX = 64, SCAN_MIN = 8 };
 
 struct grave { /* a message that has gone */
     struct map_node node;
@@ -159,6 +159,29 @@ static enum rc blob_of_gone(struct store_reader *r, uint64_t email, unsigned fla
 
 /* --- looking ahead ---------------------------------------------------------------------------- */
 
+/* The records of messages that came one after the other stand one behind the other: one scan finds
+ * them all, for half the price. RC_NOTFOUND: they do not. */
+static enum rc scan_emails(struct store_reader *r, const struct key *keys, size_t n,
+                           struct arena *arena, unsigned flags, struct str *out_values)
+{
+    uint64_t first = get_u64(keys[0].b + 1), last = get_u64(keys[n - 1].b + 1);
+    struct key end = key_email(last + 1);
+    struct kv_range range = {.from = key_str(&keys[0]), .to = key_str(&end)};
+    struct kv_page page;
+    if (n < SCAN_MIN || last < first || last - first >= 2 * n)
+        return RC_NOTFOUND;
+    TRY(kv_scan(r->account->store->kv, account_part(r->account->id), range, 2 * n, flags, arena,
+                &page));
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        while (at < page.n && str_cmp(page.rows[at].key, key_str(&keys[i])) < 0)
+            at++;
+        bool is_there = at < page.n && str_eq(page.rows[at].key, key_str(&keys[i]));
+        out_values[i] = is_there ? page.rows[at].value : (struct str){0};
+    }
+    return RC_OK;
+}
+
 /* The blobs of the n messages from `index` on come into `known`. */
 static enum rc learn(struct store_reader *r, size_t index, size_t n, unsigned flags)
 {
@@ -172,8 +195,10 @@ static enum rc learn(struct store_reader *r, size_t index, size_t n, unsigned fl
     }
     arena_init(&arena, 0);
     r->known_to = r->known_from = index;
-    enum rc rc = kv_get(r->account->store->kv, account_part(r->account->id), names, n,
-                        flags & KV_CACHED, &arena, values, NULL);
+    enum rc rc = scan_emails(r, keys, n, &arena, flags & KV_CACHED, values);
+    if (rc == RC_NOTFOUND)
+        rc = kv_get(r->account->store->kv, account_part(r->account->id), names, n,
+                    flags & KV_CACHED, &arena, values, NULL);
     for (size_t i = 0; rc == RC_OK && i < n; i++) {
         if (str_is_null(values[i])) {
             rc = blob_of_gone(r, store_root_at(r->root, index + i)->email, flags, &r->known[i]);
