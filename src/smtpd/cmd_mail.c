@@ -41,10 +41,35 @@ static enum smtpd_reply take_envid(struct session *s, struct str value, void *in
     return smtp_envid_check(value) == RC_OK ? SMTPD_OK : SMTPD_BAD_PARAMETER; /* [RFC3461 5.1] */
 }
 
+static bool is_mailbox(struct str text)
+{
+    struct buf path;
+    struct smtp_path unused;
+    buf_init(&path, SMTP_PATH_MAX + 2);
+    buf_put(&path, STR("<"));
+    enum rc rc = smtp_xtext_decode(text, &path);
+    buf_put(&path, STR(">"));
+    struct str rest = buf_str(&path);
+    bool is_good =
+        rc == RC_OK && !path.over && smtp_path_take(&rest, &unused) == RC_OK && rest.n == 0;
+    buf_fini(&path);
+    return is_good;
+}
+
+/* Who wrote it first, as another server says, whom nobody has to believe: read, and passed on to
+ * nobody [RFC4954 5]. */
+static enum smtpd_reply take_auth(struct session *s, struct str value, void *into)
+{
+    if (!s->role->wants_login)
+        return SMTPD_UNKNOWN_PARAMETER;
+    return str_eq(value, STR("<>")) || (value.n > 0 && is_mailbox(value)) ? SMTPD_OK
+                                                                          : SMTPD_BAD_PARAMETER;
+}
+
 static const struct parameter parameters[] = {
     {STR_INIT("SIZE"), take_size},         {STR_INIT("BODY"), take_body},
     {STR_INIT("SMTPUTF8"), take_smtputf8}, {STR_INIT("RET"), take_ret},
-    {STR_INIT("ENVID"), take_envid},
+    {STR_INIT("ENVID"), take_envid},       {STR_INIT("AUTH"), take_auth},
 };
 
 /* Better now than after the message [RFC5321 4.2.5]. */

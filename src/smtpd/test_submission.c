@@ -193,6 +193,33 @@ static void senders_and_recipients(void **state)
     fixture_stop(&f);
 }
 
+static void who_wrote_it_first_is_read(void **state) /* [RFC4954 5] */
+{
+    struct fixture f;
+    start(&f, false);
+    int fd = logged_in(&f);
+    static const char *const good[] = {"<>", "e+3Dmc2@example.test", "alice@example.test"};
+    static const char *const bad[] = {"", "+3", "a+2bb@example.test", "alice", "<a@b.test>"};
+    char line[200];
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(line, sizeof line, "MAIL FROM:<alice@example.test> AUTH=%s\r\nRSET\r\n", good[i]);
+        say(fd, str_of(line));
+        hear(fd, "250 2.1.0 *\r\n250 2.0.0 *\r\n");
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(line, sizeof line, "MAIL FROM:<alice@example.test> AUTH=%s\r\n", bad[i]);
+        say(fd, str_of(line));
+        hear(fd, "501 5.5.4 *\r\n");
+    }
+    fixture_role(&f, SMTPD_MX);
+    int mx = fixture_greeted(&f);
+    say(mx, STR("MAIL FROM:<a@b.test> AUTH=<>\r\n"));
+    hear(mx, "555 5.5.4 *\r\n");
+    close(mx);
+    close(fd);
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +229,7 @@ int main(void)
         cmocka_unit_test(authors_are_the_login),
         cmocka_unit_test(a_header_has_an_end),
         cmocka_unit_test(senders_and_recipients),
+        cmocka_unit_test(who_wrote_it_first_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
