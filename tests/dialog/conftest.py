@@ -100,8 +100,9 @@ class Run(pytest.Item):
 
     def fill(self, text):
         for user, password in self.host.passwords.items():
-            plain = f'\0{self.host.address(user)}\0{password}'
-            text = text.replace('$plain-' + user, base64.b64encode(plain.encode()).decode())
+            name = self.host.address(user)
+            for what, value in (('plain', f'\0{name}\0{password}'), ('name', name), ('word', password)):
+                text = text.replace(f'${what}-{user}', base64.b64encode(value.encode()).decode())
             text = text.replace('$' + user, password)
         return text.replace('$hostname', self.host.hostname)
 
