@@ -37,6 +37,14 @@ void crypto_hmac_sha256(struct str key, struct str s, unsigned char out[CRYPTO_S
 enum rc crypto_selfsign(const struct str *names, size_t n, unsigned days, struct buf *cert_pem,
                         struct buf *key_pem);
 
+/* What can be said of the first certificate of a PEM text. RC_SYNTAX: there is none. */
+struct crypto_certificate {
+    int64_t not_before, not_after; /* s since 1970 */
+    bool is_for_host;              /* one of its names matches */
+};
+enum rc crypto_certificate_look(struct str chain_pem, const char *host,
+                                struct crypto_certificate *out);
+
 /* --- the signer process */
 
 /* Holds one private key, EC or RSA, in PEM without a password: key 0 of the protocol. RC_SYNTAX. */

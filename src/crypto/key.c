@@ -11,12 +11,37 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { HOUR_S = 3600, DAY_S = 86400, SERIAL = 16, NAME_MAX_TEXT = 253, PSS_TRAILER = 0xbc };
 
 struct key {
     EVP_PKEY *key;
 };
+
+/* --- looking at certificates */
+
+static int64_t seconds_of(const ASN1_TIME *time)
+{
+    struct tm tm = {0};
+    return ASN1_TIME_to_tm(time, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
+}
+
+enum rc crypto_certificate_look(struct str chain_pem, const char *host,
+                                struct crypto_certificate *out)
+{
+    BIO *bio = BIO_new_mem_buf(chain_pem.p, (int)chain_pem.n);
+    X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
+    ERR_clear_error();
+    if (!cert)
+        return RC_SYNTAX;
+    out->not_before = seconds_of(X509_get0_notBefore(cert));
+    out->not_after = seconds_of(X509_get0_notAfter(cert));
+    out->is_for_host = X509_check_host(cert, host, 0, 0, NULL) == 1;
+    X509_free(cert);
+    return RC_OK;
+}
 
 /* --- signing */
 

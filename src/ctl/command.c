@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,46 +266,6 @@ static int run(const struct line *line, const struct admin_command *command,
     return status;
 }
 
-static bool can_read(const char *path)
-{
-    if (!path[0] || access(path, R_OK) == 0)
-        return true;
-    fprintf(stderr, "penfold: %s: %s\n", path, strerror(errno));
-    return false;
-}
-
-static bool user_exists(const struct conf *conf)
-{
-    if (geteuid() != 0 || getpwnam(conf->user))
-        return true;
-    fprintf(stderr, "penfold: user \"%s\": there is no such user\n", conf->user);
-    return false;
-}
-
-/* What the file says has been checked when it was loaded; this is what it points to. */
-static int check(const struct line *line, const struct conf *conf)
-{
-    bool show = line->n == 2 && str_eq(line->words[1], STR("--show"));
-    if (line->n > 1 && !show) {
-        fprintf(stderr, "penfold: check: %.*s: not understood; see penfold check --help\n",
-                STR_ARG(line->words[1]));
-        return CTL_USAGE;
-    }
-    if (show) {
-        struct buf text;
-        buf_init(&text, 1 << 20);
-        conf_show(conf, &text);
-        printf("%.*s", STR_ARG(buf_str(&text)));
-        buf_fini(&text);
-    }
-    const bool good[] = {can_read(conf->tls.certificate), can_read(conf->tls.key),
-                         can_read(conf->data), user_exists(conf)};
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        if (!good[i])
-            return CTL_FAILED;
-    return CTL_DONE;
-}
-
 static int serve(const struct line *line, int (*run_server)(const char *conf_path))
 {
     if (line->n == 1)
@@ -371,10 +330,13 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
                 STR_ARG(line.words[0]), STR_ARG(line.words[0]));
         return CTL_USAGE;
     }
-    struct conf *conf = ctl_conf(line.conf_path);
+    char *path =
+        is_check ? realpath(line.conf_path, NULL) : NULL; /* to be shown and read anywhere */
+    struct conf *conf = ctl_conf(path ? path : line.conf_path);
+    free(path);
     if (!conf)
         return CTL_FAILED;
-    int status = is_check  ? check(&line, conf)
+    int status = is_check  ? ctl_check(conf, line.words + 1, line.n - 1)
                  : is_keep ? keep(&line, conf)
                            : run(&line, command, conf);
     conf_free(&conf);

@@ -50,6 +50,11 @@ const char *ctl_weak_password(struct str password);
 enum rc ctl_carry_out(const struct conf *conf, const struct admin_request *request,
                       struct admin_answer *answer);
 
+/* --- check.c ------------------------------------------------------------------------------------
+ */
+
+int ctl_check(const struct conf *conf, const struct str *words, size_t n);
+
 /* --- tree.c: files copied, counted and summed --------------------------------------------------
  */
 

@@ -2,8 +2,11 @@
 #include "ctl/ctl_int.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -33,19 +36,51 @@ static enum rc read_line(int fd, char *to, size_t size)
     return n ? RC_OK : RC_EOF;
 }
 
+/* What would end the process while the terminal is silent comes here instead; ^Z waits. */
+static int catch_signals(sigset_t *out_caught, sigset_t *out_before)
+{
+    static const int ending[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP};
+    sigset_t blocked;
+    sigemptyset(out_caught);
+    for (size_t i = 0; i < sizeof ending / sizeof *ending; i++)
+        sigaddset(out_caught, ending[i]);
+    blocked = *out_caught;
+    sigaddset(&blocked, SIGTSTP);
+    sigprocmask(SIG_BLOCK, &blocked, out_before);
+    return signalfd(-1, out_caught, SFD_CLOEXEC);
+}
+
+/* True: there is something to read. False: a signal has come. */
+static bool wait_for_input(int signals)
+{
+    struct pollfd fds[] = {{.fd = STDIN_FILENO, .events = POLLIN},
+                           {.fd = signals, .events = POLLIN}};
+    while (poll(fds, 2, -1) < 0 && errno == EINTR)
+        ;
+    return !fds[1].revents;
+}
+
+/* The terminal hands over whole lines, so one wait is enough. */
 static enum rc ask(const char *prompt, char *to, size_t size)
 {
     struct termios before, silent;
+    sigset_t caught, mask;
     if (tcgetattr(STDIN_FILENO, &before) != 0)
         return RC_TEMP;
     silent = before;
     silent.c_lflag &= ~(tcflag_t)ECHO;
-    if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) != 0)
-        return RC_TEMP;
-    fputs(prompt, stderr); /* only now: what is typed earlier is thrown away */
-    enum rc rc = read_line(STDIN_FILENO, to, size);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
-    fputc('\n', stderr);
+    int signals = catch_signals(&caught, &mask);
+    enum rc rc = RC_TEMP;
+    if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) == 0) {
+        fputs(prompt, stderr); /* only now: what is typed earlier is thrown away */
+        if (wait_for_input(signals))
+            rc = read_line(STDIN_FILENO, to, size);
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+        fputc('\n', stderr);
+    }
+    if (signals >= 0)
+        close(signals);
+    sigprocmask(SIG_SETMASK, &mask, NULL); /* a signal that has come ends the process here */
     return rc;
 }
 

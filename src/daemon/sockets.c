@@ -66,17 +66,6 @@ static enum rc fail(int fd, const char *address, char why[256])
     return rc_from_errno(error);
 }
 
-/* net's addresses are IPv6 throughout; an IPv4 one is bound as what it is, so that both families
- * can have the same port. */
-static int bind_address(const struct net_addr *addr, int fd)
-{
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = addr->sa.sin6_port};
-    if (!IN6_IS_ADDR_V4MAPPED(&addr->sa.sin6_addr))
-        return bind(fd, (const struct sockaddr *)&addr->sa, sizeof addr->sa);
-    memcpy(&v4.sin_addr, addr->sa.sin6_addr.s6_addr + 12, 4);
-    return bind(fd, (const struct sockaddr *)&v4, sizeof v4);
-}
-
 /* Removes what a server that is gone has left; never a file that is no socket, or one that somebody
  * listens on. */
 static enum rc remove_stale(const struct sockaddr_un *at, char why[256])
@@ -130,7 +119,7 @@ static enum rc open_path(struct sockets *s, enum service service, const char *pa
 static enum rc open_one(struct sockets *s, enum service service, const char *address, char why[256])
 {
     struct net_addr addr;
-    int one = 1;
+    int fd = -1;
     if (strchr(address, '/'))
         return open_path(s, service, address, why);
     if (net_addr_parse(str_of(address), &addr) != RC_OK) {
@@ -138,21 +127,10 @@ static enum rc open_one(struct sockets *s, enum service service, const char *add
                  address);
         return RC_SYNTAX;
     }
-    bool is_v4 = IN6_IS_ADDR_V4MAPPED(&addr.sa.sin6_addr);
-    int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 && errno == EAFNOSUPPORT)
+    enum rc rc = net_bind(&addr, &fd);
+    if (rc == RC_NOTFOUND)
         return RC_OK; /* a machine without IPv6 serves what it has */
-    if (fd < 0)
-        return fail(fd, address, why);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (!is_v4)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    int error = bind_address(&addr, fd);
-    if (error && errno == EADDRNOTAVAIL && IN6_IS_ADDR_LOOPBACK(&addr.sa.sin6_addr)) {
-        close(fd); /* IPv6 is there and switched off */
-        return RC_OK;
-    }
-    if (error || listen(fd, BACKLOG) != 0)
+    if (rc != RC_OK || listen(fd, BACKLOG) != 0)
         return fail(fd, address, why);
     add(s, fd, service, address);
     return RC_OK;

@@ -2,8 +2,11 @@
 #include "net/net_int.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 void addr_text(const struct net_addr *a, char out[PEER_TEXT])
 {
@@ -95,4 +98,39 @@ bool net_is_loopback(const struct net_addr *a)
     if (a->sa.sin6_family != AF_INET6)
         return true;
     return IN6_IS_ADDR_LOOPBACK(ip) || (IN6_IS_ADDR_V4MAPPED(ip) && ip->s6_addr[12] == 127);
+}
+
+static enum rc bind_to(const struct net_addr *addr, bool is_v4, int fd)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = addr->sa.sin6_port};
+    const int one = 1;
+    int error;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (is_v4) {
+        memcpy(&v4.sin_addr, addr->sa.sin6_addr.s6_addr + 12, 4);
+        error = bind(fd, (const struct sockaddr *)&v4, sizeof v4);
+    } else {
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+        error = bind(fd, (const struct sockaddr *)&addr->sa, sizeof addr->sa);
+    }
+    if (error && errno == EADDRNOTAVAIL && IN6_IS_ADDR_LOOPBACK(&addr->sa.sin6_addr))
+        return RC_NOTFOUND; /* IPv6 is there and switched off */
+    return error ? rc_from_errno(errno) : RC_OK;
+}
+
+enum rc net_bind(const struct net_addr *addr, int *out_fd)
+{
+    bool is_v4 = IN6_IS_ADDR_V4MAPPED(&addr->sa.sin6_addr);
+    int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    *out_fd = fd;
+    if (fd < 0)
+        return errno == EAFNOSUPPORT ? RC_NOTFOUND : rc_from_errno(errno);
+    enum rc rc = bind_to(addr, is_v4, fd);
+    int error = errno;
+    if (rc != RC_OK) {
+        close(fd);
+        *out_fd = -1;
+    }
+    errno = error;
+    return rc == RC_NOTFOUND && error != EADDRNOTAVAIL ? RC_PERM : rc;
 }

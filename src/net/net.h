@@ -175,6 +175,11 @@ bool net_cidr_has(const struct net_cidr *cidr, const struct net_addr *addr);
 enum rc net_addr_parse(struct str text,
                        struct net_addr *out); /* "127.0.0.1:25", "[::1]:25"; RC_SYNTAX */
 
+/* A socket bound to an address, not listening yet: IPv4 as what it is, IPv6 alone, so that both can
+ * have the same port. RC_NOTFOUND: this machine has no IPv6, or not even ::1. Otherwise errno tells
+ * the cause, and *out_fd is -1. */
+enum rc net_bind(const struct net_addr *addr, int *out_fd);
+
 struct net_conf {
     unsigned loops; /* 0: one for each processor */
     struct net_limits limits;

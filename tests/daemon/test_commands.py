@@ -3,8 +3,11 @@ import json
 import os
 import pty
 import re
+import shutil
+import signal
 import socket
 import subprocess
+import termios
 import threading
 
 import pytest
@@ -117,6 +120,68 @@ def test_check(host, tmp_path):
     assert done.returncode == 1 and 'nodata: No such file' in done.stderr
 
 
+def test_check_shows_what_can_be_read_again(host, tmp_path):
+    shown = say(host, 'check', '--show')
+    again = tmp_path / 'again.conf'
+    again.write_text(shown)
+    done = host.run('check', '--show', '-c', str(again), conf=False)
+    assert done == shown and f'data = "{host.folder}/data"' in shown
+
+
+def test_check_tells_everything_that_is_wrong_at_once(host, tmp_path):
+    bad = tmp_path / 'bad.conf'
+    bad.write_text('hostnam = "x"\nlimits {\n    recipients = 0\n    colour = "red"\n}\nlog = "loud"\n')
+    done = host.run('check', '-c', str(bad), conf=False, check=False)
+    assert done.returncode == 1
+    assert [re.match(rf'penfold: {bad}:(\d+): ', line)[1] for line in done.stderr.splitlines()] == ['1', '3', '4', '6']
+
+
+def test_check_looks_at_what_is_named(host, tmp_path):
+    """Certificate, key, data folder, user, addresses: each with its file and line."""
+    for name in ('own', 'other'):
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout',
+                        tmp_path / f'{name}.key', '-out', tmp_path / f'{name}.pem', '-subj', '/CN=x', '-addext',
+                        'subjectAltName=DNS:mail.example.org', '-days', '10'], check=True, stderr=subprocess.DEVNULL)
+    os.chmod(tmp_path / 'other.key', 0o644)
+    os.chmod(tmp_path / 'own.key', 0o600)
+    (tmp_path / 'data').mkdir(mode=0o700)
+    shutil.chown(tmp_path / 'data', os.stat(os.path.join(host.folder, 'data')).st_uid)
+    with open(host.conf, encoding='ascii') as f:
+        user = re.search(r'user     = "(.*)"', f.read())[1]
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        def check(certificate='own.pem', key='own.key', hostname='mail.example.org', data='data', smtp='', owner=user):
+            conf = tmp_path / 'c.conf'
+            conf.write_text(f'hostname = "{hostname}"\ndata = "{data}"\nuser = "{owner}"\ntls {{\n'
+                            f'certificate = "{certificate}"\nkey = "{key}"\n}}\nlisten {{\nsmtp = {{{smtp}}}\n'
+                            'submission = {} submissions = {} lmtp = {} pop3 = {} pop3s = {} admin = {}\n}\n')
+            done = host.run('check', '-c', str(conf), conf=False, check=False)
+            lines = [line for line in done.stderr.splitlines() if 'warning' not in line]
+            assert done.returncode == bool(lines) and all(line.startswith(f'penfold: {conf}:') for line in lines), done
+            return [line[len(f'penfold: {conf}:'):] for line in lines], done.stderr
+
+        faults, text = check()
+        assert not faults and re.search(r'warning: .*/own.pem: it expires in (9|10) days', text)
+        assert check(certificate='none.pem')[0] == [f'5: {tmp_path}/none.pem: No such file or directory']
+        assert check(certificate='own.key')[0][0] == f'5: {tmp_path}/own.key: not a certificate in PEM'
+        assert check(hostname='other.example.org')[0] == [f'5: {tmp_path}/own.pem: it is not for the host name other.example.org']
+        assert check(key='own.pem')[0][0] == f'6: {tmp_path}/own.pem: not a private key'
+        assert check(key='other.key')[0] == [f'6: {tmp_path}/other.key: not the key of the certificate',
+                                             f'6: {tmp_path}/other.key: others than its owner may use it: chmod 600']
+        assert check(data='nothing')[0] == [f'2: {tmp_path}/nothing: No such file or directory']
+        os.chmod(tmp_path / 'data', 0o755)
+        assert check()[0] == [f'2: {tmp_path}/data: others than its owner may look into it: chmod 700']
+        os.chmod(tmp_path / 'data', 0o700)
+        assert check(smtp=f'"127.0.0.1:{port}"')[0] == [f'9: 127.0.0.1:{port}: Address already in use']
+        assert check(smtp='"192.0.2.1:2525"')[0] == ['9: 192.0.2.1:2525: Cannot assign requested address']
+        if os.geteuid() == 0:
+            assert check(owner='nobody-at-all')[0] == ['3: user "nobody-at-all": there is no such user']
+        assert len(check(certificate='none.pem', key='none', data='nothing', smtp=f'"127.0.0.1:{port}"')[0]) == 4
+
+
 def test_help_and_version(host):
     everything = host.run('--help', conf=False)
     for word in ('init DIR', 'serve', 'check', 'account add ADDRESS', 'domain list', 'fsck', 'stat', '-c FILE'):
@@ -169,6 +234,23 @@ def test_a_new_account_is_known_at_once(host):
         say(host, 'account', 'set', f'erin@{DOMAIN}', '--enabled', 'no')
         assert connection.command(f'RCPT TO:<erin@{DOMAIN}>')[0] == 550
         say(host, 'account', 'remove', f'erin@{DOMAIN}')
+
+
+def test_an_interrupted_password_leaves_the_terminal_as_it_was(host):
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        ours, theirs = pty.openpty()
+        before = termios.tcgetattr(theirs)
+        with subprocess.Popen([host.binary, 'account', 'passwd', f'bob@{DOMAIN}', '-c', host.conf], stdin=theirs,
+                              stdout=theirs, stderr=theirs, start_new_session=True) as child:
+            seen = b''
+            while b'New password: ' not in seen:
+                seen += os.read(ours, 1000)
+            assert not termios.tcgetattr(theirs)[3] & termios.ECHO
+            child.send_signal(sign)
+            assert child.wait(60) == -sign
+        assert termios.tcgetattr(theirs) == before and before[3] & termios.ECHO
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_a_password_from_a_terminal(host):
