@@ -187,6 +187,7 @@ static void read_only_looks_and_never_writes(void **state)
     assert_rc(read_blob(f->kv, large), RC_OK);
     assert_int_equal(faults(f->kv), 0);
     assert_int_equal(kv_state(f->kv, NULL), KV_READONLY);
+    assert_rc(kv_room(f->kv, 0), RC_TEMP);
     assert_rc(change_ref(f->kv, small, true), RC_TEMP);
     assert_rc(kv_local_clean(f->kv), RC_TEMP);
 }
@@ -331,8 +332,11 @@ static void little_space_refuses_and_hurts_nothing(void **state)
 {
     struct fixture *f = *state;
     struct kv_blob_id id = store_blob(f->kv, SMALL);
+    assert_rc(kv_room(f->kv, 1), RC_OK);
+    assert_rc(kv_room(f->kv, UINT64_MAX), RC_FULL);
     kv_close(&f->kv);
     assert_rc(open_with(f, (struct kv_local_conf){.reserve_bytes = UINT64_C(1) << 60}), RC_OK);
+    assert_rc(kv_room(f->kv, 0), RC_FULL);
     struct kv_blob_id more = make_blob(f->kv, SMALL);
     assert_rc(change_ref(f->kv, more, true), RC_FULL);
     assert_rc(change_ref(f->kv, id, true), RC_FULL);

@@ -35,11 +35,31 @@ static enum rc have_room(struct session *s, const struct auth_targets *targets, 
     return RC_OK;
 }
 
+/* RC_SYNTAX from the directory: nobody here has such a name. Whether the domain is one of ours is
+ * told all the same, by somebody who is in each. */
+static enum rc resolve(struct session *s, struct str address, unsigned flags,
+                       struct auth_targets *out)
+{
+    struct auth *auth = s->smtpd->conf.auth;
+    struct arena *arena = &s->transaction->arena;
+    struct buf postmaster;
+    enum rc rc = auth_resolve(auth, address, flags, arena, out);
+    ptrdiff_t at = str_rfind_byte(address, '@');
+    if (rc != RC_SYNTAX || at < 0)
+        return rc;
+    buf_init(&postmaster, 2 * SMTP_PATH_MAX);
+    buf_put(&postmaster, STR("postmaster"));
+    buf_put(&postmaster, str_skip(address, (size_t)at));
+    rc = auth_resolve(auth, buf_str(&postmaster), flags, arena, out);
+    buf_fini(&postmaster);
+    return rc == RC_DENIED || rc == RC_AGAIN || rc == RC_TEMP ? rc : RC_NOTFOUND;
+}
+
 static enum flow look_up(struct session *s, struct str address, struct recipient *recipient)
 {
     struct transaction *t = s->transaction;
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
-    enum rc rc = auth_resolve(s->smtpd->conf.auth, address, flags, &t->arena, &recipient->targets);
+    enum rc rc = resolve(s, address, flags, &recipient->targets);
     enum smtpd_reply reply = smtpd_reply_of_lookup(rc);
     if (reply == SMTPD_NOT_OURS && s->role->is_submission)
         reply = SMTPD_NOT_SENT;

@@ -132,7 +132,7 @@ static const struct dialog dialogs[] = {
     DIALOG("UTF-8",
            HELLO "MAIL FROM:<j\xc3\xb6rg@m\xc3\xbcller.test> SMTPUTF8\r\nRCPT "
                  "TO:<\xc3\xa4@example.test>\r\n" RCPT
-                 "RCPT TO:<a@\xc3\xa4.test>\r\n" /* [RFC6531 3.5] */
+                 "RCPT TO:<\xc3\xb6@\xc3\xa4.test>\r\n" /* [RFC6531 3.5] */
                  "RSET\r\nMAIL FROM:<\xc3\xa4@b.test>\r\nMAIL FROM:<> SMTPUTF8=1\r\nMAIL "
                  "FROM:<\xc3@b.test> SMTPUTF8\r\n" MAIL "RCPT TO:<\xc3\xa4@example.test>\r\n",
            OFFERS "250 2.1.0 *\r\n550 5.1.1 *\r\n250 2.1.5 *\r\n550 5.7.1 *\r\n250 2.0.0 *\r\n550 "
