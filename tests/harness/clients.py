@@ -121,11 +121,11 @@ SMTP_SOURCE = os.path.expanduser('~/.cache/penfold/fetched/postfix')
 
 
 def smtp_source(host, listener, *options, messages=200, sessions=10, length=4096, to='bob'):
-    """Postfix's own load generator; what it printed. Its -c counts are progress, each on the line of the one before."""
+    """Postfix's own load generator; ends with the last message, or with an error that it met."""
     libraries = os.path.join(SMTP_SOURCE, 'usr/lib/postfix')
-    return check([os.path.join(SMTP_SOURCE, 'usr/sbin/smtp-source'), '-s', str(sessions), '-m', str(messages), '-l', str(length),
-                  '-f', 'sender@elsewhere.test', '-t', host.address(to), '-M', 'client.test', *options,
-                  f'127.0.0.1:{host.port(listener)}'], env={'LD_LIBRARY_PATH': libraries})
+    check([os.path.join(SMTP_SOURCE, 'usr/sbin/smtp-source'), '-s', str(sessions), '-m', str(messages), '-l', str(length),
+           '-f', 'sender@elsewhere.test', '-t', host.address(to), '-M', 'client.test', *options,
+           f'127.0.0.1:{host.port(listener)}'], env={'LD_LIBRARY_PATH': libraries})
 
 
 def mpop(host, user, folder, tls=None, auth='user', keep=False, pipelining='auto'):
