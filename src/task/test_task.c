@@ -109,7 +109,8 @@ struct marks {
 static void write_down(struct task_timer *timer)
 {
     struct mark *m = CONTAINER(timer, struct mark, timer);
-    m->all->order[atomic_fetch_add(&m->all->n, 1)] = m->number;
+    m->all->order[atomic_load(&m->all->n)] = m->number; /* one thread runs them */
+    atomic_fetch_add(&m->all->n, 1);
 }
 
 static void set_all(struct task_timers *t, struct marks *m, const uint64_t *ms)
