@@ -1,4 +1,4 @@
-/* auth: the directory (domains, addresses, accounts, credentials) and logins.
+/* auth: the directory (domains, accounts, aliases, credentials) and logins.
  *
  * The directory lives in kv: one partition of class D for a domain (hash of its name), and the list
  * of accounts and domains in class G; docs/internals/directory.md has the records. Domain names and
@@ -11,8 +11,9 @@
  *
  * An account comes to be in three steps, so that a crash between them leaves nothing but an unused
  * id: auth_account_reserve, then (by the caller) the store's partition, then auth_account_add,
- * which makes it visible in one commit. It goes in the reverse order: auth_account_remove, the
- * store's partition, auth_account_release.
+ * which makes it visible in one commit. It goes in the reverse order: auth_account_remove hides it,
+ * auth_account_restore undoes that until auth_removed_purge has forgotten it; then the store's
+ * partition, then auth_account_release.
  *
  * Other sources of logins (LDAP, OAuth) will stand behind the same asynchronous calls. Any thread
  * may make any call.
@@ -31,7 +32,9 @@ enum {
     AUTH_ADDRESS_MAX = 254,   /* bytes of an address [RFC5321 4.5.3.1.3] */
     AUTH_PASSWORD_MAX = 1024, /* bytes; a longer one never matches */
     AUTH_LIST_MAX = 1000,     /* accounts that one call lists */
-    AUTH_TARGETS_MAX = 256    /* accounts that one address leads to */
+    AUTH_TARGETS_MAX = 256,   /* accounts that one address leads to */
+    AUTH_ALIAS_MAX = 100,     /* targets of one alias */
+    AUTH_REASON_MAX = 200     /* bytes of an operator's words */
 };
 
 struct auth_guard_conf { /* 0: the default */
@@ -129,7 +132,9 @@ enum auth_pop3_delete {                      /* when POP3 deletes what a client 
                         AUTH_POP3_CLIENT,    /* when the client says so */
                         AUTH_POP3_COLLECTED, /* what was retrieved whole goes at the end of the
                                                 session */
-                        AUTH_POP3_DAYS       /* so many days after it was retrieved */
+                        AUTH_POP3_DAYS,      /* so many days after it was retrieved */
+                        AUTH_POP3_UNSET /* as the domain has it, there: as the client says; never in
+                                           a login */
 };
 /* What holds for an account: its own setting, else its domain's. */
 struct auth_settings {
@@ -195,19 +200,49 @@ enum rc auth_blocked_remove(struct auth *auth, struct str what, size_t *out_n);
 /* RC_EXISTS; RC_SYNTAX: not a host name, or longer than an address leaves room for. */
 enum rc auth_domain_add(struct auth *auth, struct str domain);
 enum rc auth_domain_remove(struct auth *auth, struct str domain); /* RC_NOTFOUND; RC_CONFLICT while
-                                                                     it has accounts */
+                                                                     it has accounts, removed ones
+                                                                     too, or aliases */
 struct auth_domain {
     struct str name;
     uint64_t accounts, created; /* created: ns since 1970 */
+    uint64_t aliases, removed;  /* removed: accounts that can be restored */
+    struct auth_settings settings;
+    char delimiter;       /* between a local part and its detail; 0: none */
+    struct str catch_all; /* who gets mail for unknown addresses; empty: nobody */
 };
+enum rc auth_domain_show(struct auth *auth, struct str domain, struct arena *arena,
+                         struct auth_domain *out);
 /* All, in order of name; in the arena (RC_LIMIT when that is capped and full). */
 enum rc auth_domain_list(struct auth *auth, struct arena *arena, struct auth_domain **out,
                          size_t *out_n);
+
+enum auth_change { /* which fields of a change count */
+                   AUTH_SET_POP3 = 1,
+                   AUTH_SET_ENABLED = 2,
+                   AUTH_SET_SUSPENDED = 4,
+                   AUTH_SET_REASON = 8,
+                   AUTH_SET_DELIMITER = 16,
+                   AUTH_SET_CATCH_ALL = 32
+};
+struct auth_domain_change {
+    unsigned what;
+    struct auth_settings settings;
+    char delimiter;       /* one of !#$%&'*+-/=?^_`{|}~ ; 0: none */
+    struct str catch_all; /* an address here that somebody has; empty: none */
+};
+/* RC_NOTFOUND: no such domain. RC_SYNTAX: delimiter. RC_PERM: nobody has the catch-all's address.
+ * RC_DENIED: it is elsewhere. */
+enum rc auth_domain_set(struct auth *auth, struct str domain,
+                        const struct auth_domain_change *change);
 
 struct auth_account {
     uint64_t id, created; /* created: ns since 1970 */
     struct str address;
     bool is_enabled;
+    bool is_suspended;
+    struct str reason;             /* of its state; may be empty */
+    struct auth_settings settings; /* its own */
+    uint64_t removed;              /* when; 0: it is there */
 };
 /* An id that was never given before; it is in the list of ids from now on. */
 enum rc auth_account_reserve(struct auth *auth, uint64_t *out_id);
@@ -217,19 +252,65 @@ enum rc auth_account_reserve(struct auth *auth, uint64_t *out_id);
 enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, struct str password);
 /* RC_NOTFOUND, and RC_SYNTAX and RC_LIMIT as above. */
 enum rc auth_account_passwd(struct auth *auth, struct str address, struct str password);
-/* A disabled account's logins fail and its mail is refused. RC_NOTFOUND, RC_SYNTAX. */
+struct auth_account_change {
+    unsigned what;
+    bool is_enabled;   /* no: logins fail and mail is refused for good */
+    bool is_suspended; /* logins fail and mail is put off */
+    struct str reason; /* one line; goes when the account is enabled and not suspended */
+    struct auth_settings settings;
+};
+/* RC_NOTFOUND, RC_SYNTAX (address or reason), RC_LIMIT (reason too long). */
+enum rc auth_account_set(struct auth *auth, struct str address,
+                         const struct auth_account_change *change);
 enum rc auth_account_enable(struct auth *auth, struct str address, bool enabled);
-/* Address and credentials go at once; the id stays in the list until auth_account_release, which
- * the caller calls when the store's partition is gone. RC_NOTFOUND, RC_SYNTAX. */
+/* The account, with its password, under another address, also in another domain; the old one
+ * becomes an alias when asked. Cut short between two domains it has both addresses; the same call
+ * again completes it. RC_NOTFOUND: no such account, or no such domain (*out_id 0 and not 0);
+ * RC_EXISTS, RC_SYNTAX. */
+enum rc auth_account_rename(struct auth *auth, struct str from, struct str to, bool keep_alias,
+                            uint64_t *out_id);
+/* The address goes at once, and logins with it; what belongs to the account is kept, to be
+ * restored. RC_NOTFOUND, RC_SYNTAX. */
 enum rc auth_account_remove(struct auth *auth, struct str address, uint64_t *out_id);
+/* Undoes the last removal of an account of this address (id 0), or that of account `id`.
+ * RC_NOTFOUND: there is none. RC_EXISTS: the address has been given away since. */
+enum rc auth_account_restore(struct auth *auth, struct str address, uint64_t id, uint64_t *out_id);
+/* Removed accounts, of one domain or (absent) of all: newest last of each address. */
+enum rc auth_removed_list(struct auth *auth, struct str domain, struct arena *arena,
+                          struct auth_account **out, size_t *out_n);
+/* Forgets accounts that were removed before that time, or (id not 0) this one; they cannot be
+ * restored any more. Their ids stay in the list until auth_account_release, which the caller calls
+ * when the store's partition is gone. */
+enum rc auth_removed_purge(struct auth *auth, uint64_t before, uint64_t id);
 enum rc auth_account_release(struct auth *auth, uint64_t id); /* RC_OK also when not in the list */
 enum rc auth_account_show(struct auth *auth, struct str address, struct arena *arena,
                           struct auth_account *out);
-/* In order of local part; `after`, an address: only those that follow it; absent: from the
- * beginning. At most AUTH_LIST_MAX; fewer means that there are no more. RC_NOTFOUND: no such
- * domain. */
+/* In order of local part, without removed ones; `after`, an address: only those that follow it;
+ * absent: from the beginning. At most AUTH_LIST_MAX; fewer means that there are no more.
+ * RC_NOTFOUND: no such domain. */
 enum rc auth_account_list(struct auth *auth, struct str domain, struct str after,
                           struct arena *arena, struct auth_account **out, size_t *out_n);
+struct auth_alias {
+    struct str address;
+    struct str *targets;
+    size_t n_targets;
+    uint64_t created;
+};
+/* Adds targets to an alias, which it makes when there is none. Each is an address here that leads
+ * to somebody. RC_EXISTS: the address is an account's. RC_NOTFOUND: no such domain. RC_SYNTAX.
+ * About a target, which *out_bad tells (n_targets: none of them): RC_SYNTAX; RC_DENIED: elsewhere;
+ * RC_PERM: nobody has it; RC_CONFLICT: it leads back to the alias; RC_LIMIT: too many, or nested
+ * too deep. */
+enum rc auth_alias_add(struct auth *auth, struct str address, const struct str *targets,
+                       size_t n_targets, size_t *out_bad);
+/* Takes targets off it (those that it does not have: RC_NOTFOUND, *out_bad); with the last one, or
+ * when none are named, the alias goes. */
+enum rc auth_alias_remove(struct auth *auth, struct str address, const struct str *targets,
+                          size_t n_targets, size_t *out_bad);
+/* As auth_account_list. */
+enum rc auth_alias_list(struct auth *auth, struct str domain, struct str after, struct arena *arena,
+                        struct auth_alias **out, size_t *out_n);
+
 /* Every account id there is, for maintenance and fsck: ids greater than `after`, in order. Among
  * them those whose making or removal was cut short: the store may not know them. */
 enum rc auth_account_ids(struct auth *auth, uint64_t after, uint64_t *out_ids, size_t max,

@@ -6,6 +6,7 @@
 #include "auth/auth.h"
 
 #include "base/budget.h"
+#include "base/buf.h"
 #include "base/bytes.h"
 #include "base/map.h"
 #include "crypto/crypto.h"
@@ -44,17 +45,36 @@ struct key {
 struct str auth_key_str(const struct key *key);
 void auth_key_domain(struct key *key, struct str domain);                    /* D: d, G: d */
 void auth_key_address(struct key *key, struct str domain, struct str local); /* D: a */
-void auth_key_secret(struct key *key, uint64_t account, uint32_t number);    /* D: c */
-void auth_key_account(struct key *key, uint64_t account);                    /* G: a */
+void auth_keys_of_domain(struct str domain, struct key *from, struct key *to);
+void auth_key_secret(struct key *key, uint64_t account, uint32_t number);     /* D: c */
+void auth_key_removed(struct key *key, struct str address, uint64_t account); /* D: r */
+void auth_key_account(struct key *key, uint64_t account);                     /* G: a */
 
 struct domain_record {
     uint64_t created;
     uint64_t accounts;
     uint64_t postmaster; /* who gets its mail while no account has that name; 0: no account */
+    uint64_t aliases;
+    uint64_t removed; /* accounts that can be restored */
+    struct auth_settings settings;
+    char delimiter;       /* before the detail of an address; 0: none */
+    struct str catch_all; /* an address; empty: none */
 };
-struct address_record {
-    uint64_t account, created;
-    bool is_disabled;
+struct address_record { /* of an account or an alias */
+    bool is_alias;
+    uint64_t created;
+    /* an account's */
+    uint64_t account;
+    bool is_disabled, is_suspended;
+    struct auth_settings settings;
+    struct str reason; /* for the state, the operator's words */
+    /* an alias's */
+    struct str *targets; /* addresses, in lower case */
+    size_t n_targets;
+};
+struct removed_record {
+    uint64_t account, removed;
+    struct str address, row; /* the value that its address had */
 };
 struct secret_record {
     uint64_t created;
@@ -68,8 +88,10 @@ struct record {
 struct str auth_record_str(const struct record *r);
 void auth_domain_pack(const struct domain_record *d, struct record *out);
 enum rc auth_domain_unpack(struct str value, struct domain_record *out);
-void auth_address_pack(const struct address_record *a, struct record *out);
-enum rc auth_address_unpack(struct str value, struct address_record *out);
+enum rc auth_address_pack(const struct address_record *a, struct arena *arena, struct str *out);
+enum rc auth_address_unpack(struct str value, struct arena *arena, struct address_record *out);
+enum rc auth_removed_pack(const struct removed_record *d, struct arena *arena, struct str *out);
+enum rc auth_removed_unpack(const struct kv_row *row, struct removed_record *out);
 void auth_secret_pack(const struct secret_record *s, struct record *out);
 enum rc auth_secret_unpack(struct str value, struct secret_record *out);
 void auth_number_pack(uint64_t number, struct record *out); /* G: i, a, d */
@@ -95,11 +117,24 @@ void auth_cache_init(struct cache *c, size_t max);
 void auth_cache_fini(struct cache *c);
 /* A commit to the partition was published with this version. */
 void auth_cache_seen(struct cache *c, struct kv_part part, uint64_t version);
-/* False: not there, or it holds no longer. */
-bool auth_cache_find(struct cache *c, const struct address *a, enum rc *out_rc,
-                     uint64_t *out_account);
-void auth_cache_put(struct cache *c, const struct address *a, uint64_t version, enum rc rc,
-                    uint64_t account);
+
+/* Where an address leads, and what that was read from: an answer holds until one of these
+ * partitions changes. */
+enum { ANSWER_PARTS = 4 };
+struct answer {
+    enum rc rc;
+    bool is_exact;    /* the address itself has a row: not by a detail or a catch-all */
+    size_t detail_at; /* in the local part, behind the delimiter; 0: none */
+    uint64_t *accounts;
+    size_t n;
+    size_t n_parts; /* more than ANSWER_PARTS: not to be kept */
+    uint64_t parts[ANSWER_PARTS], versions[ANSWER_PARTS];
+};
+/* False: not there, or it holds no longer. The accounts are copied to the arena (RC_LIMIT in
+ * out->rc when that is full). */
+bool auth_cache_find(struct cache *c, const struct address *a, struct arena *arena,
+                     struct answer *out);
+void auth_cache_put(struct cache *c, const struct address *a, const struct answer *answer);
 
 /* --- peer.c: where a login comes from --------------------------------------------------------- */
 
@@ -289,9 +324,29 @@ struct lookup {
     struct address_record address; /* when the result is RC_OK */
     uint64_t version;              /* of the partition */
 };
-/* What is stored, not what is cached. RC_DENIED: no such domain. RC_NOTFOUND: no such address. */
+/* What is stored, not what is cached; views point into the arena. RC_DENIED: no such domain.
+ * RC_NOTFOUND: no such address; the domain is filled in. */
+enum rc auth_lookup_row(struct auth *auth, const struct address *a, unsigned flags,
+                        struct arena *arena, struct lookup *out);
+/* The same for accounts only, and without what would be a view: reason, catch-all. */
 enum rc auth_lookup_address(struct auth *auth, const struct address *a, unsigned flags,
                             struct lookup *out);
+/* The account's own settings, else the domain's, else the defaults. */
+struct auth_settings auth_lookup_settings(const struct lookup *found);
+/* Whether mail to the address was ever an account's that can still be restored. */
+enum rc auth_lookup_removed(struct auth *auth, const struct address *a, unsigned flags,
+                            struct answer *answer);
+/* The answer is that of partition `part` at `version`, too. */
+void auth_answer_depend(struct answer *answer, struct kv_part part, uint64_t version);
+
+struct auth_account auth_account_of(const struct address_record *row, struct str address);
+
+/* --- resolve.c -------------------------------------------------------------------------------- */
+
+/* Whether `from` leads to the address `to` by aliases; RC_OK or RC_NOTFOUND. RC_DENIED: `from` is
+ * elsewhere. RC_LIMIT: too many steps. */
+enum rc auth_resolve_meets(struct auth *auth, const struct address *from, struct str to,
+                           bool *out_exists);
 
 /* --- credential.c ----------------------------------------------------------------------------- */
 
@@ -318,6 +373,15 @@ struct edit {
 };
 enum rc auth_edit_get(struct edit *e, const struct key *keys, size_t n, struct str *out_values);
 enum rc auth_edit_scan(struct edit *e, struct kv_range range, size_t max, struct kv_page *out_page);
+/* RC_NOTFOUND: no such domain. */
+enum rc auth_edit_domain(struct edit *e, const struct key *key, struct domain_record *out);
+enum rc auth_edit_put_domain(struct edit *e, struct kv_txn *txn, const struct key *key,
+                             const struct domain_record *domain);
+enum rc auth_edit_put_address(struct edit *e, struct kv_txn *txn, const struct key *key,
+                              const struct address_record *address);
+/* Of a domain's accounts besides one the first in order of name; 0: none. */
+enum rc auth_edit_next_postmaster(struct edit *e, struct str domain, uint64_t besides,
+                                  uint64_t *out_account);
 enum rc auth_edit_run(struct edit *e); /* blocks; RC_TEMP when others were faster too often */
 
 #endif

@@ -1,10 +1,11 @@
-/* The cache of resolved addresses: for each the answer, and the version of the domain's partition
- * that it was read from.
+/* The cache of resolved addresses: for each the answer, and the versions of the partitions that it
+ * was read from: its domain's, and those of the aliases that it went through.
  *
- * An entry holds while that version is the latest one known; so a change to a domain drops all of
- * its entries (and those of the few domains in the same partition), by one store to one number.
- * Found and unknown addresses are bounded apart, so that a peer who tries names cannot drive out
- * the ones in use. The mutex is held for a lookup and no longer; the versions need none.
+ * An entry holds while these versions are the latest ones known; so a change to a domain drops all
+ * of its entries (and those of the few domains in the same partition), by one store to one number.
+ * Addresses that have a row of their own are bounded apart from unknown ones and from those that
+ * only a detail or a catch-all answers, so that a peer who tries names cannot drive out the ones in
+ * use. The mutex is held for a lookup and no longer; the versions need none.
  */
 #include "auth/auth_int.h"
 
@@ -18,10 +19,10 @@ struct entry {
     struct map_node node;
     struct list link;
     struct cache_side *side;
-    uint64_t version, account;
-    enum rc rc;
+    struct answer answer; /* its accounts lie behind the entry */
     size_t n;
-    char text[];
+    char *text; /* behind the accounts */
+    uint64_t accounts[];
 };
 
 void auth_cache_init(struct cache *c, size_t max)
@@ -77,36 +78,67 @@ static struct entry *find(struct cache *c, struct str text, uint64_t hash)
     return NULL;
 }
 
-bool auth_cache_find(struct cache *c, const struct address *a, enum rc *out_rc,
-                     uint64_t *out_account)
+static bool holds(struct cache *c, const struct answer *a)
 {
-    uint64_t latest = atomic_load(&c->versions[auth_domain_part(a->domain).id]);
+    for (size_t i = 0; i < a->n_parts; i++)
+        if (a->versions[i] < atomic_load(&c->versions[a->parts[i]]))
+            return false;
+    return true;
+}
+
+static void copy_out(const struct answer *from, struct arena *arena, struct answer *out)
+{
+    *out = *from;
+    if (!from->n)
+        return;
+    out->accounts = arena_alloc(arena, from->n * sizeof *out->accounts);
+    if (out->accounts)
+        memcpy(out->accounts, from->accounts, from->n * sizeof *out->accounts);
+    else
+        out->rc = RC_LIMIT;
+}
+
+bool auth_cache_find(struct cache *c, const struct address *a, struct arena *arena,
+                     struct answer *out)
+{
     uint64_t hash = str_hash(a->whole, c->key);
     bool is_found = false;
     pthread_mutex_lock(&c->mutex);
     struct entry *e = find(c, a->whole, hash);
-    if (e && e->version < latest) {
+    if (e && !holds(c, &e->answer)) {
         drop(c, e);
     } else if (e) {
         list_remove(&e->link);
         list_add_head(&e->side->entries, &e->link);
-        *out_rc = e->rc;
-        *out_account = e->account;
+        copy_out(&e->answer, arena, out);
         is_found = true;
     }
     pthread_mutex_unlock(&c->mutex);
     return is_found;
 }
 
-void auth_cache_put(struct cache *c, const struct address *a, uint64_t version, enum rc rc,
-                    uint64_t account)
+static struct entry *entry_of(const struct address *a, const struct answer *answer)
 {
-    struct cache_side *side = rc == RC_OK ? &c->found : &c->unknown;
+    size_t size = answer->n * sizeof(uint64_t);
+    struct entry *e = mem_alloc(sizeof *e + size + a->whole.n);
+    *e = (struct entry){.answer = *answer, .n = a->whole.n};
+    e->text = (char *)(e->accounts + answer->n);
+    e->answer.accounts = e->accounts;
+    if (answer->n)
+        memcpy(e->accounts, answer->accounts, size);
+    memcpy(e->text, a->whole.p, a->whole.n);
+    return e;
+}
+
+void auth_cache_put(struct cache *c, const struct address *a, const struct answer *answer)
+{
+    if (answer->n_parts > ANSWER_PARTS)
+        return;
+    bool is_found = answer->is_exact && answer->rc == RC_OK;
+    struct cache_side *side = is_found ? &c->found : &c->unknown;
     uint64_t hash = str_hash(a->whole, c->key);
-    struct entry *made = mem_alloc(sizeof *made + a->whole.n);
-    *made = (struct entry){
-        .side = side, .version = version, .account = account, .rc = rc, .n = a->whole.n};
-    memcpy(made->text, a->whole.p, a->whole.n);
+    struct entry *made = entry_of(a, answer);
+    made->side = side;
     pthread_mutex_lock(&c->mutex);
     struct entry *old = find(c, a->whole, hash);
     if (old)

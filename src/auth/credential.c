@@ -26,8 +26,8 @@ enum rc auth_credential_read(struct auth *auth, struct str name, unsigned flags,
     if (!is_known)
         return RC_OK;
     out->facts.account = found.address.account;
-    if (found.address.is_disabled) {
-        out->cause = "disabled";
+    if (found.address.is_disabled || found.address.is_suspended) {
+        out->cause = found.address.is_disabled ? "disabled" : "suspended";
     } else if (str_is_null(value)) {
         out->cause = "no-password";
     } else {
@@ -35,6 +35,7 @@ enum rc auth_credential_read(struct auth *auth, struct str name, unsigned flags,
         out->hash = secret.hash;
         out->cause = "password";
         out->is_usable = true;
+        out->facts.settings = auth_lookup_settings(&found);
         auth_verified_credential(&auth->verified, secret.hash, out->facts.credential);
     }
     return RC_OK;

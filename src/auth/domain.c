@@ -3,11 +3,12 @@
  * which every reader of the list passes over. */
 #include "auth/auth_int.h"
 
-#include "base/mem.h"
+#include <string.h>
 
 struct domain_edit {
     struct edit edit;
     struct key key;
+    const struct auth_domain_change *change;
 };
 
 static struct domain_edit edit_of(struct auth *auth, struct kv_part part,
@@ -33,12 +34,13 @@ static enum rc make_domain(struct edit *e, struct kv_txn *txn)
 {
     struct domain_edit *d = CONTAINER(e, struct domain_edit, edit);
     struct str value;
-    struct record r;
     TRY(auth_edit_get(e, &d->key, 1, &value));
     if (!str_is_null(value))
         return RC_EXISTS;
-    auth_domain_pack(&(struct domain_record){.created = clock_wall(e->auth->ctx->clock)}, &r);
-    return kv_txn_put(txn, auth_key_str(&d->key), auth_record_str(&r));
+    const struct domain_record made = {.created = clock_wall(e->auth->ctx->clock),
+                                       .settings.pop3_delete = AUTH_POP3_UNSET,
+                                       .delimiter = '+'};
+    return auth_edit_put_domain(e, txn, &d->key, &made);
 }
 
 enum rc auth_domain_add(struct auth *auth, struct str domain)
@@ -64,7 +66,7 @@ static enum rc make_removed(struct edit *e, struct kv_txn *txn)
     if (str_is_null(value))
         return RC_NOTFOUND;
     TRY(auth_domain_unpack(value, &record));
-    if (record.accounts)
+    if (record.accounts || record.removed || record.aliases)
         return RC_CONFLICT;
     return kv_txn_delete(txn, auth_key_str(&d->key));
 }
@@ -92,6 +94,57 @@ enum rc auth_domain_remove(struct auth *auth, struct str domain)
     return rc;
 }
 
+/* --- settings --------------------------------------------------------------------------------- */
+
+static enum rc make_changed(struct edit *e, struct kv_txn *txn)
+{
+    struct domain_edit *d = CONTAINER(e, struct domain_edit, edit);
+    const struct auth_domain_change *c = d->change;
+    struct domain_record record;
+    TRY(auth_edit_domain(e, &d->key, &record));
+    if (c->what & AUTH_SET_POP3)
+        record.settings = c->settings;
+    if (c->what & AUTH_SET_DELIMITER)
+        record.delimiter = c->delimiter;
+    if (c->what & AUTH_SET_CATCH_ALL)
+        record.catch_all = c->catch_all;
+    return auth_edit_put_domain(e, txn, &d->key, &record);
+}
+
+/* An account or an alias, and not only what another catch-all would take: that could be this one.
+ */
+static enum rc check_catch_all(struct auth *auth, struct str text, struct address *out)
+{
+    struct arena arena = {0};
+    struct lookup found;
+    if (auth_address_parse(text, out) != RC_OK || !out->is_plain)
+        return RC_PERM;
+    enum rc rc = auth_lookup_row(auth, out, 0, &arena, &found);
+    arena_fini(&arena);
+    return rc == RC_NOTFOUND ? RC_PERM : rc;
+}
+
+enum rc auth_domain_set(struct auth *auth, struct str domain,
+                        const struct auth_domain_change *change)
+{
+    struct domain_name d;
+    struct address catch_all;
+    struct auth_domain_change c = *change;
+    if (auth_domain_parse(domain, &d) != RC_OK)
+        return RC_NOTFOUND;
+    if (c.what & AUTH_SET_DELIMITER && c.delimiter && !strchr("!#$%&'*+-/=?^_`{|}~", c.delimiter))
+        return RC_SYNTAX;
+    if (c.what & AUTH_SET_CATCH_ALL && c.catch_all.n) {
+        TRY(check_catch_all(auth, c.catch_all, &catch_all));
+        c.catch_all = catch_all.whole;
+    }
+    struct domain_edit e = edit_of(auth, auth_domain_part(d.name), make_changed, d.name);
+    e.change = &c;
+    return auth_edit_run(&e.edit);
+}
+
+/* --- looking ---------------------------------------------------------------------------------- */
+
 /* Adds the domain to the array when there is one of that name. */
 static enum rc list_one(struct auth *auth, struct str name, struct arena *arena,
                         struct auth_domain *out, size_t *n)
@@ -105,8 +158,29 @@ static enum rc list_one(struct auth *auth, struct str name, struct arena *arena,
     if (str_is_null(value))
         return RC_OK;
     TRY(auth_domain_unpack(value, &d));
-    out[(*n)++] = (struct auth_domain){name, d.accounts, d.created};
+    out[(*n)++] = (struct auth_domain){.name = name,
+                                       .accounts = d.accounts,
+                                       .created = d.created,
+                                       .aliases = d.aliases,
+                                       .removed = d.removed,
+                                       .settings = d.settings,
+                                       .delimiter = d.delimiter,
+                                       .catch_all = d.catch_all};
     return RC_OK;
+}
+
+enum rc auth_domain_show(struct auth *auth, struct str domain, struct arena *arena,
+                         struct auth_domain *out)
+{
+    struct domain_name d;
+    size_t n = 0;
+    if (auth_domain_parse(domain, &d) != RC_OK)
+        return RC_NOTFOUND;
+    struct str name = arena_dup(arena, d.name);
+    if (str_is_null(name))
+        return RC_LIMIT;
+    TRY(list_one(auth, name, arena, out, &n));
+    return n ? RC_OK : RC_NOTFOUND;
 }
 
 enum rc auth_domain_list(struct auth *auth, struct arena *arena, struct auth_domain **out,

@@ -32,6 +32,29 @@ enum rc auth_edit_scan(struct edit *e, struct kv_range range, size_t max, struct
     return RC_OK;
 }
 
+enum rc auth_edit_domain(struct edit *e, const struct key *key, struct domain_record *out)
+{
+    struct str value;
+    TRY(auth_edit_get(e, key, 1, &value));
+    return str_is_null(value) ? RC_NOTFOUND : auth_domain_unpack(value, out);
+}
+
+enum rc auth_edit_put_domain(struct edit *e, struct kv_txn *txn, const struct key *key,
+                             const struct domain_record *domain)
+{
+    struct record r;
+    auth_domain_pack(domain, &r);
+    return kv_txn_put(txn, auth_key_str(key), auth_record_str(&r));
+}
+
+enum rc auth_edit_put_address(struct edit *e, struct kv_txn *txn, const struct key *key,
+                              const struct address_record *address)
+{
+    struct str value;
+    TRY(auth_address_pack(address, &e->arena, &value));
+    return kv_txn_put(txn, auth_key_str(key), value);
+}
+
 static enum rc attempt(struct edit *e)
 {
     struct kv_txn *txn = kv_txn_new(e->part);

@@ -1,19 +1,31 @@
-/* Recounts the directory: every address must have a domain, a credential and a listed id, every
- * domain a place in the list and the right numbers. Changes by this process wait meanwhile, so that
+/* Recounts the directory: every account's address must have a domain, a credential and a listed id,
+ * also while it is removed; every alias targets; every account one address; every domain a place in
+ * the list and the right numbers. Changes by this process wait meanwhile, so that
  * what is read is of one state. It changes nothing. */
 #include "auth/auth_int.h"
 
-#include "base/buf.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
 
 enum { LINE_MAX_BYTES = 1024 };
 
+struct seen { /* an account that has an address */
+    struct map_node node;
+    struct list link;
+    uint64_t account;
+};
+
 struct check {
     struct auth *auth;
+    struct map seen;
+    struct list all_seen;
     struct auth_fsck *fsck;
     struct kv_part part;
-    uint64_t addresses; /* of this partition's domains */
-    struct str domain;  /* the one being looked at */
-    uint64_t in_domain;
+    uint64_t accounts, addresses, removed; /* of this partition's domains */
+    struct str domain;                     /* the one being looked at */
+    uint64_t in_domain, aliases;
+    uint64_t promised; /* removed accounts that the domains count */
     uint64_t postmaster;
     bool has_postmaster;
 };
@@ -81,23 +93,73 @@ static enum rc check_references(struct check *k, struct str name, uint64_t accou
     return rc;
 }
 
+static void check_only(struct check *k, struct str name, uint64_t account)
+{
+    uint64_t hash = account * 0x9e3779b97f4a7c15U; /* ids are small numbers one after the other */
+    for (struct map_node *node = map_find(&k->seen, hash); node; node = map_next(node))
+        if (CONTAINER(node, struct seen, node)->account == account)
+            fault(k, name, "its account has another address: a rename was cut short, repeat it");
+    struct seen *seen = mem_alloc(sizeof *seen);
+    seen->account = account;
+    map_add(&k->seen, &seen->node, hash);
+    list_add_tail(&k->all_seen, &seen->link);
+}
+
+static void check_alias(struct check *k, struct str name, const struct address_record *a)
+{
+    struct address target;
+    k->aliases++;
+    if (!a->n_targets)
+        fault(k, name, "an alias without targets");
+    for (size_t i = 0; i < a->n_targets; i++)
+        if (auth_address_parse(a->targets[i], &target) != RC_OK)
+            fault(k, name, "a target of the alias is no address");
+}
+
+static enum rc check_account(struct check *k, struct str name, const struct address_record *a)
+{
+    k->in_domain++;
+    k->has_postmaster = k->has_postmaster || a->account == k->postmaster;
+    check_only(k, name, a->account);
+    return check_references(k, name, a->account);
+}
+
 static enum rc check_address(struct check *k, const struct kv_row *row)
 {
     struct address_record a;
     struct str local = str_skip(row->key, k->domain.n + 2);
     struct buf name = {.cap = LINE_MAX_BYTES};
+    struct arena arena = {0};
     buf_put(&name, local);
     buf_put(&name, STR("@"));
     buf_put(&name, k->domain);
     enum rc rc = RC_OK;
-    k->in_domain++;
-    if (auth_address_unpack(row->value, &a) != RC_OK) {
+    k->addresses++;
+    if (auth_address_unpack(row->value, &arena, &a) != RC_OK)
         fault(k, buf_str(&name), "the address's record is damaged");
-    } else {
-        k->has_postmaster = k->has_postmaster || a.account == k->postmaster;
-        rc = check_references(k, buf_str(&name), a.account);
-    }
+    else if (a.is_alias)
+        check_alias(k, buf_str(&name), &a);
+    else
+        rc = check_account(k, buf_str(&name), &a);
     buf_fini(&name);
+    arena_fini(&arena);
+    return rc;
+}
+
+/* A removed account keeps all that it needs to come back. */
+static enum rc check_removed(struct check *k, const struct kv_row *row)
+{
+    struct removed_record r;
+    struct address_record a;
+    struct arena arena = {0};
+    enum rc rc = RC_OK;
+    k->removed++;
+    if (auth_removed_unpack(row, &r) != RC_OK || auth_address_unpack(r.row, &arena, &a) != RC_OK ||
+        a.account != r.account)
+        fault(k, STR("removed"), "a removed account's record is damaged");
+    else
+        rc = check_references(k, r.address, r.account);
+    arena_fini(&arena);
     return rc;
 }
 
@@ -119,7 +181,7 @@ static enum rc check_domain(struct check *k, const struct kv_row *row)
     struct domain_record d = {0};
     struct key from, to;
     k->domain = str_skip(row->key, 1);
-    k->in_domain = 0;
+    k->in_domain = k->aliases = 0;
     bool is_sound = auth_domain_unpack(row->value, &d) == RC_OK;
     k->postmaster = d.postmaster;
     k->has_postmaster = !d.postmaster;
@@ -127,11 +189,14 @@ static enum rc check_domain(struct check *k, const struct kv_row *row)
     to = from;
     to.b[to.n - 1]++;
     TRY(each_row(k, auth_key_str(&from), auth_key_str(&to), check_address));
-    k->addresses += k->in_domain;
+    k->accounts += k->in_domain;
+    k->promised += d.removed;
     if (!is_sound)
         fault(k, k->domain, "the domain's record is damaged");
     else if (d.accounts != k->in_domain)
         fault(k, k->domain, "the number of accounts is wrong");
+    else if (d.aliases != k->aliases)
+        fault(k, k->domain, "the number of aliases is wrong");
     else if (!k->has_postmaster || (!d.postmaster && d.accounts))
         fault(k, k->domain, "its postmaster is nobody");
     return check_listed(k);
@@ -144,29 +209,35 @@ static enum rc count_row(struct check *k, const struct kv_row *row)
     return RC_OK;
 }
 
-/* Rows that no domain led to. */
-static enum rc check_strays(struct check *k, struct str from, struct str to, const char *text)
+/* Rows that no domain led to: more of them than there should be. */
+static enum rc check_strays(struct check *k, struct str from, struct str to, uint64_t expected,
+                            const char *text)
 {
     k->in_domain = 0;
     TRY(each_row(k, from, to, count_row));
-    if (k->in_domain > k->addresses)
+    if (k->in_domain > expected)
         fault(k, STR("stray rows"), text);
     return RC_OK;
 }
 
 static enum rc check_partition(struct check *k)
 {
-    k->addresses = 0;
+    k->accounts = k->addresses = k->removed = k->promised = 0;
     TRY(each_row(k, STR("d"), STR("e"), check_domain));
-    TRY(check_strays(k, STR("a"), STR("b"), "addresses of no domain"));
-    TRY(check_strays(k, STR("c"), STR("d"), "passwords of no account"));
-    k->fsck->accounts += k->addresses;
+    TRY(each_row(k, STR("r"), STR("s"), check_removed));
+    if (k->removed != k->promised)
+        fault(k, STR("removed"), "the number of removed accounts is wrong");
+    TRY(check_strays(k, STR("a"), STR("b"), k->addresses, "addresses of no domain"));
+    TRY(check_strays(k, STR("c"), STR("d"), k->accounts + k->removed, "passwords of no account"));
+    k->fsck->accounts += k->accounts;
     return RC_OK;
 }
 
 enum rc auth_fsck(struct auth *auth, struct auth_fsck *fsck)
 {
     struct check k = {.auth = auth, .fsck = fsck};
+    map_init(&k.seen);
+    list_init(&k.all_seen);
     uint64_t before = fsck->faults;
     enum rc rc = RC_OK;
     pthread_mutex_lock(&auth->domains);
@@ -177,5 +248,8 @@ enum rc auth_fsck(struct auth *auth, struct auth_fsck *fsck)
     }
     pthread_mutex_unlock(&auth->admin);
     pthread_mutex_unlock(&auth->domains);
+    map_fini(&k.seen);
+    LIST_EACH_SAFE (&k.all_seen, it)
+        free(CONTAINER(it, struct seen, link));
     return rc == RC_OK && fsck->faults != before ? RC_CORRUPT : rc;
 }

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-enum { FORMAT = 1, KIND_ACCOUNT = 1, KIND_ARGON2ID = 1, FLAG_DISABLED = 1 };
+enum { FORMAT = 1, KIND_ACCOUNT = 1, KIND_ALIAS = 2, KIND_ARGON2ID = 1 };
+enum { FLAG_DISABLED = 1, FLAG_SUSPENDED = 2 };
 
 const struct kv_part auth_global_part = {KV_GLOBAL, 0};
 
@@ -40,6 +41,14 @@ void auth_key_address(struct key *key, struct str domain, struct str local)
     key->n += local.n;
 }
 
+/* The first key of a domain's addresses, and the first one behind them. */
+void auth_keys_of_domain(struct str domain, struct key *from, struct key *to)
+{
+    auth_key_address(from, domain, STR(""));
+    *to = *from;
+    to->b[to->n - 1]++; /* the 0 behind the domain */
+}
+
 void auth_key_secret(struct key *key, uint64_t account, uint32_t number)
 {
     key->b[0] = 'c';
@@ -53,6 +62,14 @@ void auth_key_account(struct key *key, uint64_t account)
     key->b[0] = 'a';
     put_u64(key->b + 1, account);
     key->n = 9;
+}
+
+void auth_key_removed(struct key *key, struct str address, uint64_t account)
+{
+    key->b[0] = 'r';
+    put_u32(key->b + 1, crc32c(0, address));
+    put_u64(key->b + 5, account);
+    key->n = 13;
 }
 
 struct str auth_record_str(const struct record *r)
@@ -72,6 +89,22 @@ static enum rc open_record(struct unpacker *r, struct str value)
     return unpack_u8(r) == FORMAT ? RC_OK : RC_CORRUPT;
 }
 
+static void pack_settings(struct packer *w, const struct auth_settings *s)
+{
+    pack_u8(w, s->pop3_delete == AUTH_POP3_UNSET ? 0 : (uint8_t)(s->pop3_delete + 1));
+    pack_u32(w, s->pop3_days);
+}
+
+/* What is not known here is left to the client, which deletes least. */
+static void unpack_settings(struct unpacker *r, struct auth_settings *out)
+{
+    uint8_t how = unpack_u8(r);
+    uint32_t days = unpack_u32(r);
+    out->pop3_delete =
+        how > 0 && how <= AUTH_POP3_UNSET ? (enum auth_pop3_delete)(how - 1) : AUTH_POP3_UNSET;
+    out->pop3_days = days;
+}
+
 void auth_domain_pack(const struct domain_record *d, struct record *out)
 {
     struct packer w;
@@ -79,40 +112,140 @@ void auth_domain_pack(const struct domain_record *d, struct record *out)
     pack_u64(&w, d->created);
     pack_u64(&w, d->accounts);
     pack_u64(&w, d->postmaster);
+    pack_u64(&w, d->aliases);
+    pack_u64(&w, d->removed);
+    pack_settings(&w, &d->settings);
+    pack_u8(&w, (uint8_t)d->delimiter);
+    pack_str16(&w, d->catch_all);
     out->n = w.n;
 }
 
 enum rc auth_domain_unpack(struct str value, struct domain_record *out)
 {
     struct unpacker r;
+    *out = (struct domain_record){.settings.pop3_delete = AUTH_POP3_UNSET, .delimiter = '+'};
     TRY(open_record(&r, value));
     out->created = unpack_u64(&r);
     out->accounts = unpack_u64(&r);
     out->postmaster = unpack_u64(&r);
+    if (r.n) { /* release 0.1.0 wrote no more */
+        out->aliases = unpack_u64(&r);
+        out->removed = unpack_u64(&r);
+        unpack_settings(&r, &out->settings);
+        out->delimiter = (char)unpack_u8(&r);
+        out->catch_all = unpack_str16(&r);
+    }
     return unpack_done(&r);
 }
 
-void auth_address_pack(const struct address_record *a, struct record *out)
+static void pack_account(struct packer *w, const struct address_record *a)
+{
+    pack_u8(w, KIND_ACCOUNT);
+    pack_u64(w, a->account);
+    pack_u64(w, a->created);
+    pack_u8(w, (uint8_t)((a->is_disabled ? FLAG_DISABLED : 0) |
+                         (a->is_suspended ? FLAG_SUSPENDED : 0)));
+    pack_settings(w, &a->settings);
+    pack_str16(w, a->reason);
+}
+
+static void pack_alias(struct packer *w, const struct address_record *a)
+{
+    pack_u8(w, KIND_ALIAS);
+    pack_u64(w, a->created);
+    pack_u16(w, (uint16_t)a->n_targets);
+    for (size_t i = 0; i < a->n_targets; i++)
+        pack_str16(w, a->targets[i]);
+}
+
+enum rc auth_address_pack(const struct address_record *a, struct arena *arena, struct str *out)
 {
     struct packer w;
-    begin(&w, out);
-    pack_u8(&w, KIND_ACCOUNT);
-    pack_u64(&w, a->account);
-    pack_u64(&w, a->created);
-    pack_u8(&w, a->is_disabled ? FLAG_DISABLED : 0);
-    out->n = w.n;
+    size_t size = 64 + a->reason.n;
+    for (size_t i = 0; i < a->n_targets; i++)
+        size += 2 + a->targets[i].n;
+    void *mem = arena_alloc(arena, size);
+    if (!mem)
+        return RC_LIMIT;
+    pack_init(&w, mem, size);
+    pack_u8(&w, FORMAT);
+    if (a->is_alias)
+        pack_alias(&w, a);
+    else
+        pack_account(&w, a);
+    *out = pack_done(&w);
+    return str_is_null(*out) ? RC_LIMIT : RC_OK;
 }
 
-enum rc auth_address_unpack(struct str value, struct address_record *out)
+static void unpack_account(struct unpacker *r, struct address_record *out)
+{
+    out->account = unpack_u64(r);
+    out->created = unpack_u64(r);
+    uint8_t flags = unpack_u8(r);
+    out->is_disabled = flags & FLAG_DISABLED;
+    out->is_suspended = flags & FLAG_SUSPENDED;
+    if (r->n) { /* release 0.1.0 wrote no more */
+        unpack_settings(r, &out->settings);
+        out->reason = unpack_str16(r);
+    }
+}
+
+static enum rc unpack_alias(struct unpacker *r, struct arena *arena, struct address_record *out)
+{
+    out->is_alias = true;
+    out->created = unpack_u64(r);
+    size_t n = unpack_u16(r);
+    if (n > AUTH_ALIAS_MAX)
+        return RC_CORRUPT;
+    out->targets = arena_alloc(arena, (n + 1) * sizeof *out->targets);
+    if (!out->targets)
+        return RC_LIMIT;
+    for (size_t i = 0; i < n; i++)
+        out->targets[i] = unpack_str16(r);
+    out->n_targets = n;
+    return RC_OK;
+}
+
+enum rc auth_address_unpack(struct str value, struct arena *arena, struct address_record *out)
 {
     struct unpacker r;
+    *out = (struct address_record){.settings.pop3_delete = AUTH_POP3_UNSET};
     TRY(open_record(&r, value));
-    if (unpack_u8(&r) != KIND_ACCOUNT)
+    uint8_t kind = unpack_u8(&r);
+    if (kind == KIND_ACCOUNT)
+        unpack_account(&r, out);
+    else if (kind == KIND_ALIAS)
+        TRY(unpack_alias(&r, arena, out));
+    else
         return RC_CORRUPT;
-    out->account = unpack_u64(&r);
-    out->created = unpack_u64(&r);
-    out->is_disabled = unpack_u8(&r) & FLAG_DISABLED;
     return unpack_done(&r);
+}
+
+enum rc auth_removed_pack(const struct removed_record *d, struct arena *arena, struct str *out)
+{
+    struct packer w;
+    size_t size = 16 + d->address.n + d->row.n;
+    void *mem = arena_alloc(arena, size);
+    if (!mem)
+        return RC_LIMIT;
+    pack_init(&w, mem, size);
+    pack_u8(&w, FORMAT);
+    pack_u64(&w, d->removed);
+    pack_str16(&w, d->address);
+    pack_str16(&w, d->row);
+    *out = pack_done(&w);
+    return str_is_null(*out) ? RC_LIMIT : RC_OK;
+}
+
+enum rc auth_removed_unpack(const struct kv_row *row, struct removed_record *out)
+{
+    struct unpacker r;
+    TRY(open_record(&r, row->value));
+    out->removed = unpack_u64(&r);
+    out->address = unpack_str16(&r);
+    out->row = unpack_str16(&r);
+    out->account = row->key.n == 13 ? get_u64(row->key.p + 5) : 0;
+    return out->account ? unpack_done(&r) : RC_CORRUPT;
 }
 
 void auth_secret_pack(const struct secret_record *s, struct record *out)

@@ -109,18 +109,60 @@ static void records_come_back_and_newer_ones_are_refused(void **state)
     struct address_record a;
     struct domain_record d;
     struct secret_record s;
-    auth_address_pack(&(struct address_record){7, 8, true}, &r);
-    assert_rc(auth_address_unpack(auth_record_str(&r), &a), RC_OK);
-    assert_true(a.account == 7 && a.created == 8 && a.is_disabled);
-    assert_rc(auth_address_unpack(str_head(auth_record_str(&r), r.n - 1), &a), RC_CORRUPT);
-    r.b[0]++;
-    assert_rc(auth_address_unpack(auth_record_str(&r), &a), RC_CORRUPT);
-    auth_domain_pack(&(struct domain_record){1, 2, 3}, &r);
+    struct arena arena = {0};
+    struct str value;
+    const struct address_record made = {.account = 7,
+                                        .created = 8,
+                                        .is_disabled = true,
+                                        .reason = STR("unpaid"),
+                                        .settings = {AUTH_POP3_DAYS, 14}};
+    assert_rc(auth_address_pack(&made, &arena, &value), RC_OK);
+    assert_rc(auth_address_unpack(value, &arena, &a), RC_OK);
+    assert_true(a.account == 7 && a.created == 8 && a.is_disabled && !a.is_suspended);
+    assert_true(a.settings.pop3_delete == AUTH_POP3_DAYS && a.settings.pop3_days == 14);
+    assert_str(a.reason, "unpaid");
+    assert_rc(auth_address_unpack(str_head(value, value.n - 1), &arena, &a), RC_CORRUPT);
+    struct str targets[] = {STR("a@a.test"), STR("b@b.test")};
+    const struct address_record alias = {.is_alias = true, .targets = targets, .n_targets = 2};
+    assert_rc(auth_address_pack(&alias, &arena, &value), RC_OK);
+    assert_rc(auth_address_unpack(value, &arena, &a), RC_OK);
+    assert_true(a.is_alias && a.n_targets == 2);
+    assert_str(a.targets[1], "b@b.test");
+    assert_rc(auth_address_unpack(str_head(value, value.n - 1), &arena, &a), RC_CORRUPT);
+    assert_rc(auth_address_unpack(STR("\2\1"), &arena, &a), RC_CORRUPT);
+    auth_domain_pack(&(struct domain_record){.created = 1,
+                                             .accounts = 2,
+                                             .postmaster = 3,
+                                             .aliases = 4,
+                                             .removed = 5,
+                                             .delimiter = '-',
+                                             .catch_all = STR("x@y")},
+                     &r);
     assert_rc(auth_domain_unpack(auth_record_str(&r), &d), RC_OK);
-    assert_true(d.created == 1 && d.accounts == 2 && d.postmaster == 3);
+    assert_true(d.created == 1 && d.accounts == 2 && d.postmaster == 3 && d.aliases == 4);
+    assert_true(d.removed == 5 && d.delimiter == '-');
+    assert_str(d.catch_all, "x@y");
+    arena_fini(&arena);
     auth_secret_pack(&(struct secret_record){5, STR("$argon2id$...")}, &r);
     assert_rc(auth_secret_unpack(auth_record_str(&r), &s), RC_OK);
     assert_str(s.hash, "$argon2id$...");
+}
+
+/* What release 0.1.0 wrote is shorter. */
+static void older_records_mean_what_they_meant(void **state)
+{
+    struct arena arena = {0};
+    struct address_record a;
+    struct domain_record d;
+    struct str address = STR("\1\1\0\0\0\0\0\0\0\7\0\0\0\0\0\0\0\10\1");
+    struct str domain = STR("\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\3");
+    assert_rc(auth_address_unpack(address, &arena, &a), RC_OK);
+    assert_true(a.account == 7 && a.created == 8 && a.is_disabled && !a.is_suspended);
+    assert_true(!a.is_alias && a.settings.pop3_delete == AUTH_POP3_UNSET && a.reason.n == 0);
+    assert_rc(auth_domain_unpack(domain, &d), RC_OK);
+    assert_true(d.created == 1 && d.accounts == 2 && d.postmaster == 3 && d.delimiter == '+');
+    assert_true(d.catch_all.n == 0 && d.aliases == 0 && d.removed == 0);
+    arena_fini(&arena);
 }
 
 int main(void)
@@ -133,6 +175,7 @@ int main(void)
         cmocka_unit_test(domain_names),
         cmocka_unit_test(the_partition_of_a_domain),
         cmocka_unit_test(records_come_back_and_newer_ones_are_refused),
+        cmocka_unit_test(older_records_mean_what_they_meant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

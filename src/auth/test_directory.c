@@ -203,6 +203,8 @@ static void what_cannot_be_made(void **state)
     assert_rc(auth_account_remove(h->auth, STR("b@a.test"), &other), RC_NOTFOUND);
     assert_rc(auth_account_remove(h->auth, STR("a@a.test"), &other), RC_OK);
     assert_int_equal(other, id);
+    assert_rc(auth_domain_remove(h->auth, STR("a.test")), RC_CONFLICT); /* it can be restored */
+    assert_rc(auth_removed_purge(h->auth, 0, id), RC_OK);
     assert_rc(auth_domain_remove(h->auth, STR("a.test")), RC_OK);
     struct target t;
     assert_rc(resolve(h->auth, STR("a@a.test"), 0, &t), RC_DENIED);
@@ -342,6 +344,9 @@ static void fsck_finds_what_does_not_fit(void **state)
     add(h, "z@a.test");
     assert_rc(auth_account_remove(h->auth, STR("z@a.test"), &gone), RC_OK);
     assert_rc(auth_fsck(h->auth, &f.fsck), RC_OK);
+    f.fsck.accounts = 0;
+    assert_rc(auth_removed_purge(h->auth, 0, gone), RC_OK);
+    assert_rc(auth_fsck(h->auth, &f.fsck), RC_OK);
     assert_true(f.fsck.accounts == 2 && f.fsck.faults == 0);
     struct kv_part part = auth_domain_part(a);
     auth_key_secret(&key, y, 0);
@@ -355,10 +360,10 @@ static void fsck_finds_what_does_not_fit(void **state)
     auth_key_domain(&key, a);
     damaged(h, auth_global_part, &key, none, "directory: a.test: a domain that is not in the list");
     damaged(h, part, &key, STR("?"), "directory: a.test: the domain's record is damaged");
-    auth_domain_pack(&(struct domain_record){1, 3, x}, &r);
+    auth_domain_pack(&(struct domain_record){.accounts = 3, .postmaster = x}, &r);
     damaged(h, part, &key, auth_record_str(&r),
             "directory: a.test: the number of accounts is wrong");
-    auth_domain_pack(&(struct domain_record){1, 2, gone}, &r);
+    auth_domain_pack(&(struct domain_record){.accounts = 2, .postmaster = gone}, &r);
     damaged(h, part, &key, auth_record_str(&r), "directory: a.test: its postmaster is nobody");
     auth_key_address(&key, STR("b.test"), STR("q"));
     damaged(h, part, &key, STR("?"), "directory: stray rows: addresses of no domain");
