@@ -86,6 +86,15 @@ static enum rc to_account(struct deliver *deliver, const struct deliver_message 
     return rc;
 }
 
+enum rc deliver_has_room(struct deliver *deliver, uint64_t account, uint64_t size, unsigned flags)
+{
+    struct store_account *a;
+    TRY(store_account_open(deliver->conf.store, account, flags, &a));
+    enum rc rc = store_account_has_room(a, size);
+    store_account_close(&a);
+    return rc;
+}
+
 /* --- several ---------------------------------------------------------------------------------- */
 
 static void queued(struct queue_op *queue_op)
@@ -97,7 +106,7 @@ static void queued(struct queue_op *queue_op)
     op->done(op);
 }
 
-static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m,
+static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m, unsigned flags,
                         struct deliver_op *op)
 {
     struct queue_item item = {.blob = m->blob,
@@ -115,6 +124,11 @@ static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m
                               .flags = m->flags,
                               .envid = m->envid};
     op->queue_op = (struct queue_op){.done = queued};
+    for (size_t i = 0; i < m->n_accounts; i++) {
+        enum rc rc = deliver_has_room(deliver, m->accounts[i], m->size, flags);
+        if (rc != RC_OK && rc != RC_NOTFOUND) /* gone since RCPT: the fan-out passes it over */
+            return rc;
+    }
     return queue_add(deliver->conf.queue, &item, &op->queue_op);
 }
 
@@ -134,19 +148,5 @@ enum rc deliver_message(struct deliver *deliver, const struct deliver_message *m
         return RC_PERM;
     if (all_the_same(message->accounts, message->n_accounts))
         return to_account(deliver, message, flags, op);
-    return to_queue(deliver, message, op);
-}
-
-enum rc deliver_has_room(struct deliver *deliver, uint64_t account, uint64_t size, unsigned flags)
-{
-    struct store_account *a;
-    struct store_usage use;
-    TRY(store_account_open(deliver->conf.store, account, flags, &a));
-    store_account_usage(a, &use);
-    store_account_close(&a);
-    if (use.quota.messages && use.messages >= use.quota.messages)
-        return RC_LIMIT;
-    if (use.quota.bytes && (use.bytes >= use.quota.bytes || size > use.quota.bytes - use.bytes))
-        return RC_LIMIT;
-    return RC_OK;
+    return to_queue(deliver, message, flags, op);
 }

@@ -71,9 +71,10 @@ enum rc deliver_message(struct deliver *deliver, const struct deliver_message *m
                         unsigned flags, struct deliver_op *op);
 
 /* Whether an account has room for a message of `size` bytes (0: not known yet), to be asked for
- * each recipient before a message is accepted: what the queue has taken is delivered whatever the
- * quota says by then. RC_OK; RC_LIMIT: over quota; RC_AGAIN with KV_CACHED; RC_NOTFOUND, RC_TEMP.
- */
+ * each recipient before a message is accepted; deliver_message asks again. No quota is ever
+ * exceeded: when what the queue has taken finds a mailbox that has become full in between, this
+ * copy waits in the queue, tried again with growing waits, until there is room. RC_OK; RC_LIMIT:
+ * over quota; RC_AGAIN with KV_CACHED; RC_NOTFOUND, RC_TEMP. */
 enum rc deliver_has_room(struct deliver *deliver, uint64_t account, uint64_t size, unsigned flags);
 
 #endif

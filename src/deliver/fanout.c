@@ -244,7 +244,7 @@ static void copy_start(struct copy *copy)
         .references = q->references,
         .n_references = q->n_references,
         .delivery_id = str_from(q->id.b, sizeof q->id.b),
-        .ignore_quota = true}; /* the quota was asked before the message was accepted */
+    };
     copy->op.done = copy_appended;
     enum rc rc =
         store_account_open(copy->item->fanout->conf.store, copy->account_id, 0, &copy->account);

@@ -524,6 +524,40 @@ static void an_unknown_account_is_refused(void **state)
     assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), nobody, 1), RC_NOTFOUND);
 }
 
+/* No quota is exceeded, and nothing that was accepted is lost: a copy for a mailbox that has become
+ * full in between waits in the queue. */
+static void a_full_mailbox_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t both[] = {1, 2};
+    struct store_account *account;
+    assert_rc(store_account_open(f->store, 2, 0, &account), RC_OK);
+    assert_rc(store_account_set_quota(account, (struct store_quota){.messages = 1}), RC_OK);
+    assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), both, 2), RC_OK);
+    wait_for_queue(f);
+    assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), both, 2), RC_LIMIT); /* not taken at all */
+    assert_int_equal(count(f, 1), 1);
+    assert_rc(store_account_set_quota(account, (struct store_quota){.messages = 2}), RC_OK);
+    /* Several were accepted at once for the one place left; each gets in when there is room. */
+    enum { SEVERAL = 8 };
+    size_t taken = SEVERAL;
+    close_deliver(f);
+    for (int i = 0; i < SEVERAL; i++)
+        add_item(f, both, 2);
+    open_deliver(f);
+    for (int i = 0; i < 10000 && count(f, 1) < 1 + taken; i++)
+        usleep(1000);
+    assert_int_equal(count(f, 1), 1 + taken);
+    while (count(f, 2) < 2)
+        usleep(1000);
+    assert_int_equal(count(f, 2), 2);
+    assert_int_equal(queue_count(f->queue), taken - 1);
+    assert_rc(store_account_set_quota(account, (struct store_quota){0}), RC_OK);
+    wait_for_queue(f);
+    assert_int_equal(count(f, 2), 1 + taken);
+    store_account_close(&account);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -543,6 +577,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_item_that_crashed_the_server_twice_is_held, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(releases_at_any_time_do_no_harm, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_mailbox_is_waited_for, setup, teardown),
         cmocka_unit_test(what_waits_comes_in_order_of_time),
         cmocka_unit_test_setup_teardown(an_unknown_account_is_refused, setup, teardown),
     };

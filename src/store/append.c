@@ -40,17 +40,11 @@ static enum rc check_delivery(struct appending *p)
 static enum rc check_limits(const struct appending *p)
 {
     const struct hot *h = &p->attempt.account->head.hot;
-    const struct store_quota *q = &h->quota;
-    uint64_t size = p->append->size;
     if (p->mailbox->head.m.uidnext == UINT32_MAX)
         return RC_LIMIT;
     if (p->append->ignore_quota)
         return RC_OK;
-    if (q->messages && h->messages >= q->messages)
-        return RC_LIMIT;
-    if (q->bytes && (h->bytes > q->bytes || size > q->bytes - h->bytes))
-        return RC_LIMIT;
-    return RC_OK;
+    return quota_check(p->attempt.account->store, h, p->append->size);
 }
 
 static enum rc lookup(struct appending *p, uint64_t hash, struct message_id *out)

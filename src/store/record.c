@@ -214,6 +214,8 @@ struct str hot_encode(const struct hot *h, void *mem, size_t size)
     pack_u64(&w, h->floor);
     pack_u64(&w, h->hash_key[0]);
     pack_u64(&w, h->hash_key[1]);
+    pack_u8(&w, (uint8_t)h->quota.inherited);
+    pack_u64(&w, h->quota.group);
     return pack_done(&w);
 }
 
@@ -235,6 +237,10 @@ enum rc hot_decode(struct str value, struct hot *out)
     out->floor = unpack_u64(&r);
     out->hash_key[0] = unpack_u64(&r);
     out->hash_key[1] = unpack_u64(&r);
+    if (r.n) { /* release 0.1.0 wrote no more */
+        out->quota.inherited = unpack_u8(&r);
+        out->quota.group = unpack_u64(&r);
+    }
     return value_done(&r, out->next_modseq && out->next_email && out->next_thread);
 }
 

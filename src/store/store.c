@@ -47,8 +47,12 @@ enum rc store_open(const struct ctx *ctx, struct kv *kv, const struct store_conf
     pthread_cond_init(&s->changed, NULL);
     map_init(&s->accounts);
     list_init(&s->idle);
-    *out = s;
-    return RC_OK;
+    enum rc rc = quota_defaults_init(s);
+    if (rc == RC_OK)
+        *out = s;
+    else
+        store_close(&s);
+    return rc;
 }
 
 /* --- the life of an account in memory --------------------------------------------------------- */
@@ -164,6 +168,7 @@ void store_close(struct store **store)
     evict(s, 0);
     pthread_mutex_unlock(&s->mutex);
     map_fini(&s->accounts);
+    quota_defaults_fini(s);
     pthread_mutex_destroy(&s->mutex);
     pthread_cond_destroy(&s->changed);
     free(s);
@@ -265,7 +270,7 @@ void store_account_usage(struct store_account *a, struct store_usage *out)
     const struct hot *h = &a->published.hot;
     *out = (struct store_usage){.bytes = h->bytes,
                                 .messages = h->messages,
-                                .quota = h->quota,
+                                .quota = quota_in_force(a->store, h),
                                 .modseq = h->next_modseq - 1};
     pthread_mutex_unlock(&a->mutex);
 }

@@ -64,13 +64,16 @@ void store_close(struct store **store); /* no account may be open */
 
 /* --- accounts --------------------------------------------------------------------------------- */
 
+enum { STORE_QUOTA_BYTES = 1, STORE_QUOTA_MESSAGES = 2 };
 struct store_quota {
     uint64_t bytes, messages; /* 0: no limit */
+    unsigned inherited;       /* which of the two are the default of its group instead */
+    uint64_t group;           /* 0: none; the caller's number of what shares a default */
 };
 struct store_usage {
     uint64_t bytes, messages;
-    struct store_quota quota;
-    uint64_t modseq; /* the highest one */
+    struct store_quota quota; /* the limits in force, whether its own or inherited */
+    uint64_t modseq;          /* the highest one */
 };
 
 /* Makes the account's partition with INBOX, Drafts, Sent, Junk, Trash and Archive [RFC6154].
@@ -89,6 +92,16 @@ uint64_t store_account_id(const struct store_account *account);
 void store_account_usage(struct store_account *account, struct store_usage *out);
 enum rc store_account_set_quota(struct store_account *account,
                                 struct store_quota quota); /* blocks */
+
+/* Whether `size` more bytes (0: not known yet) have room now: RC_OK or RC_LIMIT. What is queued
+ * counts. Never blocks. An append decides again. */
+enum rc store_account_has_room(struct store_account *account, uint64_t size);
+
+/* The default limits of a group; of what has none: no limits. They hold from the next append on, in
+ * every account that inherits them; a process learns of another one's change when it opens the
+ * store. Setting blocks. */
+enum rc store_default_set(struct store *store, uint64_t group, struct store_quota quota);
+struct store_quota store_default(struct store *store, uint64_t group);
 
 /* The exclusive use that POP3 asks for [RFC1939 3]: deliveries and IMAP never wait for it. False:
  * somebody has it. */

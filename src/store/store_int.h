@@ -176,7 +176,20 @@ bool root_is_lone(const struct store_root *root); /* one reference */
 
 /* --- the store and its accounts: store.c, load.c ---------------------------------------------- */
 
+/* --- quota.c ---------------------------------------------------------------------------------- */
+
+struct quota_defaults {
+    pthread_mutex_t mutex; /* taken last */
+    struct map groups;
+    struct list list;
+};
+enum rc quota_defaults_init(struct store *s); /* fini in every case */
+void quota_defaults_fini(struct store *s);
+struct store_quota quota_in_force(struct store *store, const struct hot *h);
+enum rc quota_check(struct store *store, const struct hot *h, uint64_t size);
+
 struct store {
+    struct quota_defaults defaults;
     const struct ctx *ctx;
     struct kv *kv;
     struct store_conf conf;

@@ -222,6 +222,35 @@ static void quota_is_exact(void **state)
     fixture_assert_sound(f, 1);
 }
 
+/* Limits that are a group's, each by itself; a change of them holds at once. */
+static void quota_is_inherited(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    struct store_quota mine = {.bytes = 6, .inherited = STORE_QUOTA_MESSAGES, .group = 7};
+    struct store_usage usage;
+    assert_rc(store_account_set_quota(a, mine), RC_OK);
+    assert_rc(fixture_append(f, a, STR("1"), NULL, NULL), RC_OK);
+    assert_rc(store_default_set(f->store, 7, (struct store_quota){.bytes = 1, .messages = 2}),
+              RC_OK);
+    assert_rc(store_default_set(f->store, 8, (struct store_quota){.messages = 1}), RC_OK);
+    assert_rc(store_account_has_room(a, 0), RC_OK);
+    assert_rc(store_account_has_room(a, 6), RC_LIMIT);
+    assert_rc(fixture_append(f, a, STR("2"), NULL, NULL), RC_OK);
+    assert_rc(fixture_append(f, a, STR("3"), NULL, NULL), RC_LIMIT);
+    assert_rc(store_account_has_room(a, 0), RC_LIMIT);
+    store_account_usage(a, &usage);
+    assert_true(usage.quota.bytes == 6 && usage.quota.messages == 2);
+    fixture_close(f, &a);
+    fixture_reopen(f); /* both are stored */
+    a = fixture_open(f, 1);
+    assert_rc(fixture_append(f, a, STR("3"), NULL, NULL), RC_LIMIT);
+    assert_rc(store_default_set(f->store, 7, (struct store_quota){0}), RC_OK);
+    assert_rc(fixture_append(f, a, STR("3"), NULL, NULL), RC_OK);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
 /* Queued messages count: the head is what quota is checked against. */
 static void quota_counts_what_is_queued(void **state)
 {
@@ -589,6 +618,7 @@ int main(void)
         ON_MEM(quota_counts_what_is_queued),
         ON_MEM(a_delivery_under_way_is_no_delivery),
         ON_BOTH(quota_is_exact),
+        ON_BOTH(quota_is_inherited),
         ON_BOTH(a_repeated_delivery_is_known),
         ON_BOTH(keywords_have_names),
         ON_BOTH(unchanged_since_is_kept),

@@ -421,7 +421,7 @@ static void an_account_is_loaded_once(void **state)
 {
     enum { OPENERS = 8 };
     struct fixture *f = *state;
-    struct kv_mem_stats before, after, one;
+    struct kv_mem_stats before, after, one, again;
     struct opener openers[OPENERS];
     pthread_t threads[OPENERS];
     pthread_barrier_t start;
@@ -434,6 +434,7 @@ static void an_account_is_loaded_once(void **state)
     kv_mem_stats(f->kv, &one);
     fixture_close(f, &a);
     fixture_reopen_store(f);
+    kv_mem_stats(f->kv, &again);
     for (int i = 0; i < OPENERS; i++) {
         openers[i] = (struct opener){.f = f, .start = &start};
         threads[i] = task_thread("test", open_at_once, &openers[i]);
@@ -441,8 +442,8 @@ static void an_account_is_loaded_once(void **state)
     for (int i = 0; i < OPENERS; i++)
         pthread_join(threads[i], NULL);
     kv_mem_stats(f->kv, &after);
-    assert_int_equal(after.scans - one.scans, one.scans - before.scans);
-    assert_int_equal(after.keys_read - one.keys_read, one.keys_read - before.keys_read);
+    assert_int_equal(after.scans - again.scans, one.scans - before.scans);
+    assert_int_equal(after.keys_read - again.keys_read, one.keys_read - before.keys_read);
     for (int i = 1; i < OPENERS; i++)
         assert_ptr_equal(openers[i].account, openers[0].account);
     for (int i = 0; i < OPENERS; i++)
