@@ -1,16 +1,8 @@
 /* Operations on accounts. An account is made in this order: its number, its partition in the store,
  * its address in the directory, which makes it visible; a crash in between leaves an unused number
- * and at most an empty partition. It is removed in the opposite order. */
+ * and at most an empty partition. It goes in the opposite order: its address when it is removed,
+ * the rest when it can be restored no longer. */
 #include "admin/admin_int.h"
-
-static bool quota_of(struct str text, struct admin_answer *a, struct store_quota *out)
-{
-    if (str_is_null(text) || parse_size(text, &out->bytes))
-        return true;
-    answer_fail(a, RC_SYNTAX, "--quota %.*s: expected a size such as 2G, or 0 for none",
-                STR_ARG(text));
-    return false;
-}
 
 enum rc account_destroy(struct admin *admin, uint64_t id)
 {
@@ -30,6 +22,8 @@ static void log_leftover(struct admin *admin, uint64_t id, enum rc rc)
     log_end(&l);
 }
 
+/* --- making ----------------------------------------------------------------------------------- */
+
 static enum rc make_account(struct admin *admin, const struct admin_call *c,
                             struct store_quota quota)
 {
@@ -46,22 +40,27 @@ static enum rc make_account(struct admin *admin, const struct admin_call *c,
     return rc;
 }
 
+static bool is_password(const struct admin_call *c, struct admin_answer *a)
+{
+    if (c->password.n <= AUTH_PASSWORD_MAX)
+        return true;
+    answer_fail(a, RC_LIMIT, "password: longer than %d bytes", AUTH_PASSWORD_MAX);
+    return false;
+}
+
 void admin_account_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    struct store_quota quota = {0};
+    struct setting s;
     struct auth_account existing;
-    if (!quota_of(c->options[0], a, &quota))
+    if (!read_settings(c, false, &s, a) || !is_password(c, a))
         return;
-    if (c->password.n > AUTH_PASSWORD_MAX) {
-        answer_fail(a, RC_LIMIT, "password: longer than %d bytes", AUTH_PASSWORD_MAX);
-        return;
-    }
+    s.quota.group = group_of(domain_of(c->args[0]));
     enum rc rc = auth_account_show(admin->auth, c->args[0], &a->arena, &existing);
     if (rc == RC_OK)
         rc = RC_EXISTS;
     if (rc == RC_NOTFOUND) {
         pthread_mutex_lock(&admin->accounts);
-        rc = make_account(admin, c, quota);
+        rc = make_account(admin, c, s.quota);
         pthread_mutex_unlock(&admin->accounts);
     }
     if (rc == RC_NOTFOUND)
@@ -70,42 +69,63 @@ void admin_account_add(struct admin *admin, const struct admin_call *c, struct a
     answer_rc(a, rc, c->args[0]);
 }
 
-static void list_domain(struct admin *admin, struct str domain, struct admin_answer *a)
+/* --- looking ---------------------------------------------------------------------------------- */
+
+static enum rc list_domain(struct admin *admin, struct str domain, struct admin_answer *a)
 {
     struct str after = {0};
     struct auth_account *accounts;
     size_t n = 0;
     do {
-        enum rc rc = auth_account_list(admin->auth, domain, after, &a->arena, &accounts, &n);
-        if (rc != RC_OK) {
-            answer_rc(a, rc, domain);
-            return;
-        }
+        TRY(auth_account_list(admin->auth, domain, after, &a->arena, &accounts, &n));
         for (size_t i = 0; i < n; i++) {
             answer_cell(a, accounts[i].address);
             answer_u64(a, accounts[i].id);
             answer_text(a, accounts[i].is_enabled ? "yes" : "no");
+            answer_text(a, accounts[i].is_suspended ? "yes" : "no");
             answer_time(a, accounts[i].created);
         }
         if (n)
             after = accounts[n - 1].address;
     } while (n == AUTH_LIST_MAX);
+    return RC_OK;
+}
+
+static void list_removed(struct admin *admin, struct str domain, struct admin_answer *a)
+{
+    static const char *const columns[] = {"address", "id", "removed", "kept_until"};
+    struct auth_account *accounts;
+    size_t n;
+    answer_columns(a, columns, 4);
+    enum rc rc = auth_removed_list(admin->auth, domain, &a->arena, &accounts, &n);
+    for (size_t i = 0; rc == RC_OK && i < n; i++) {
+        answer_cell(a, accounts[i].address);
+        answer_u64(a, accounts[i].id);
+        answer_time(a, accounts[i].removed);
+        answer_time(a, accounts[i].removed + admin->keep_removed_ns);
+    }
+    answer_rc(a, rc, STR("removed accounts"));
 }
 
 void admin_account_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    static const char *const columns[] = {"address", "id", "enabled", "created"};
+    static const char *const columns[] = {"address", "id", "enabled", "suspended", "created"};
     struct auth_domain *domains;
+    struct str none = {0};
     size_t n;
-    answer_columns(a, columns, 4);
+    if (c->flags[0]) {
+        list_removed(admin, c->n_args ? c->args[0] : none, a);
+        return;
+    }
+    answer_columns(a, columns, 5);
     if (c->n_args) {
-        list_domain(admin, c->args[0], a);
+        answer_rc(a, list_domain(admin, c->args[0], a), c->args[0]);
         return;
     }
     enum rc rc = auth_domain_list(admin->auth, &a->arena, &domains, &n);
-    answer_rc(a, rc, STR("domains"));
     for (size_t i = 0; rc == RC_OK && i < n; i++)
-        list_domain(admin, domains[i].name, a);
+        rc = list_domain(admin, domains[i].name, a);
+    answer_rc(a, rc, STR("accounts"));
 }
 
 /* The account of an address, open. */
@@ -118,8 +138,10 @@ static enum rc find(struct admin *admin, struct str address, struct admin_answer
 
 void admin_account_show(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    static const char *const columns[] = {"address",  "id",    "enabled", "created",
-                                          "messages", "bytes", "quota"};
+    static const char *const columns[] = {
+        "address",    "id",    "enabled", "suspended", "reason",         "created",
+        "messages",   "bytes", "quota",   "quota_own", "quota_messages", "quota_messages_own",
+        "pop3_delete"};
     struct auth_account info;
     struct store_account *account;
     struct store_usage usage;
@@ -130,66 +152,147 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
     }
     store_account_usage(account, &usage);
     store_account_close(&account);
-    answer_columns(a, columns, 7);
+    answer_columns(a, columns, 13);
     answer_cell(a, info.address);
     answer_u64(a, info.id);
     answer_text(a, info.is_enabled ? "yes" : "no");
+    answer_text(a, info.is_suspended ? "yes" : "no");
+    answer_cell(a, info.reason);
     answer_time(a, info.created);
     answer_u64(a, usage.messages);
     answer_u64(a, usage.bytes);
     answer_u64(a, usage.quota.bytes);
+    answer_text(a, usage.quota.inherited & STORE_QUOTA_BYTES ? "no" : "yes");
+    answer_u64(a, usage.quota.messages);
+    answer_text(a, usage.quota.inherited & STORE_QUOTA_MESSAGES ? "no" : "yes");
+    answer_pop3(a, &info.settings);
+}
+
+/* --- changing --------------------------------------------------------------------------------- */
+
+static enum rc set_quota(struct admin *admin, struct store_account *account, struct str address,
+                         const struct setting *s)
+{
+    struct store_usage usage;
+    store_account_usage(account, &usage);
+    merge_quota(s, &usage.quota);
+    usage.quota.group = group_of(domain_of(address));
+    return store_account_set_quota(account, usage.quota);
 }
 
 void admin_account_set(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    struct store_quota quota = {0};
+    struct setting s;
     struct auth_account info;
     struct store_account *account;
-    struct str enabled = c->options[1];
-    bool has_quota = !str_is_null(c->options[0]), yes = str_eq(enabled, STR("yes"));
-    if (!quota_of(c->options[0], a, &quota))
+    if (!read_settings(c, false, &s, a))
         return;
-    if (!has_quota && str_is_null(enabled)) {
+    if (!s.what && !s.has_quota) {
         answer_fail(a, RC_SYNTAX, "account set: nothing to set; see penfold account set --help");
         return;
     }
-    if (!str_is_null(enabled) && !yes && !str_eq(enabled, STR("no"))) {
-        answer_fail(a, RC_SYNTAX, "--enabled %.*s: expected yes or no", STR_ARG(enabled));
+    const struct auth_account_change change = {s.what, s.is_enabled, s.is_suspended, s.reason,
+                                               s.settings};
+    enum rc rc = find(admin, c->args[0], a, &info, &account);
+    if (rc != RC_OK) {
+        answer_rc(a, rc, c->args[0]);
         return;
     }
-    enum rc rc = find(admin, c->args[0], a, &info, &account);
-    if (rc == RC_OK) {
-        if (has_quota)
-            rc = store_account_set_quota(account, quota);
-        store_account_close(&account);
-    }
-    if (rc == RC_OK && !str_is_null(enabled))
-        rc = auth_account_enable(admin->auth, c->args[0], yes);
+    if (s.what)
+        rc = auth_account_set(admin->auth, c->args[0], &change);
+    if (rc == RC_LIMIT || rc == RC_SYNTAX)
+        answer_fail(a, rc == RC_SYNTAX ? RC_PERM : rc,
+                    "--reason: expected one line of at most %d bytes", AUTH_REASON_MAX);
+    if (rc == RC_OK && s.has_quota)
+        rc = set_quota(admin, account, info.address, &s);
+    store_account_close(&account);
     answer_rc(a, rc, c->args[0]);
 }
 
 void admin_account_passwd(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    if (c->password.n > AUTH_PASSWORD_MAX)
-        answer_fail(a, RC_LIMIT, "password: longer than %d bytes", AUTH_PASSWORD_MAX);
-    else
+    if (is_password(c, a))
         answer_rc(a, auth_account_passwd(admin->auth, c->args[0], c->password), c->args[0]);
 }
 
-/* The account is gone when its address is. Mail that a session still has open goes with the next
- * maintenance. */
+/* The domain's default limits are those of its new domain. */
+static enum rc change_group(struct admin *admin, uint64_t id, struct str domain)
+{
+    struct store_account *account;
+    struct store_usage usage;
+    TRY(store_account_open(admin->store, id, 0, &account));
+    store_account_usage(account, &usage);
+    usage.quota.group = group_of(domain);
+    enum rc rc = store_account_set_quota(account, usage.quota);
+    store_account_close(&account);
+    return rc;
+}
+
+void admin_account_rename(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
+{
+    uint64_t id = 0;
+    struct str from = c->args[0], to = c->args[1];
+    pthread_mutex_lock(&admin->accounts);
+    enum rc rc = auth_account_rename(admin->auth, from, to, !c->flags[0], &id);
+    if (rc == RC_OK && !str_ieq(domain_of(from), domain_of(to)))
+        rc = change_group(admin, id, domain_of(to));
+    pthread_mutex_unlock(&admin->accounts);
+    if (rc == RC_NOTFOUND && id)
+        answer_fail(a, rc, "%.*s: its domain is none of ours: add it with penfold domain add",
+                    STR_ARG(to));
+    answer_rc(a, rc, rc == RC_EXISTS ? to : from);
+}
+
+/* --- removing --------------------------------------------------------------------------------- */
+
+/* All that was removed under the address, or just now: it can be restored no longer. */
+static enum rc purge(struct admin *admin, struct str address, struct admin_answer *a)
+{
+    struct auth_account *accounts;
+    size_t n, found = 0;
+    TRY(auth_removed_list(admin->auth, domain_of(address), &a->arena, &accounts, &n));
+    for (size_t i = 0; i < n; i++) {
+        if (!str_ieq(accounts[i].address, address))
+            continue;
+        found++;
+        TRY(auth_removed_purge(admin->auth, 0, accounts[i].id));
+        enum rc rc = account_destroy(admin, accounts[i].id);
+        if (rc != RC_OK) /* a session has it open: the next sweep */
+            log_leftover(admin, accounts[i].id, rc);
+    }
+    return found ? RC_OK : RC_NOTFOUND;
+}
+
 void admin_account_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     uint64_t id = 0;
+    bool is_now = c->flags[0];
     pthread_mutex_lock(&admin->accounts);
     enum rc rc = auth_account_remove(admin->auth, c->args[0], &id);
-    if (rc == RC_OK) {
-        rc = account_destroy(admin, id);
-        if (rc != RC_OK)
-            log_leftover(admin, id, rc);
-    }
+    if (is_now && (rc == RC_OK || rc == RC_NOTFOUND))
+        rc = purge(admin, c->args[0], a);
     pthread_mutex_unlock(&admin->accounts);
-    if (rc == RC_CONFLICT && id)
-        rc = RC_OK;
+    answer_rc(a, rc, c->args[0]);
+}
+
+void admin_account_restore(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
+{
+    struct setting s;
+    uint64_t id;
+    if (!read_settings(c, false, &s, a))
+        return;
+    pthread_mutex_lock(&admin->accounts); /* a sweep may be looking for it in both places */
+    enum rc rc = auth_account_restore(admin->auth, c->args[0], s.id, &id);
+    pthread_mutex_unlock(&admin->accounts);
+    if (rc == RC_EXISTS)
+        answer_fail(a, rc,
+                    "%.*s: the address has been given away since; rename or remove who has it now, "
+                    "then restore",
+                    STR_ARG(c->args[0]));
+    if (rc == RC_NOTFOUND)
+        answer_fail(a, rc,
+                    "%.*s: there is no removed account to restore; see penfold account list "
+                    "--removed",
+                    STR_ARG(c->args[0]));
     answer_rc(a, rc, c->args[0]);
 }

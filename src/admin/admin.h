@@ -15,15 +15,16 @@ struct admin {
     struct store *store;
     struct auth *auth;
     struct queue *queue;
-    /* admin's: accounts are made, removed and swept one at a time, so that a sweep does not take
-     * one that is being made for one that was removed. */
+    uint64_t keep_removed_ns; /* how long removed accounts can be restored; admin_init: 30 days */
+    /* admin's: accounts are made, removed, restored, renamed and swept one at a time, so that a
+     * sweep does not take one that is between two places for one that is gone. */
     pthread_mutex_t accounts;
 };
 
 void admin_init(struct admin *admin); /* the rest is the caller's to set */
 void admin_fini(struct admin *admin);
 
-enum { ADMIN_WORDS = 16, ADMIN_COLUMNS = 8, ADMIN_OPTIONS = 4 };
+enum { ADMIN_WORDS = 128, ADMIN_COLUMNS = 16, ADMIN_OPTIONS = 6 };
 
 struct admin_request {
     const struct str *words; /* "account", "add", "alice@example.org", "--quota", "2G" */

@@ -14,6 +14,30 @@ struct admin_call {
     struct str password;
 };
 
+/* --- setting.c: what options say -------------------------------------------------------------- */
+
+struct setting {
+    bool is_domain; /* the options are a domain's, which has no "default" above it */
+    unsigned what;  /* enum auth_change: which of these were given */
+    struct auth_settings settings;
+    bool is_enabled, is_suspended;
+    struct str reason, catch_all;
+    char delimiter;
+    unsigned has_quota; /* STORE_QUOTA_...: which of these were given */
+    struct store_quota quota;
+    uint64_t id;
+};
+/* False: the answer tells what is wrong. */
+bool read_settings(const struct admin_call *c, bool is_domain, struct setting *out,
+                   struct admin_answer *a);
+/* Changes the limits that were given. */
+void merge_quota(const struct setting *s, struct store_quota *quota);
+void answer_pop3(struct admin_answer *a, const struct auth_settings *s);
+void answer_delimiter(struct admin_answer *a, char delimiter);
+/* The number under which the store has a domain's default quota. */
+uint64_t group_of(struct str domain);
+struct str domain_of(struct str address); /* absent: no @ */
+
 void answer_columns(struct admin_answer *a, const char *const *names, size_t n);
 void answer_cell(struct admin_answer *a, struct str value); /* copied */
 void answer_text(struct admin_answer *a, const char *value);
@@ -30,6 +54,8 @@ bool parse_size(struct str s, uint64_t *out);
 
 void admin_domain_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_domain_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_domain_show(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_domain_set(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_domain_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_account_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_account_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
@@ -37,6 +63,11 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
 void admin_account_set(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_account_passwd(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_account_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_account_rename(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_account_restore(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_alias_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_alias_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_alias_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_blocked_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_blocked_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_stat(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
@@ -50,7 +81,11 @@ void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_an
 /* The account's partition, then its number. RC_CONFLICT while somebody has it open. */
 enum rc account_destroy(struct admin *admin, uint64_t id);
 
-/* The accounts that have an address, by growing id. free() it. */
+/* Those of a domain that are not removed. */
+enum rc accounts_of_domain(struct admin *admin, struct str domain, uint64_t **out_ids,
+                           size_t *out_n);
+void ids_free(uint64_t **ids);
+/* The accounts that have an address, or had one and can be restored, by growing id. ids_free it. */
 enum rc addressed_accounts(struct admin *admin, uint64_t **out_ids, size_t *out_n);
 bool is_addressed(const uint64_t *ids, size_t n, uint64_t id);
 

@@ -56,6 +56,36 @@ static enum rc ids_of_domain(struct admin *admin, struct str domain, struct ids 
     return RC_OK;
 }
 
+enum rc accounts_of_domain(struct admin *admin, struct str domain, uint64_t **out_ids,
+                           size_t *out_n)
+{
+    struct ids ids = {0};
+    enum rc rc = ids_of_domain(admin, domain, &ids);
+    *out_ids = ids.id;
+    *out_n = ids.n;
+    if (rc != RC_OK)
+        ids_free(out_ids);
+    return rc;
+}
+
+void ids_free(uint64_t **ids)
+{
+    free(*ids);
+    *ids = NULL;
+}
+
+static enum rc ids_of_removed(struct admin *admin, struct ids *ids)
+{
+    struct arena arena = {0};
+    struct auth_account *accounts;
+    size_t n = 0;
+    enum rc rc = auth_removed_list(admin->auth, (struct str){0}, &arena, &accounts, &n);
+    for (size_t i = 0; rc == RC_OK && i < n; i++)
+        ids_add(ids, accounts[i].id);
+    arena_fini(&arena);
+    return rc;
+}
+
 static int compare_ids(const void *a, const void *b)
 {
     const uint64_t *x = a, *y = b;
@@ -71,6 +101,8 @@ enum rc addressed_accounts(struct admin *admin, uint64_t **out_ids, size_t *out_
     enum rc rc = auth_domain_list(admin->auth, &arena, &domains, &n);
     for (size_t i = 0; rc == RC_OK && i < n; i++)
         rc = ids_of_domain(admin, domains[i].name, &ids);
+    if (rc == RC_OK)
+        rc = ids_of_removed(admin, &ids);
     arena_fini(&arena);
     if (rc != RC_OK) {
         free(ids.id);
@@ -124,7 +156,6 @@ struct checking {
     struct auth_fsck directory;
     struct store_fsck store;
     struct admin_answer *answer;
-    uint64_t accounts;
 };
 
 static uint64_t faults_of(const struct checking *k)
@@ -159,7 +190,6 @@ static enum rc check_account(struct visit *v, uint64_t id, bool addressed)
 {
     struct checking *k = CONTAINER(v, struct checking, visit);
     enum rc rc = store_fsck(v->admin->store, id, &k->store);
-    k->accounts += addressed;
     if (rc == RC_NOTFOUND && addressed) {
         char line[96];
         snprintf(line, sizeof line, "account %llu: it has an address and no mailboxes",
@@ -199,8 +229,12 @@ void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_an
     const struct {
         const char *what;
         uint64_t value;
-    } figures[] = {{"rows", k.kv.rows},      {"blobs", k.kv.blobs},          {"bytes", k.kv.bytes},
-                   {"accounts", k.accounts}, {"messages", k.store.messages}, {"faults", faults}};
+    } figures[] = {{"rows", k.kv.rows},
+                   {"blobs", k.kv.blobs},
+                   {"bytes", k.kv.bytes},
+                   {"accounts", k.directory.accounts},
+                   {"messages", k.store.messages},
+                   {"faults", faults}};
     struct log_line l;
     log_begin(&l, admin->ctx.log, LOG_INFO, "checked");
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
@@ -225,7 +259,7 @@ static void log_failure(struct admin *admin, uint64_t id, enum rc rc)
     log_end(&l);
 }
 
-/* Numbers without an address: their making or removal was cut short. */
+/* Numbers without an address: their making was cut short, or their removal is past undoing. */
 static enum rc sweep_account(struct visit *v, uint64_t id, bool addressed)
 {
     if (addressed)
@@ -268,7 +302,10 @@ static enum rc maintain_account(struct visit *v, uint64_t id, bool addressed)
 void admin_maintain(struct admin *admin, const _Atomic bool *stop)
 {
     struct visit v = {.admin = admin, .stop = stop, .account = maintain_account};
-    enum rc rc = sweep(admin, stop);
+    uint64_t now = clock_wall(admin->ctx.clock), keep = admin->keep_removed_ns;
+    enum rc rc = auth_removed_purge(admin->auth, now > keep ? now - keep : 0, 0);
+    if (rc == RC_OK)
+        rc = sweep(admin, stop);
     if (rc == RC_OK)
         rc = each_account(&v);
     if (rc != RC_OK)

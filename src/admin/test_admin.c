@@ -120,6 +120,8 @@ static void domains_come_and_go(void **state)
     expect(h, "domain remove b.test", RC_OK, NULL);
     expect(h, "domain remove b.test", RC_NOTFOUND, "b.test: there is no such");
     expect(h, "account remove alice@example.test", RC_OK, NULL);
+    expect(h, "domain remove example.test", RC_CONFLICT, "can still be restored");
+    expect(h, "account remove alice@example.test --now", RC_OK, NULL);
     expect(h, "domain remove example.test", RC_OK, NULL);
     expect(h, "domain list", RC_OK, NULL);
     assert_int_equal(rows(h), 0);
@@ -260,6 +262,146 @@ static void lists_go_over_their_pages(void **state)
     free(ids);
 }
 
+static void removal_can_be_undone(void **state)
+{
+    struct home *h = *state;
+    const _Atomic bool stop = false;
+    expect(h, "domain add example.test", RC_OK, NULL);
+    expect(h, "account add alice@example.test --quota-messages 7", RC_OK, NULL);
+    uint64_t id = id_of(h, "alice@example.test");
+    expect(h, "account restore alice@example.test", RC_NOTFOUND, "no removed account to restore");
+    expect(h, "account remove alice@example.test", RC_OK, NULL);
+    admin_maintain(&h->admin, &stop); /* its time is not over */
+    expect(h, "account list --removed", RC_OK, NULL);
+    assert_int_equal(rows(h), 1);
+    assert_string_equal(cell(h, 0, "address"), "alice@example.test");
+    expect(h, "account list", RC_OK, NULL);
+    assert_int_equal(rows(h), 0);
+    expect(h, "account restore Alice@example.test", RC_OK, NULL);
+    assert_int_equal(id_of(h, "alice@example.test"), id);
+    expect(h, "account show alice@example.test", RC_OK, NULL);
+    assert_string_equal(cell(h, 0, "quota_messages"), "7");
+    /* Somebody else has had the address meanwhile. */
+    expect(h, "account remove alice@example.test", RC_OK, NULL);
+    expect(h, "account add alice@example.test", RC_OK, NULL);
+    uint64_t second = id_of(h, "alice@example.test");
+    expect(h, "account restore alice@example.test", RC_EXISTS, "rename or remove who has it now");
+    expect(h, "account remove alice@example.test", RC_OK, NULL);
+    expect(h, "account restore alice@example.test", RC_OK, NULL); /* the last one */
+    assert_int_equal(id_of(h, "alice@example.test"), second);
+    expect(h, "account rename alice@example.test alice2@example.test --no-alias", RC_OK, NULL);
+    expect(h, "account restore alice@example.test --id 0", RC_SYNTAX, "the id of an account");
+    expect(h, "account restore alice@example.test", RC_OK, NULL);
+    assert_int_equal(id_of(h, "alice@example.test"), id);
+    expect(h, "fsck", RC_OK, NULL);
+    expect(h, "account remove alice@example.test", RC_OK, NULL);
+    h->admin.keep_removed_ns = 0;
+    admin_maintain(&h->admin, &stop);
+    expect(h, "account restore alice@example.test", RC_NOTFOUND, "no removed account");
+    assert_int_equal(count_ids(h), 1);
+    expect(h, "fsck", RC_OK, NULL);
+}
+
+static void renaming_keeps_the_account(void **state)
+{
+    struct home *h = *state;
+    expect(h, "domain add a.test", RC_OK, NULL);
+    expect(h, "domain add b.test", RC_OK, NULL);
+    expect(h, "account add x@a.test", RC_OK, NULL);
+    expect(h, "account add y@a.test", RC_OK, NULL);
+    uint64_t id = id_of(h, "x@a.test");
+    expect(h, "account rename x@a.test y@a.test", RC_EXISTS, "y@a.test: there is one already");
+    expect(h, "account rename q@a.test r@a.test", RC_NOTFOUND, "q@a.test: there is no such");
+    expect(h, "account rename x@a.test x@c.test", RC_NOTFOUND, "x@c.test: its domain is none");
+    expect(h, "account rename x@a.test z@a.test", RC_OK, NULL);
+    assert_int_equal(id_of(h, "z@a.test"), id);
+    assert_rc(resolve(h, "x@a.test"), RC_OK);                   /* by the alias that was left */
+    expect(h, "account rename z@a.test x@a.test", RC_OK, NULL); /* and back */
+    expect(h, "account rename x@a.test x@b.test", RC_OK, NULL);
+    assert_int_equal(id_of(h, "x@b.test"), id);
+    expect(h, "domain set b.test --quota 5k", RC_OK, NULL);
+    expect(h, "account show x@b.test", RC_OK, NULL);
+    assert_string_equal(cell(h, 0, "quota"), "5120");
+    expect(h, "alias list", RC_OK, NULL);
+    assert_int_equal(rows(h), 2);
+    assert_string_equal(cell(h, 0, "alias"), "x@a.test");
+    assert_string_equal(cell(h, 0, "target"), "x@b.test");
+    expect(h, "account rename x@b.test x2@a.test --no-alias", RC_OK, NULL);
+    assert_rc(resolve(h, "x@b.test"), RC_NOTFOUND);
+    expect(h, "domain remove b.test", RC_OK, NULL);
+    expect(h, "fsck", RC_OK, NULL);
+}
+
+static void aliases_are_kept(void **state)
+{
+    struct home *h = *state;
+    expect(h, "domain add a.test", RC_OK, NULL);
+    expect(h, "account add x@a.test", RC_OK, NULL);
+    expect(h, "account add y@a.test", RC_OK, NULL);
+    expect(h, "alias add l@a.test x@a.test y@a.test", RC_OK, NULL);
+    expect(h, "alias add l@a.test x@elsewhere.test", RC_DENIED, "targets elsewhere need the relay");
+    expect(h, "alias add l@a.test q@a.test", RC_PERM, "q@a.test: there is no such account");
+    expect(h, "alias add x@a.test y@a.test", RC_EXISTS, "there is an account of that name");
+    expect(h, "alias add l@a.test l@a.test", RC_CONFLICT, "leads back to l@a.test");
+    expect(h, "alias add l@c.test x@a.test", RC_NOTFOUND, "add it with penfold domain add");
+    expect(h, "alias add l@a.test", RC_SYNTAX, "usage:");
+    expect(h, "alias list l@a.test", RC_OK, NULL);
+    assert_int_equal(rows(h), 2);
+    expect(h, "alias list a.test", RC_OK, NULL);
+    assert_int_equal(rows(h), 2);
+    expect(h, "alias list m@a.test", RC_NOTFOUND, NULL);
+    expect(h, "alias remove l@a.test q@a.test", RC_NOTFOUND, "not a target of l@a.test");
+    expect(h, "alias remove l@a.test x@a.test", RC_OK, NULL);
+    expect(h, "domain remove a.test", RC_CONFLICT, "it has accounts");
+    expect(h, "alias remove l@a.test", RC_OK, NULL);
+    expect(h, "alias remove l@a.test", RC_NOTFOUND, "no such alias");
+    expect(h, "fsck", RC_OK, NULL);
+}
+
+static void domains_have_defaults(void **state)
+{
+    struct home *h = *state;
+    expect(h, "domain add a.test", RC_OK, NULL);
+    expect(h, "domain set a.test", RC_SYNTAX, "nothing to set");
+    expect(h, "domain set a.test --catch-all x@a.test", RC_PERM, "add it first");
+    expect(h, "account add x@a.test", RC_OK, NULL);
+    expect(h, "account add y@a.test --quota none", RC_OK, NULL);
+    expect(h,
+           "domain set a.test --quota 1M --quota-messages 9 --pop3-delete 30 --catch-all x@a.test "
+           "--delimiter -",
+           RC_OK, NULL);
+    expect(h, "domain show a.test", RC_OK, NULL);
+    assert_string_equal(cell(h, 0, "quota"), "1048576");
+    assert_string_equal(cell(h, 0, "pop3_delete"), "30");
+    assert_string_equal(cell(h, 0, "catch_all"), "x@a.test");
+    assert_string_equal(cell(h, 0, "delimiter"), "-");
+    assert_rc(resolve(h, "anybody@a.test"), RC_OK);
+    expect(h, "account show x@a.test", RC_OK, NULL);
+    assert_string_equal(cell(h, 0, "quota"), "1048576");
+    assert_string_equal(cell(h, 0, "quota_own"), "no");
+    assert_string_equal(cell(h, 0, "pop3_delete"), "default");
+    expect(h, "account show y@a.test", RC_OK, NULL);
+    assert_string_equal(cell(h, 0, "quota"), "0");
+    assert_string_equal(cell(h, 0, "quota_messages"), "9");
+    expect(h, "account set y@a.test --quota default --pop3-delete once-collected", RC_OK, NULL);
+    expect(h, "account show y@a.test", RC_OK, NULL);
+    assert_string_equal(cell(h, 0, "quota"), "1048576");
+    assert_string_equal(cell(h, 0, "pop3_delete"), "once-collected");
+    expect(h, "domain set a.test --delimiter @", RC_PERM, "expected one of");
+    expect(h, "domain set a.test --pop3-delete never", RC_SYNTAX, "a number of days");
+    expect(h, "domain set a.test --catch-all none --quota none", RC_OK, NULL);
+    assert_rc(resolve(h, "anybody@a.test"), RC_NOTFOUND);
+    expect(h, "account show x@a.test", RC_OK, NULL);
+    assert_string_equal(cell(h, 0, "quota"), "0");
+    expect(h, "account set x@a.test --suspended yes --reason unpaid", RC_OK, NULL);
+    assert_rc(resolve(h, "x@a.test"), RC_CONFLICT);
+    expect(h, "account show x@a.test", RC_OK, NULL);
+    assert_string_equal(cell(h, 0, "suspended"), "yes");
+    assert_string_equal(cell(h, 0, "reason"), "unpaid");
+    expect(h, "domain show b.test", RC_NOTFOUND, NULL);
+    expect(h, "fsck", RC_OK, NULL);
+}
+
 static void removal_leaves_nothing(void **state)
 {
     struct home *h = *state;
@@ -269,6 +411,9 @@ static void removal_leaves_nothing(void **state)
     uint64_t id = id_of(h, "alice@example.test");
     expect(h, "account remove alice@example.test", RC_OK, NULL);
     expect(h, "account remove alice@example.test", RC_NOTFOUND, "no such");
+    assert_int_equal(count_ids(h), 1);
+    expect(h, "account remove --now alice@example.test", RC_OK, NULL);
+    expect(h, "account remove --now alice@example.test", RC_NOTFOUND, "no such");
     assert_rc(store_account_open(h->admin.store, id, 0, &account), RC_NOTFOUND);
     assert_int_equal(count_ids(h), 0);
     expect(h, "account add alice@example.test", RC_OK, NULL);
@@ -288,6 +433,7 @@ static void mail_in_use_goes_with_the_next_maintenance(void **state)
     expect(h, "account remove alice@example.test", RC_OK, NULL);
     expect(h, "account show alice@example.test", RC_NOTFOUND, NULL);
     assert_int_equal(count_ids(h), 2);
+    h->admin.keep_removed_ns = 0;
     admin_maintain(&h->admin, &stop); /* still in use */
     assert_int_equal(count_ids(h), 2);
     store_account_close(&held);
@@ -402,6 +548,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(accounts_are_made_with_what_was_asked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(settings_change_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lists_go_over_their_pages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(removal_can_be_undone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(renaming_keeps_the_account, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(aliases_are_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(domains_have_defaults, set_up, tear_down),
         cmocka_unit_test_setup_teardown(removal_leaves_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mail_in_use_goes_with_the_next_maintenance, set_up,
                                         tear_down),

@@ -63,6 +63,7 @@ static const struct key keys[] = {
     AMOUNT("store", "segment", SIZE, store.segment, "256M", 1 << 20, UINT64_C(4) << 30),
     AMOUNT("store", "clean_rate", SIZE, store.clean_rate, "16M", 64 << 10, TIB),
     AMOUNT("store", "undelete", TIME, store.undelete, "7d", 0, 100ULL * YEAR),
+    AMOUNT("store", "keep_removed", TIME, store.keep_removed, "30d", 0, 100ULL * YEAR),
     KEY("tls", "certificate", PATH, tls.certificate, ""),
     KEY("tls", "key", PATH, tls.key, ""),
     KEY("listen", "smtp", ADDRESSES, listen.smtp, "0.0.0.0:25,[::]:25"),

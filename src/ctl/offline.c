@@ -79,6 +79,7 @@ enum rc ctl_offline(const struct conf *conf, const struct admin_request *request
     enum rc rc = open_house(&h, conf);
     if (rc == RC_OK) {
         h.admin.ctx = h.ctx;
+        h.admin.keep_removed_ns = conf->store.keep_removed * NS_PER_SEC;
         admin_run(&h.admin, request, answer);
     }
     close_house(&h);

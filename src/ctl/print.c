@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { WIDE = 8 };
+
 static size_t width_of(const struct admin_answer *a, size_t column)
 {
     size_t width = a->columns[column].n;
@@ -23,11 +25,27 @@ static void print_cell(struct str cell, size_t width, bool is_last)
         putchar('\n');
 }
 
+/* One row that is too wide for a line: a line for each column. */
+static void print_lines(const struct admin_answer *a)
+{
+    size_t width = 0;
+    for (size_t c = 0; c < a->n_columns; c++)
+        width = a->columns[c].n > width ? a->columns[c].n : width;
+    for (size_t c = 0; c < a->n_columns; c++) {
+        print_cell(a->columns[c], width, false);
+        print_cell(a->cells[c], 0, true);
+    }
+}
+
 void ctl_print_table(const struct admin_answer *a)
 {
     size_t widths[ADMIN_COLUMNS];
     if (a->n_columns == 0 || a->n_cells == 0)
         return;
+    if (a->n_cells == a->n_columns && a->n_columns > WIDE) {
+        print_lines(a);
+        return;
+    }
     for (size_t c = 0; c < a->n_columns; c++)
         widths[c] = width_of(a, c);
     for (size_t c = 0; c < a->n_columns; c++)

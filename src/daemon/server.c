@@ -121,6 +121,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
                              .hash_memory = c->auth.hash_memory,
                              .guard = guard_conf(c, trusted)};
     s->admin.ctx = s->ctx;
+    s->admin.keep_removed_ns = c->store.keep_removed * NS_PER_SEC;
     TRY(tell(s, "store", kv_local_open(&s->ctx, &kv, &s->admin.kv)));
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));

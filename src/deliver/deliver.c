@@ -126,7 +126,9 @@ static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m
     op->queue_op = (struct queue_op){.done = queued};
     for (size_t i = 0; i < m->n_accounts; i++) {
         enum rc rc = deliver_has_room(deliver, m->accounts[i], m->size, flags);
-        if (rc != RC_OK && rc != RC_NOTFOUND) /* gone since RCPT: the fan-out passes it over */
+        if (rc == RC_LIMIT) /* RCPT will tell which of them, when the sender tries again */
+            return RC_TEMP;
+        if (rc != RC_OK && rc != RC_NOTFOUND) /* gone since: the fan-out passes it over */
             return rc;
     }
     return queue_add(deliver->conf.queue, &item, &op->queue_op);

@@ -19,6 +19,7 @@ void pop3_policy_expire(struct conn *c, const struct pop3_session *s, struct buf
     }
     switch (k->pop3_delete) {
     case AUTH_POP3_CLIENT:
+    case AUTH_POP3_UNSET: /* never in a login */
         buf_put(out, STR(" NEVER"));
         break;
     case AUTH_POP3_COLLECTED:
