@@ -136,34 +136,27 @@ static void say_challenge(struct session *s, struct str challenge)
     buf_fini(&text);
 }
 
-/* A response, decoded; absent when there was none. */
-static enum flow take(struct session *s, struct str response)
+/* A step of the exchange with what stands on a line; wipes it. */
+static enum flow take(struct session *s, struct str text, bool is_initial)
 {
-    struct buf challenge;
+    struct buf decoded, challenge;
+    struct auth_sasl *sasl = &s->exchange->sasl;
     enum flow flow = FLOW_NEXT;
+    buf_init(&decoded, SMTPD_AUTH_LINE);
     buf_init(&challenge, CHALLENGE_MAX);
-    enum rc rc = auth_sasl_step(&s->exchange->sasl, response, &challenge);
+    enum rc rc = is_initial ? smtpd_auth_initial(sasl, text, &decoded, &challenge)
+                            : smtpd_auth_response(sasl, text, &decoded, &challenge);
     if (rc == RC_AGAIN)
         say_challenge(s, buf_str(&challenge));
     else if (rc == RC_OK)
         flow = log_in(s, s->exchange);
     else
         flow = fail(s, smtpd_reply_of_sasl(rc));
-    buf_fini(&challenge);
-    return flow;
-}
-
-static enum flow take_encoded(struct session *s, struct str text)
-{
-    struct buf response;
-    buf_init(&response, SMTPD_AUTH_LINE);
-    enum rc rc = base64_decode(&response, text);
-    struct str decoded = buf_len(&response) ? buf_str(&response) : STR("");
-    enum flow flow = rc == RC_OK ? take(s, decoded) : fail(s, SMTPD_BAD_BASE64);
-    if (response.mem)
-        explicit_bzero(response.mem, response.size);
+    if (decoded.mem)
+        explicit_bzero(decoded.mem, decoded.size);
     net_wipe(s->conn, text);
-    buf_fini(&response);
+    buf_fini(&decoded);
+    buf_fini(&challenge);
     return flow;
 }
 
@@ -180,18 +173,7 @@ enum flow smtpd_cmd_auth(struct session *s, struct str args)
         return fail(s, SMTPD_NO_MECHANISM);
     if (s->exchange->sasl.is_plaintext && !smtpd_auth_may_be_plaintext(s))
         return fail(s, SMTPD_AUTH_WANTS_TLS); /* [RFC4954 6] */
-    if (initial.n == 0)
-        return take(s, (struct str){0});
-    if (str_eq(initial, STR("="))) /* one that is there, and empty [RFC4954 4] */
-        return take(s, STR(""));
-    return take_encoded(s, initial);
-}
-
-static enum flow take_line(struct session *s, struct str line)
-{
-    if (str_eq(line, STR("*"))) /* [RFC4954 4] */
-        return fail(s, SMTPD_AUTH_CANCELLED);
-    return take_encoded(s, line);
+    return take(s, initial, true);
 }
 
 enum flow smtpd_auth_step(struct session *s)
@@ -202,7 +184,7 @@ enum flow smtpd_auth_step(struct session *s)
     enum flow flow = FLOW_READ;
     enum rc rc = smtp_line_next(&s->lines, &rest, &line);
     if (rc == RC_OK)
-        flow = take_line(s, line);
+        flow = take(s, line, false);
     else if (rc != RC_AGAIN)
         flow = fail(s, rc == RC_LIMIT ? SMTPD_AUTH_LONG : SMTPD_BAD_BASE64);
     net_consume(s->conn, in.n - rest.n);

@@ -324,3 +324,31 @@ def test_fsck_names_damage(make_host):
         done = host.run('fsck', check=False)
         assert done.returncode == 1 and re.search(r'fault +blob [0-9a-f]+', done.stdout), done
         assert 'penfold: fsck: ' in done.stderr and 'faults found' in done.stderr
+
+
+def test_lmtp_socket_of_a_server_that_is_gone(make_host, tmp_path):
+    """It is replaced; one that somebody listens on, or a file that is none, is never touched."""
+    path = tmp_path / 'run' / 'lmtp'
+    host = make_host(settings=f'listen {{ lmtp = {{"{path}"}} }}', serve=False)
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(str(path))
+        s.listen(1)
+        refused = host.run('serve', check=False)
+        assert refused.returncode == 1 and f'{path}: Address already in use' in refused.stderr, refused
+        assert path.is_socket()
+    assert path.is_socket()  # left behind
+    host.start()
+    assert path.stat().st_mode & 0o777 == 0o666
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(str(path))
+        assert re.match(rb'220 \S+ LMTP ', s.recv(100))
+        s.sendall(b'LHLO x\r\nQUIT\r\n')
+        assert b'\r\n221 ' in b''.join(iter(lambda: s.recv(4096), b''))
+    host.stop()
+    assert not path.exists()
+    path.write_text('not a socket')
+    refused = host.run('serve', check=False)
+    assert refused.returncode == 1 and f'{path}: File exists' in refused.stderr, refused
+    assert path.read_text() == 'not a socket'
