@@ -2,8 +2,10 @@
  * flood or dawdle; and what the trace says. */
 #include "smtpd/fixture.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define TO_ALICE "MAIL FROM:<a@b.test>\r\nRCPT TO:<alice@example.test>\r\n"
@@ -288,6 +290,43 @@ static void a_slow_refused_message_is_cut(void **state)
     fixture_stop(&f);
 }
 
+/* Sends an octet now and then until the server has had enough; what it says then. */
+static void trickle(int fd, const char *heard)
+{
+    struct pollfd p = {fd, POLLIN, 0};
+    for (int i = 0; i < 4000 && poll(&p, 1, 5) == 0; i++)
+        if (send(fd, "x", 1, MSG_NOSIGNAL) != 1)
+            break;
+    hear(fd, heard);
+    hear_end(fd);
+}
+
+/* Octets that keep coming are not enough: a message has a time in all, which grows with what came.
+ */
+static void what_trickles_is_cut(void **state)
+{
+    struct fixture f;
+    struct smtpd_conf conf = {.data_ms = 60, .data_rate = 1 << 30, .message_size = 1000};
+    fixture_start(&f, &conf);
+    int fd = fixture_greeted(&f);
+    say(fd, STR(TO_ALICE "DATA\r\nx"));
+    hear(fd, "250 *\r\n250 *\r\n354 *\r\n");
+    trickle(fd, "421 4.4.2 *\r\n");
+    fd = fixture_greeted(&f);
+    say(fd, STR(TO_ALICE "BDAT 1000 LAST\r\nx"));
+    hear(fd, "250 *\r\n250 *\r\n");
+    trickle(fd, "421 4.4.2 *\r\n");
+    fd = fixture_greeted(&f);
+    say(fd, STR(TO_ALICE "BDAT 1001 LAST\r\nx"));
+    hear(fd, "250 *\r\n250 *\r\n");
+    trickle(fd, "552 5.3.4 *\r\n");
+    fd = fixture_greeted(&f);
+    say(fd, STR("BDAT 1000 LAST\r\nx"));
+    trickle(fd, "421 4.4.2 *\r\n");
+    assert_int_equal(fixture_count(&f, f.alice), 0);
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +339,7 @@ int main(void)
         cmocka_unit_test(a_hundred_thousand_commands_at_once),
         cmocka_unit_test(rset_in_every_state),
         cmocka_unit_test(a_slow_refused_message_is_cut),
+        cmocka_unit_test(what_trickles_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
