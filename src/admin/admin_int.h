@@ -49,6 +49,9 @@ void answer_fail(struct admin_answer *a, enum rc rc, const char *format, ...)
 /* The common sentence for a result code: "alice@x: there is no such address". */
 void answer_rc(struct admin_answer *a, enum rc rc, struct str what);
 
+/* Expunges what POP3 collected long enough ago, where the policy counts days; collected.c. */
+enum rc admin_expire_collected(struct admin *admin, const _Atomic bool *stop);
+
 /* "2G" into bytes. */
 bool parse_size(struct str s, uint64_t *out);
 

@@ -308,6 +308,8 @@ void admin_maintain(struct admin *admin, const _Atomic bool *stop)
         rc = sweep(admin, stop);
     if (rc == RC_OK)
         rc = each_account(&v);
+    if (rc == RC_OK)
+        rc = admin_expire_collected(admin, stop);
     if (rc != RC_OK)
         log_event(admin->ctx.log, LOG_WARNING, "maintenance-failed", "cause", rc_name(rc), NULL);
 }
