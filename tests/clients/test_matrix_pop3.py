@@ -133,3 +133,18 @@ def test_mutt_sends(penfold_server, mailbox, tmp_path, tls):
     clients.mutt_send(penfold_server, 'alice', tmp_path, tls, to='bob', subject=f'by mutt {tls}')
     found = wire.messages(penfold_server, 'bob', delete=True)
     assert subjects(found) == [f'by mutt {tls}'] and b'filename="picture.png"' in found[0]
+
+
+# --- what the administrator has set --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('collect, tls', PROGRAMS)
+def test_deleted_once_collected(penfold_server, mailbox, tmp_path, collect, tls):
+    """Even from programs that keep: what RETR fetched whole is gone after QUIT. fetchmail that keeps reads with TOP and does not
+    count as having collected."""
+    penfold_server.run('account', 'set', 'alice@example.test', '--pop3-delete', 'once-collected')
+    try:
+        mailbox('one', 'two')
+        assert subjects(collect(penfold_server, tmp_path, tls, True)) == ['one', 'two']
+        assert left(penfold_server) == (2 if collect is by_fetchmail else 0)
+    finally:
+        penfold_server.run('account', 'set', 'alice@example.test', '--pop3-delete', 'client')
