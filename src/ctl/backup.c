@@ -24,7 +24,7 @@
 struct backup {
     const struct conf *conf;
     const char *conf_path;
-    int data, snapshot, to; /* folders; -1: not open */
+    int data, snapshot, to, lock; /* -1: not open */
     struct buf manifest;
     size_t files;
     uint64_t bytes;
@@ -60,28 +60,27 @@ enum rc ctl_carry_out_apart(const struct conf *conf, const char *word)
 /* --- the snapshot -------------------------------------------------------------------------------
  */
 
-/* One that is left over from a backup that was cut short is nobody's; who uses one has locked it.
- */
-static enum rc remove_left_over(struct backup *b)
+/* One backup at a time; the lock goes with the process, whatever way it ends. Its file is the data
+ * owner's, as all there. */
+static enum rc take_lock(struct backup *b)
 {
-    int fd = openat(b->data, ADMIN_SNAPSHOT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? RC_OK : complain(ADMIN_SNAPSHOT, strerror(errno));
-    bool is_free = flock(fd, LOCK_EX | LOCK_NB) == 0;
-    enum rc rc = is_free ? tree_remove(b->data, ADMIN_SNAPSHOT)
-                         : complain("backup", "another one is under way");
-    close(fd);
-    return rc;
+    struct stat st;
+    b->lock = openat(b->data, "backup.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (b->lock < 0 || fstat(b->data, &st) != 0 ||
+        (geteuid() == 0 && fchown(b->lock, st.st_uid, st.st_gid) != 0))
+        return complain("backup.lock", strerror(errno));
+    return flock(b->lock, LOCK_EX | LOCK_NB) == 0 ? RC_OK
+                                                  : complain("backup", "another one is under way");
 }
 
+/* A snapshot that is there already is left over from a backup that was cut short. */
 static enum rc make_snapshot(struct backup *b)
 {
-    TRY(remove_left_over(b));
+    TRY(take_lock(b));
+    TRY(tree_remove(b->data, ADMIN_SNAPSHOT));
     TRY(ctl_carry_out_apart(b->conf, "backup-snapshot"));
     b->snapshot = openat(b->data, ADMIN_SNAPSHOT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (b->snapshot < 0 || flock(b->snapshot, LOCK_EX | LOCK_NB) != 0)
-        return complain(ADMIN_SNAPSHOT, strerror(errno));
-    return RC_OK;
+    return b->snapshot >= 0 ? RC_OK : complain(ADMIN_SNAPSHOT, strerror(errno));
 }
 
 /* --- files --------------------------------------------------------------------------------------
@@ -248,7 +247,8 @@ static enum rc run(struct backup *b, const char *dir)
 
 int ctl_backup(const char *conf_path, const struct conf *conf, const char *dir)
 {
-    struct backup b = {.conf = conf, .conf_path = conf_path, .data = -1, .snapshot = -1, .to = -1};
+    struct backup b = {
+        .conf = conf, .conf_path = conf_path, .data = -1, .snapshot = -1, .to = -1, .lock = -1};
     buf_init(&b.manifest, BACKUP_MANIFEST_MAX);
     buf_put(&b.manifest, STR(BACKUP_FIRST "\n"));
     umask(077);
@@ -257,7 +257,7 @@ int ctl_backup(const char *conf_path, const struct conf *conf, const char *dir)
         rc = RC_PERM;
     if (rc == RC_OK)
         printf("%s: %zu files, %llu bytes\n", dir, b.files, (unsigned long long)b.bytes);
-    const int fds[] = {b.data, b.snapshot, b.to};
+    const int fds[] = {b.data, b.snapshot, b.to, b.lock};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         if (fds[i] >= 0)
             close(fds[i]);
