@@ -294,6 +294,29 @@ static void a_change_of_the_account_ends_it(void **state)
     assert_int_equal(cost_of(h, "192.0.2.1", "pass word", RC_DENIED), 1);
 }
 
+static void suspended_and_set_otherwise(void **state)
+{
+    struct home *h = *state;
+    struct str alice = STR("alice@example.test");
+    struct auth_account_change change = {.what = AUTH_SET_SUSPENDED, .is_suspended = true};
+    assert_int_equal(cost_of(h, "192.0.2.1", "pass word", RC_OK), 1);
+    assert_rc(auth_account_set(h->auth, alice, &change), RC_OK);
+    assert_int_equal(cost_of(h, "192.0.2.1", "pass word", RC_DENIED), 1);
+    change.is_suspended = false;
+    assert_rc(auth_account_set(h->auth, alice, &change), RC_OK);
+    assert_int_equal(cost_of(h, "192.0.2.1", "pass word", RC_OK), 1);
+    /* A setting is another one at the next login, which costs nothing. */
+    change = (struct auth_account_change){
+        .what = AUTH_SET_POP3, .settings = {.pop3_delete = AUTH_POP3_DAYS, .pop3_days = 7}};
+    assert_rc(auth_account_set(h->auth, alice, &change), RC_OK);
+    struct waiting w;
+    begin(h, &w, alice, STR("pass word"));
+    finish(&w);
+    assert_rc(w.login.rc, RC_OK);
+    assert_int_equal(w.login.settings.pop3_days, 7);
+    assert_int_equal(counter_get(&h->counters, COUNTER_LOGINS_CACHED), 1);
+}
+
 static void an_answer_at_once_calls_nobody(void **state)
 {
     struct home *h = *state;
@@ -599,6 +622,7 @@ int main(void)
         TEST(who_comes_every_minute_costs_no_hash),
         TEST(nothing_lasts_half_a_day_without_a_hash),
         TEST(a_change_of_the_account_ends_it),
+        TEST(suspended_and_set_otherwise),
         TEST(an_answer_at_once_calls_nobody),
         TEST(an_address_that_guesses_is_blocked_for_a_time),
         TEST(an_ipv6_address_is_its_64),
