@@ -283,6 +283,39 @@ def test_nothing_of_root_is_left_in_the_data(host):
             assert os.lstat(os.path.join(folder, name)).st_uid == owner, name
 
 
+def test_only_root_and_the_owner_reach_the_control_socket(host):
+    if not host.online:
+        pytest.skip('needs a server')
+    path = os.path.join(host.folder, 'data', 'control')
+    data = os.stat(os.path.dirname(path))
+    assert os.stat(path).st_mode & 0o777 == 0o600 and os.stat(path).st_uid == data.st_uid
+    assert data.st_mode & 0o777 == 0o700
+    if os.geteuid() != 0:
+        return
+    os.chmod(os.path.dirname(path), 0o711)  # whatever the folder lets through, the socket does not
+    try:
+        done = subprocess.run(['/usr/bin/python3', '-c', 'import socket; socket.socket(socket.AF_UNIX).connect("control")'],
+                              cwd=os.path.dirname(path), user='nobody', extra_groups=[], stderr=subprocess.PIPE, text=True,
+                              check=False, timeout=60)
+    finally:
+        os.chmod(os.path.dirname(path), 0o700)
+    assert done.returncode and 'PermissionError' in done.stderr, done.stderr
+
+
+def test_a_heavy_command_keeps_nobody_waiting(host):
+    if not host.online:
+        pytest.skip('needs a server')
+    threads = [threading.Thread(target=host.run, args=('fsck',)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    done = 0
+    while any(thread.is_alive() for thread in threads) or done < 3:
+        assert DOMAIN in host.run('domain', 'list')
+        done += 1
+    for thread in threads:
+        thread.join()
+
+
 def test_garbage_on_the_control_socket(host):
     if not host.online:
         pytest.skip('needs a server')
