@@ -324,6 +324,68 @@ static void who_may_send(void **state) /* [RFC6409 6.1] */
     kv_mem_cold(h->kv, false);
 }
 
+/* A clock that makes the next commit fail when it is asked: a rename asks between its two. */
+struct trap {
+    struct clock clock;
+    struct kv *kv;
+};
+
+static uint64_t spring(const struct clock *clock)
+{
+    const struct trap *trap = (const struct trap *)clock; /* its first member */
+    kv_mem_fail(trap->kv, RC_FULL);
+    return 1;
+}
+
+static void note(struct auth_fsck *fsck, const char *line)
+{
+    assert_non_null(strstr(line, "a rename was cut short, repeat it"));
+}
+
+/* Each commit of each step fails in turn: nothing half-made is lost, and the same call completes
+ * it. */
+static void steps_that_fail_are_taken_up_again(void **state)
+{
+    struct home *h = *state;
+    struct auth_fsck fsck = {.report = report}, half = {.report = note};
+    uint64_t id, x = add(h, "x@a.test");
+    kv_mem_fail(h->kv, RC_FULL); /* the arrival */
+    assert_rc(auth_account_rename(h->auth, STR("x@a.test"), STR("x@b.test"), true, &id), RC_FULL);
+    LEADS("x@a.test", "1");
+    LEADS("x@b.test", "notfound");
+    struct trap trap = {{clock_system.mono, spring}, h->kv};
+    h->ctx.clock = &trap.clock; /* the departure: both addresses are its own */
+    assert_rc(auth_account_rename(h->auth, STR("x@a.test"), STR("x@b.test"), true, &id), RC_FULL);
+    h->ctx.clock = &clock_system;
+    LEADS("x@a.test", "1");
+    LEADS("x@b.test", "1");
+    assert_rc(auth_fsck(h->auth, &half), RC_CORRUPT);
+    assert_int_equal(half.faults, 1);
+    assert_rc(auth_account_rename(h->auth, STR("x@a.test"), STR("x@b.test"), true, &id), RC_OK);
+    assert_int_equal(id, x);
+    assert_rc(auth_fsck(h->auth, &fsck), RC_OK);
+    LEADS("x@a.test", "1"); /* by the alias */
+    /* Its password went with it. */
+    assert_rc(auth_account_passwd(h->auth, STR("x@b.test"), STR("other")), RC_OK);
+    kv_mem_fail(h->kv, RC_FULL);
+    assert_rc(auth_account_remove(h->auth, STR("x@b.test"), &id), RC_FULL);
+    LEADS("x@b.test", "1");
+    assert_rc(auth_account_remove(h->auth, STR("x@b.test"), &id), RC_OK);
+    LEADS("x@b.test", "notfound");
+    kv_mem_fail(h->kv, RC_FULL);
+    assert_rc(auth_account_restore(h->auth, STR("x@b.test"), 0, &id), RC_FULL);
+    LEADS("x@b.test", "notfound");
+    assert_rc(auth_fsck(h->auth, &fsck), RC_OK);
+    assert_rc(auth_account_restore(h->auth, STR("x@b.test"), 0, &id), RC_OK);
+    LEADS("x@b.test", "1");
+    assert_rc(auth_account_remove(h->auth, STR("x@b.test"), &id), RC_OK);
+    kv_mem_fail(h->kv, RC_FULL);
+    assert_rc(auth_removed_purge(h->auth, 0, x), RC_FULL);
+    assert_rc(auth_fsck(h->auth, &fsck), RC_OK);
+    assert_rc(auth_removed_purge(h->auth, UINT64_MAX, 0), RC_OK);
+    assert_rc(auth_account_restore(h->auth, STR("x@b.test"), 0, &id), RC_NOTFOUND);
+}
+
 static void aliases_are_listed(void **state)
 {
     struct home *h = *state;
@@ -360,6 +422,7 @@ int main(void)
         TEST(roles_are_always_somebody),
         TEST(states_decide_the_answer),
         TEST(who_may_send),
+        TEST(steps_that_fail_are_taken_up_again),
         TEST(aliases_are_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

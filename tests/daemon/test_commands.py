@@ -66,8 +66,75 @@ def test_accounts(host):
     say(host, 'account', 'passwd', address, '--password-stdin', stdin=PASSWORD + 'x\n')
     say(host, 'account', 'remove', address)
     say(host, 'account', 'show', address, status=1)
+    say(host, 'account', 'remove', address, '--now')
     say(host, 'account', 'remove', address, status=1)
     say(host, 'account', 'add', 'x@nowhere.test', '--password-stdin', status=1, stdin=PASSWORD + '\n')
+
+
+def shown(host, *words):
+    return json.loads(say(host, *words, '--json'))
+
+
+def test_a_removed_account_comes_back(host):
+    address = f'frank@{DOMAIN}'
+    say(host, 'account', 'add', address, '--password-stdin', stdin=PASSWORD + '\n')
+    first, = shown(host, 'account', 'show', address)
+    say(host, 'account', 'remove', address)
+    gone, = shown(host, 'account', 'list', '--removed', DOMAIN)
+    assert gone['address'] == address and gone['id'] == first['id'] and gone['removed'] < gone['kept_until']
+    say(host, 'account', 'add', address, '--password-stdin', stdin=PASSWORD + '\n')
+    assert 'has been given away since' in say(host, 'account', 'restore', address, status=1)
+    say(host, 'account', 'remove', address, '--now')
+    assert 'no removed account to restore' in say(host, 'account', 'restore', address, status=1)
+    assert shown(host, 'account', 'list', '--removed') == []
+
+
+def test_a_renamed_account_keeps_its_id(host):
+    old, new = f'gail@{DOMAIN}', f'gale@{DOMAIN}'
+    say(host, 'account', 'add', old, '--password-stdin', stdin=PASSWORD + '\n')
+    before, = shown(host, 'account', 'show', old)
+    say(host, 'account', 'rename', old, new)
+    after, = shown(host, 'account', 'show', new)
+    assert after['id'] == before['id']
+    assert shown(host, 'alias', 'list', old) == [{'alias': old, 'target': new}]
+    say(host, 'alias', 'remove', old)
+    say(host, 'account', 'remove', new, '--now')
+    say(host, 'account', 'rename', old, new, status=1)
+
+
+def test_aliases(host):
+    team = f'team@{DOMAIN}'
+    say(host, 'alias', 'add', team, f'alice@{DOMAIN}', f'bob@{DOMAIN}')
+    assert len(shown(host, 'alias', 'list')) == 2
+    assert 'targets elsewhere need the relay' in say(host, 'alias', 'add', team, 'x@elsewhere.test', status=1)
+    assert 'leads back to' in say(host, 'alias', 'add', team, team, status=1)
+    assert 'no such account or alias' in say(host, 'alias', 'add', team, f'nobody@{DOMAIN}', status=1)
+    say(host, 'alias', 'add', team, status=2)
+    say(host, 'alias', 'remove', team, f'alice@{DOMAIN}')
+    assert shown(host, 'alias', 'list', DOMAIN) == [{'alias': team, 'target': f'bob@{DOMAIN}'}]
+    say(host, 'alias', 'remove', team)
+    assert 'no such alias' in say(host, 'alias', 'remove', team, status=1)
+
+
+def test_what_holds_for_a_domain(host):
+    alice = f'alice@{DOMAIN}'
+    say(host, 'domain', 'set', DOMAIN, '--quota', '3M', '--quota-messages', '1000', '--pop3-delete', '14', '--catch-all', alice,
+        '--delimiter', '-')
+    domain, = shown(host, 'domain', 'show', DOMAIN)
+    assert (domain['quota'], domain['quota_messages'], domain['pop3_delete']) == (3 << 20, 1000, 14)
+    assert domain['catch_all'] == alice and domain['delimiter'] == '-'
+    account, = shown(host, 'account', 'show', alice)
+    assert account['quota'] == 3 << 20 and account['quota_own'] is False and account['pop3_delete'] == 'default'
+    say(host, 'account', 'set', alice, '--suspended', 'yes', '--reason', 'moving house', '--quota', 'none')
+    account, = shown(host, 'account', 'show', alice)
+    assert account['suspended'] is True and account['reason'] == 'moving house' and account['quota'] == 0
+    assert 'reason' in say(host, 'account', 'show', alice)
+    say(host, 'account', 'set', alice, '--suspended', 'no', '--quota', 'default')
+    say(host, 'domain', 'set', DOMAIN, '--quota', 'none', '--quota-messages', 'none', '--pop3-delete', 'client', '--catch-all', 'none',
+        '--delimiter', '+')
+    assert 'add it first' in say(host, 'domain', 'set', DOMAIN, '--catch-all', f'nobody@{DOMAIN}', status=1)
+    say(host, 'domain', 'set', DOMAIN, status=2)
+    say(host, 'domain', 'set', DOMAIN, '--pop3-delete', 'never', status=2)
 
 
 def test_passwords(host):
@@ -79,7 +146,7 @@ def test_passwords(host):
     assert '--password-stdin' in say(host, *add, status=2)
     done = host.run(*add, '--password-stdin', check=False, stdin='1234\n')
     assert done.returncode == 0 and 'warning: this password is weak' in done.stderr
-    say(host, 'account', 'remove', f'dave@{DOMAIN}')
+    say(host, 'account', 'remove', f'dave@{DOMAIN}', '--now')
 
 
 @pytest.mark.parametrize('words', [

@@ -15,7 +15,6 @@ ROW = re.compile(r'^REPLY\((\w+), (\d{3}), "([\d.]*)", "((?:[^"\\]|\\.)*)"\)', r
 ELSEWHERE = {
     'FAILED': 'src/smtpd/test_receive.c: a_failed_commit_is_told',
     'LOGIN_LATER': 'src/smtpd/test_auth.c',
-    'SUSPENDED': 'src/smtpd/test_dialog.c',
     'REFUSED': 'deliver refuses nothing for good today',
 }
 
