@@ -66,6 +66,8 @@ def test_line_1_make_run(tmp_path):
         subprocess.run(running.line('swaks'), shell=True, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=60)
         read = subprocess.run(running.line('curl'), shell=True, check=True, cwd=ROOT, stdout=subprocess.PIPE, timeout=60)
         assert b'Subject: hello' in read.stdout
+        # by submission; its line is set in further than the first mail's
+        subprocess.run(running.line(' swaks'), shell=True, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=60)
     finally:
         running.stop()
     again = MakeRun(tmp_path / 'run')  # the second start keeps the mail and the passwords
