@@ -86,6 +86,13 @@ class Accounts:
             return connection.line().startswith('+OK')
 
 
+def policy(host, what):
+    """Half of the users have it; who they are."""
+    for user in USERS[::2]:
+        host.run('account', 'set', host.address(user), '--pop3-delete', what)
+    return USERS[::2]
+
+
 def restart(host, accounts, end):
     with accounts.calm:
         end()
@@ -111,7 +118,7 @@ def run(host, seconds, seed):
                 most_waiting=500)
     load.expect_refused_connects = True
     end = time.monotonic() + seconds
-    with load, Collectors(load, seed) as collectors, Accounts(host, seed) as accounts:
+    with load, Collectors(load, seed, once=policy(host, 'once-collected')) as collectors, Accounts(host, seed) as accounts:
         while time.monotonic() < end or len(turns) < 5:
             before = load.count()
             time.sleep(chance.uniform(0.3, 4.0))
@@ -149,6 +156,7 @@ def verify_usage(host, found):
 
 
 def verify_all(host, load, accounts):
+    policy(host, 'client')  # to look is not to collect
     found = collect(host, USERS)
     load.verify(found)
     verify_usage(host, found)

@@ -291,7 +291,7 @@ class Collectors:
     def collect(self, session, user, chance):
         session.send('STAT\r\n')
         count = min(int(session.line().split()[1]), self.most)
-        mode = chance.choice(('all', 'all', 'all', 'some', 'cut', 'reset'))
+        mode = chance.choice(('all', 'all', 'all', 'some', 'cut') + (() if user in self.once else ('reset',)))
         leaving = set()
         for n in range(1, count + 1):
             copy = self.retrieve(session, user, n)
@@ -306,7 +306,7 @@ class Collectors:
         if mode == 'reset':
             session.send('RSET\r\n')
             assert session.line().startswith('+OK')
-            leaving = leaving if user in self.once else set()
+            leaving = set()
         self.quit(session, leaving)
 
     def retrieve(self, session, user, n):
