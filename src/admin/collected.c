@@ -40,11 +40,12 @@ static enum rc expire_domain(struct admin *admin, const struct auth_domain *doma
     struct arena arena;
     struct auth_account *list;
     struct buf after = {.cap = AUTH_ADDRESS_MAX};
+    struct str last = {0}; /* absent: from the beginning */
     size_t n = AUTH_LIST_MAX;
     enum rc rc = RC_OK;
     arena_init(&arena, 0);
     while (rc == RC_OK && n == AUTH_LIST_MAX && !atomic_load(stop)) {
-        rc = auth_account_list(admin->auth, domain->name, buf_str(&after), &arena, &list, &n);
+        rc = auth_account_list(admin->auth, domain->name, last, &arena, &list, &n);
         for (size_t i = 0; rc == RC_OK && i < n; i++) {
             const struct auth_settings *k = effective(&list[i], domain);
             if (k->pop3_delete == AUTH_POP3_DAYS)
@@ -53,6 +54,7 @@ static enum rc expire_domain(struct admin *admin, const struct auth_domain *doma
         buf_clear(&after);
         if (rc == RC_OK && n)
             buf_put(&after, list[n - 1].address);
+        last = buf_str(&after);
         arena_reset(&arena);
     }
     buf_fini(&after);

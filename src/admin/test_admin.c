@@ -538,6 +538,80 @@ static void failures_in_the_middle_are_cleaned_up(void **state)
     assert_int_equal(count_ids(h), 1);
 }
 
+struct signal {
+    struct store_op op;
+    _Atomic bool is_done;
+};
+
+static void signal_done(struct store_op *op)
+{
+    atomic_store(&CONTAINER(op, struct signal, op)->is_done, true);
+}
+
+static void signal_wait(struct signal *s)
+{
+    while (!atomic_load(&s->is_done))
+        usleep(1000);
+    assert_rc(s->op.rc, RC_OK);
+}
+
+/* One message in the INBOX, collected now. */
+static void collect_one(struct home *h, uint64_t id)
+{
+    struct store_account *account;
+    struct kv_blob_id blob;
+    struct kv_blob_out *out = kv_blob_new(h->admin.kv, (struct kv_part){KV_ACCOUNT, id}, 0, 0);
+    struct signal appended = {.op.done = signal_done}, noted = {.op.done = signal_done};
+    uint32_t inbox;
+    assert_rc(kv_blob_write(out, STR("A: b\r\n")), RC_OK);
+    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
+    assert_rc(store_account_open(h->admin.store, id, 0, &account), RC_OK);
+    assert_rc(store_mailbox_by_role(account, STORE_INBOX, &inbox), RC_OK);
+    assert_rc(
+        store_append(account, &(struct store_append){.blob = blob, .size = 6}, 0, &appended.op),
+        RC_OK);
+    signal_wait(&appended);
+    assert_rc(store_collected_note(account, inbox, &appended.op.uid, 1, 0, &noted.op), RC_OK);
+    signal_wait(&noted);
+    store_account_close(&account);
+    kv_blob_forget(h->admin.kv, blob);
+}
+
+static uint64_t messages_of(struct home *h, uint64_t id)
+{
+    struct store_account *account;
+    struct store_usage usage;
+    assert_rc(store_account_open(h->admin.store, id, 0, &account), RC_OK);
+    store_account_usage(account, &usage);
+    store_account_close(&account);
+    return usage.messages;
+}
+
+/* Maintenance asks for the policy that holds then: the account's own, else its domain's. */
+static void collected_mail_goes_after_its_days(void **state)
+{
+    struct home *h = *state;
+    struct clock_fixed clock;
+    const _Atomic bool stop = false;
+    uint64_t now = clock_wall(&clock_system);
+    expect(h, "domain add a.test", RC_OK, NULL);
+    expect(h, "account add x@a.test", RC_OK, NULL);
+    uint64_t id = id_of(h, "x@a.test");
+    collect_one(h, id);
+    expect(h, "domain set a.test --pop3-delete 7", RC_OK, NULL);
+    admin_maintain(&h->admin, &stop);
+    assert_int_equal(messages_of(h, id), 1);
+    clock_fixed_init(&clock, 0, now + 8 * UINT64_C(86400) * NS_PER_SEC);
+    h->admin.ctx.clock = &clock.clock;
+    expect(h, "account set x@a.test --pop3-delete client", RC_OK, NULL);
+    admin_maintain(&h->admin, &stop);
+    assert_int_equal(messages_of(h, id), 1);
+    expect(h, "account set x@a.test --pop3-delete default", RC_OK, NULL);
+    admin_maintain(&h->admin, &stop);
+    assert_int_equal(messages_of(h, id), 0);
+    h->admin.ctx.clock = &clock_system;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -560,6 +634,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_counter_is_shown, set_up, tear_down),
         cmocka_unit_test_setup_teardown(blocks_are_looked_at_and_removed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_store_that_cannot_be_written_says_so, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(collected_mail_goes_after_its_days, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failures_in_the_middle_are_cleaned_up, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

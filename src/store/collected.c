@@ -1,7 +1,8 @@
 /* What a POP3 client has collected, for accounts whose mail goes some days after that.
  *
- * `g` time8 mailbox4 uid4 (docs/internals/store.md): one row for what one session collected, up to
- * STORE_BATCH UIDs; so a session of 500 messages writes one row and no message's own row changes.
+ * `g` time8 mailbox4 uid4: format1 time8 mailbox4 n2 uid4... - one row for what one session
+ * collected, up to STORE_BATCH UIDs, under the first of them; so a session of 500 messages writes
+ * one row and no message's own row changes.
  *
  * Invariants:
  *   1. A UID is in one row at most, that of the first time: a client that collects its whole
