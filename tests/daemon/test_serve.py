@@ -352,3 +352,28 @@ def test_lmtp_socket_of_a_server_that_is_gone(make_host, tmp_path):
     refused = host.run('serve', check=False)
     assert refused.returncode == 1 and f'{path}: File exists' in refused.stderr, refused
     assert path.read_text() == 'not a socket'
+
+
+def test_hup_moves_an_lmtp_socket(make_host, tmp_path):
+    """A new path is served, the old one is gone; one that stays keeps its connections."""
+    before, stays, after = (tmp_path / name for name in ('before', 'stays', 'after'))
+    host = make_host(settings=f'listen {{ lmtp = {{"{before}", "{stays}"}} }}')
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(str(stays))
+        assert s.recv(100).startswith(b'220 ')
+        with open(host.conf, encoding='ascii') as f:
+            text = f.read()
+        with open(host.conf, 'w', encoding='ascii') as f:
+            f.write(text.replace(str(before), str(after)))
+        host.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: after.exists() and not before.exists(), 'the socket has moved')
+        s.sendall(b'LHLO x\r\nQUIT\r\n')
+        assert b'\r\n221 ' in b''.join(iter(lambda: s.recv(4096), b''))
+    for path in (stays, after):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(20)
+            s.connect(str(path))
+            assert s.recv(100).startswith(b'220 ')
+    host.stop()
+    assert not stays.exists() and not after.exists()
