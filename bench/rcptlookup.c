@@ -130,20 +130,16 @@ int main(int argc, char **argv)
                       .domains = number_at(argc, argv, 3, 100)};
     uint64_t first;
     size_t n = 0;
+    double from = now_ms();
     enum rc rc = open_all(&b, &ctx, argv[1]);
+    printf("open %.1f ms\n", now_ms() - from);
     if (rc == RC_OK)
         rc = auth_account_ids(b.auth, 0, &first, 1, &n);
     if (rc == RC_OK && n == 0) {
-        double from = now_ms();
+        from = now_ms();
         rc = make_accounts(&b);
         printf("made %u accounts in %u domains: %.1f s\n", b.accounts, b.domains,
                (now_ms() - from) / 1e3);
-        if (rc == RC_OK) {
-            close_all(&b);
-            from = now_ms();
-            rc = open_all(&b, &ctx, argv[1]);
-            printf("open %.1f ms\n", now_ms() - from);
-        }
     }
     if (rc != RC_OK) {
         fprintf(stderr, "rcptlookup: %s: %s\n", argv[1], rc_name(rc));
