@@ -232,10 +232,9 @@ enum rc http_request_parse(struct str in, struct http_request *out, size_t *out_
     for (;;) {
         rest = str_skip(rest, line.n + 2);
         enum rc rc = http_line_next(rest, HTTP_LINE_MAX, &line);
-        if ((rc == RC_AGAIN || rc == RC_OK) && in.n - rest.n + line.n > HTTP_HEAD_MAX)
-            rc = RC_LIMIT;
-        if (rc == RC_AGAIN && in.n > HTTP_HEAD_MAX)
-            rc = RC_LIMIT;
+        size_t n = rc == RC_OK ? line.n : rest.n - (str_ends(rest, STR("\r")) ? 1 : 0);
+        if ((rc == RC_AGAIN || rc == RC_OK) && in.n - rest.n + n > HTTP_HEAD_MAX)
+            rc = RC_LIMIT; /* the same however the head was cut on its way */
         TRY(of_line(rc, false, out_status));
         if (line.n == 0)
             break;
