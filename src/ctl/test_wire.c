@@ -52,7 +52,7 @@ static void damage_is_refused(void **state)
                                      "x"),
                                  &arena, &request),
               RC_LIMIT);
-    assert_rc(ctl_request_unpack(STR("\0\0\0\x05\x01\0\0\0\x63"), &arena, &request), RC_LIMIT);
+    assert_rc(ctl_request_unpack(STR("\0\0\0\x05\x01\0\0\x7f\xff"), &arena, &request), RC_LIMIT);
     assert_rc(ctl_request_unpack(STR("\0\0\0\x09\x01\0\0\0\x01\0\0\0\x09"), &arena, &request),
               RC_CORRUPT);
     assert_rc(ctl_request_unpack(STR("\0\0\0\x05\x02\0\0\0\x01"), &arena, &request), RC_CORRUPT);
