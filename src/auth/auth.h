@@ -142,6 +142,8 @@ struct auth_settings {
     uint32_t pop3_days; /* with AUTH_POP3_DAYS */
 };
 
+enum { AUTH_CREDENTIAL = 16 }; /* bytes that tell one password of an account from the next */
+
 struct auth_login {
     /* The caller's: memory that stays until done() has run. */
     /* Exactly once, on the hash lane, or inside an auth_login (this or a later one) when the login
@@ -159,7 +161,8 @@ struct auth_login {
      * session. */
     bool is_blocked;
     uint64_t account;
-    struct auth_settings settings; /* when RC_OK */
+    struct auth_settings settings;             /* when RC_OK */
+    unsigned char credential[AUTH_CREDENTIAL]; /* when RC_OK: for auth_login_holds */
 };
 /* Never blocks. Networks take turns (an IPv4 address, an IPv6 /64), so that one that guesses
  * passwords does not keep the others waiting. Writes the log line event=login, event=login-failed
@@ -175,6 +178,12 @@ void auth_login(struct auth *auth, struct auth_login *login);
  * called. False: nothing has happened, call auth_login. For a session that wants to go on in the
  * same step. */
 bool auth_login_now(struct auth *auth, struct auth_login *login);
+
+/* For a session that lasts: whether what a login has brought is still so. RC_OK; RC_DENIED: the
+ * name is the account's no longer, the account is disabled or suspended, or its password is another
+ * now. RC_AGAIN (KV_CACHED), RC_TEMP, RC_CORRUPT. */
+enum rc auth_login_holds(struct auth *auth, struct str name, uint64_t account,
+                         const unsigned char credential[AUTH_CREDENTIAL], unsigned flags);
 
 /* Tells all refusals that are held back, and holds back no more: before sessions are drained. */
 void auth_hurry(struct auth *auth);

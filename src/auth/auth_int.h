@@ -195,7 +195,7 @@ void auth_secrets_give(struct secrets *s, char *bytes);
 
 /* --- verified.c: credentials that were right lately ------------------------------------------- */
 
-enum { VERIFIED_CREDENTIAL = 16 };
+enum { VERIFIED_CREDENTIAL = AUTH_CREDENTIAL };
 struct verified { /* what is known of an account while its partition has this version */
     uint64_t account, version;
     struct auth_settings settings;

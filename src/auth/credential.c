@@ -3,6 +3,8 @@
  * password. */
 #include "auth/auth_int.h"
 
+#include <string.h>
+
 enum rc auth_credential_read(struct auth *auth, struct str name, unsigned flags,
                              struct arena *arena, struct credential *out)
 {
@@ -39,4 +41,16 @@ enum rc auth_credential_read(struct auth *auth, struct str name, unsigned flags,
         auth_verified_credential(&auth->verified, secret.hash, out->facts.credential);
     }
     return RC_OK;
+}
+
+enum rc auth_login_holds(struct auth *auth, struct str name, uint64_t account,
+                         const unsigned char credential[AUTH_CREDENTIAL], unsigned flags)
+{
+    struct arena arena = {0};
+    struct credential now;
+    enum rc rc = auth_credential_read(auth, name, flags, &arena, &now);
+    bool is_same = rc == RC_OK && now.is_usable && now.facts.account == account &&
+                   memcmp(now.facts.credential, credential, AUTH_CREDENTIAL) == 0;
+    arena_fini(&arena);
+    return rc == RC_OK && !is_same ? RC_DENIED : rc;
 }

@@ -144,6 +144,8 @@ static void fill_in(struct auth_login *login, const struct verdict *v)
     login->is_blocked = v->is_blocked;
     login->account = is_ok ? v->facts.account : 0;
     login->settings = is_ok ? v->facts.settings : (struct auth_settings){0};
+    if (is_ok)
+        memcpy(login->credential, v->facts.credential, sizeof login->credential);
 }
 
 /* --- at once ---------------------------------------------------------------------------------- */

@@ -100,6 +100,7 @@ static enum flow conclude(struct session *s, struct exchange *e)
     if (reply != SMTPD_LOGGED_IN)
         return fail(s, reply);
     s->account = e->login.account;
+    memcpy(s->credential, e->login.credential, sizeof s->credential);
     s->login = mem_dup(e->sasl.name.p, e->sasl.name.n);
     smtpd_auth_end(s);
     smtpd_reply_say(s, reply);

@@ -262,8 +262,9 @@ struct session {
     struct conn *conn;
     const struct smtpd *smtpd;
     const struct role *role;
-    struct exchange *exchange; /* of AUTH; NULL: none */
-    uint64_t account;          /* whose login it is */
+    struct exchange *exchange;                 /* of AUTH; NULL: none */
+    uint64_t account;                          /* whose login it is */
+    unsigned char credential[AUTH_CREDENTIAL]; /* and by which password */
     uint32_t login_failures;
     char *login;   /* as whom the peer has logged in; NULL: it has not */
     char *helo;    /* what the peer calls itself; NULL before it has */

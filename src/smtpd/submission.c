@@ -25,13 +25,25 @@ static enum flow refuse_sender(struct session *s)
     return FLOW_NEXT;
 }
 
+/* The login was given up by somebody else: by a new password, or an administrator. */
+static enum flow end_login(struct session *s)
+{
+    smtpd_transaction_end(s);
+    smtpd_auth_forget(s);
+    smtpd_reply_say(s, SMTPD_LOGIN_OVER);
+    return FLOW_NEXT;
+}
+
 enum flow smtpd_submission_sender(struct session *s)
 {
+    struct auth *auth = s->smtpd->conf.auth;
     struct str sender = s->transaction->envelope.sender;
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
-    enum rc rc = RC_OK;
-    if (sender.n > 0) /* the null path is for what reports on other messages [RFC6409 3.2] */
-        rc = auth_may_send(s->smtpd->conf.auth, s->account, sender, flags);
+    enum rc rc = auth_login_holds(auth, str_of(s->login), s->account, s->credential, flags);
+    if (rc == RC_DENIED)
+        return end_login(s);
+    if (rc == RC_OK && sender.n > 0) /* the null path is for reports [RFC6409 3.2] */
+        rc = auth_may_send(auth, s->account, sender, flags);
     if (rc == RC_OK) {
         smtpd_reply_say(s, SMTPD_SENDER_OK);
         return FLOW_NEXT;

@@ -220,6 +220,42 @@ static void who_wrote_it_first_is_read(void **state) /* [RFC4954 5] */
     fixture_stop(&f);
 }
 
+/* A session does not outlive what it logged in with. */
+static void a_login_ends_with_its_account(void **state)
+{
+    static const struct auth_account_change changes[] = {
+        {.what = AUTH_SET_ENABLED, .is_enabled = false},
+        {.what = AUTH_SET_ENABLED, .is_enabled = true},
+        {.what = AUTH_SET_SUSPENDED, .is_suspended = true},
+        {.what = AUTH_SET_SUSPENDED, .is_suspended = false},
+    };
+    const struct str alice = STR("alice@example.test");
+    struct fixture f;
+    uint64_t id;
+    start(&f, false);
+    int fd = logged_in(&f);
+    for (size_t i = 0; i < 4; i += 2) {
+        assert_rc(auth_account_set(f.auth, alice, &changes[i]), RC_OK);
+        say(fd, STR("MAIL FROM:<alice@example.test>\r\nMAIL FROM:<>\r\n"));
+        hear(fd, "530 5.7.0 the account or its password was changed: log in again\r\n"
+                 "530 5.7.0 log *\r\n");
+        assert_rc(auth_account_set(f.auth, alice, &changes[i + 1]), RC_OK);
+        say(fd, STR("AUTH PLAIN " PLAIN "\r\nMAIL FROM:<>\r\nRSET\r\n"));
+        hear(fd, "235 2.7.0 *\r\n250 2.1.0 *\r\n250 2.0.0 *\r\n");
+    }
+    assert_rc(auth_account_passwd(f.auth, alice, STR("another")), RC_OK);
+    say(fd, STR("MAIL FROM:<>\r\n"));
+    hear(fd, "530 5.7.0 the account *\r\n");
+    assert_rc(auth_account_passwd(f.auth, alice, STR("secret")), RC_OK);
+    say(fd, STR("AUTH PLAIN " PLAIN "\r\n"));
+    hear(fd, "235 2.7.0 *\r\n");
+    assert_rc(auth_account_rename(f.auth, alice, STR("al@example.test"), true, &id), RC_OK);
+    say(fd, STR("MAIL FROM:<al@example.test>\r\n"));
+    hear(fd, "530 5.7.0 the account *\r\n");
+    close(fd);
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +266,7 @@ int main(void)
         cmocka_unit_test(a_header_has_an_end),
         cmocka_unit_test(senders_and_recipients),
         cmocka_unit_test(who_wrote_it_first_is_read),
+        cmocka_unit_test(a_login_ends_with_its_account),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
