@@ -2,9 +2,14 @@
  * one after the other; display names, comments and the names of groups are passed over.
  *
  * Strict, since permissions hang on what is found here: where two readers could see two different
- * addresses, it is RC_SYNTAX. Old forms that mean one thing only are taken: routes, empty list
+ * addresses, it is RC_SYNTAX; so is a name that looks like an address without quotes, unless it is
+ * the one that follows. Old forms that mean one thing only are taken: routes, empty list
  * elements, white space around '.' and '@' [RFC5322 4.4]. Pure functions. */
 #include "mime/mime_int.h"
+
+#include <string.h>
+
+enum { NAME_MAX_SEEN = 320 }; /* no address is longer */
 
 static bool is_space(char c)
 {
@@ -120,6 +125,35 @@ static enum rc take_angle(struct str *s, struct buf *out)
     return s->n == 0 || s->p[0] == ',' || s->p[0] == ';' ? RC_OK : RC_SYNTAX;
 }
 
+/* An address without quotes as a name: "a@b.test <c@d.test>", "a@b.test: c@d.test;". */
+static bool looks_like_address(struct str words)
+{
+    bool is_quoted = false;
+    for (size_t i = 0; i < words.n; i++) {
+        if (words.p[i] == '"')
+            is_quoted = !is_quoted;
+        else if (words.p[i] == '\\')
+            i++;
+        else if (words.p[i] == '@' && !is_quoted)
+            return true;
+    }
+    return false;
+}
+
+/* The words before it, which `out` has, are a name. */
+static enum rc take_named(struct str *rest, struct buf *out)
+{
+    char name[NAME_MAX_SEEN];
+    bool is_address = looks_like_address(buf_str(out));
+    size_t n = buf_len(out);
+    if (is_address && n > sizeof name)
+        return RC_SYNTAX;
+    if (is_address)
+        memcpy(name, buf_str(out).p, n);
+    TRY(take_angle(rest, out));
+    return !is_address || str_ieq(buf_str(out), str_from(name, n)) ? RC_OK : RC_SYNTAX;
+}
+
 enum rc mime_address_next(struct str *rest, struct buf *out)
 {
     bool is_phrase;
@@ -127,9 +161,11 @@ enum rc mime_address_next(struct str *rest, struct buf *out)
         TRY(take_words(rest, out, &is_phrase));
         char c = rest->n ? rest->p[0] : '\0';
         if (c == '<') {
-            TRY(take_angle(rest, out));
+            TRY(take_named(rest, out));
             break;
         }
+        if (c == ':' && looks_like_address(buf_str(out)))
+            return RC_SYNTAX;
         if (buf_len(out) == 0 && rest->n == 0)
             return RC_EOF;
         if (rest->n && c != ',' && c != ';' && c != ':')

@@ -43,6 +43,8 @@ static void what_is_taken(void **state) /* [RFC5322 3.4] [RFC5322 4.4] */
         {"\"a b\"@c.test", "\"a b\"@c.test "},
         {"J. R. Smith <a@b.test>", "a@b.test "},
         {"\xc3\xa4 <\xc3\xa4@b.test>", "\xc3\xa4@b.test "},
+        {"a@b.test <A@b.test>", "A@b.test "}, /* some programs write it */
+        {"\"x@y.test\" team: a@b.test;", "a@b.test "},
         {"", ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -70,6 +72,11 @@ static void what_could_mean_two_things(void **state)
         "[192.0.2.1",
         "\x01@b.test",
         "x <c:a@b.test>",
+        "x@y.test <a@b.test>",
+        "Boss x@y.test <a@b.test>",
+        "x @ y.test (who) <a@b.test>",
+        "\"Boss\" @y.test <a@b.test>",
+        "x@y.test: a@b.test;",
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         read_as(cases[i], "syntax");

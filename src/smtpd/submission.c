@@ -131,6 +131,16 @@ static enum rc check_addresses(struct author_check *check, struct str value)
     return rc == RC_EOF ? RC_OK : rc == RC_LIMIT ? RC_SYNTAX : rc;
 }
 
+/* BINARYMIME lets through what some readers take for the end of a line, or of the text. */
+static bool is_plain(struct str header)
+{
+    for (size_t i = 0; i < header.n; i++)
+        if (header.p[i] == '\0' ||
+            (header.p[i] == '\r' && (i + 1 == header.n || header.p[i + 1] != '\n')))
+            return false;
+    return true;
+}
+
 /* RC_SYNTAX: no header of a message, or not for everybody the same [RFC5322 3.6]; RC_DENIED: not
  * the login's; and what auth_may_send says. */
 static enum rc check_authors(struct author_check *check, struct str header)
@@ -146,7 +156,7 @@ static enum rc check_authors(struct author_check *check, struct str header)
             return RC_SYNTAX;
     }
     bool is_whole = rest.n == 0 || str_starts(rest, STR("\r\n"));
-    return is_whole && check->n_from == 1 ? RC_OK : RC_SYNTAX;
+    return is_whole && is_plain(header) && check->n_from == 1 ? RC_OK : RC_SYNTAX;
 }
 
 enum rc smtpd_submission_check(struct session *s, struct str header, struct header_facts *facts)

@@ -137,6 +137,8 @@ static const struct {
     {"From:\r\n", "554 5.6.0 *\r\n", "250 *\r\n"},
     {"From: nobody:;\r\n", "554 5.6.0 *\r\n", "250 *\r\n"},
     {"From: alice@example.test bob@example.test\r\n", "554 5.6.0 *\r\n", "250 *\r\n"},
+    {"From: bob@example.test <alice@example.test>\r\n", "554 5.6.0 *\r\n", "250 *\r\n"},
+    {"From: alice@example.test <alice@example.test>\r\n", "250 *\r\n", "250 *\r\n"},
     {FROM "no field\r\nFrom: bob@example.test\r\n", "554 5.6.0 *\r\n", "250 *\r\n"},
 };
 
@@ -155,6 +157,37 @@ static void authors_are_the_login(void **state) /* [RFC6409 6.1] */
         close(fd);
         fixture_stop(&f);
     }
+}
+
+/* Readers differ about a CR alone and about NUL, which only BINARYMIME lets through. */
+static void a_binary_header_has_one_author_too(void **state)
+{
+    static const struct {
+        struct str message;
+        const char *heard;
+    } cases[] = {
+        {STR_INIT(FROM "\r\n\0\r\n"), "250 2.0.0 *\r\n"},
+        {STR_INIT("X: y\rFrom: bob@example.test\r\n" FROM "\r\n"), "554 5.6.0 *\r\n"},
+        {STR_INIT("X: y\nFrom: bob@example.test\r\n" FROM "\r\n"), "550 5.7.1 *\r\n"},
+        {STR_INIT("X: y\0From: bob@example.test\r\n" FROM "\r\n"), "554 5.6.0 *\r\n"},
+        {STR_INIT("\nFrom: bob@example.test\r\n" FROM "\r\n"), "554 5.6.0 *\r\n"},
+        {STR_INIT(FROM "\r"), "554 5.6.0 *\r\n"},
+    };
+    struct fixture f;
+    start(&f, false);
+    int fd = logged_in(&f);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[64];
+        say(fd, STR("MAIL FROM:<alice@example.test> BODY=BINARYMIME\r\n"
+                    "RCPT TO:<bob@example.test>\r\n"));
+        hear(fd, "250 2.1.0 *\r\n250 2.1.5 *\r\n");
+        snprintf(line, sizeof line, "BDAT %zu LAST\r\n", cases[i].message.n);
+        say(fd, str_of(line));
+        say(fd, cases[i].message);
+        hear(fd, cases[i].heard);
+    }
+    close(fd);
+    fixture_stop(&f);
 }
 
 static void a_header_has_an_end(void **state)
@@ -263,6 +296,7 @@ int main(void)
         cmocka_unit_test(blind_copies_stay_blind),
         cmocka_unit_test(a_large_message_is_completed_too),
         cmocka_unit_test(authors_are_the_login),
+        cmocka_unit_test(a_binary_header_has_one_author_too),
         cmocka_unit_test(a_header_has_an_end),
         cmocka_unit_test(senders_and_recipients),
         cmocka_unit_test(who_wrote_it_first_is_read),
