@@ -140,30 +140,31 @@ static enum rc copy_data(struct backup *b)
     return rc;
 }
 
-/* A file of the configuration, from wherever it is, under a name of its own. */
+/* A file of the configuration, from wherever it is, under a name of its own. Certificates are often
+ * symbolic links to the one that is valid now. */
 static enum rc copy_setting(struct backup *b, int to, const char *path, const char *name)
 {
     struct stat st;
-    char folder[PATH_MAX];
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (!path[0] || !slash)
+    if (!path[0])
         return RC_OK; /* there is no certificate */
-    *slash = '\0';
-    int from = open(folder[0] ? folder : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct tree_copy c = {.from = from, .to = to, .path = slash + 1};
-    if (from < 0 || fstatat(from, c.path, &st, 0) != 0) {
-        if (from >= 0)
-            close(from);
+    char *folder = realpath(path, NULL), *slash = folder ? strrchr(folder, '/') : NULL;
+    if (!slash)
         return complain(path, strerror(errno));
-    }
-    c.size = (uint64_t)st.st_size;
-    enum rc rc = tree_copy_file(&c);
-    close(from);
-    if (rc == RC_OK && strcmp(c.path, name) != 0 && renameat(to, c.path, to, name) != 0)
-        rc = complain(name, strerror(errno));
+    *slash = '\0';
+    int from = open(slash > folder ? folder : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct tree_copy c = {.from = from, .to = to, .path = slash + 1, .as = name};
+    enum rc rc = RC_OK;
+    if (from < 0 || fstatat(from, c.path, &st, 0) != 0)
+        rc = complain(path, strerror(errno));
+    else
+        c.size = (uint64_t)st.st_size;
+    if (rc == RC_OK)
+        rc = tree_copy_file(&c);
+    if (from >= 0)
+        close(from);
     c.path = name;
     note(b, "config", &c);
+    free(folder);
     return rc;
 }
 

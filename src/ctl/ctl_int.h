@@ -74,6 +74,7 @@ enum { TREE_SUM = 2 * 32 + 1, TREE_PATH = 512 };
 struct tree_copy {
     int from, to; /* folders */
     const char *path;
+    const char *as;     /* its path in `to`; NULL: the same */
     uint64_t size;      /* how much of the file counts */
     bool may_link;      /* its bytes up to size never change: a second name will do */
     char sum[TREE_SUM]; /* the result: SHA-256 in hexadecimal */

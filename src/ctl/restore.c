@@ -94,7 +94,7 @@ static enum rc read_entry(struct str line, struct entry *out)
     struct str size;
     if (!str_cut(&line, ' ', &out->sum) || !str_cut(&line, ' ', &size) ||
         str_to_u64(size, &out->size) != RC_OK || line.n == 0 || line.n >= sizeof out->path ||
-        line.p[0] == '/' || str_find(line, STR("..")) >= 0)
+        line.p[0] == '/' || str_find(line, STR("..")) >= 0 || str_find(line, STR("//")) >= 0)
         return complain(BACKUP_MANIFEST, "it is damaged");
     memcpy(out->path, line.p, line.n);
     out->path[line.n] = '\0';

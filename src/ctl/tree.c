@@ -186,13 +186,14 @@ static enum rc pump(struct tree_copy *c, int from, int to)
 
 enum rc tree_copy_file(struct tree_copy *c)
 {
-    TRY(make_folders(c->to, c->path));
+    const char *as = c->as ? c->as : c->path;
+    TRY(make_folders(c->to, as));
     int from = openat(c->from, c->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), to = -1;
     if (from < 0)
         return complain(c->path, errno);
-    bool is_linked = c->may_link && linkat(c->from, c->path, c->to, c->path, 0) == 0;
+    bool is_linked = c->may_link && linkat(c->from, c->path, c->to, as, 0) == 0;
     if (!is_linked)
-        to = openat(c->to, c->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        to = openat(c->to, as, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     enum rc rc = is_linked || to >= 0 ? pump(c, from, to) : complain(c->path, errno);
     close(from);
     if (to >= 0 && close(to) != 0 && rc == RC_OK)

@@ -1,4 +1,5 @@
 """penfold backup and restore: what comes back, what is refused, and what nobody gets twice."""
+import hashlib
 import json
 import os
 import re
@@ -103,6 +104,48 @@ def test_what_a_backup_holds(make_host, tmp_path):
     assert all(os.stat(backup / name).st_nlink == 1 for name in files if name.startswith('data/seg/'))
     done = host.run('backup', str(backup), check=False)
     assert done.returncode == 1 and 'it is not empty' in done.stderr
+
+
+def test_a_certificate_that_is_a_link(make_host, tmp_path):
+    """As certbot keeps them; and certificate and key in one file."""
+    host = make_host()
+    tls = os.path.join(host.folder, 'tls')
+    with open(os.path.join(tls, 'both.pem'), 'w', encoding='ascii') as both:
+        for name in ('certificate.pem', 'key.pem'):
+            with open(os.path.join(tls, name), encoding='ascii') as f:
+                both.write(f.read())
+            os.unlink(os.path.join(tls, name))
+    os.chmod(os.path.join(tls, 'both.pem'), 0o600)
+    for name in ('certificate.pem', 'key.pem'):
+        os.symlink('both.pem', os.path.join(tls, name))
+    host.run('backup', str(tmp_path / 'backup'))
+    with open(os.path.join(tls, 'both.pem'), encoding='ascii') as both:
+        text = both.read()
+    for name in ('certificate.pem', 'key.pem'):
+        with open(tmp_path / 'backup' / 'config' / name, encoding='ascii') as f:
+            assert f.read() == text
+
+
+def test_a_manifest_leads_nowhere_else(make_host, tmp_path):
+    """A restore often runs as root: it writes nothing beside the data folder, whatever the manifest says."""
+    host = make_host()
+    wire.deliver(host, b'Subject: one\r\n\r\nx\r\n', 'alice')
+    host.stop()
+    backup, victim = tmp_path / 'backup', tmp_path / 'victim'
+    host.run('backup', str(backup))
+    other = Host(tmp_path / 'other', users=(), serve=False)
+    try:
+        shutil.rmtree(os.path.join(other.folder, 'data'))
+        for path in (f'data/{victim}', 'data/../../victim', f'{victim}', 'data//../victim'):
+            with open(backup / 'manifest', encoding='ascii') as f:
+                body = f.readline() + f'{hashlib.sha256(b"").hexdigest()} 0 {path}\n'
+            with open(backup / 'manifest', 'w', encoding='ascii') as f:
+                f.write(body + f'end 1 {hashlib.sha256(body.encode()).hexdigest()}\n')
+            done = other.run('restore', str(backup), check=False)
+            assert done.returncode == 1 and 'it is damaged' in done.stderr, (path, done.stderr)
+            assert not victim.exists() and not os.path.exists(os.path.join(other.folder, 'data'))
+    finally:
+        other.ports.release()
 
 
 def test_offline(make_host, tmp_path):
