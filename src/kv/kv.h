@@ -221,6 +221,11 @@ uint64_t kv_writer_head(struct kv_writer *writer); /* version of the head view *
 enum rc kv_writer_get(struct kv_writer *writer, struct str key, unsigned flags, struct arena *arena,
                       struct str *out_value);
 
+/* kv_scan of the head view. RC_CONFLICT when something queued may change a row in the range, which
+ * has both ends: get the rows one by one then. */
+enum rc kv_writer_scan(struct kv_writer *writer, struct kv_range range, size_t max_rows,
+                       unsigned flags, struct arena *arena, struct kv_page *out_page);
+
 /* kv_commit with kv_txn_expect(head); the transaction is for the writer's partition. Once a commit
  * of the writer has failed, everything is RC_CONFLICT (and get sees the published state) until a
  * reload: whoever caches what it read from the head must load it anew, and kv_writer_is_failed

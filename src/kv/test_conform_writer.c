@@ -363,6 +363,47 @@ static void t308(void **state)
     conform_ops_fini(&group);
 }
 
+static void t309(void **state)
+{
+    struct conform *c = *state;
+    struct conform_ops group;
+    struct conform_op ops[2];
+    struct kv_writer *writer;
+    struct kv_page page;
+    struct kv_range range = {.from = STR("b"), .to = STR("d")};
+    conform_ops_init(&group);
+    conform_op_init(&group, &ops[0]);
+    conform_op_init(&group, &ops[1]);
+    conform_put(c, CONFORM_PART, STR("a"), STR("1"));
+    conform_put(c, CONFORM_PART, STR("b"), STR("2"));
+    conform_put(c, CONFORM_PART, STR("c"), STR("3"));
+    conform_put(c, CONFORM_PART, STR("d"), STR("4"));
+    assert_rc(kv_writer_open(c->kv, CONFORM_PART, 0, &writer), RC_OK);
+    c->backend->hold(c->kv, true);
+    conform_queue_put(writer, CONFORM_PART, STR("d"), STR("new"), &ops[0]);
+    assert_rc(kv_writer_scan(writer, range, 0, 0, &c->arena, &page), RC_OK);
+    assert_int_equal(page.n, 2);
+    assert_str(page.rows[0].key, "b");
+    assert_str(page.rows[1].value, "3");
+    struct kv_txn *txn = kv_txn_new(CONFORM_PART);
+    assert_rc(kv_txn_trim(txn, STR("a"), STR("c")), RC_OK);
+    assert_rc(kv_writer_commit(writer, txn, &ops[1].op), RC_OK);
+    assert_rc(kv_writer_scan(writer, range, 0, 0, &c->arena, &page), RC_CONFLICT);
+    range = (struct kv_range){.from = STR("d"), .to = STR("e")};
+    assert_rc(kv_writer_scan(writer, range, 0, 0, &c->arena, &page), RC_CONFLICT);
+    range = (struct kv_range){.from = STR("c"), .to = STR("d")};
+    assert_rc(kv_writer_scan(writer, range, 0, 0, &c->arena, &page), RC_OK);
+    assert_int_equal(page.n, 1);
+    c->backend->hold(c->kv, false);
+    assert_rc(conform_op_wait(&ops[1]), RC_OK);
+    range = (struct kv_range){.from = STR("a"), .to = STR("e")};
+    assert_rc(kv_writer_scan(writer, range, 0, 0, &c->arena, &page), RC_OK);
+    assert_int_equal(page.n, 2);
+    assert_str(page.rows[1].value, "new");
+    kv_writer_close(&writer);
+    conform_ops_fini(&group);
+}
+
 const struct conform_test conform_writer_tests[] = {
     {"301 a writer sees what it has queued", t301, CONFORM_ANY},
     {"302 what is queued is published only when it is done", t302, CONFORM_HOLD},
@@ -373,5 +414,6 @@ const struct conform_test conform_writer_tests[] = {
     {"307 a failure shows before what is behind it has come back", t307, CONFORM_HOLD},
     {"308 the head is always the last queued version, the published one some version", t308,
      CONFORM_ANY},
+    {"309 a scan of the head, or none where something is queued", t309, CONFORM_HOLD},
     {0},
 };

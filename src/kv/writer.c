@@ -212,6 +212,32 @@ enum rc kv_writer_get(struct kv_writer *w, struct str key, unsigned flags, struc
     return kv_get(w->kv, w->part, &key, 1, flags, arena, out_value, NULL);
 }
 
+static bool overlay_touches(const struct kv_writer *w, struct kv_range range)
+{
+    LIST_EACH (&w->entries, it) {
+        struct str key = CONTAINER(it, struct entry, link)->key;
+        if (str_cmp(key, range.from) >= 0 && str_cmp(key, range.to) < 0)
+            return true;
+    }
+    LIST_EACH (&w->trims, it) {
+        const struct trim *t = CONTAINER(it, struct trim, link);
+        if (str_cmp(t->from, range.to) < 0 && str_cmp(range.from, t->to) < 0)
+            return true;
+    }
+    return false;
+}
+
+enum rc kv_writer_scan(struct kv_writer *w, struct kv_range range, size_t max_rows, unsigned flags,
+                       struct arena *arena, struct kv_page *out_page)
+{
+    pthread_mutex_lock(&w->mutex);
+    bool is_touched = !atomic_load(&w->has_failed) && overlay_touches(w, range);
+    pthread_mutex_unlock(&w->mutex);
+    /* What leaves the overlay from here on was published before, so the scan sees it. */
+    return is_touched ? RC_CONFLICT
+                      : kv_scan(w->kv, w->part, range, max_rows, flags, arena, out_page);
+}
+
 enum rc kv_writer_commit(struct kv_writer *w, struct kv_txn *txn, struct kv_op *op)
 {
     op->txn = txn;
