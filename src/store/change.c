@@ -56,6 +56,19 @@ void change_unlock(struct store_account *a)
     pthread_mutex_unlock(&a->mutex);
 }
 
+static enum rc warm_scans(struct attempt *t)
+{
+    for (size_t i = 0; i < t->n_missed_scans; i++) {
+        const struct missed_scan *s = &t->missed_scans[i];
+        struct kv_range range = {.from = key_str(&s->from), .to = key_str(&s->to)};
+        struct kv_page page = {0};
+        arena_reset(&t->arena);
+        TRY(kv_scan(t->account->store->kv, account_part(t->account->id), range, s->max_rows, 0,
+                    &t->arena, &page));
+    }
+    return RC_OK;
+}
+
 static enum rc warm(struct attempt *t)
 {
     struct str names[WARM], values[WARM];
@@ -67,7 +80,7 @@ static enum rc warm(struct attempt *t)
         TRY(kv_get(t->account->store->kv, account_part(t->account->id), names, n, 0, &t->arena,
                    values, NULL));
     }
-    return RC_OK;
+    return warm_scans(t);
 }
 
 enum rc attempt_run(struct attempt *t)
@@ -75,7 +88,7 @@ enum rc attempt_run(struct attempt *t)
     enum rc rc = RC_AGAIN;
     arena_init(&t->arena, 0);
     while (rc == RC_AGAIN && t->n_runs < RUNS) {
-        t->n_missed = 0;
+        t->n_missed = t->n_missed_scans = 0;
         rc = change_lock(t->account, t->flags);
         if (rc != RC_OK)
             break;
@@ -91,14 +104,34 @@ enum rc attempt_run(struct attempt *t)
     }
     arena_fini(&t->arena);
     free(t->missed);
+    free(t->missed_scans);
     return rc == RC_AGAIN && !(t->flags & KV_CACHED) ? RC_TEMP : rc;
 }
 
 /* --- the head --------------------------------------------------------------------------------- */
 
+static unsigned head_flags(const struct attempt *t)
+{
+    return t->n_runs < RUNS_CACHED ? KV_CACHED : t->flags;
+}
+
+enum rc head_scan(struct attempt *t, struct key from, struct key to, size_t max_rows,
+                  struct kv_page *out_page)
+{
+    struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
+    enum rc rc =
+        kv_writer_scan(t->account->writer, range, max_rows, head_flags(t), &t->arena, out_page);
+    if (rc == RC_AGAIN) {
+        t->missed_scans = mem_array(t->missed_scans, &t->size_missed_scans, t->n_missed_scans + 1,
+                                    sizeof *t->missed_scans);
+        t->missed_scans[t->n_missed_scans++] = (struct missed_scan){from, to, max_rows};
+    }
+    return rc;
+}
+
 enum rc head_get(struct attempt *t, struct key key, struct str *out)
 {
-    unsigned flags = t->n_runs < RUNS_CACHED ? KV_CACHED : t->flags;
+    unsigned flags = head_flags(t);
     enum rc rc = kv_writer_get(t->account->writer, key_str(&key), flags, &t->arena, out);
     if (rc == RC_AGAIN) {
         t->missed = mem_array(t->missed, &t->size_missed, t->n_missed + 1, sizeof key);

@@ -214,11 +214,49 @@ static uint32_t places_left(const struct email *e, struct place gone)
     return n;
 }
 
+struct going {
+    struct store_row row;
+    struct str record; /* its `e`; absent: not read yet */
+};
+
+/* The rows of what goes, and their `e` as far as one look finds them. */
+static enum rc find_going(struct modifying *p, struct mailbox *m, struct going **out, size_t *out_n)
+{
+    struct arena *arena = &p->attempt.arena;
+    struct going *going = arena_alloc(arena, p->n_uids * sizeof *going + 1);
+    uint64_t *ids = arena_alloc(arena, p->n_uids * sizeof *ids + 1);
+    struct str *records = arena_alloc(arena, p->n_uids * sizeof *records + 1);
+    enum rc result = RC_OK;
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_uids; i++) {
+        enum rc rc = head_row(&p->attempt, m, p->uids[i], &going[n].row);
+        if (rc == RC_AGAIN) /* look on, to find all that must be read */
+            result = rc;
+        else if (rc != RC_OK && rc != RC_NOTFOUND)
+            return rc;
+        if (rc != RC_OK)
+            continue;
+        ids[n] = going[n].row.email;
+        n++;
+    }
+    TRY(result);
+    TRY(head_emails(&p->attempt, ids, n, records));
+    for (size_t i = 0; i < n; i++)
+        going[i].record = records[i];
+    *out = going;
+    *out_n = n;
+    return RC_OK;
+}
+
 /* The head's `e`, as this change has left it when it took another place of the same message. */
-static enum rc email_now(struct modifying *p, const struct change *c, const struct store_row *row,
+static enum rc email_now(struct modifying *p, const struct change *c, const struct going *going,
                          struct email *out)
 {
-    TRY(head_email(&p->attempt, row->email, out));
+    const struct store_row *row = &going->row;
+    if (str_is_null(going->record))
+        TRY(head_email(&p->attempt, row->email, out));
+    else
+        TRY(email_decode(going->record, out));
     if (!(row->flags & ROW_SHARED))
         return RC_OK;
     size_t n = 0;
@@ -229,16 +267,13 @@ static enum rc email_now(struct modifying *p, const struct change *c, const stru
     return RC_OK;
 }
 
-static enum rc expunge_one(struct modifying *p, struct change *c, struct mailbox *m, uint32_t uid,
-                           struct leaving *leaving)
+static enum rc expunge_one(struct modifying *p, struct change *c, struct mailbox *m,
+                           const struct going *going, struct leaving *leaving)
 {
-    struct store_row row;
+    struct store_row row = going->row;
+    uint32_t uid = row.uid;
     struct email e;
-    enum rc rc = head_row(&p->attempt, m, uid, &row);
-    if (rc == RC_NOTFOUND)
-        return RC_OK;
-    TRY(rc);
-    rc = email_now(p, c, &row, &e);
+    enum rc rc = email_now(p, c, going, &e);
     if (rc == RC_NOTFOUND)
         return RC_CORRUPT;
     TRY(rc);
@@ -288,10 +323,12 @@ static enum rc run_expunge(struct attempt *attempt)
         return RC_NOTFOUND;
     struct change *c = change_new(attempt->account, p->op);
     struct leaving *leaving = arena_alloc(&attempt->arena, p->n_uids * sizeof *leaving + 1);
-    enum rc rc = RC_OK;
+    struct going *going = NULL;
+    size_t n = 0;
     p->op->changed = 0;
-    for (size_t i = 0; i < p->n_uids && (rc == RC_OK || rc == RC_AGAIN); i++) {
-        enum rc one = expunge_one(p, c, m, p->uids[i], leaving);
+    enum rc rc = find_going(p, m, &going, &n);
+    for (size_t i = 0; i < n && (rc == RC_OK || rc == RC_AGAIN); i++) {
+        enum rc one = expunge_one(p, c, m, &going[i], leaving);
         if (one != RC_OK)
             rc = one;
     }

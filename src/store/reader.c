@@ -17,7 +17,7 @@
 
 #include <stdlib.h>
 
-enum { AHEAD_MAX = 64, SCAN_MIN = 8 };
+enum { AHEAD_MAX = 64 };
 
 struct grave { /* a message that has gone */
     struct map_node node;
@@ -159,26 +159,18 @@ static enum rc blob_of_gone(struct store_reader *r, uint64_t email, unsigned fla
 
 /* --- looking ahead ---------------------------------------------------------------------------- */
 
-/* The records of messages that came one after the other stand one behind the other: one scan finds
- * them all, for half the price. RC_NOTFOUND: they do not. */
-static enum rc scan_emails(struct store_reader *r, const struct key *keys, size_t n,
+/* One scan for all. RC_NOTFOUND: they are not in a row. */
+static enum rc scan_emails(struct store_reader *r, const uint64_t *ids, size_t n,
                            struct arena *arena, unsigned flags, struct str *out_values)
 {
-    uint64_t first = get_u64(keys[0].b + 1), last = get_u64(keys[n - 1].b + 1);
-    struct key end = key_email(last + 1);
-    struct kv_range range = {.from = key_str(&keys[0]), .to = key_str(&end)};
+    struct key from, to;
     struct kv_page page;
-    if (n < SCAN_MIN || last < first || last - first >= 2 * n)
+    if (!emails_are_run(ids, n, &from, &to))
         return RC_NOTFOUND;
+    struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
     TRY(kv_scan(r->account->store->kv, account_part(r->account->id), range, 2 * n, flags, arena,
                 &page));
-    size_t at = 0;
-    for (size_t i = 0; i < n; i++) {
-        while (at < page.n && str_cmp(page.rows[at].key, key_str(&keys[i])) < 0)
-            at++;
-        bool is_there = at < page.n && str_eq(page.rows[at].key, key_str(&keys[i]));
-        out_values[i] = is_there ? page.rows[at].value : (struct str){0};
-    }
+    emails_pick(&page, ids, n, out_values);
     return RC_OK;
 }
 
@@ -186,16 +178,18 @@ static enum rc scan_emails(struct store_reader *r, const struct key *keys, size_
 static enum rc learn(struct store_reader *r, size_t index, size_t n, unsigned flags)
 {
     struct key keys[AHEAD_MAX];
+    uint64_t ids[AHEAD_MAX];
     struct str names[AHEAD_MAX], values[AHEAD_MAX];
     struct email e;
     struct arena arena;
     for (size_t i = 0; i < n; i++) {
-        keys[i] = key_email(store_root_at(r->root, index + i)->email);
+        ids[i] = store_root_at(r->root, index + i)->email;
+        keys[i] = key_email(ids[i]);
         names[i] = key_str(&keys[i]);
     }
     arena_init(&arena, 0);
     r->known_to = r->known_from = index;
-    enum rc rc = scan_emails(r, keys, n, &arena, flags & KV_CACHED, values);
+    enum rc rc = scan_emails(r, ids, n, &arena, flags & KV_CACHED, values);
     if (rc == RC_NOTFOUND)
         rc = kv_get(r->account->store->kv, account_part(r->account->id), names, n,
                     flags & KV_CACHED, &arena, values, NULL);

@@ -365,6 +365,11 @@ struct attempt {
     struct arena arena; /* of one run */
     struct key *missed;
     size_t n_missed, size_missed;
+    struct missed_scan {
+        struct key from, to;
+        size_t max_rows;
+    } * missed_scans;
+    size_t n_missed_scans, size_missed_scans;
     unsigned n_runs;
 };
 enum rc attempt_run(struct attempt *t);
@@ -373,6 +378,15 @@ enum rc attempt_run(struct attempt *t);
 enum rc head_get(struct attempt *t, struct key key, struct str *out);
 enum rc head_row(struct attempt *t, struct mailbox *m, uint32_t uid, struct store_row *out);
 enum rc head_email(struct attempt *t, uint64_t email, struct email *out);
+/* kv_writer_scan of the account. */
+enum rc head_scan(struct attempt *t, struct key from, struct key to, size_t max_rows,
+                  struct kv_page *out_page);
+
+/* Many `e` at once, emails.c. Absent: ask for that one alone. */
+enum rc head_emails(struct attempt *t, const uint64_t *ids, size_t n, struct str *out_values);
+/* Whether one scan is the way to these, and of what; what a page of it holds. */
+bool emails_are_run(const uint64_t *ids, size_t n, struct key *out_from, struct key *out_to);
+void emails_pick(const struct kv_page *page, const uint64_t *ids, size_t n, struct str *out_values);
 
 /* From change_observe to change_unobserve every published change is kept in account.kept. */
 void change_observe(struct store_account *a);
