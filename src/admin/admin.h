@@ -15,7 +15,8 @@ struct admin {
     struct store *store;
     struct auth *auth;
     struct queue *queue;
-    uint64_t keep_removed_ns; /* how long removed accounts can be restored; admin_init: 30 days */
+    /* How long removed accounts can be restored; admin_init: 30 days. A reload may change it. */
+    _Atomic uint64_t keep_removed_ns;
     /* admin's: accounts are made, removed, restored, renamed and swept one at a time, so that a
      * sweep does not take one that is between two places for one that is gone. */
     pthread_mutex_t accounts;

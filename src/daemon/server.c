@@ -314,6 +314,7 @@ static void put_in_force(struct server *s, struct reload *r, struct generation *
     auth_guard_reload(s->admin.auth, &guard);
     budget_limit(&s->memory, c->limits.memory);
     log_level_set(s->log, level_of(c->log_level));
+    atomic_store(&s->admin.keep_removed_ns, c->store.keep_removed * NS_PER_SEC);
     for (size_t i = 0; i < s->sockets.n; i++) {
         const struct socket *old = &s->sockets.item[i];
         if (!sockets_find(next, old->service, old->address))

@@ -1,4 +1,5 @@
 """HUP: other settings come into force, and no session notices."""
+import json
 import os
 import re
 import signal
@@ -132,6 +133,19 @@ def test_what_needs_a_restart_is_said(make_host):
     host.run('stat', check=False)
     with wire.smtp(host) as connection:
         assert connection.command('NOOP')[0] == 250
+
+
+def test_removed_accounts_are_kept_as_long_as_it_says_now(make_host):
+    host = make_host()
+    host.run('account', 'remove', f'alice@{DOMAIN}')
+
+    def kept_until():
+        return json.loads(host.run('account', 'list', '--removed', '--json'))[0]['kept_until']
+
+    before = kept_until()
+    change(host, more='store { keep_removed = 365d }\n')
+    reload(host)
+    assert kept_until() > before  # both ISO 8601 in UTC
 
 
 def test_sessions_of_before_end_after_reload_time(make_host):
