@@ -240,7 +240,12 @@ void admin_account_rename(struct admin *admin, const struct admin_call *c, struc
     if (rc == RC_NOTFOUND && id)
         answer_fail(a, rc, "%.*s: its domain is none of ours: add it with penfold domain add",
                     STR_ARG(to));
-    answer_rc(a, rc, rc == RC_EXISTS ? to : from);
+    bool is_to = rc == RC_EXISTS;
+    if (rc == RC_SYNTAX) {
+        struct auth_account known;
+        is_to = auth_account_show(admin->auth, from, &a->arena, &known) != RC_SYNTAX;
+    }
+    answer_rc(a, rc, is_to ? to : from);
 }
 
 /* --- removing --------------------------------------------------------------------------------- */
