@@ -313,8 +313,8 @@ static void renaming_keeps_the_account(void **state)
     expect(h, "account rename x@a.test y@a.test", RC_EXISTS, "y@a.test: there is one already");
     expect(h, "account rename q@a.test r@a.test", RC_NOTFOUND, "q@a.test: there is no such");
     expect(h, "account rename x@a.test x@c.test", RC_NOTFOUND, "x@c.test: its domain is none");
-    expect(h, "account rename x@a.test bad", RC_SYNTAX, "bad: not a valid");
-    expect(h, "account rename bad y@a.test", RC_SYNTAX, "bad: not a valid");
+    expect(h, "account rename x@a.test bad", RC_PERM, "bad: not a valid");
+    expect(h, "account rename bad y@a.test", RC_PERM, "bad: not a valid");
     expect(h, "account rename x@a.test z@a.test", RC_OK, NULL);
     assert_int_equal(id_of(h, "z@a.test"), id);
     assert_rc(resolve(h, "x@a.test"), RC_OK);                   /* by the alias that was left */
