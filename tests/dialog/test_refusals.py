@@ -15,6 +15,7 @@ ROW = re.compile(r'^REPLY\((\w+), (\d{3}), "([\d.]*)", "((?:[^"\\]|\\.)*)"\)', r
 ELSEWHERE = {
     'FAILED': 'src/smtpd/test_receive.c: a_failed_commit_is_told',
     'LOGIN_LATER': 'src/smtpd/test_auth.c',
+    'LOGIN_OVER': 'src/smtpd/test_submission.c: a_login_ends_with_its_account',  # by an administrator
     'REFUSED': 'deliver refuses nothing for good today',
 }
 
