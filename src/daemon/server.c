@@ -6,7 +6,7 @@
  * so that nothing acknowledged is still under way when it closes.
  *
  * A reload happens in this process: what the supervisor sends becomes a new generation, whose
- * listeners take the place of the old ones; no session is touched (docs/decisions/0031).
+ * listeners take the place of the old ones; no session is touched (docs/decisions/0033).
  */
 #include "daemon/daemon_int.h"
 

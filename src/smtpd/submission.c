@@ -4,7 +4,7 @@
  * The header is held back (by intake.c) until it is whole. Then Date and Message-ID are put in
  * front of it where they are missing, and its Bcc fields are left out; nothing else is touched.
  * Whether its From belongs to the login is asked at the end, when the session can wait for the
- * directory. Why so: docs/decisions/0050-what-submission-changes.md. */
+ * directory. Why so: docs/decisions/0024-what-submission-changes.md. */
 #include "smtpd/smtpd_int.h"
 
 #include "mime/mime.h"
