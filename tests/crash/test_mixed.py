@@ -125,6 +125,7 @@ def run(host, seconds, seed):
             turns.append(disturb(host, accounts, chance))
             load.wait_for(before + 1)
         collectors.stop()  # what comes from here on is left for the counters to be compared with
+        load.most_waiting = None  # nobody makes room any more
         before = load.count()
         kill_and_greet(host)
         load.wait_for(before + 20)
@@ -175,6 +176,7 @@ def test_kills_under_mixed_load(make_host, is_full):
     print(f'{len(load.ways)} ways in, {len(ledger.acked)} copies acknowledged, {len(ledger.got)} collected, '
           f'{len(ledger.unsure)} without an answer, {sum(map(len, found.values()))} left, {accounts.changes} changes of accounts')
     assert ledger.got and any(found.values()) and accounts.changes and 'server' in turns
+    assert load.taken_by == set(load.ways), 'a way in of which nothing was taken'
     verify_control(host, load)
     host.stop()
     host.run('fsck')

@@ -163,6 +163,8 @@ class Load:
         self.groups, self.sizes, self.ways, self.most_waiting = groups, sizes or (size,), by or [Pipelined()], most_waiting
         self.name, self.ledger = name, Ledger()
         self.refused_connects, self.refusals = [], []
+        self.author = host.address(sorted(host.passwords)[0])  # an address that Submission may put into From
+        self.taken_by = set()  # the ways in which something was acknowledged
         self.expect_refused_connects = False
         self.ending = threading.Event()
         self.threads = [threading.Thread(target=self.work, args=(n,), daemon=True) for n in range(threads)]
@@ -194,7 +196,7 @@ class Load:
 
     def message(self, identity):
         size = self.sizes[sum(identity.encode()) % len(self.sizes)]
-        head = (f'From: <sender@elsewhere.test>\r\nDate: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <{identity}@load.test>\r\n'
+        head = (f'From: <{self.author}>\r\nDate: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <{identity}@load.test>\r\n'
                 f'Subject: load {identity}\r\n\r\n')
         body = (hashlib.sha256(identity.encode()).hexdigest() + '\r\n') * max(1, (size - len(head)) // 66)
         return (head + body).encode()
@@ -242,6 +244,8 @@ class Load:
         answers = way.answers(connection, users)
         with self.ledger.lock:
             self.ledger.acked |= {(identity, user) for user, (code, _) in answers.items() if code == 250}
+            if any(code == 250 for code, _ in answers.values()):
+                self.taken_by.add(way)
         self.refusals += [reply for reply in answers.values() if reply[0] != 250]
 
     def verify(self, found):
