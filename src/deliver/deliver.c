@@ -73,6 +73,7 @@ static enum rc to_account(struct deliver *deliver, const struct deliver_message 
     struct store_append append = {.blob = m->blob,
                                   .size = m->size,
                                   .received = m->received,
+                                  .flags = m->flags & QUEUE_UNENDED ? STORE_UNENDED : 0,
                                   .message_id = m->message_id,
                                   .references = m->references,
                                   .n_references = m->n_references};

@@ -240,6 +240,7 @@ static void copy_start(struct copy *copy)
         .blob = q->blob,
         .size = q->size,
         .received = q->received,
+        .flags = q->flags & QUEUE_UNENDED ? STORE_UNENDED : 0,
         .message_id = q->message_id,
         .references = q->references,
         .n_references = q->n_references,

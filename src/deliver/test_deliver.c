@@ -14,6 +14,7 @@ struct fixture {
     struct deliver *deliver;
     struct counters counters;
     size_t lane_max; /* 0: 1,000 */
+    uint8_t flags;   /* of messages */
     struct hand *hand;
 };
 
@@ -92,7 +93,8 @@ static enum rc deliver(struct fixture *f, struct str text, const uint64_t *accou
                                 .sender = STR("s@example.org"),
                                 .id = STR("test"),
                                 .accounts = accounts,
-                                .n_accounts = n};
+                                .n_accounts = n,
+                                .flags = f->flags};
     struct answer w = {
         .op.done = wake, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
     enum rc rc = deliver_message(f->deliver, &m, 0, &w.op);
@@ -210,14 +212,19 @@ static void a_repeated_fan_out_delivers_nothing_twice(void **state)
 }
 
 /* Puts one item for these accounts into the queue, without a word to the fan-out. */
-static struct queue_id add_item(struct fixture *f, const uint64_t *accounts, size_t n)
+static struct queue_id add_item(struct fixture *f, const uint64_t *accounts, size_t n,
+                                uint8_t flags)
 {
     struct kv_blob_id blob;
     struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
     assert_rc(kv_blob_write(out, STR("A: b\r\n\r\nc\r\n")), RC_OK);
     assert_rc(kv_blob_finish(&out, &blob), RC_OK);
-    struct queue_item item = {
-        .blob = blob, .size = 11, .received = 1, .accounts = accounts, .n_accounts = n};
+    struct queue_item item = {.blob = blob,
+                              .size = 11,
+                              .received = 1,
+                              .accounts = accounts,
+                              .n_accounts = n,
+                              .flags = flags};
     struct queue_op op = {.done = count_added};
     added = 0;
     assert_rc(queue_add(f->queue, &item, &op), RC_OK);
@@ -228,6 +235,45 @@ static struct queue_id add_item(struct fixture *f, const uint64_t *accounts, siz
     return op.id;
 }
 
+/* How many messages of the account's INBOX do not end with CRLF. */
+static size_t count_unended(struct fixture *f, uint64_t id)
+{
+    struct store_account *account;
+    struct store_root *root;
+    uint32_t inbox;
+    assert_rc(store_account_open(f->store, id, 0, &account), RC_OK);
+    assert_rc(store_mailbox_by_role(account, STORE_INBOX, &inbox), RC_OK);
+    assert_rc(store_mailbox_open(account, inbox, 0, &root), RC_OK);
+    size_t n = store_root_unended(root);
+    store_root_release(&root);
+    store_account_close(&account);
+    return n;
+}
+
+/* By itself, over the queue, and from what the queue had when the process began. */
+static void how_a_message_ends_is_delivered_with_it(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t some[] = {1, 2};
+    f->flags = QUEUE_UNENDED | QUEUE_BINARY;
+    assert_rc(deliver(f, STR("A: b\r\n\r\nc"), some, 1), RC_OK);
+    assert_rc(deliver(f, STR("A: b\r\n\r\nc"), some, 2), RC_OK);
+    wait_for_queue(f);
+    f->flags = QUEUE_BINARY;
+    assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), some, 1), RC_OK);
+    assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), some, 2), RC_OK);
+    wait_for_queue(f);
+    close_deliver(f);
+    add_item(f, some, 2, QUEUE_UNENDED);
+    add_item(f, some, 2, QUEUE_BINARY);
+    open_deliver(f);
+    wait_for_queue(f);
+    assert_int_equal(count(f, 1), 6);
+    assert_int_equal(count_unended(f, 1), 3);
+    assert_int_equal(count(f, 2), 4);
+    assert_int_equal(count_unended(f, 2), 2);
+}
+
 /* The first commit of the fan-out fails, whichever it is: an account's, or the queue's own. */
 static void a_failed_commit_is_tried_again(void **state)
 {
@@ -235,7 +281,7 @@ static void a_failed_commit_is_tried_again(void **state)
     const uint64_t some[] = {1, 2, 3};
     for (int round = 1; round <= 10; round++) {
         close_deliver(f);
-        add_item(f, some, 3);
+        add_item(f, some, 3, 0);
         kv_mem_fail(f->kv, RC_FULL);
         open_deliver(f);
         wait_for_queue(f);
@@ -250,7 +296,7 @@ static void a_store_that_stops_writing_keeps_the_queue(void **state)
     struct fixture *f = *state;
     const uint64_t some[] = {1, 2};
     close_deliver(f);
-    struct queue_id id = add_item(f, some, 2);
+    struct queue_id id = add_item(f, some, 2, 0);
     kv_mem_fail(f->kv, RC_TEMP); /* read-only from there on */
     open_deliver(f);
     usleep(50000); /* several attempts */
@@ -268,7 +314,7 @@ static void a_full_lane_only_delays(void **state)
     enum { ITEMS = 100 };
     close_deliver(f);
     for (int i = 0; i < ITEMS; i++)
-        add_item(f, all, ACCOUNTS);
+        add_item(f, all, ACCOUNTS, 0);
     f->lane_max = 1; /* two run, one waits, the others of FANOUT_MAX find no place */
     open_deliver(f);
     wait_for_queue(f);
@@ -281,7 +327,7 @@ static void a_recipient_that_is_gone_holds_nothing_up(void **state)
     struct fixture *f = *state;
     const uint64_t some[] = {1, 99, 2};
     close_deliver(f);
-    add_item(f, some, 3);
+    add_item(f, some, 3, 0);
     assert_rc(store_account_destroy(f->store, 2), RC_OK);
     open_deliver(f);
     wait_for_queue(f);
@@ -297,12 +343,12 @@ static void an_item_removed_meanwhile_is_no_error(void **state)
         .kv = f->kv, .store = f->store, .queue = f->queue, .lane = f->lane, .retry_ms = 5};
     struct fanout *fanout;
     assert_rc(fanout_new(&f->ctx, &conf, &fanout), RC_OK);
-    struct queue_id id = add_item(f, some, 2);
+    struct queue_id id = add_item(f, some, 2, 0);
     assert_rc(queue_done(f->queue, id, numbers, 0), RC_OK);
     assert_int_equal(queue_count(f->queue), 1);
     assert_rc(queue_done(f->queue, id, numbers, 2), RC_OK);
     fanout_announce(fanout, id);
-    id = add_item(f, some, 2);
+    id = add_item(f, some, 2, 0);
     fanout_announce(fanout, id); /* behind it, and is not held up */
     wait_for_queue(f);
     fanout_free(&fanout);
@@ -367,7 +413,7 @@ static void what_fails_for_good_is_held(void **state)
     const uint64_t some[] = {1, 2};
     struct arena arena = {0};
     close_deliver(f);
-    struct queue_id bad = add_item(f, some, 2), good = add_item(f, some, 2);
+    struct queue_id bad = add_item(f, some, 2, 0), good = add_item(f, some, 2, 0);
     struct str row = item_row(f, bad, &arena);
     put_item_row(f, bad, STR("\x7f"));
     open_deliver(f);
@@ -397,7 +443,7 @@ static void one_failure_for_good_holds_nothing(void **state)
     struct fixture *f = *state;
     const uint64_t some[] = {1, 2};
     close_deliver(f);
-    add_item(f, some, 2);
+    add_item(f, some, 2, 0);
     kv_mem_fail(f->kv, RC_CORRUPT); /* the first commit, whichever it is */
     open_deliver(f);
     wait_for_queue(f);
@@ -416,7 +462,7 @@ static void a_bad_recipient_holds_only_itself(void **state)
     struct arena arena = {0};
     struct kv_page page;
     close_deliver(f);
-    struct queue_id id = add_item(f, some, 2);
+    struct queue_id id = add_item(f, some, 2, 0);
     store_close(&f->store);
     assert_rc(kv_scan(f->kv, part, (struct kv_range){0}, 0, 0, &arena, &page), RC_OK);
     struct kv_txn *txn = kv_txn_new(part);
@@ -452,7 +498,7 @@ static void an_item_that_crashed_the_server_twice_is_held(void **state)
     struct fixture *f = *state;
     const uint64_t some[] = {1, 2};
     close_deliver(f);
-    struct queue_id bad = add_item(f, some, 2), good = add_item(f, some, 2);
+    struct queue_id bad = add_item(f, some, 2, 0), good = add_item(f, some, 2, 0);
     f->hand = hand_new();
     crash_twice_at(f->hand, bad);
     open_deliver(f);
@@ -481,7 +527,7 @@ static void releases_at_any_time_do_no_harm(void **state)
     struct queue_id ids[ITEMS];
     close_deliver(f);
     for (int i = 0; i < ITEMS; i++)
-        ids[i] = add_item(f, all, ACCOUNTS);
+        ids[i] = add_item(f, all, ACCOUNTS, 0);
     open_deliver(f);
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < ITEMS; i++) {
@@ -543,7 +589,7 @@ static void a_full_mailbox_is_waited_for(void **state)
     size_t taken = SEVERAL;
     close_deliver(f);
     for (int i = 0; i < SEVERAL; i++)
-        add_item(f, both, 2);
+        add_item(f, both, 2, 0);
     open_deliver(f);
     for (int i = 0; i < 10000 && count(f, 1) < 1 + taken; i++)
         usleep(1000);
@@ -565,6 +611,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_recipient_needs_no_queue, setup, teardown),
         cmocka_unit_test_setup_teardown(every_recipient_gets_one_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(a_repeated_fan_out_delivers_nothing_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(how_a_message_ends_is_delivered_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failed_commit_is_tried_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_store_that_stops_writing_keeps_the_queue, setup,
                                         teardown),

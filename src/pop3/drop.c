@@ -7,6 +7,10 @@
 
 #include <stdlib.h>
 
+/* RETR ends a message that does not end with CRLF with one, and what is told of its size counts it
+ * [RFC1939 11]; see docs/decisions/0021. */
+enum { ADDED_END = 2 };
+
 /* RC_CONFLICT is another session's lock and nothing else [RFC2449 8.1.2]; the store says it where
  * trying again helps. */
 static enum rc busy_is_temporary(enum rc rc)
@@ -29,7 +33,7 @@ static enum rc open_inbox(struct conn *c, struct pop3_session *s, uint64_t accou
     TRY(busy_is_temporary(store_reader_open(d->account, d->mailbox, flags, &d->reader)));
     d->root = store_reader_root(d->reader);
     d->n = store_root_count(d->root);
-    d->bytes = store_root_mailbox(d->root)->bytes;
+    d->bytes = store_root_mailbox(d->root)->bytes + ADDED_END * store_root_unended(d->root);
     return RC_OK;
 }
 
@@ -67,7 +71,8 @@ bool pop3_drop_is_deleted(const struct pop3_drop *drop, size_t index)
 
 uint64_t pop3_drop_size(const struct pop3_drop *drop, size_t index)
 {
-    return store_root_at(drop->root, index)->size;
+    const struct store_row *row = store_root_at(drop->root, index);
+    return row->size + (row->flags & STORE_UNENDED ? ADDED_END : 0);
 }
 
 enum rc pop3_drop_find(const struct pop3_drop *drop, struct str number, size_t *out_index)

@@ -96,7 +96,7 @@ static enum rc begin(struct conn *c, struct pop3_session *s)
     if (r->is_top)
         pop3_ok(c, POP3_TOP_FOLLOWS, NULL);
     else
-        pop3_ok(c, POP3_OCTETS, (const uint64_t[]){r->size});
+        pop3_ok(c, POP3_OCTETS, (const uint64_t[]){pop3_drop_size(&s->drop, r->index)});
     return put_page(c, r);
 }
 

@@ -32,7 +32,11 @@ struct queue_wish {
 };
 
 /* Flags of an item. */
-enum { QUEUE_UTF8 = 1 /* SMTPUTF8 */, QUEUE_BINARY = 2 /* BODY=BINARYMIME */ };
+enum {
+    QUEUE_UTF8 = 1,   /* SMTPUTF8 */
+    QUEUE_BINARY = 2, /* BODY=BINARYMIME */
+    QUEUE_UNENDED = 4 /* does not end with CRLF */
+};
 
 struct queue_item {
     struct queue_id id; /* given by queue_add */

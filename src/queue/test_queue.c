@@ -133,7 +133,7 @@ static void wishes_are_kept(void **state)
                               .n_accounts = 2,
                               .wishes = wishes,
                               .ret = 2,
-                              .flags = QUEUE_UTF8,
+                              .flags = QUEUE_UTF8 | QUEUE_UNENDED,
                               .envid = STR("QQ314159")};
     struct queue_id id = add_item(f, &item);
     struct arena arena = {0};
@@ -141,7 +141,7 @@ static void wishes_are_kept(void **state)
     assert_rc(queue_done(f->queue, id, &first, 1), RC_OK);
     assert_rc(queue_get(f->queue, id, &arena, &got), RC_OK);
     assert_int_equal(got.ret, 2);
-    assert_int_equal(got.flags, QUEUE_UTF8);
+    assert_int_equal(got.flags, QUEUE_UTF8 | QUEUE_UNENDED);
     assert_str(got.envid, "QQ314159");
     assert_int_equal(got.wishes[0].notify, 0);
     assert_int_equal(got.wishes[1].notify, 6);

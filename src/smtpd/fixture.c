@@ -215,6 +215,16 @@ size_t fixture_count(struct fixture *f, uint64_t account)
     return n;
 }
 
+size_t fixture_count_unended(struct fixture *f, uint64_t account)
+{
+    struct store_account *a;
+    struct store_root *root = open_inbox(f, account, &a);
+    size_t n = store_root_unended(root);
+    store_root_release(&root);
+    store_account_close(&a);
+    return n;
+}
+
 void fixture_await(struct fixture *f, uint64_t account, size_t count)
 {
     for (int i = 0; i < PATIENCE_MS && fixture_count(f, account) < count; i++)

@@ -45,6 +45,7 @@ void hear_reply(int fd, const char *code); /* one, with any text in any number o
 void hear_end(int fd);                     /* the server closes; so does this */
 
 size_t fixture_count(struct fixture *f, uint64_t account);             /* messages in INBOX */
+size_t fixture_count_unended(struct fixture *f, uint64_t account);     /* with STORE_UNENDED */
 void fixture_await(struct fixture *f, uint64_t account, size_t count); /* until there are so many */
 void fixture_read(struct fixture *f, uint64_t account, size_t index, struct buf *out);
 

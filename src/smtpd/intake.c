@@ -11,6 +11,8 @@
  * begins there where it stopped. */
 #include "smtpd/smtpd_int.h"
 
+#include <string.h>
+
 enum {
     HEAD_MAX = 64 << 10,   /* bytes of the header that are looked at */
     CHARGE_STEP = 16 << 10 /* the budget is asked for so much at once */
@@ -58,6 +60,21 @@ void smtpd_intake_refuse(struct session *s, struct message *m, enum smtpd_reply 
 void smtpd_intake_begin(struct message *m)
 {
     buf_init(&m->head, HEAD_MAX);
+    memcpy(m->end, "\r\n", sizeof m->end); /* our own fields come first, and end so */
+}
+
+enum rc smtpd_intake_write(struct message *m, struct str piece)
+{
+    for (size_t i = piece.n > 2 ? piece.n - 2 : 0; i < piece.n; i++) {
+        m->end[0] = m->end[1];
+        m->end[1] = piece.p[i];
+    }
+    return kv_blob_write(m->blob, piece);
+}
+
+bool smtpd_intake_is_ended(const struct message *m)
+{
+    return m->end[0] == '\r' && m->end[1] == '\n';
 }
 
 /* --- receiving -------------------------------------------------------------------------------- */
@@ -81,11 +98,11 @@ static void keep_head(struct message *m, struct str piece)
 static enum rc write_piece(struct session *s, struct message *m, struct str piece, size_t before)
 {
     if (!s->role->is_submission || m->is_head_written)
-        return kv_blob_write(m->blob, piece);
+        return smtpd_intake_write(m, piece);
     if (!m->is_head_whole)
         return RC_OK;
     TRY(smtpd_intake_flush(s, m));
-    return kv_blob_write(m->blob, str_skip(piece, buf_len(&m->head) - before));
+    return smtpd_intake_write(m, str_skip(piece, buf_len(&m->head) - before));
 }
 
 enum rc smtpd_intake_flush(struct session *s, struct message *m)
@@ -93,7 +110,7 @@ enum rc smtpd_intake_flush(struct session *s, struct message *m)
     if (!s->role->is_submission || m->is_head_written)
         return RC_OK;
     m->is_head_written = true;
-    return smtpd_submission_write(s, m->blob, buf_str(&m->head));
+    return smtpd_submission_write(s, m, buf_str(&m->head));
 }
 
 static void take_piece(struct session *s, struct message *m, struct str piece)

@@ -124,6 +124,12 @@ static const struct queue_wish *wishes_of(struct transaction *t)
     return wishes;
 }
 
+static uint8_t flags_of(const struct envelope *e, const struct message *m)
+{
+    return (uint8_t)((e->is_utf8 ? QUEUE_UTF8 : 0) | (e->is_binary ? QUEUE_BINARY : 0) |
+                     (smtpd_intake_is_ended(m) ? 0 : QUEUE_UNENDED));
+}
+
 /* Writes down for deliver what the envelope and the header tell. */
 static void describe(struct session *s, struct message *m, const struct header_facts *facts)
 {
@@ -141,7 +147,7 @@ static void describe(struct session *s, struct message *m, const struct header_f
         .n_accounts = t->n_accounts,
         .wishes = wishes_of(t),
         .ret = (uint8_t)e->ret,
-        .flags = (uint8_t)((e->is_utf8 ? QUEUE_UTF8 : 0) | (e->is_binary ? QUEUE_BINARY : 0)),
+        .flags = flags_of(e, m),
         .envid = e->envid,
     };
 }

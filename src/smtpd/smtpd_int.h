@@ -149,6 +149,7 @@ struct message {
     bool is_refused;
     enum smtpd_reply refusal; /* when refused */
     uint64_t bytes;           /* of the message as it came, without our fields */
+    char end[2];              /* the last two that were kept */
     uint64_t charged;         /* taken from the budget */
     uint64_t begun, refused;  /* monotonic */
     struct deliver_message deliver;
@@ -205,6 +206,9 @@ struct chunk {
 };
 
 void smtpd_intake_begin(struct message *m);
+/* Keeps bytes, and remembers how they end. */
+enum rc smtpd_intake_write(struct message *m, struct str piece);
+bool smtpd_intake_is_ended(const struct message *m); /* what was kept ends with CRLF */
 /* Take what there is of a message after DATA, or of a chunk. FLOW_NEXT: it is whole; FLOW_READ,
  * FLOW_BLOCK; FLOW_CLOSE: it is far too long. */
 enum flow smtpd_intake_data(struct session *s, struct message *m);
@@ -225,7 +229,7 @@ uint64_t smtpd_intake_patience(const struct session *s);
 /* Says the answer to MAIL, or FLOW_BLOCK; the transaction stays when the sender may be used. */
 enum flow smtpd_submission_sender(struct session *s);
 /* Writes the header, completed. */
-enum rc smtpd_submission_write(struct session *s, struct kv_blob_out *blob, struct str header);
+enum rc smtpd_submission_write(struct session *s, struct message *m, struct str header);
 struct header_facts;
 /* Whether its authors are the login's. RC_SYNTAX, RC_DENIED; RC_AGAIN where nothing may wait;
  * RC_TEMP and the like. Adds the Message-ID that smtpd_submission_write has made to the facts. */

@@ -88,23 +88,23 @@ static void put_missing(struct session *s, struct str header, struct buf *out)
     }
 }
 
-enum rc smtpd_submission_write(struct session *s, struct kv_blob_out *blob, struct str header)
+enum rc smtpd_submission_write(struct session *s, struct message *m, struct str header)
 {
     struct buf fields;
     struct mime_field field;
     struct str kept = header, rest = header;
     buf_init(&fields, FIELDS_MAX);
     put_missing(s, header, &fields);
-    enum rc rc = fields.over ? RC_LIMIT : kv_blob_write(blob, buf_str(&fields));
+    enum rc rc = fields.over ? RC_LIMIT : smtpd_intake_write(m, buf_str(&fields));
     buf_fini(&fields);
     /* Runs of fields that stay go out as they are. */
     while (rc == RC_OK && mime_header_next(&rest, &field)) {
         if (!is_blind(field.name)) /* [RFC5322 3.6.3] */
             continue;
-        rc = kv_blob_write(blob, str_head(kept, (size_t)(field.whole.p - kept.p)));
+        rc = smtpd_intake_write(m, str_head(kept, (size_t)(field.whole.p - kept.p)));
         kept = rest;
     }
-    return rc == RC_OK ? kv_blob_write(blob, kept) : rc;
+    return rc == RC_OK ? smtpd_intake_write(m, kept) : rc;
 }
 
 /* --- whose the message is --------------------------------------------------------------------- */

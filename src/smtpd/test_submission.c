@@ -190,6 +190,41 @@ static void a_binary_header_has_one_author_too(void **state)
     fixture_stop(&f);
 }
 
+/* What is kept counts, not what came: a Bcc field that goes may have been all that had no end. */
+static void how_a_message_ends_is_kept_with_it(void **state)
+{
+    static const struct {
+        struct str message;
+        bool is_unended;
+    } cases[] = {
+        {STR_INIT(FROM "\r\ntext\r\n"), false},
+        {STR_INIT(FROM "\r\ntext"), true},
+        {STR_INIT(FROM "\r\ntext\n"), true},
+        {STR_INIT(FROM "\r\n"), false},
+        {STR_INIT(FROM "Subject: x"), true},
+        {STR_INIT(FROM "Bcc: x@y.test"), false},
+        {STR_INIT("Bcc: x@y.test\r\n" FROM "Subject: x"), true},
+    };
+    struct fixture f;
+    size_t unended = 0;
+    start(&f, false);
+    int fd = logged_in(&f);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[64];
+        say(fd, STR("MAIL FROM:<alice@example.test> BODY=BINARYMIME\r\n"
+                    "RCPT TO:<bob@example.test>\r\n"));
+        hear(fd, "250 2.1.0 *\r\n250 2.1.5 *\r\n");
+        snprintf(line, sizeof line, "BDAT %zu LAST\r\n", cases[i].message.n);
+        say(fd, str_of(line));
+        say_slowly(fd, cases[i].message, i + 1);
+        hear(fd, "250 2.0.0 *\r\n");
+        unended += cases[i].is_unended;
+        assert_int_equal(fixture_count_unended(&f, f.bob), unended);
+    }
+    close(fd);
+    fixture_stop(&f);
+}
+
 static void a_header_has_an_end(void **state)
 {
     enum { LINES = 2000 };
@@ -297,6 +332,7 @@ int main(void)
         cmocka_unit_test(a_large_message_is_completed_too),
         cmocka_unit_test(authors_are_the_login),
         cmocka_unit_test(a_binary_header_has_one_author_too),
+        cmocka_unit_test(how_a_message_ends_is_kept_with_it),
         cmocka_unit_test(a_header_has_an_end),
         cmocka_unit_test(senders_and_recipients),
         cmocka_unit_test(who_wrote_it_first_is_read),

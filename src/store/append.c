@@ -86,7 +86,7 @@ static struct store_row make_row(struct change *c, const struct appending *p, ui
 {
     const struct store_append *append = p->append;
     return (struct store_row){.uid = uid,
-                              .flags = append->flags & ROW_FLAGS,
+                              .flags = append->flags & (ROW_FLAGS | STORE_UNENDED),
                               .email = c->after.hot.next_email++,
                               .modseq = c->modseq,
                               .size = append->size,

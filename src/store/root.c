@@ -45,6 +45,7 @@ struct node {
 struct store_root {
     _Atomic uint32_t refs;
     uint32_t count, n_nodes, last_chunks;
+    uint32_t n_unended; /* rows with STORE_UNENDED */
     struct node *table; /* NULL when there are no rows */
     struct store_mailbox info;
 };
@@ -210,6 +211,11 @@ size_t store_root_count(const struct store_root *root)
     return root->count;
 }
 
+size_t store_root_unended(const struct store_root *root)
+{
+    return root->n_unended;
+}
+
 size_t root_bytes(const struct store_root *r)
 {
     return sizeof *r + r->count * (sizeof(struct store_row) + sizeof(struct child) / CHUNK_ROWS);
@@ -295,6 +301,7 @@ static struct chunk *chunk_grow(struct store_root *r, struct chunk *old, size_t 
 
 static void append_row(struct store_root *r, const struct store_row *row)
 {
+    r->n_unended += (row->flags & STORE_UNENDED) != 0;
     if (r->n_nodes) {
         struct node *node = r->table->children[r->n_nodes - 1].p;
         struct chunk *chunk = node->children[r->last_chunks - 1].p;
@@ -437,6 +444,17 @@ struct store_root *root_new(const struct store_mailbox *info, const struct store
     return r;
 }
 
+/* How many of the rows that go are marked; only looked up where there are any. */
+static uint32_t unended_gone(const struct store_root *r, const struct row_delta *deltas, size_t n)
+{
+    uint32_t found = 0;
+    for (size_t i = 0; i < n && r->n_unended; i++) {
+        const struct store_row *row = deltas[i].is_gone ? root_row(r, deltas[i].row.uid) : NULL;
+        found += row && row->flags & STORE_UNENDED;
+    }
+    return found;
+}
+
 struct store_root *root_apply(struct store_root *old, const struct store_mailbox *info,
                               const struct row_delta *deltas, size_t n)
 {
@@ -444,6 +462,7 @@ struct store_root *root_apply(struct store_root *old, const struct store_mailbox
     r->count = old->count;
     r->n_nodes = old->n_nodes;
     r->last_chunks = old->last_chunks;
+    r->n_unended = old->n_unended - unended_gone(old, deltas, n);
     r->table = old->table;
     if (r->table)
         ref(&r->table->refs);

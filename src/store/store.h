@@ -146,6 +146,10 @@ enum store_flag {
     STORE_DRAFT = 16
 };
 
+/* A row's flag that no protocol shows and nothing changes: the message's bytes do not end with
+ * CRLF. Who puts it into a mailbox says so. */
+enum { STORE_UNENDED = 1 << 18 };
+
 /* A change under way: the caller's memory until done() has run, exactly once, on some thread, where
  * it must not block nor call the store but with KV_CACHED. When there is nothing to change, done()
  * runs before the call returns. */
@@ -165,7 +169,7 @@ struct store_append {
     struct kv_blob_id blob; /* finished; the caller forgets it when done() has run */
     uint64_t size;          /* of the message as clients see it */
     uint64_t received;      /* internal date, ns since 1970 */
-    uint32_t flags;
+    uint32_t flags;         /* STORE_UNENDED too */
     const struct str *keywords;
     size_t n_keywords;
     struct str message_id;        /* without the angle brackets; may be absent */
@@ -220,6 +224,7 @@ void store_root_release(struct store_root **root);
 const struct store_mailbox *store_root_mailbox(
     const struct store_root *root); /* numbers of that state */
 size_t store_root_count(const struct store_root *root);
+size_t store_root_unended(const struct store_root *root); /* rows with STORE_UNENDED */
 const struct store_row *store_root_at(const struct store_root *root,
                                       size_t index); /* from 0, by growing UID */
 size_t store_root_find(const struct store_root *root,

@@ -74,7 +74,7 @@ struct mailbox_record {
 struct str mailbox_encode(const struct mailbox_record *r, void *mem, size_t size);
 enum rc mailbox_decode(uint32_t id, struct str value, struct mailbox_record *out);
 
-/* Beside the flags of store.h, in rows only. */
+/* Beside the flags of store.h, in rows only; bit 18 is STORE_UNENDED. */
 enum {
     ROW_SHARED = 1 << 16, /* the message has other places too: its `e` says which */
     ROW_GONE = 1 << 17,   /* this row hides a packed one */

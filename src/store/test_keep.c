@@ -96,6 +96,39 @@ static void a_packed_group_that_is_empty_goes(void **state)
     fixture_assert_sound(f, 1);
 }
 
+/* STORE_UNENDED is nobody's to set or to take, and counted wherever the rows come from. */
+static void how_a_message_ends_stays_known(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    struct store_append unended = {.flags = STORE_UNENDED};
+    uint32_t gone = 2;
+    for (int i = 0; i < 3; i++)
+        assert_rc(fixture_append(f, a, STR("x"), &unended, NULL), RC_OK);
+    assert_rc(fixture_flag(a, 1, 1, STORE_FLAGS_SET, STORE_SEEN), RC_OK);
+    assert_rc(fixture_flag(a, 1, 3, STORE_FLAGS_REMOVE, STORE_UNENDED | 31), RC_OK);
+    assert_rc(fixture_expunge(a, 1, &gone, 1, NULL), RC_OK);
+    fixture_append_many(f, a, 1000);
+    assert_rc(fixture_flag(a, 1, 4, STORE_FLAGS_ADD, STORE_UNENDED | STORE_DRAFT), RC_OK);
+    for (int round = 0; round < 3; round++) {
+        struct store_root *root = NULL;
+        assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
+        assert_int_equal(store_root_unended(root), 2);
+        assert_int_equal(store_root_at(root, 0)->flags, STORE_SEEN | STORE_UNENDED);
+        assert_int_equal(store_root_at(root, 1)->flags, STORE_UNENDED);
+        assert_int_equal(store_root_at(root, 2)->flags, STORE_DRAFT);
+        store_root_release(&root);
+        if (round == 0)
+            fixture_maintain(a);
+        fixture_close(f, &a);
+        fixture_reopen(f);
+        a = fixture_open(f, 1);
+    }
+    assert_true(count_rows(f, 1, 'U') > 0);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
 static void a_tombstone_keeps_the_body(void **state)
 {
     struct fixture *f = *state;
@@ -495,6 +528,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_BOTH(rows_are_packed),
         ON_MEM(a_packed_group_that_is_empty_goes),
+        ON_BOTH(how_a_message_ends_stays_known),
         ON_BOTH(a_tombstone_keeps_the_body),
         ON_LOCAL(deleted_mail_gives_its_space_back),
         ON_MEM(many_tombstones_are_trimmed),

@@ -23,9 +23,11 @@ static const struct store_mailbox info = {.id = 1};
 
 static void assert_same(const struct store_root *root, const struct model *m)
 {
+    size_t unended = 0;
     assert_int_equal(store_root_count(root), m->n);
     for (size_t i = 0; i < m->n; i++) {
         const struct store_row *row = store_root_at(root, i);
+        unended += (row->flags & STORE_UNENDED) != 0;
         assert_int_equal(row->uid, m->rows[i].uid);
         assert_int_equal(row->flags, m->rows[i].flags);
         assert_int_equal(store_root_find(root, row->uid), i);
@@ -33,6 +35,7 @@ static void assert_same(const struct store_root *root, const struct model *m)
             assert_int_equal(store_root_find(root, row->uid - 1), i);
     }
     assert_null(store_root_at(root, m->n));
+    assert_int_equal(store_root_unended(root), unended);
     uint32_t last = m->n ? m->rows[m->n - 1].uid : 0;
     assert_int_equal(store_root_find(root, last + 1), m->n);
 }
@@ -44,6 +47,12 @@ static struct model copy_of(const struct model *m)
     return copy;
 }
 
+/* Few messages have it. */
+static uint32_t mark(void)
+{
+    return pick(50) ? 0 : STORE_UNENDED;
+}
+
 /* A random change, to the model too. */
 static size_t change(struct model *m, uint32_t *uidnext, struct row_delta *deltas)
 {
@@ -52,7 +61,7 @@ static size_t change(struct model *m, uint32_t *uidnext, struct row_delta *delta
     bool is_gone = pick(3) == 0;
     if (pick(2)) {
         for (size_t k = 1 + pick(600); k; k--) {
-            struct store_row row = {.uid = *uidnext, .flags = pick(32)};
+            struct store_row row = {.uid = *uidnext, .flags = pick(32) | mark()};
             *uidnext += 1 + (pick(10) == 0 ? pick(5) : 0);
             deltas[n++] = (struct row_delta){.mailbox = 1, .row = row};
             m->rows = mem_array(m->rows, &m->size, m->n + 1, sizeof row);
@@ -63,7 +72,7 @@ static size_t change(struct model *m, uint32_t *uidnext, struct row_delta *delta
     for (size_t i = 0; i < m->n; i++) {
         bool is_hit = n < 2000 && pick(every) == 0;
         if (is_hit) {
-            m->rows[i].flags = pick(32);
+            m->rows[i].flags = (m->rows[i].flags & STORE_UNENDED) | pick(32);
             deltas[n++] = (struct row_delta){1, is_gone, m->rows[i]};
         }
         if (!is_hit || !is_gone)
@@ -124,7 +133,7 @@ static void two_futures_of_one_root(void **state)
         two = copy_of(&m);
         for (uint32_t uid = (uint32_t)n + 1; uid < n + 300; uid++) {
             struct store_root *next;
-            d.row = (struct store_row){.uid = uid, .flags = 1};
+            d.row = (struct store_row){.uid = uid, .flags = 1 | STORE_UNENDED};
             next = root_apply(a, &info, &d, 1);
             store_root_release(&a);
             a = next;

@@ -38,6 +38,29 @@ def undo(text):
     return b'\n'.join(line[1:] if line.startswith(b'.') else line for line in lines)
 
 
+@pytest.mark.parametrize('end', [b'', b'.', b'end\n', b'end\r', b'end\r\n'])
+def test_sizes_are_what_retr_sends(dialog_host, end):
+    """[RFC1939 11], also beside others and when some have gone."""
+    wire.messages(dialog_host, 'alice', delete=True)
+    for body in (b'one\r\n', end, b'no end', end):
+        hand_in(dialog_host, body)
+    for gone in (1, 3):
+        with wire.login(dialog_host, 'alice') as pop3:
+            pop3.send('STAT\r\n')
+            count, total = map(int, pop3.line().split()[1:])
+            listed = [int(line.split()[1]) for line in answer(pop3, 'LIST\r\n').splitlines()]
+            sent = [len(undo(answer(pop3, f'RETR {n + 1}\r\n'))) for n in range(count)]
+            assert listed == sent and total == sum(sent) and count in (4, 3)
+            pop3.send(f'RETR {count}\r\n')
+            assert pop3.line() == f'+OK {sent[-1]} octets'
+            answer_rest = b''
+            while not answer_rest.endswith(b'\r\n.\r\n'):
+                answer_rest += pop3.socket.recv(65536) if not pop3.rest else pop3.rest
+                pop3.rest = b''
+            pop3.send(f'DELE {gone}\r\nQUIT\r\n')
+            assert pop3.line().startswith('+OK') and pop3.line().startswith('+OK')
+
+
 @pytest.mark.parametrize('body', BODIES, ids=[repr(body[:10]) for body in BODIES])
 def test_retr_and_top_end_where_they_end(dialog_host, body):
     wire.messages(dialog_host, 'alice', delete=True)
