@@ -629,8 +629,10 @@ static void show_value(const struct conf *conf, const struct key *key, struct bu
     case PLACES:
     case NETWORKS:
         buf_put(out, STR("{"));
-        for (size_t i = 0; i < list->n; i++)
-            buf_putf(out, "%s\"%s\"", i ? ", " : "", list->item[i]);
+        for (size_t i = 0; i < list->n; i++) {
+            buf_put(out, i ? STR(", ") : STR(""));
+            show_text(list->item[i], out);
+        }
         buf_put(out, STR("}"));
         break;
     }

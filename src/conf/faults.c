@@ -54,8 +54,10 @@ void conf_blank_comments(char *text)
     char quote = '\0';
     for (char *at = text; *at; at++) {
         if (quote) {
-            at += *at == '\\' && at[1];
-            quote = *at == quote && at[-1] != '\\' ? '\0' : quote;
+            if (*at == '\\' && at[1])
+                at++;
+            else if (*at == quote)
+                quote = '\0';
             continue;
         }
         char *end = comment_end(text, at);

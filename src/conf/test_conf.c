@@ -194,14 +194,22 @@ static void odd_characters_survive_being_shown(void **state)
     buf_init(&why, 1000);
     buf_init(&one, 65536);
     buf_init(&two, 65536);
-    assert_rc(conf_parse(STR("data = '/srv/a \"b\" ${HOME} \\\\ #c'\nuser = 'x // y'\n"),
+    assert_rc(conf_parse(STR("data = '/srv/a \"b\" ${HOME} \\\\ #c'\nuser = 'x // y'\n"
+                             "tls { certificate = \"c\\\\\" key = \"k # 1\" }\n"
+                             "listen { lmtp = {'/run/$x/\"y\"', '/run/\\\\'} }\n"),
                          "/etc/x.conf", &conf, &why),
               RC_OK);
     assert_string_equal(conf->data, "/srv/a \"b\" ${HOME} \\ #c");
+    assert_string_equal(conf->tls.certificate, "/etc/c\\");
+    assert_string_equal(conf->tls.key, "/etc/k # 1");
     conf_show(conf, &one);
     assert_rc(conf_parse(buf_str(&one), "/elsewhere", &again, &why), RC_OK);
     assert_string_equal(again->data, conf->data);
     assert_string_equal(again->user, conf->user);
+    assert_string_equal(again->tls.key, conf->tls.key);
+    assert_int_equal(again->listen.lmtp.n, 2);
+    assert_string_equal(again->listen.lmtp.item[0], "/run/$x/\"y\"");
+    assert_string_equal(again->listen.lmtp.item[1], "/run/\\");
     conf_show(again, &two);
     assert_true(str_eq(buf_str(&one), buf_str(&two)));
     conf_free(&conf);
