@@ -75,6 +75,13 @@ static bool is_blind(struct str name)
     return str_ieq(name, STR("Bcc")) || str_ieq(name, STR("Resent-Bcc"));
 }
 
+/* What does not begin with a field is text already, or would continue the last one added. */
+static bool is_text(struct str header)
+{
+    struct mime_field field;
+    return header.n && !str_starts(header, STR("\r\n")) && !mime_header_next(&header, &field);
+}
+
 static void put_missing(struct session *s, struct str header, struct buf *out)
 {
     struct str value;
@@ -86,6 +93,8 @@ static void put_missing(struct session *s, struct str header, struct buf *out)
         struct str id = new_id(s);
         buf_putf(out, "Message-ID: <%.*s>\r\n", STR_ARG(id));
     }
+    if (is_text(header))
+        buf_put(out, STR("\r\n"));
 }
 
 enum rc smtpd_submission_write(struct session *s, struct message *m, struct str header)

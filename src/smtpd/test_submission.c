@@ -40,11 +40,11 @@ static void submit(int fd, struct str message, const char *heard, size_t step)
 /* --- what arrives ----------------------------------------------------------------------------- */
 
 /* '*' in `after` stands for one line's rest; it is compared with what follows the trace fields. */
-static void arrives_as(const char *message, const char *after)
+static void arrives_from_as(bool is_any_from, const char *message, const char *after)
 {
     struct fixture f;
     struct buf got;
-    start(&f, false);
+    start(&f, is_any_from);
     buf_init(&got, 1 << 20);
     for (size_t i = 0; i < 2; i++) {
         int fd = logged_in(&f);
@@ -73,6 +73,11 @@ static void arrives_as(const char *message, const char *after)
     fixture_stop(&f);
 }
 
+static void arrives_as(const char *message, const char *after)
+{
+    arrives_from_as(false, message, after);
+}
+
 static void what_is_missing_is_added(void **state) /* [RFC6409 8.2] [RFC6409 8.3] */
 {
     arrives_as(FROM DATE ID "\r\ntext\r\n", FROM DATE ID "\r\ntext\r\n");
@@ -83,6 +88,21 @@ static void what_is_missing_is_added(void **state) /* [RFC6409 8.2] [RFC6409 8.3
                "Date: *\r\nMessage-ID: <*>\r\n" FROM "\r\nDate: of the text\r\n");
     arrives_as(FROM "Subject: no text\r\n",
                "Date: *\r\nMessage-ID: <*>\r\n" FROM "Subject: no text\r\n");
+}
+
+/* Text without a header does not become a part of the fields that are added. */
+static void text_alone_stays_text(void **state)
+{
+    static const char added[] = "Date: *\r\nMessage-ID: <*>\r\n\r\n";
+    static const char *const texts[] = {"no field\r\nat all\r\n", " From: bob@example.test\r\n",
+                                        "\tfolded\r\n\r\nmore\r\n"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char after[256];
+        snprintf(after, sizeof after, "%s%s", added, texts[i]);
+        arrives_from_as(true, texts[i], after);
+    }
+    arrives_from_as(true, "\r\ntext\r\n", "Date: *\r\nMessage-ID: <*>\r\n\r\ntext\r\n");
+    arrives_from_as(true, "Subject: x\r\n", "Date: *\r\nMessage-ID: <*>\r\nSubject: x\r\n");
 }
 
 static void blind_copies_stay_blind(void **state) /* [RFC5322 3.6.3] */
@@ -328,6 +348,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_missing_is_added),
+        cmocka_unit_test(text_alone_stays_text),
         cmocka_unit_test(blind_copies_stay_blind),
         cmocka_unit_test(a_large_message_is_completed_too),
         cmocka_unit_test(authors_are_the_login),
