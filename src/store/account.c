@@ -29,13 +29,13 @@ static enum rc put_standard(struct store *store, struct kv_txn *txn, uint32_t ui
     unsigned char mem[RECORD_VALUE];
     for (uint32_t i = 0; i < N_STANDARD; i++) {
         struct mailbox_record r = {.generation = kv_generation(store->kv),
-                                   .first_unseen = 1,
                                    .packed = 1,
                                    .m = {.id = i + 1,
                                          .role = standard[i].role,
                                          .name = str_of(standard[i].name),
                                          .uidvalidity = uidvalidity,
                                          .uidnext = 1,
+                                         .first_unseen = 1,
                                          .highest_modseq = 1}};
         struct key key = key_mailbox(r.m.id);
         TRY(kv_txn_put(txn, key_str(&key), mailbox_encode(&r, mem, sizeof mem)));

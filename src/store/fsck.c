@@ -176,7 +176,7 @@ static void check_row(struct check *k, const struct store_row *row)
         fault(k, "mailbox %u: UID %u: modseq beyond the mailbox's", m->m.id, row->uid);
     if (row->keywords & ~known)
         fault(k, "mailbox %u: UID %u: a keyword without a name", m->m.id, row->uid);
-    if (!(row->flags & STORE_SEEN) && row->uid < m->first_unseen)
+    if (!(row->flags & STORE_SEEN) && row->uid < m->m.first_unseen)
         fault(k, "mailbox %u: UID %u: is unseen below the hint", m->m.id, row->uid);
 }
 

@@ -46,13 +46,13 @@ static void count_unseen(struct mailbox_record *r, uint32_t uid, uint32_t before
         return;
     if (after & STORE_SEEN) {
         r->m.unseen--;
-        if (r->first_unseen == uid)
-            r->first_unseen = uid + 1;
+        if (r->m.first_unseen == uid)
+            r->m.first_unseen = uid + 1;
         return;
     }
     r->m.unseen++;
-    if (uid < r->first_unseen)
-        r->first_unseen = uid;
+    if (uid < r->m.first_unseen)
+        r->m.first_unseen = uid;
 }
 
 static const struct row_delta *delta_of(const struct change *c, uint32_t mailbox, uint32_t uid)

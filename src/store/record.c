@@ -255,7 +255,7 @@ struct str mailbox_encode(const struct mailbox_record *r, void *mem, size_t size
     pack_u64(&w, r->m.highest_modseq);
     pack_u32(&w, r->m.exists);
     pack_u32(&w, r->m.unseen);
-    pack_u32(&w, r->first_unseen);
+    pack_u32(&w, r->m.first_unseen);
     pack_u64(&w, r->m.bytes);
     pack_u32(&w, r->packed);
     pack_u32(&w, r->recent);
@@ -277,7 +277,7 @@ enum rc mailbox_decode(uint32_t id, struct str value, struct mailbox_record *out
     out->m.highest_modseq = unpack_u64(&r);
     out->m.exists = unpack_u32(&r);
     out->m.unseen = unpack_u32(&r);
-    out->first_unseen = unpack_u32(&r);
+    out->m.first_unseen = unpack_u32(&r);
     out->m.bytes = unpack_u64(&r);
     out->packed = unpack_u32(&r);
     out->recent = unpack_u32(&r);

@@ -13,46 +13,16 @@
  *
  * An append therefore costs one small allocation, and a changed row copies one chunk, one node and
  * the table: 1,000,000 rows have 62 nodes. */
-#include "store/store_int.h"
+#include "store/root_int.h"
 
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_ROWS = 256, NODE_CHUNKS = 64, CHUNK_FIRST = 16 };
-
-struct chunk {
-    _Atomic uint32_t refs;
-    uint32_t used, size;
-    struct store_row rows[];
-};
-
-/* What is below, and which rows it holds: the index of the first one counted from the parent's
- * first, and its UID. */
-struct child {
-    void *p;
-    uint32_t start, first_uid;
-    uint32_t n; /* in a table: chunks of this node; not set in a root's last one */
-};
-
-struct node {
-    _Atomic uint32_t refs;
-    uint32_t used, size;
-    struct child children[]; /* chunks; in a table: nodes */
-};
-
-struct store_root {
-    _Atomic uint32_t refs;
-    uint32_t count, n_nodes, last_chunks;
-    uint32_t n_unended; /* rows with STORE_UNENDED */
-    struct node *table; /* NULL when there are no rows */
-    struct store_mailbox info;
-};
-
 /* --- chunks and nodes ------------------------------------------------------------------------- */
 
-static struct chunk *chunk_new(size_t size)
+struct chunk *chunk_new(size_t size)
 {
     struct chunk *c = mem_alloc(sizeof *c + size * sizeof c->rows[0]);
     atomic_init(&c->refs, 1);
@@ -61,7 +31,7 @@ static struct chunk *chunk_new(size_t size)
     return c;
 }
 
-static struct node *node_new(size_t size)
+struct node *node_new(size_t size)
 {
     struct node *n = mem_alloc(sizeof *n + size * sizeof n->children[0]);
     atomic_init(&n->refs, 1);
@@ -75,7 +45,7 @@ static bool unref(_Atomic uint32_t *refs)
     return atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
 }
 
-static void ref(_Atomic uint32_t *refs)
+void root_share(_Atomic uint32_t *refs)
 {
     atomic_fetch_add_explicit(refs, 1, memory_order_relaxed);
 }
@@ -158,6 +128,27 @@ static uint32_t chunk_count(const struct store_root *r, size_t node, size_t chun
     return node_end(r, node) - r->table->children[node].start - c[chunk].start;
 }
 
+struct span root_span(const struct store_root *r, size_t index)
+{
+    if (index >= r->count)
+        return (struct span){0};
+    size_t at = child_at(r->table->children, r->n_nodes, (uint32_t)index);
+    struct node *node = r->table->children[at].p;
+    uint32_t rest = (uint32_t)index - r->table->children[at].start;
+    size_t in = child_at(node->children, chunks_of(r, at), rest);
+    struct chunk *chunk = node->children[in].p;
+    uint32_t offset = rest - node->children[in].start;
+    struct span span = {.rows = &chunk->rows[offset],
+                        .n = chunk_count(r, at, in) - offset,
+                        .chunk = offset ? NULL : chunk};
+    if (rest == 0) {
+        span.node = node;
+        span.node_rows = node_end(r, at) - r->table->children[at].start;
+        span.node_chunks = (uint32_t)chunks_of(r, at);
+    }
+    return span;
+}
+
 const struct store_row *store_root_at(const struct store_root *r, size_t index)
 {
     if (index >= r->count)
@@ -218,7 +209,8 @@ size_t store_root_unended(const struct store_root *root)
 
 size_t root_bytes(const struct store_root *r)
 {
-    return sizeof *r + r->count * (sizeof(struct store_row) + sizeof(struct child) / CHUNK_ROWS);
+    return sizeof *r + r->info.name.n +
+           r->count * (sizeof(struct store_row) + sizeof(struct child) / CHUNK_ROWS);
 }
 
 /* --- appending -------------------------------------------------------------------------------- */
@@ -231,8 +223,8 @@ static struct node *node_copy(const struct node *old, size_t n, size_t room, boo
         memcpy(copy->children, old->children, n * sizeof old->children[0]);
     copy->used = (uint32_t)n;
     for (size_t i = 0; i < n; i++)
-        ref(is_table ? &((struct node *)old->children[i].p)->refs
-                     : &((struct chunk *)old->children[i].p)->refs);
+        root_share(is_table ? &((struct node *)old->children[i].p)->refs
+                            : &((struct chunk *)old->children[i].p)->refs);
     return copy;
 }
 
@@ -378,7 +370,7 @@ static struct node *node_change(const struct store_root *r, size_t at,
         struct chunk *chunk = old->children[i].p;
         uint32_t rows = chunk_count(r, at, i);
         if (mine == 0) {
-            ref(&chunk->refs);
+            root_share(&chunk->refs);
             node_add(copy, chunk, rows, out_n);
         } else if ((chunk = chunk_change(chunk, rows, deltas, mine)) != NULL) {
             node_add(copy, chunk, chunk->used, out_n);
@@ -405,7 +397,7 @@ static void change_rows(struct store_root *r, const struct row_delta *deltas, si
         uint32_t rows = node_end(r, i) - old->children[i].start;
         size_t chunks = chunks_of(r, i);
         if (mine == 0)
-            ref(&node->refs);
+            root_share(&node->refs);
         else if ((node = node_change(r, i, deltas, mine, &rows)) != NULL)
             chunks = node->used;
         deltas += mine;
@@ -427,18 +419,38 @@ static void change_rows(struct store_root *r, const struct row_delta *deltas, si
 
 /* --- roots ------------------------------------------------------------------------------------ */
 
-static struct store_root *root_alloc(const struct store_mailbox *info)
+struct store_root *root_alloc(const struct store_mailbox *info, uint64_t since,
+                              uint32_t first_unseen)
 {
-    struct store_root *r = mem_zero(sizeof *r);
+    struct store_root *r = mem_alloc(sizeof *r + info->name.n + 1);
+    memset(r, 0, sizeof *r);
     atomic_init(&r->refs, 1);
+    atomic_init(&r->first_unseen, first_unseen);
+    r->since = since;
     r->info = *info;
+    if (info->name.n)
+        memcpy(r->name, info->name.p, info->name.n);
+    r->info.name.p = r->name;
     return r;
+}
+
+/* What the old root has learned, or the mailbox's hint, whichever says more. */
+static uint32_t hint_after(const struct store_root *old, const struct store_mailbox *info,
+                           const struct row_delta *deltas, size_t n)
+{
+    uint32_t hint = atomic_load_explicit(&old->first_unseen, memory_order_relaxed);
+    if (hint < info->first_unseen)
+        hint = info->first_unseen;
+    for (size_t i = 0; i < n; i++)
+        if (!deltas[i].is_gone && !(deltas[i].row.flags & STORE_SEEN) && deltas[i].row.uid < hint)
+            hint = deltas[i].row.uid;
+    return hint;
 }
 
 struct store_root *root_new(const struct store_mailbox *info, const struct store_row *rows,
                             size_t n)
 {
-    struct store_root *r = root_alloc(info);
+    struct store_root *r = root_alloc(info, info->highest_modseq, info->first_unseen);
     for (size_t i = 0; i < n; i++)
         append_row(r, &rows[i]);
     return r;
@@ -458,14 +470,14 @@ static uint32_t unended_gone(const struct store_root *r, const struct row_delta 
 struct store_root *root_apply(struct store_root *old, const struct store_mailbox *info,
                               const struct row_delta *deltas, size_t n)
 {
-    struct store_root *r = root_alloc(info);
+    struct store_root *r = root_alloc(info, info->highest_modseq, hint_after(old, info, deltas, n));
     r->count = old->count;
     r->n_nodes = old->n_nodes;
     r->last_chunks = old->last_chunks;
     r->n_unended = old->n_unended - unended_gone(old, deltas, n);
     r->table = old->table;
     if (r->table)
-        ref(&r->table->refs);
+        root_share(&r->table->refs);
     uint64_t end = r->count ? (uint64_t)store_root_at(r, r->count - 1)->uid + 1 : 0;
     size_t there = deltas_below(deltas, n, end);
     if (there)
@@ -479,7 +491,7 @@ struct store_root *root_apply(struct store_root *old, const struct store_mailbox
 struct store_root *root_ref(struct store_root *root)
 {
     if (root)
-        ref(&root->refs);
+        root_share(&root->refs);
     return root;
 }
 

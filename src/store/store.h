@@ -43,11 +43,15 @@ struct store_account;
 enum {
     STORE_BATCH =
         1000, /* messages one change may touch; callers split, each part has a modseq of its own */
-    STORE_KEYWORDS = 64,     /* different keywords in one account; more: RC_LIMIT */
-    STORE_KEYWORD_MAX = 64,  /* bytes of a keyword */
-    STORE_NAME_MAX = 255,    /* bytes of one level of a mailbox name, UTF-8 */
-    STORE_MAILBOXES = 10000, /* mailboxes in one account */
-    STORE_REFERENCES = 16,   /* message ids looked at to find a thread */
+    STORE_KEYWORDS = 64,           /* different keywords in one account; more: RC_LIMIT */
+    STORE_KEYWORD_MAX = 64,        /* bytes of a keyword */
+    STORE_NAME_MAX = 255,          /* bytes of one level of a mailbox name, UTF-8 */
+    STORE_LEVELS = 20,             /* levels of a mailbox name */
+    STORE_MAILBOXES = 10000,       /* mailboxes in one account; also: subscriptions */
+    STORE_APPENDS = 500,           /* messages one store_append_many may add */
+    STORE_SUMMARIES = 1000,        /* summaries one call may ask for */
+    STORE_SUMMARY_MAX = 256 << 10, /* bytes of a summary that is kept */
+    STORE_REFERENCES = 16,         /* message ids looked at to find a thread */
     STORE_JUMP = 1 << 20
 };
 
@@ -127,7 +131,17 @@ struct store_mailbox {
     uint32_t uidvalidity, uidnext;
     uint64_t highest_modseq;
     uint32_t exists, unseen;
+    uint32_t first_unseen; /* a hint: no message below this UID is unseen */
     uint64_t bytes;
+    bool is_placeholder; /* there only because it has children: no messages, cannot be opened */
+};
+
+/* The name of a mailbox, level by level: UTF-8, each 1 to STORE_NAME_MAX bytes without '/' and
+ * control characters, at most STORE_LEVELS of them. A first level INBOX, in any case of its
+ * letters, is the INBOX [RFC3501 5.1]; other names differ when a byte does. */
+struct store_path {
+    const struct str *levels;
+    size_t n;
 };
 
 /* Published state; the array and names are in the arena, sorted by id. */
@@ -135,6 +149,11 @@ enum rc store_mailbox_list(struct store_account *account, struct arena *arena,
                            struct store_mailbox **out, size_t *out_n);
 enum rc store_mailbox_by_role(struct store_account *account, enum store_role role,
                               uint32_t *out_id);
+/* Placeholders are found too. RC_NOTFOUND. */
+enum rc store_mailbox_find(struct store_account *account, struct store_path path, uint32_t *out_id);
+/* One of the list. RC_NOTFOUND. Neither this nor the others above wait for a disk. */
+enum rc store_mailbox_get(struct store_account *account, uint32_t id, struct arena *arena,
+                          struct store_mailbox *out);
 
 /* --- changes ---------------------------------------------------------------------------------- */
 
@@ -157,8 +176,9 @@ struct store_op {
     void (*done)(struct store_op *op);
     enum rc rc;                /* RC_OK: durable. RC_CORRUPT: no such body. RC_TEMP,
                                   RC_FULL, RC_CONFLICT: later. */
-    uint32_t uidvalidity, uid; /* of an append: the first uid given */
-    uint64_t email;            /* of an append */
+    uint32_t mailbox;          /* of a creation */
+    uint32_t uidvalidity, uid; /* of an append or a copy: the first uid given */
+    uint64_t email;            /* of an append: the first one's */
     uint64_t modseq;           /* of the change */
     uint32_t changed;          /* messages that were changed or expunged; 0: modseq is 0 too */
     void *private_[8];
@@ -178,6 +198,7 @@ struct store_append {
     size_t n_references;
     struct str delivery_id; /* 16 bytes, when a repeated delivery must be recognised (7 days):
                                RC_EXISTS then; RC_CONFLICT while the first one is under way */
+    struct str summary;     /* see below; absent: it is made when somebody asks for it */
     bool ignore_quota;
 };
 
@@ -188,6 +209,28 @@ struct store_append {
  * needed only during the call. */
 enum rc store_append(struct store_account *account, const struct store_append *append,
                      unsigned flags, struct store_op *op);
+
+/* All of them or none [RFC3502], into one mailbox, with UIDs and email ids that follow one another
+ * from op->uid and op->email on; op->changed of them. RC_PERM also: more than one mailbox, or a
+ * delivery id where n > 1. RC_LIMIT also: n over STORE_APPENDS. */
+enum rc store_append_many(struct store_account *account, const struct store_append *appends,
+                          size_t n, unsigned flags, struct store_op *op);
+
+/* Copies or moves messages: flags, keywords, internal date and thread are kept, the body is shared.
+ * A message and its copies are one message with several places: their flags change together, but
+ * \Deleted is each one's own. Quota counts each place. A move is one change: nobody sees both or
+ * none [RFC6851 3.3]. Into the mailbox it came from is allowed. RC_LIMIT: quota, or a message would
+ * have more than 64 places. */
+struct store_copy {
+    uint32_t from, to;
+    const uint32_t *uids; /* sorted; those that are gone are passed over */
+    size_t n_uids;        /* at most STORE_BATCH */
+    bool is_move;
+    uint32_t *out_uids; /* room for n_uids: those that were there, in order, op->changed of them;
+                           they are op->uid, op->uid + 1, ... now. Filled when the call returns */
+};
+enum rc store_copy(struct store_account *account, const struct store_copy *copy, unsigned flags,
+                   struct store_op *op);
 
 enum store_flag_how { STORE_FLAGS_SET, STORE_FLAGS_ADD, STORE_FLAGS_REMOVE };
 struct store_flag_change {
@@ -207,11 +250,42 @@ enum rc store_change_flags(struct store_account *account, const struct store_fla
 enum rc store_expunge(struct store_account *account, uint32_t mailbox, const uint32_t *uids,
                       size_t n_uids, unsigned flags, struct store_op *op);
 
+/* --- the tree of mailboxes -------------------------------------------------------------------- */
+
+/* Changes like the others. Names: RC_SYNTAX for one that breaks the rules of store_path.
+ *
+ * Makes a mailbox; parents that are missing become placeholders, and a placeholder of this name
+ * becomes a mailbox. UIDVALIDITY is one that no mailbox of the account has had. RC_EXISTS;
+ * RC_CONFLICT: another one has the role; RC_LIMIT: STORE_MAILBOXES. */
+enum rc store_mailbox_create(struct store_account *account, struct store_path path,
+                             enum store_role role, unsigned flags, struct store_op *op);
+/* With all that is below it. RC_EXISTS: there is something of that name; RC_PERM: to a place below
+ * itself, or INBOX, whose rename moves its messages instead [RFC3501 6.3.5]: store_mailbox_create
+ * and store_copy. A placeholder that it was the last child of goes. */
+enum rc store_mailbox_rename(struct store_account *account, uint32_t id, struct store_path to,
+                             unsigned flags, struct store_op *op);
+/* Gone for everybody at once, whatever its size, and out of the quota; store_maintain takes its
+ * messages away, with tombstones as an expunge leaves them. One that has children becomes a
+ * placeholder; a placeholder whose last child goes, goes. RC_PERM: INBOX, or a placeholder.
+ * [RFC3501 6.3.4] */
+enum rc store_mailbox_remove(struct store_account *account, uint32_t id, unsigned flags,
+                             struct store_op *op);
+
+/* Subscribed names are kept whether or not there is such a mailbox [RFC3501 6.3.6]. The name is
+ * the whole path with '/'; INBOX in any case is INBOX. RC_LIMIT: STORE_MAILBOXES. Without a change
+ * op->modseq is 0. */
+enum rc store_subscribe(struct store_account *account, struct str name, bool is_on, unsigned flags,
+                        struct store_op *op);
+/* Published; in the arena, sorted by bytes. In memory after the first time: RC_AGAIN with KV_CACHED
+ * before. */
+enum rc store_subscriptions(struct store_account *account, unsigned flags, struct arena *arena,
+                            struct str **out, size_t *out_n);
+
 /* --- reading ---------------------------------------------------------------------------------- */
 
 struct store_row {
     uint32_t uid;
-    uint32_t flags;
+    uint32_t flags;    /* enum store_flag; higher bits are the store's */
     uint64_t keywords; /* bit n: the account's keyword n */
     uint64_t email, modseq, size, received;
     uint64_t saved; /* when it came into this mailbox, ns since 1970 */
@@ -229,6 +303,34 @@ const struct store_row *store_root_at(const struct store_root *root,
                                       size_t index); /* from 0, by growing UID */
 size_t store_root_find(const struct store_root *root,
                        uint32_t uid); /* index of the first row with this UID or a greater one */
+
+/* Index of the first row that is not \Seen; the number of rows when all are. What it has learned
+ * stays with the root and those that follow, so that looking again costs nothing. */
+size_t store_root_first_unseen(const struct store_root *root);
+
+/* What differs between two roots of one mailbox, in order of UID: both stay the caller's until the
+ * end. What they share is passed over unseen, so the work is that of what has changed. Rows differ
+ * when their modseq, flags or keywords do. */
+struct store_diff {
+    const struct store_root *old, *new_;
+    /* The store's. */
+    const struct store_row *old_rows, *new_rows; /* of the chunk that is being compared */
+    size_t old_left, new_left;                   /* rows of it */
+    size_t i, j;                                 /* indices of old_rows[0], new_rows[0] */
+    size_t looked;                               /* rows compared, for tests */
+};
+enum store_diff_kind { STORE_DIFF_END, STORE_DIFF_GONE, STORE_DIFF_CHANGED, STORE_DIFF_NEW };
+void store_diff_begin(struct store_diff *diff, const struct store_root *old,
+                      const struct store_root *new_);
+/* *out_row: the new one; of what is gone the old one. An index that does not apply is where the row
+ * would be. */
+enum store_diff_kind store_diff_next(struct store_diff *diff, size_t *out_old, size_t *out_new,
+                                     const struct store_row **out_row);
+
+/* `new_` with the rows of `old` that are gone from it still at their places: what a session knows
+ * that may not hear of an expunge yet [RFC3501 7.4.1]. Its numbers (store_root_mailbox) are those
+ * of `new_`. It may be another reference to new_; shares what it can; released as any root. */
+struct store_root *store_root_keep(const struct store_root *old, struct store_root *new_);
 
 /* UIDs that vanished from a mailbox after `modseq`, ascending. RC_NOTFOUND when the log does not
  * reach back that far. Blocks. */
@@ -261,6 +363,23 @@ const struct store_root *store_reader_root(const struct store_reader *reader);
  */
 enum rc store_reader_message(struct store_reader *reader, size_t index, unsigned flags,
                              struct store_message **out);
+/* Goes on with a newer root of the same mailbox, also one of store_root_keep; takes a reference of
+ * its own. Its rows can be opened as before, and maintenance is held back only for those of them
+ * that are gone. */
+void store_reader_advance(struct store_reader *reader, struct store_root *root);
+
+/* --- summaries -------------------------------------------------------------------------------- */
+
+/* A text for each message, made once from its bytes by those above and asked for again and again;
+ * the store does not look into it. Kept apart and lazily: after a crash some are missing, and are
+ * made anew. They go when the message does for good.
+ *
+ * Absent where there is none. Best when `emails` ascend and are near to one another: then one scan
+ * finds them. At most STORE_SUMMARIES. RC_AGAIN (KV_CACHED), RC_LIMIT, RC_TEMP, RC_CORRUPT. */
+enum rc store_summaries(struct store_account *account, const uint64_t *emails, size_t n,
+                        unsigned flags, struct arena *arena, struct str *out);
+/* Copies it; never waits. Longer than STORE_SUMMARY_MAX: RC_LIMIT. Others: it is not kept. */
+enum rc store_summary_put(struct store_account *account, uint64_t email, struct str summary);
 
 /* --- what a client has collected -------------------------------------------------------------- */
 

@@ -67,7 +67,6 @@ enum rc hot_decode(struct str value, struct hot *out);
 struct mailbox_record {
     uint64_t generation;
     struct store_mailbox m; /* name: a view */
-    uint32_t first_unseen;  /* hint: no message below this UID is unseen */
     uint32_t packed;        /* UIDs below this one may be in packed rows */
     uint32_t recent;        /* rows of their own that there are at most */
 };

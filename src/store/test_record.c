@@ -107,8 +107,8 @@ static void hot_and_mailbox(void **state)
                                      .highest_modseq = 6,
                                      .exists = 7,
                                      .unseen = 8,
+                                     .first_unseen = 10,
                                      .bytes = 9},
-                               .first_unseen = 10,
                                .packed = 11,
                                .recent = 12},
                           back;
@@ -124,7 +124,7 @@ static void hot_and_mailbox(void **state)
     assert_int_equal(back.m.exists, 7);
     assert_int_equal(back.m.unseen, 8);
     assert_int_equal(back.m.bytes, 9);
-    assert_int_equal(back.first_unseen, 10);
+    assert_int_equal(back.m.first_unseen, 10);
     assert_int_equal(back.packed, 11);
     assert_int_equal(back.recent, 12);
 }

@@ -1,0 +1,56 @@
+/* What roots are made of: for root.c, which changes them, and diff.c, which compares them. */
+#ifndef STORE_ROOT_INT_H
+#define STORE_ROOT_INT_H
+
+#include "store/store_int.h"
+
+enum { CHUNK_ROWS = 256, NODE_CHUNKS = 64, CHUNK_FIRST = 16 };
+
+struct chunk {
+    _Atomic uint32_t refs;
+    uint32_t used, size;
+    struct store_row rows[];
+};
+
+/* What is below, and which rows it holds: the index of the first one counted from the parent's
+ * first, and its UID. */
+struct child {
+    void *p;
+    uint32_t start, first_uid;
+    uint32_t n; /* in a table: chunks of this node; not set in a root's last one */
+};
+
+struct node {
+    _Atomic uint32_t refs;
+    uint32_t used, size;
+    struct child children[]; /* chunks; in a table: nodes */
+};
+
+struct store_root {
+    _Atomic uint32_t refs;
+    uint32_t count, n_nodes, last_chunks;
+    uint32_t n_unended; /* rows with STORE_UNENDED */
+    struct node *table; /* NULL when there are no rows */
+    uint64_t since;     /* all rows were in the mailbox at this modseq, or came after it */
+    _Atomic uint32_t first_unseen; /* hint: the mailbox's, and what looking has taught */
+    struct store_mailbox info;
+    char name[]; /* of the mailbox, which may be gone before its roots are */
+};
+
+struct chunk *chunk_new(size_t size);
+struct node *node_new(size_t size);
+void root_share(_Atomic uint32_t *refs); /* one more reference */
+struct store_root *root_alloc(const struct store_mailbox *info, uint64_t since,
+                              uint32_t first_unseen); /* without rows */
+
+/* The rows from an index on that lie in one chunk; n is 0 beyond the end. */
+struct span {
+    const struct store_row *rows;
+    uint32_t n;
+    struct chunk *chunk; /* NULL unless it begins here */
+    struct node *node;   /* the same */
+    uint32_t node_rows, node_chunks;
+};
+struct span root_span(const struct store_root *root, size_t index);
+
+#endif
