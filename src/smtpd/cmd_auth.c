@@ -3,7 +3,8 @@
  *
  * 1. From AUTH to its answer the session has a struct exchange, and every line is a response.
  * 2. A password is readable only in TLS, or where plaintext is allowed; it is wiped from the
- * decoded response as soon as auth has its copy.
+ * decoded response as soon as auth has its copy, and from the line whatever becomes of it: what is
+ * refused may hold a right one.
  * 3. The login is computed elsewhere: the session waits for it, its loop does not.
  */
 #include "smtpd/smtpd_int.h"
@@ -137,7 +138,7 @@ static void say_challenge(struct session *s, struct str challenge)
     buf_fini(&text);
 }
 
-/* A step of the exchange with what stands on a line; wipes it. */
+/* A step of the exchange with what stands on a line. */
 static enum flow take(struct session *s, struct str text, bool is_initial)
 {
     struct buf decoded, challenge;
@@ -155,7 +156,6 @@ static enum flow take(struct session *s, struct str text, bool is_initial)
         flow = fail(s, smtpd_reply_of_sasl(rc));
     if (decoded.mem)
         explicit_bzero(decoded.mem, decoded.size);
-    net_wipe(s->conn, text);
     buf_fini(&decoded);
     buf_fini(&challenge);
     return flow;
@@ -188,6 +188,8 @@ enum flow smtpd_auth_step(struct session *s)
         flow = take(s, line, false);
     else if (rc != RC_AGAIN)
         flow = fail(s, rc == RC_LIMIT ? SMTPD_AUTH_LONG : SMTPD_BAD_BASE64);
+    if (flow != FLOW_READ)
+        net_wipe(s->conn, str_head(in, in.n - rest.n));
     net_consume(s->conn, in.n - rest.n);
     s->has_moved |= flow != FLOW_READ;
     return flow;

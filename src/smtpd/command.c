@@ -79,12 +79,16 @@ static enum flow run_line(struct session *s, struct str line)
     smtp_line_split(line, &verb, &args);
     const struct command *command = find_command(s->role, verb);
     enum smtpd_reply reply = check_command(s, command, args);
-    if (reply != SMTPD_OK) {
+    enum flow flow = FLOW_NEXT;
+    if (reply == SMTPD_OK) {
+        s->idle_commands += !command->is_useful;
+        flow = command->run(s, args);
+    } else {
         smtpd_reply_say(s, reply);
-        return FLOW_NEXT;
     }
-    s->idle_commands += !command->is_useful;
-    return command->run(s, args);
+    if (str_ieq(verb, STR("AUTH"))) /* also where it is no command: it may hold a password */
+        net_wipe(s->conn, args);
+    return flow;
 }
 
 enum flow smtpd_command_step(struct session *s)
