@@ -423,6 +423,31 @@ static void a_block_of_an_account_does_not_meet_its_owner(void **state)
     assert_rc(login_from(h, "203.0.113.1", "\"Alice\"@EXAMPLE.test", "pass word"), RC_TEMP);
     pass_time(h, 61 * DAY);
     assert_rc(login_from(h, "203.0.113.1", "alice@example.test", "pass word"), RC_OK);
+    /* Where she has not been for so long she is a stranger again. */
+    for (int i = 0; i < 60; i++) {
+        snprintf(peer, sizeof peer, "10.%d.1.1", i);
+        guess(h, peer, "alice@example.test", 1);
+    }
+    assert_rc(login_from(h, "198.51.100.9", "alice@example.test", "pass word"), RC_TEMP);
+    assert_rc(login_from(h, "203.0.113.2", "alice@example.test", "pass word"), RC_OK);
+}
+
+/* They pass the first look together, before any of them has failed. */
+static void many_at_once_do_not_slip_past_a_block(void **state)
+{
+    enum { MANY = 8, THREADS = 2 };
+    static const char *const passwords[MANY] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    struct home *h = *state;
+    struct waiting w[MANY];
+    assert_int_equal(guess(h, "192.0.2.1", "bob@example.test", 9), 9);
+    uint64_t before = hashes(h);
+    for (int i = 0; i < MANY; i++)
+        begin(h, &w[i], STR("bob@example.test"), str_of(passwords[i]));
+    for (int i = 0; i < MANY; i++)
+        finish(&w[i]);
+    assert_in_range(hashes(h) - before, 1, THREADS);
+    assert_rc(w[MANY - 1].login.rc, RC_TEMP);
+    assert_true(w[MANY - 1].login.is_blocked);
 }
 
 static void whoever_shares_the_owners_address_does_not_shut_him_out(void **state)
@@ -627,6 +652,7 @@ int main(void)
         TEST(an_address_that_guesses_is_blocked_for_a_time),
         TEST(an_ipv6_address_is_its_64),
         TEST(a_block_of_an_account_does_not_meet_its_owner),
+        TEST(many_at_once_do_not_slip_past_a_block),
         TEST(whoever_shares_the_owners_address_does_not_shut_him_out),
         TEST(an_owner_gets_a_turn_in_a_storm),
         TEST(a_block_does_not_tell_who_is_there),

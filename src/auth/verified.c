@@ -169,7 +169,7 @@ void auth_verified_put(struct verified_cache *c, const struct verified_question 
     memcpy(made->text, q->name.p, q->name.n);
     pthread_mutex_lock(&c->mutex);
     struct entry *old = find(c, q->name);
-    if (old && memcmp(old->mac, made->mac, sizeof old->mac) == 0) {
+    if (old && is_fresh(old, q->now) && memcmp(old->mac, made->mac, sizeof old->mac) == 0) {
         memcpy(made->places, old->places, sizeof made->places);
         made->n_places = old->n_places;
     }
