@@ -327,6 +327,46 @@ static void what_trickles_is_cut(void **state)
     fixture_stop(&f);
 }
 
+/* However much time a message that is wanted would have: `data_rate` gives a second for each octet.
+ */
+static void what_is_refused_has_less_time(void **state)
+{
+    struct fixture f;
+    struct smtpd_conf conf = {.data_ms = 20, .data_rate = 1, .message_size = 100000};
+    fixture_start(&f, &conf);
+    int fd = fixture_greeted(&f);
+    say(fd, STR(TO_ALICE "BDAT 150000 LAST\r\nx"));
+    hear(fd, "250 *\r\n250 *\r\n");
+    trickle(fd, "552 5.3.4 *\r\n");
+    fd = fixture_greeted(&f);
+    say(fd, STR("BDAT 150000 LAST\r\nx"));
+    trickle(fd, "421 4.4.2 *\r\n");
+    fixture_stop(&f);
+}
+
+/* Refusals for now are no errors; but nobody asks for ever. */
+static void recipients_beyond_the_limit_have_an_end(void **state)
+{
+    enum { MORE = 1000 };
+    struct fixture f;
+    struct smtpd_conf conf = {.recipients = 1};
+    fixture_start(&f, &conf);
+    int fd = fixture_greeted(&f);
+    struct buf b;
+    buf_init(&b, 64 << 10);
+    for (int i = 0; i < MORE; i++)
+        buf_put(&b, STR("RCPT TO:<alice@example.test>\r\n"));
+    say(fd, STR(TO_ALICE));
+    hear(fd, "250 *\r\n250 *\r\n");
+    say(fd, buf_str(&b));
+    buf_fini(&b);
+    hear_many(fd, "452 4.5.3 too many recipients, send the message again for the others\r\n", MORE);
+    say(fd, STR("RCPT TO:<alice@example.test>\r\n"));
+    hear(fd, "452 4.5.3 *\r\n421 4.7.0 *\r\n");
+    hear_end(fd);
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +380,8 @@ int main(void)
         cmocka_unit_test(rset_in_every_state),
         cmocka_unit_test(a_slow_refused_message_is_cut),
         cmocka_unit_test(what_trickles_is_cut),
+        cmocka_unit_test(what_is_refused_has_less_time),
+        cmocka_unit_test(recipients_beyond_the_limit_have_an_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
