@@ -311,6 +311,9 @@ static void renaming_keeps_the_account(void **state)
     expect(h, "account add y@a.test", RC_OK, NULL);
     uint64_t id = id_of(h, "x@a.test");
     expect(h, "account rename x@a.test y@a.test", RC_EXISTS, "y@a.test: there is one already");
+    expect(h, "alias add other@a.test y@a.test", RC_OK, NULL); /* somebody else's */
+    expect(h, "account rename x@a.test other@a.test", RC_EXISTS, "other@a.test: there is one");
+    expect(h, "alias remove other@a.test", RC_OK, NULL);
     expect(h, "account rename q@a.test r@a.test", RC_NOTFOUND, "q@a.test: there is no such");
     expect(h, "account rename x@a.test x@c.test", RC_NOTFOUND, "x@c.test: its domain is none");
     expect(h, "account rename x@a.test bad", RC_PERM, "bad: not a valid");
@@ -589,6 +592,36 @@ static uint64_t messages_of(struct home *h, uint64_t id)
     return usage.messages;
 }
 
+static enum rc room_of(struct home *h, uint64_t id, uint64_t size)
+{
+    struct store_account *account;
+    assert_rc(store_account_open(h->admin.store, id, 0, &account), RC_OK);
+    enum rc rc = store_account_has_room(account, size);
+    store_account_close(&account);
+    return rc;
+}
+
+/* Neither what is there nor the difference to it is taken for room. */
+static void a_quota_below_what_is_there_refuses_mail(void **state)
+{
+    struct home *h = *state;
+    expect(h, "domain add example.test", RC_OK, NULL);
+    expect(h, "account add alice@example.test", RC_OK, NULL);
+    uint64_t id = id_of(h, "alice@example.test");
+    collect_one(h, id);
+    collect_one(h, id); /* 12 bytes now */
+    assert_rc(room_of(h, id, 1), RC_OK);
+    expect(h, "account set alice@example.test --quota 11", RC_OK, NULL);
+    assert_rc(room_of(h, id, 1), RC_LIMIT);
+    expect(h, "account set alice@example.test --quota 13", RC_OK, NULL);
+    assert_rc(room_of(h, id, 1), RC_OK);
+    assert_rc(room_of(h, id, 2), RC_LIMIT);
+    expect(h, "account set alice@example.test --quota none --quota-messages 1", RC_OK, NULL);
+    assert_rc(room_of(h, id, 1), RC_LIMIT);
+    expect(h, "account set alice@example.test --quota-messages none", RC_OK, NULL);
+    assert_rc(room_of(h, id, 1), RC_OK);
+}
+
 /* Maintenance asks for the policy that holds then: the account's own, else its domain's. */
 static void collected_mail_goes_after_its_days(void **state)
 {
@@ -636,6 +669,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_counter_is_shown, set_up, tear_down),
         cmocka_unit_test_setup_teardown(blocks_are_looked_at_and_removed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_store_that_cannot_be_written_says_so, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_quota_below_what_is_there_refuses_mail, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(collected_mail_goes_after_its_days, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failures_in_the_middle_are_cleaned_up, set_up, tear_down),
     };
