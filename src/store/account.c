@@ -33,7 +33,7 @@ static enum rc put_standard(struct store *store, struct kv_txn *txn, uint32_t ui
                                    .m = {.id = i + 1,
                                          .role = standard[i].role,
                                          .name = str_of(standard[i].name),
-                                         .uidvalidity = uidvalidity,
+                                         .uidvalidity = uidvalidity + i,
                                          .uidnext = 1,
                                          .first_unseen = 1,
                                          .highest_modseq = 1}};
@@ -46,6 +46,7 @@ static enum rc put_standard(struct store *store, struct kv_txn *txn, uint32_t ui
 enum rc store_account_create(struct store *store, uint64_t id, struct store_quota quota)
 {
     unsigned char mem[RECORD_VALUE];
+    uint32_t uidvalidity = new_uidvalidity(store);
     struct hot hot = {.generation = kv_generation(store->kv),
                       .next_modseq = 2,
                       .next_email = 1,
@@ -53,6 +54,7 @@ enum rc store_account_create(struct store *store, uint64_t id, struct store_quot
                       .next_outbox = 1,
                       .next_mailbox = N_STANDARD + 1,
                       .floor = 1,
+                      .last_uidvalidity = uidvalidity + N_STANDARD - 1,
                       .quota = quota};
     random_bytes(hot.hash_key, sizeof hot.hash_key);
     struct kv_txn *txn = kv_txn_new(account_part(id));
@@ -61,7 +63,7 @@ enum rc store_account_create(struct store *store, uint64_t id, struct store_quot
     if (rc == RC_OK)
         rc = kv_txn_put(txn, key_str(&key), hot_encode(&hot, mem, sizeof mem));
     if (rc == RC_OK)
-        rc = put_standard(store, txn, new_uidvalidity(store));
+        rc = put_standard(store, txn, uidvalidity);
     if (rc != RC_OK) {
         kv_txn_free(&txn);
         return rc;

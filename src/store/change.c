@@ -211,6 +211,7 @@ void change_free(struct change *c)
         free(c->deltas);
     if (c->size_notes)
         free(c->notes);
+    free((void *)(uintptr_t)c->subscription.p);
     free(c);
 }
 
@@ -358,6 +359,8 @@ static struct store_root *root_after(const struct change *c, const struct touche
 {
     if (!old)
         return NULL;
+    if (t->is_emptied)
+        return root_new(&t->record.m, NULL, 0);
     if (c->n_deltas == 1 && c->deltas[0].mailbox == t->record.m.id)
         return root_apply(old, &t->record.m, c->deltas, 1);
     struct row_delta *mine = mem_alloc(c->n_deltas * sizeof *mine + 1);
@@ -392,9 +395,13 @@ enum rc change_commit(struct change *c)
 {
     struct store_account *a = c->account;
     unsigned char mem[RECORD_VALUE];
-    for (size_t i = 0; i < c->n_touched; i++)
-        change_put(c, key_mailbox(c->touched[i].record.m.id),
-                   mailbox_encode(&c->touched[i].record, mem, sizeof mem));
+    for (size_t i = 0; i < c->n_touched; i++) {
+        const struct mailbox_record *r = &c->touched[i].record;
+        if (r->state == MAILBOX_NONE)
+            change_delete(c, key_mailbox(r->m.id));
+        else
+            change_put(c, key_mailbox(r->m.id), mailbox_encode(r, mem, sizeof mem));
+    }
     change_put(c, key_hot(), hot_encode(&c->after.hot, mem, sizeof mem));
     put_notes(c);
     if (c->rc == RC_OK && a->n_in_flight >= CHANGE_QUEUE)
@@ -443,6 +450,8 @@ static void publish(struct store_account *a, struct change *c)
         t->mailbox->root = t->root;
         t->root = NULL;
     }
+    if (!str_is_null(c->subscription))
+        subscriptions_publish(a, c);
 }
 
 static void tell_watches(struct store_account *a)
@@ -473,6 +482,7 @@ static void change_done(struct kv_op *op)
         list_add_tail(&a->kept, &c->link);
     else
         change_free(c);
+    mailboxes_reap(a);
     pthread_cond_broadcast(&a->cond);
     pthread_mutex_unlock(&a->mutex);
     if (rc == RC_OK)
@@ -499,6 +509,7 @@ void change_unobserve(struct store_account *a)
         list_remove(it);
         change_free(CONTAINER(it, struct change, link));
     }
+    mailboxes_reap(a);
 }
 
 static void waiter_done(struct store_op *op)

@@ -7,6 +7,7 @@
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 const struct fixture_backend fixture_mem = {"mem", true}, fixture_local = {"local", false};
@@ -182,6 +183,40 @@ enum rc fixture_expunge(struct store_account *a, uint32_t mailbox, const uint32_
     if (out)
         *out = w.op;
     return rc;
+}
+
+/* Splits without a check, so that bad names get through. */
+static struct store_path path_of(const char *name, struct str levels[32])
+{
+    struct store_path path = {levels, 0};
+    for (;;) {
+        size_t n = strcspn(name, "/");
+        levels[path.n++] = str_from(name, n);
+        if (name[n] == 0 || path.n == 32)
+            return path;
+        name += n + 1;
+    }
+}
+
+enum rc fixture_create(struct store_account *a, const char *name, enum store_role role,
+                       struct store_op *out)
+{
+    struct str levels[32];
+    struct waiter w;
+    waiter_init(&w);
+    enum rc rc = waiter_wait(&w, store_mailbox_create(a, path_of(name, levels), role, 0, &w.op));
+    if (out)
+        *out = w.op;
+    return rc;
+}
+
+uint32_t fixture_find(struct store_account *a, const char *name)
+{
+    struct str levels[32];
+    uint32_t id;
+    enum rc rc = store_mailbox_find(a, path_of(name, levels), &id);
+    assert_rc(rc, id ? RC_OK : RC_NOTFOUND);
+    return id;
 }
 
 void fixture_maintain(struct store_account *a)

@@ -63,7 +63,11 @@ enum rc fixture_flag(struct store_account *a, uint32_t mailbox, uint32_t uid,
                      enum store_flag_how how, uint32_t flags);
 enum rc fixture_expunge(struct store_account *a, uint32_t mailbox, const uint32_t *uids, size_t n,
                         struct store_op *out);
-void fixture_maintain(struct store_account *a); /* until there is no more */
+/* Names as "a/b/c". */
+enum rc fixture_create(struct store_account *a, const char *name, enum store_role role,
+                       struct store_op *out);
+uint32_t fixture_find(struct store_account *a, const char *name); /* 0: none */
+void fixture_maintain(struct store_account *a);                   /* until there is no more */
 
 /* Reads a message and compares it. */
 void fixture_assert_body(struct store_account *a, uint64_t email, struct str text);

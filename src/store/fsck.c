@@ -37,7 +37,7 @@ struct check {
     size_t n_places, size_places;
     struct seen_id *ids; /* by hash, from emails and tombstones */
     size_t n_ids, size_ids;
-    uint64_t bytes;
+    uint64_t rows, bytes;    /* of all mailboxes */
     struct mailbox *mailbox; /* the one being looked at */
 };
 
@@ -113,7 +113,6 @@ static enum rc see_email(void *arg, struct kv_row row)
     k->places = mem_array(k->places, &k->size_places, k->n_places + e.n_places, sizeof *k->places);
     for (size_t i = 0; i < e.n_places; i++)
         k->places[k->n_places++] = (struct seen_place){.at = e.places[i]};
-    k->bytes += e.size;
     k->fsck->messages++;
     see_message_id(k, e.message_id);
     check_blob(k, id, e.blob);
@@ -200,13 +199,18 @@ static enum rc check_mailbox(struct check *k)
         fault(k, "mailbox %u: a row is damaged", m->m.id);
         return RC_OK;
     }
+    size_t removed = 0; /* rows that are nobody's, for maintenance to take away */
     for (size_t i = 0; rc == RC_OK && i < rows.n; i++) {
         check_row(k, &rows.at[i]);
+        if (rows.at[i].uid < m->removed_below) {
+            removed++;
+            continue;
+        }
         unseen += !(rows.at[i].flags & STORE_SEEN);
         bytes += rows.at[i].size;
     }
     if (rc == RC_OK) {
-        compare(k, "the number of messages", m->m.exists, rows.n);
+        compare(k, "the number of messages", m->m.exists, rows.n - removed);
         compare(k, "the number of unseen messages", m->m.unseen, unseen);
         compare(k, "the size", m->m.bytes, bytes);
         if (rows.last_packed >= m->packed)
@@ -214,8 +218,54 @@ static enum rc check_mailbox(struct check *k)
         if (m->m.highest_modseq >= k->account->published.hot.next_modseq)
             fault(k, "mailbox %u: its modseq is still to be given", m->m.id);
     }
+    k->rows += rows.n - removed;
+    k->bytes += bytes;
     free(rows.at);
     return rc;
+}
+
+/* Names and parents; what is removed has neither. */
+static void check_name(struct check *k, const struct mailbox *m)
+{
+    const struct mailbox_record *r = &m->published;
+    const struct mailbox *parent = r->m.parent ? mailbox_any(k->account, r->m.parent) : NULL;
+    bool has_child = false;
+    if (r->state > MAILBOX_PLACEHOLDER)
+        return;
+    for (size_t i = 0; i < k->account->n_mailboxes; i++) {
+        const struct mailbox_record *other = &k->account->mailboxes[i]->published;
+        if (other->state > MAILBOX_PLACEHOLDER)
+            continue;
+        has_child = has_child || other->m.parent == m->id;
+        if (other->m.id > m->id && other->m.parent == r->m.parent &&
+            str_eq(other->m.name, r->m.name))
+            fault(k, "mailbox %u: has the name of mailbox %u", m->id, other->m.id);
+    }
+    if (r->m.parent && (!parent || parent->published.state > MAILBOX_PLACEHOLDER))
+        fault(k, "mailbox %u: its parent %u is not there", m->id, r->m.parent);
+    for (int i = 0; parent && i <= STORE_LEVELS; i++) {
+        if (i == STORE_LEVELS)
+            fault(k, "mailbox %u: its parents have no end", m->id);
+        parent = mailbox_any(k->account, parent->published.m.parent);
+    }
+    if (r->m.is_placeholder && !has_child)
+        fault(k, "mailbox %u: a placeholder without children", m->id);
+    if (r->m.is_placeholder && r->m.exists)
+        fault(k, "mailbox %u: a placeholder with messages", m->id);
+}
+
+static enum rc check_subscription(void *arg, struct kv_row row)
+{
+    struct check *k = arg;
+    struct str name;
+    struct key key;
+    if (text_decode(row.value, &name) == RC_OK) {
+        key = key_subscription(name, k->account->published.hot.hash_key);
+        if (str_eq(key_str(&key), row.key))
+            return RC_OK;
+    }
+    fault(k, "a subscription is damaged");
+    return RC_OK;
 }
 
 /* --- indexes ---------------------------------------------------------------------------------- */
@@ -303,9 +353,12 @@ static enum rc check_all(struct check *k)
     for (size_t i = 0; i < a->n_mailboxes; i++) {
         k->mailbox = a->mailboxes[i];
         TRY(check_mailbox(k));
+        check_name(k, k->mailbox);
     }
     k->mailbox = NULL;
-    compare(k, "the number of messages", a->published.hot.messages, k->n_emails);
+    struct key subscriptions = key_of_kind('n');
+    TRY(scan_rows(a, key_str(&subscriptions), check_subscription, k, NULL));
+    compare(k, "the number of messages", a->published.hot.messages, k->rows);
     compare(k, "the size", a->published.hot.bytes, k->bytes);
     return check_indexes(k);
 }

@@ -50,44 +50,10 @@ enum rc scan_rows(struct store_account *a, struct str prefix, row_fn each, void 
     return scan_between(a, prefix, key_str(&to), each, arg, out_version);
 }
 
-/* --- what is in memory ------------------------------------------------------------------------ */
-
-struct mailbox *account_mailbox(struct store_account *a, uint32_t id)
-{
-    size_t from = 0, to = a->n_mailboxes;
-    while (from < to) {
-        size_t half = from + (to - from) / 2;
-        if (a->mailboxes[half]->id < id)
-            from = half + 1;
-        else
-            to = half;
-    }
-    return from < a->n_mailboxes && a->mailboxes[from]->id == id ? a->mailboxes[from] : NULL;
-}
-
-struct mailbox *account_role(struct store_account *a, enum store_role role)
-{
-    for (size_t i = 0; i < a->n_mailboxes; i++)
-        if (a->mailboxes[i]->head.m.role == role)
-            return a->mailboxes[i];
-    return NULL;
-}
-
-static void drop_roots(struct mailbox *m)
-{
-    store_root_release(&m->head_root);
-    store_root_release(&m->root);
-}
-
 void account_unload(struct store_account *a)
 {
-    for (size_t i = 0; i < a->n_mailboxes; i++) {
-        drop_roots(a->mailboxes[i]);
-        free(a->mailboxes[i]);
-    }
-    free(a->mailboxes);
-    a->mailboxes = NULL;
-    a->n_mailboxes = 0;
+    mailboxes_free(a);
+    subscriptions_forget(a);
     for (size_t i = 0; i < STORE_KEYWORDS; i++)
         free((void *)(uintptr_t)a->keywords[i].p);
     kv_writer_close(&a->writer);
@@ -116,34 +82,38 @@ static enum rc load_hot(struct store_account *a, struct view *view, uint64_t *ou
 struct loading {
     struct store_account *account;
     struct view view;
-    size_t n_mailboxes, size; /* of account->mailboxes, as they come */
+    size_t n_mailboxes;
 };
 
-/* Rows come in order of id, and so stand the mailboxes; known ones are brought up to date. */
+/* Known ones are brought up to date. */
 static enum rc load_mailbox(void *arg, struct kv_row row)
 {
     struct loading *l = arg;
-    struct store_account *a = l->account;
     struct mailbox_record record;
     if (row.key.n != 5)
         return RC_CORRUPT;
     TRY(mailbox_decode(get_u32(row.key.p + 1), row.value, &record));
-    size_t at = l->n_mailboxes++;
-    struct mailbox *m = at < a->n_mailboxes ? a->mailboxes[at] : NULL;
-    if (m && (m->id != record.m.id || !str_eq(m->head.m.name, record.m.name)))
-        return RC_CONFLICT; /* nobody else makes mailboxes while the account is in memory */
-    if (!m) {
-        m = mem_zero(sizeof *m + record.m.name.n + 1);
-        if (record.m.name.n)
-            memcpy(m->name, record.m.name.p, record.m.name.n);
-        m->id = record.m.id;
-        a->mailboxes = mem_array(a->mailboxes, &l->size, at + 1, sizeof m);
-        a->mailboxes[at] = m;
-        a->n_mailboxes = at + 1;
-    }
-    record.m.name = str_from(m->name, record.m.name.n);
+    struct mailbox *m = mailbox_make(l->account, record.m.id);
+    bool is_named = m->head.state != MAILBOX_NONE && str_eq(m->head.m.name, record.m.name);
+    record.m.name = is_named ? m->head.m.name : mailbox_name(m, record.m.name);
     m->head = m->published = record;
+    m->is_met = true;
+    l->n_mailboxes++;
     return RC_OK;
+}
+
+/* Forgets those that a reading did not find. */
+static void forget_unmet(struct store_account *a)
+{
+    for (size_t i = 0; i < a->n_mailboxes; i++) {
+        struct mailbox *m = a->mailboxes[i];
+        if (!m->is_met) {
+            mailbox_drop_roots(m);
+            m->head.state = m->published.state = MAILBOX_NONE;
+        }
+        m->is_met = false;
+    }
+    a->needs_reaping = true;
 }
 
 static enum rc load_keyword(void *arg, struct kv_row row)
@@ -165,16 +135,18 @@ static enum rc read_all(struct store_account *a)
     uint64_t from, to;
     struct key mailboxes = key_of_kind('m'), keywords = key_of_kind('k');
     for (int i = 0; i < LOAD_TRIES; i++) {
-        struct loading l = {.account = a, .size = a->n_mailboxes};
+        struct loading l = {.account = a};
         TRY(load_hot(a, &l.view, &from));
-        TRY(scan_rows(a, key_str(&mailboxes), load_mailbox, &l, NULL));
+        enum rc rc = scan_rows(a, key_str(&mailboxes), load_mailbox, &l, NULL);
+        forget_unmet(a);
+        TRY(rc);
         TRY(scan_rows(a, key_str(&keywords), load_keyword, &l, NULL));
         TRY(kv_version(a->store->kv, account_part(a->id), 0, &to));
         if (from != to)
             continue;
         a->head = a->published = l.view;
         a->version = to;
-        return l.n_mailboxes == a->n_mailboxes && l.n_mailboxes ? RC_OK : RC_CORRUPT;
+        return l.n_mailboxes ? RC_OK : RC_CORRUPT;
     }
     return RC_CONFLICT; /* somebody else writes here all the time */
 }
@@ -248,15 +220,18 @@ enum rc account_reload(struct store_account *a)
     for (size_t i = 0; i < a->n_mailboxes; i++) {
         struct mailbox *m = a->mailboxes[i];
         if (!is_known)
-            drop_roots(m);
+            mailbox_drop_roots(m);
         m->head = m->published;
         store_root_release(&m->head_root);
         m->head_root = root_ref(m->root);
     }
     a->head = a->published;
+    a->needs_reaping = true;
+    mailboxes_reap(a);
     enum rc rc = RC_OK;
     if (!is_known) { /* somebody else has written; rare enough to read under the lock */
         a->epoch++;
+        subscriptions_forget(a);
         rc = read_all(a);
         if (rc == RC_OK && kv_writer_head(a->writer) != a->version)
             rc = RC_CONFLICT;

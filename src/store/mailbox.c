@@ -14,20 +14,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_listed(const struct mailbox *m)
+{
+    return m->published.state == MAILBOX_OPEN || m->published.state == MAILBOX_PLACEHOLDER;
+}
+
+static enum rc copy_info(const struct mailbox *m, struct arena *arena, struct store_mailbox *out)
+{
+    *out = m->published.m;
+    out->name = arena_dup(arena, out->name);
+    return str_is_null(out->name) ? RC_LIMIT : RC_OK;
+}
+
 enum rc store_mailbox_list(struct store_account *a, struct arena *arena, struct store_mailbox **out,
                            size_t *out_n)
 {
     enum rc rc = RC_OK;
     pthread_mutex_lock(&a->mutex);
+    size_t n = 0;
     struct store_mailbox *list = arena_alloc(arena, a->n_mailboxes * sizeof *list + 1);
-    for (size_t i = 0; list && i < a->n_mailboxes; i++) {
-        list[i] = a->mailboxes[i]->published.m;
-        list[i].name = arena_dup(arena, list[i].name);
-        if (str_is_null(list[i].name))
-            rc = RC_LIMIT;
-    }
+    for (size_t i = 0; list && rc == RC_OK && i < a->n_mailboxes; i++)
+        if (is_listed(a->mailboxes[i]))
+            rc = copy_info(a->mailboxes[i], arena, &list[n++]);
     *out = list;
-    *out_n = a->n_mailboxes;
+    *out_n = n;
     pthread_mutex_unlock(&a->mutex);
     return list ? rc : RC_LIMIT;
 }
@@ -35,10 +45,24 @@ enum rc store_mailbox_list(struct store_account *a, struct arena *arena, struct 
 enum rc store_mailbox_by_role(struct store_account *a, enum store_role role, uint32_t *out_id)
 {
     pthread_mutex_lock(&a->mutex);
-    struct mailbox *m = account_role(a, role);
-    *out_id = m ? m->published.m.id : 0;
+    *out_id = 0;
+    for (size_t i = 0; i < a->n_mailboxes && *out_id == 0; i++) {
+        const struct mailbox_record *r = &a->mailboxes[i]->published;
+        if (r->state == MAILBOX_OPEN && r->m.role == role)
+            *out_id = r->m.id;
+    }
     pthread_mutex_unlock(&a->mutex);
-    return m ? RC_OK : RC_NOTFOUND;
+    return *out_id ? RC_OK : RC_NOTFOUND;
+}
+
+enum rc store_mailbox_get(struct store_account *a, uint32_t id, struct arena *arena,
+                          struct store_mailbox *out)
+{
+    pthread_mutex_lock(&a->mutex);
+    const struct mailbox *m = mailbox_any(a, id);
+    enum rc rc = m && is_listed(m) ? copy_info(m, arena, out) : RC_NOTFOUND;
+    pthread_mutex_unlock(&a->mutex);
+    return rc;
 }
 
 enum rc store_keywords(struct store_account *a, struct arena *arena,
@@ -151,6 +175,10 @@ static void make_roots(struct store_account *a, struct mailbox *m, struct rows *
             if (c->deltas[i].mailbox == m->id)
                 replay(rows, &c->deltas[i]);
     }
+    size_t gone = 0; /* rows of a mailbox that was removed */
+    while (gone < rows->n && rows->at[gone].uid < m->published.removed_below)
+        gone++;
+    memmove(rows->at, rows->at + gone, (rows->n -= gone) * sizeof *rows->at);
     m->root = root_new(&m->published.m, rows->at, rows->n);
     m->head_root = root_ref(m->root);
     LIST_EACH (&a->in_flight, it) {
@@ -190,27 +218,28 @@ enum rc store_mailbox_open(struct store_account *a, uint32_t mailbox, unsigned f
                            struct store_root **out)
 {
     *out = NULL;
-    enum rc rc = RC_OK;
+    enum rc rc = RC_AGAIN;
     pthread_mutex_lock(&a->mutex);
-    struct mailbox *m = account_mailbox(a, mailbox);
-    if (!m)
-        rc = RC_NOTFOUND;
-    else if (!m->root && flags & KV_CACHED)
-        rc = RC_AGAIN;
-    while (rc == RC_OK && !m->root) {
-        if (m->is_loading) {
-            pthread_cond_wait(&a->cond, &a->mutex);
-            continue;
-        }
-        m->is_loading = true;
-        rc = load_root(a, m);
-        m->is_loading = false;
-        pthread_cond_broadcast(&a->cond);
-        if (rc == RC_AGAIN)
+    while (rc == RC_AGAIN) {
+        struct mailbox *m = account_published(a, mailbox); /* anew after each wait */
+        if (!m) {
+            rc = RC_NOTFOUND;
+        } else if (m->root) {
+            *out = root_ref(m->root);
             rc = RC_OK;
+        } else if (flags & KV_CACHED) {
+            break;
+        } else if (m->is_loading) {
+            pthread_cond_wait(&a->cond, &a->mutex);
+        } else {
+            m->is_loading = true;
+            rc = load_root(a, m);
+            m->is_loading = false;
+            pthread_cond_broadcast(&a->cond);
+            if (rc == RC_OK)
+                rc = RC_AGAIN; /* look again: it may have been removed meanwhile */
+        }
     }
-    if (rc == RC_OK)
-        *out = root_ref(m->root);
     pthread_mutex_unlock(&a->mutex);
     return rc;
 }
@@ -252,7 +281,7 @@ enum rc store_vanished(struct store_account *a, uint32_t mailbox, uint64_t modse
     *out_uids = NULL;
     *out_n = 0;
     pthread_mutex_lock(&a->mutex);
-    bool is_known = account_mailbox(a, mailbox) && modseq >= a->published.hot.floor;
+    bool is_known = account_published(a, mailbox) && modseq >= a->published.hot.floor;
     pthread_mutex_unlock(&a->mutex);
     if (!is_known)
         return RC_NOTFOUND;

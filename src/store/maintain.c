@@ -179,6 +179,8 @@ static enum rc run_pack(struct attempt *attempt)
 {
     struct packing *p = CONTAINER(attempt, struct packing, attempt);
     struct store_account *a = attempt->account;
+    if (p->mailbox->head.state != MAILBOX_OPEN)
+        return RC_CONFLICT;
     if (p->n_groups && (is_disturbed(p, &a->kept) || is_disturbed(p, &a->in_flight)))
         return RC_CONFLICT;
     struct change *c = change_quiet(a, p->op);
@@ -200,7 +202,7 @@ static enum rc run_pack(struct attempt *attempt)
     return change_commit(c);
 }
 
-/* *out_more: rows were moved. */
+/* *out_more: rows were moved. The mailbox was observed by who found it. */
 static enum rc pack_mailbox(struct store_account *a, struct mailbox *m, uint32_t limit,
                             bool *out_more)
 {
@@ -208,9 +210,6 @@ static enum rc pack_mailbox(struct store_account *a, struct mailbox *m, uint32_t
     waiter_init(&w);
     struct packing p = {.attempt = {.run = run_pack, .account = a}, .op = &w.op, .mailbox = m};
     arena_init(&p.arena, 0);
-    pthread_mutex_lock(&a->mutex);
-    change_observe(a);
-    pthread_mutex_unlock(&a->mutex);
     enum rc rc = read_own(&p, a, limit);
     if (rc == RC_OK && p.n_groups)
         rc = read_groups(&p, a);
@@ -223,17 +222,35 @@ static enum rc pack_mailbox(struct store_account *a, struct mailbox *m, uint32_t
     return rc == RC_CONFLICT ? RC_OK : rc; /* disturbed: next time */
 }
 
+static bool is_pack_due(const struct mailbox *m)
+{
+    return m->published.state == MAILBOX_OPEN && m->published.recent > PACK_ABOVE;
+}
+
+/* The next one by id that is due, observed; NULL: none. */
+static struct mailbox *next_due(struct store_account *a, uint32_t after, uint32_t *out_limit)
+{
+    struct mailbox *found = NULL;
+    pthread_mutex_lock(&a->mutex);
+    for (size_t i = 0; i < a->n_mailboxes && !found; i++)
+        if (a->mailboxes[i]->id > after && is_pack_due(a->mailboxes[i]))
+            found = a->mailboxes[i];
+    if (found) {
+        *out_limit = pack_limit(found);
+        change_observe(a);
+    }
+    pthread_mutex_unlock(&a->mutex);
+    return found;
+}
+
 static enum rc pack(struct store_account *a, bool *out_more)
 {
     enum rc rc = RC_OK;
-    for (size_t i = 0; rc == RC_OK && i < a->n_mailboxes; i++) {
-        struct mailbox *m = a->mailboxes[i];
-        pthread_mutex_lock(&a->mutex);
-        bool is_due = m->published.recent > PACK_ABOVE;
-        uint32_t limit = pack_limit(m);
-        pthread_mutex_unlock(&a->mutex);
-        if (is_due)
-            rc = pack_mailbox(a, m, limit, out_more);
+    uint32_t id = 0, limit;
+    struct mailbox *m;
+    while (rc == RC_OK && (m = next_due(a, id, &limit)) != NULL) {
+        id = m->id; /* it may be gone afterwards */
+        rc = pack_mailbox(a, m, limit, out_more);
     }
     return rc;
 }
@@ -502,7 +519,7 @@ bool store_maintain_is_due(struct store_account *a)
     if (a->maintained_at == 0 || now < a->maintained_at || now - a->maintained_at >= hour)
         is_due = true;
     for (size_t i = 0; i < a->n_mailboxes && !is_due; i++)
-        is_due = a->mailboxes[i]->published.recent > PACK_ABOVE;
+        is_due = is_pack_due(a->mailboxes[i]);
     pthread_mutex_unlock(&a->mutex);
     return is_due;
 }

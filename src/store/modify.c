@@ -87,7 +87,7 @@ static enum rc change_copies(struct modifying *p, struct change *c, uint64_t ema
         struct mailbox *m = account_mailbox(c->account, at.mailbox);
         struct store_row row;
         bool is_asked = at.mailbox == p->mailbox && at.uid == uid;
-        if (!m || is_asked || delta_of(c, at.mailbox, at.uid))
+        if (!m || is_asked || !place_is_alive(c->account, at) || delta_of(c, at.mailbox, at.uid))
             continue;
         TRY(head_row(&p->attempt, m, at.uid, &row));
         struct store_row after = changed_row(p, row, ROW_FLAGS & ~STORE_DELETED);
@@ -284,12 +284,10 @@ static enum rc expunge_one(struct modifying *p, struct change *c, struct mailbox
                          .thread = e.thread,
                          .is_last = is_last,
                          .tombstone = make_tombstone(p, c, &row, &e, is_last)};
-    if (is_last) {
-        c->after.hot.bytes -= row.size;
-        c->after.hot.messages--;
-    } else {
+    if (!is_last)
         remove_place(c, row.email, &e, gone);
-    }
+    c->after.hot.bytes -= row.size;
+    c->after.hot.messages--;
     struct touched *t = change_touch(c, m);
     count_unseen(&t->record, uid, row.flags, row.flags | STORE_SEEN);
     t->record.m.exists--;

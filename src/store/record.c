@@ -216,6 +216,7 @@ struct str hot_encode(const struct hot *h, void *mem, size_t size)
     pack_u64(&w, h->hash_key[1]);
     pack_u8(&w, (uint8_t)h->quota.inherited);
     pack_u64(&w, h->quota.group);
+    pack_u32(&w, h->last_uidvalidity);
     return pack_done(&w);
 }
 
@@ -241,6 +242,8 @@ enum rc hot_decode(struct str value, struct hot *out)
         out->quota.inherited = unpack_u8(&r);
         out->quota.group = unpack_u64(&r);
     }
+    if (r.n)
+        out->last_uidvalidity = unpack_u32(&r);
     return value_done(&r, out->next_modseq && out->next_email && out->next_thread);
 }
 
@@ -261,6 +264,8 @@ struct str mailbox_encode(const struct mailbox_record *r, void *mem, size_t size
     pack_u32(&w, r->recent);
     pack_str16(&w, r->m.name);
     pack_u16(&w, 0); /* entries of an access list */
+    pack_u8(&w, (uint8_t)r->state);
+    pack_u32(&w, r->removed_below);
     return pack_done(&w);
 }
 
@@ -283,8 +288,15 @@ enum rc mailbox_decode(uint32_t id, struct str value, struct mailbox_record *out
     out->recent = unpack_u32(&r);
     out->m.name = unpack_str16(&r);
     (void)unpack_u16(&r);
-    return value_done(&r, role <= STORE_ARCHIVE && out->m.uidnext && out->m.uidvalidity &&
-                              out->m.name.n <= STORE_NAME_MAX);
+    unsigned state = MAILBOX_OPEN;
+    if (r.n) { /* release 0.1.0 wrote no more */
+        state = unpack_u8(&r);
+        out->removed_below = unpack_u32(&r);
+    }
+    out->state = (enum mailbox_state)state;
+    out->m.is_placeholder = state == MAILBOX_PLACEHOLDER;
+    return value_done(&r, role <= STORE_ARCHIVE && state <= MAILBOX_REMOVED && out->m.uidnext &&
+                              out->m.uidvalidity && out->m.name.n <= STORE_NAME_MAX);
 }
 
 /* --- u, U ------------------------------------------------------------------------------------- */

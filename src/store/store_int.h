@@ -57,18 +57,28 @@ struct hot {
     uint32_t next_mailbox;
     uint64_t bytes, messages; /* used */
     struct store_quota quota;
-    uint64_t floor;       /* the change log knows all after this modseq */
-    uint64_t hash_key[2]; /* of message ids and names */
+    uint64_t floor;            /* the change log knows all after this modseq */
+    uint64_t hash_key[2];      /* of message ids and names */
+    uint32_t last_uidvalidity; /* the highest one given; 0: not known, see tree.c */
 };
 struct str hot_encode(const struct hot *h, void *mem, size_t size);
 enum rc hot_decode(struct str value, struct hot *out);
 
-/* `m` */
+/* `m`. A mailbox that was removed is there until maintenance has taken its rows away; one that was
+ * removed and made again, or is a placeholder, may have such rows too: all below removed_below. */
+enum mailbox_state {
+    MAILBOX_OPEN,
+    MAILBOX_PLACEHOLDER,
+    MAILBOX_REMOVED,
+    MAILBOX_NONE /* in memory only: not there in this view */
+};
 struct mailbox_record {
     uint64_t generation;
     struct store_mailbox m; /* name: a view */
     uint32_t packed;        /* UIDs below this one may be in packed rows */
     uint32_t recent;        /* rows of their own that there are at most */
+    enum mailbox_state state;
+    uint32_t removed_below; /* rows below this UID are nobody's; 0: there are none */
 };
 struct str mailbox_encode(const struct mailbox_record *r, void *mem, size_t size);
 enum rc mailbox_decode(uint32_t id, struct str value, struct mailbox_record *out);
@@ -200,13 +210,19 @@ struct store {
     size_t n_used; /* accounts with users */
 };
 
+/* Mailboxes are freed when nobody can hold a pointer to them: see mailboxes_reap. */
 struct mailbox {
     uint32_t id;                           /* never changes, so it is read without the lock */
-    struct mailbox_record head, published; /* names are owned by `name` */
+    struct mailbox_record head, published; /* their names are in `names` */
     struct store_root *head_root, *root;   /* both or none: a mailbox that nobody has opened has no
                                               rows in memory */
     bool is_loading;
-    char name[];
+    bool is_met;                /* for load.c */
+    struct mailbox_name *names; /* all it has had since the last reaping */
+};
+struct mailbox_name {
+    struct mailbox_name *next;
+    char b[];
 };
 
 enum account_state { ACCOUNT_LOADING, ACCOUNT_READY, ACCOUNT_FAILED };
@@ -234,8 +250,15 @@ struct store_account {
     uint64_t version; /* of the published view */
     unsigned epoch;   /* grows when the account was loaded anew from what others wrote */
     struct view head, published;
-    struct mailbox **mailboxes; /* by id */
-    size_t n_mailboxes;
+    struct mailbox **mailboxes; /* by id; in any state */
+    size_t n_mailboxes, size_mailboxes;
+    bool needs_reaping;
+    struct subscriptions {
+        bool is_known;     /* read from disk; then kept up to date */
+        unsigned epoch;    /* grows with each published change */
+        struct str *names; /* owned; sorted */
+        size_t n, size;
+    } subscriptions;                     /* as published */
     struct str keywords[STORE_KEYWORDS]; /* owned */
     struct list in_flight;               /* struct change, oldest first */
     unsigned n_in_flight;
@@ -261,8 +284,21 @@ void store_unhold(struct store_account *a);
 uint64_t store_now(const struct store *store);
 void account_ref(struct store_account *a);
 void account_unref(struct store_account *a);
-struct mailbox *account_mailbox(struct store_account *a, uint32_t id); /* NULL: none */
-struct mailbox *account_role(struct store_account *a, enum store_role role);
+/* Mailboxes that can be opened; NULL: none. */
+struct mailbox *account_mailbox(struct store_account *a, uint32_t id);   /* of the head */
+struct mailbox *account_published(struct store_account *a, uint32_t id); /* that everybody sees */
+struct mailbox *account_role(struct store_account *a, enum store_role role); /* of the head */
+
+/* mailboxes.c: the structs, whatever the state. */
+struct mailbox *mailbox_any(struct store_account *a, uint32_t id);
+/* Finds or adds it; a new one is MAILBOX_NONE in both views. */
+struct mailbox *mailbox_make(struct store_account *a, uint32_t id);
+struct str mailbox_name(struct mailbox *m, struct str name); /* a copy that lives as long as m */
+/* Frees mailboxes that are in no view, and names that are no longer used, unless somebody may hold
+ * a pointer to one: a change under way, an observer, fsck. */
+void mailboxes_reap(struct store_account *a);
+void mailbox_drop_roots(struct mailbox *m);
+void mailboxes_free(struct store_account *a);
 
 enum rc account_load(struct store_account *a);   /* all but rows; makes the writer */
 enum rc account_reload(struct store_account *a); /* after a failure; nothing is in flight */
@@ -288,6 +324,17 @@ enum rc read_rows(struct store_account *a, uint32_t mailbox, struct rows *out,
 /* A change that clients need not know of: it has no modseq, maintain.c. */
 struct change *change_quiet(struct store_account *a, struct store_op *op);
 
+/* The change with this name's subscription was published, subscribe.c. */
+void subscriptions_publish(struct store_account *a, const struct change *c);
+void subscriptions_forget(struct store_account *a); /* as never read */
+
+/* Whether a message's place is still a mailbox's row, tree.c. */
+bool place_is_alive(struct store_account *a, struct place place);
+/* Levels as the rules of names say. RC_SYNTAX. */
+enum rc path_check(struct store_path path);
+/* The mailbox or placeholder of this name in the head; NULL. */
+struct mailbox *path_find_head(struct store_account *a, struct store_path path);
+
 /* Tombstones of changes up to this modseq are of no use to any reader that is open or will be;
  * reader.c; the account's mutex is held. */
 uint64_t reader_limit(struct store_account *a);
@@ -302,6 +349,7 @@ struct touched {
     struct mailbox *mailbox;
     struct mailbox_record record; /* after the change */
     struct store_root *root;      /* after the change; NULL when the rows are not in memory */
+    bool is_emptied;              /* all rows that there were are nobody's now */
 };
 
 struct note {
@@ -320,6 +368,8 @@ struct change {
     uint64_t modseq, time;
     struct view after;
     bool has_delivery;
+    bool is_subscribed;      /* with a subscription: whether the name comes or goes */
+    struct str subscription; /* absent: the change has none; owned */
     unsigned char delivery[16];
     /* Arrays that begin with room in the change itself. */
     size_t n_touched, n_deltas, n_notes;

@@ -477,6 +477,11 @@ static void make_copy(struct fixture *f, uint64_t id, uint32_t uid)
     m.m.bytes = row.size;
     m.m.highest_modseq = row.modseq;
     assert_rc(kv_txn_put(txn, key_str(&keys[3]), mailbox_encode(&m, mem, sizeof mem)), RC_OK);
+    struct hot hot = a->head.hot;
+    hot.messages++;
+    hot.bytes += row.size;
+    struct key hot_key = key_hot();
+    assert_rc(kv_txn_put(txn, key_str(&hot_key), hot_encode(&hot, mem, sizeof mem)), RC_OK);
     fixture_close(f, &a);
     fixture_reopen_store(f);
     assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
