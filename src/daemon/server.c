@@ -30,7 +30,8 @@ enum {
     LANE_QUEUE = 100000,
     HASH_QUEUE = 1000,
     MAINTAIN_FIRST_SECONDS = 300, /* after the start, so that one that often restarts does it too */
-    MAINTAIN_SECONDS = 3600
+    MAINTAIN_SECONDS = 3600,
+    STORE_TRIES = 10 /* a second between them */
 };
 
 struct server {
@@ -104,6 +105,20 @@ static struct auth_guard_conf guard_conf(const struct conf *c, const struct trus
                                     .n_trusted = trusted->n};
 }
 
+/* A command that began without a server has the store for itself; most end in a moment. */
+static enum rc open_kv(struct server *s, const struct kv_local_conf *conf)
+{
+    const struct timespec pause = {.tv_sec = 1};
+    enum rc rc = kv_local_open(&s->ctx, conf, &s->admin.kv);
+    for (int i = 1; rc == RC_CONFLICT && i < STORE_TRIES; i++) {
+        log_event(s->log, LOG_WARNING, "store-in-use", "cause",
+                  "another penfold command is at work on it: waiting", NULL);
+        nanosleep(&pause, NULL);
+        rc = kv_local_open(&s->ctx, conf, &s->admin.kv);
+    }
+    return rc;
+}
+
 static enum rc open_store(struct server *s, const struct trusted *trusted)
 {
     const struct conf *c = s->start->conf;
@@ -122,7 +137,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
                              .guard = guard_conf(c, trusted)};
     s->admin.ctx = s->ctx;
     s->admin.keep_removed_ns = c->store.keep_removed * NS_PER_SEC;
-    TRY(tell(s, "store", kv_local_open(&s->ctx, &kv, &s->admin.kv)));
+    TRY(tell(s, "store", open_kv(s, &kv)));
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));

@@ -1,4 +1,5 @@
 """penfold serve: its processes, and what happens to them."""
+import fcntl
 import os
 import re
 import shutil
@@ -97,6 +98,21 @@ def test_a_second_one_is_refused(make_host):
     assert done.returncode == 1
     assert done.stderr == f'penfold: {host.folder}/data: another penfold serve is running on this folder\n'
     host.run('stat')
+
+
+def test_a_start_waits_for_a_command_that_has_the_store(make_host):
+    host = make_host(serve=False)
+    with open(os.path.join(host.folder, 'data', 'lock'), 'rb') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen([host.binary, 'serve', '-c', host.conf], stderr=subprocess.PIPE, text=True) as serve:
+            try:
+                assert any('event=store-in-use cause="another penfold command' in line for line in serve.stderr)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                assert any('event=ready' in line for line in serve.stderr)
+            finally:
+                serve.terminate()
+                serve.communicate(timeout=60)
+    assert serve.returncode == 0
 
 
 def test_a_port_in_use(make_host):
