@@ -126,17 +126,27 @@ static enum rc mark_dying(struct store *store, uint64_t id)
     return rc;
 }
 
+static enum rc drop_tombstones(struct kv_txn *txn, struct str value)
+{
+    struct tombstones all;
+    struct tombstone d;
+    enum rc rc = tombstones_open(value, &all);
+    while (rc == RC_OK && tombstones_next(&all, &d) == RC_OK)
+        if (d.is_last)
+            rc = kv_txn_drop(txn, d.record.blob);
+    return rc == RC_CORRUPT ? RC_OK : rc;
+}
+
 /* Drops what a row refers to. Damaged rows are passed over: the account goes anyway. */
 static enum rc drop_blob(struct kv_txn *txn, char kind, struct str value, struct arena *arena)
 {
     struct email e;
-    struct tombstone d;
     struct outbox o;
     static const struct kv_blob_id none;
     if (kind == 'e' && email_decode(value, &e) == RC_OK)
         return kv_txn_drop(txn, e.blob);
-    if (kind == 'd' && tombstone_decode(value, &d) == RC_OK && d.is_last)
-        return kv_txn_drop(txn, d.record.blob);
+    if (kind == 'd')
+        return drop_tombstones(txn, value);
     if (kind == 'o' && outbox_decode(value, arena, &o) == RC_OK &&
         memcmp(&o.blob, &none, sizeof none) != 0)
         return kv_txn_drop(txn, o.blob);
@@ -150,9 +160,10 @@ static enum rc destroy_some(struct store *store, uint64_t id, char kind, bool *o
     struct kv_page page;
     struct key from = key_of_kind(kind), to = key_after(key_str(&from), 1);
     struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
+    size_t most = kind == 'd' ? DESTROY_ROWS / RECORD_TOMBSTONES : DESTROY_ROWS;
     arena_init(&arena, 0);
     *out_more = false;
-    enum rc rc = kv_scan(store->kv, account_part(id), range, DESTROY_ROWS, 0, &arena, &page);
+    enum rc rc = kv_scan(store->kv, account_part(id), range, most, 0, &arena, &page);
     struct kv_txn *txn = kv_txn_new(account_part(id));
     for (size_t i = 0; rc == RC_OK && i < page.n; i++) {
         rc = drop_blob(txn, kind, page.rows[i].value, &arena);

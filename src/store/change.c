@@ -255,6 +255,11 @@ void change_delete(struct change *c, struct key key)
     add(c, kv_txn_delete(c->txn, key_str(&key)));
 }
 
+void change_trim(struct change *c, struct key from, struct key to)
+{
+    add(c, kv_txn_trim(c->txn, key_str(&from), key_str(&to)));
+}
+
 static void add_delta(struct change *c, const struct row_delta *delta)
 {
     c->deltas = grow(c->deltas, &c->size_deltas, c->n_deltas, 1, sizeof *c->deltas);
@@ -271,7 +276,7 @@ void change_row(struct change *c, struct touched *t, const struct store_row *row
         t->record.recent++;
 }
 
-void change_remove_row(struct change *c, struct touched *t, uint32_t uid)
+bool change_remove_row(struct change *c, struct touched *t, uint32_t uid)
 {
     unsigned char mem[64];
     uint32_t mailbox = t->record.m.id;
@@ -280,11 +285,11 @@ void change_remove_row(struct change *c, struct touched *t, uint32_t uid)
     if (uid < t->record.packed) {
         change_put(c, key_row(mailbox, uid), row_encode(&gone, mem, sizeof mem));
         t->record.recent++;
-        return;
+        return false;
     }
-    change_delete(c, key_row(mailbox, uid));
     if (t->record.recent)
         t->record.recent--;
+    return true;
 }
 
 void change_note(struct change *c, enum change_kind kind, enum change_what what, uint64_t id)

@@ -121,20 +121,27 @@ static enum rc see_email(void *arg, struct kv_row row)
     return RC_OK;
 }
 
-static enum rc see_tombstone(void *arg, struct kv_row row)
+static void check_tombstone(struct check *k, const struct tombstone *d)
+{
+    uint64_t email = d->row.email;
+    if (!d->is_last)
+        return;
+    see_message_id(k, d->record.message_id);
+    check_blob(k, email, d->record.blob);
+    if (find_email(k, email))
+        fault(k, "message %llu: it has a tombstone and is there too", (unsigned long long)email);
+}
+
+static enum rc see_tombstones(void *arg, struct kv_row row)
 {
     struct check *k = arg;
+    struct tombstones all;
     struct tombstone d;
-    if (row.key.n != 13 || tombstone_decode(row.value, &d) != RC_OK) {
+    enum rc rc = row.key.n == 13 ? tombstones_open(row.value, &all) : RC_CORRUPT;
+    while (rc == RC_OK && (rc = tombstones_next(&all, &d)) == RC_OK)
+        check_tombstone(k, &d);
+    if (rc != RC_EOF)
         fault(k, "a tombstone is damaged");
-        return RC_OK;
-    }
-    if (!d.is_last)
-        return RC_OK;
-    see_message_id(k, d.record.message_id);
-    check_blob(k, d.email, d.record.blob);
-    if (find_email(k, d.email))
-        fault(k, "message %llu: it has a tombstone and is there too", (unsigned long long)d.email);
     return RC_OK;
 }
 
@@ -349,7 +356,7 @@ static enum rc check_all(struct check *k)
     struct store_account *a = k->account;
     struct key emails = key_of_kind('e'), tombstones = key_of_kind('d');
     TRY(scan_rows(a, key_str(&emails), see_email, k, NULL));
-    TRY(scan_rows(a, key_str(&tombstones), see_tombstone, k, NULL));
+    TRY(scan_rows(a, key_str(&tombstones), see_tombstones, k, NULL));
     for (size_t i = 0; i < a->n_mailboxes; i++) {
         k->mailbox = a->mailboxes[i];
         TRY(check_mailbox(k));

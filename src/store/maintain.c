@@ -17,11 +17,12 @@
 #include <string.h>
 
 enum {
-    PACK_KEEP = 256,  /* UIDs at the end whose rows stay as they are */
-    PACK_ABOVE = 512, /* rows of their own before packing is worth while */
-    PACK_GROUPS = 64, /* packed rows written by one commit */
-    TRIM_ROWS = 256,  /* tombstones in one commit */
-    SWEEP_ROWS = 1024 /* rows looked at for one kind */
+    PACK_KEEP = 256,     /* UIDs at the end whose rows stay as they are */
+    PACK_ABOVE = 512,    /* rows of their own before packing is worth while */
+    PACK_GROUPS = 64,    /* packed rows written by one commit */
+    TRIM_ROWS = 64,      /* records of tombstones read at once */
+    TRIM_MESSAGES = 256, /* tombstones in one commit, two records at least */
+    SWEEP_ROWS = 1024    /* rows looked at for one kind */
 };
 static const uint64_t delivery_ns = 7 * 86400 * NS_PER_SEC;
 
@@ -292,7 +293,7 @@ struct trimming {
     struct attempt attempt;
     struct store_op *op;
     struct over over;
-    struct released released[TRIM_ROWS];
+    struct released released[TRIM_MESSAGES];
     size_t n_released;
 };
 
@@ -318,15 +319,24 @@ static enum rc release_message_id(struct trimming *p, uint64_t hash)
     return RC_OK;
 }
 
-static enum rc trim_tombstone(struct trimming *p, struct change *c, struct kv_row row)
+static enum rc trim_record(struct trimming *p, struct change *c, struct kv_row row)
 {
+    struct tombstones all;
     struct tombstone d;
-    TRY(tombstone_decode(row.value, &d));
-    TRY(kv_txn_delete(c->txn, row.key));
-    if (!d.is_last)
-        return RC_OK;
-    TRY(kv_txn_drop(c->txn, d.record.blob));
-    return release_message_id(p, d.record.message_id);
+    enum rc result = RC_OK, rc = tombstones_open(row.value, &all);
+    if (rc == RC_OK)
+        rc = kv_txn_delete(c->txn, row.key);
+    while (rc == RC_OK && (rc = tombstones_next(&all, &d)) == RC_OK) {
+        if (!d.is_last)
+            continue;
+        TRY(kv_txn_drop(c->txn, d.record.blob));
+        enum rc one = release_message_id(p, d.record.message_id);
+        if (one != RC_OK && one != RC_AGAIN)
+            return one;
+        if (one == RC_AGAIN) /* look on, to find all that must be read */
+            result = one;
+    }
+    return rc == RC_EOF ? result : rc;
 }
 
 static enum rc run_trim(struct attempt *attempt)
@@ -337,7 +347,7 @@ static enum rc run_trim(struct attempt *attempt)
     enum rc rc = RC_OK;
     p->n_released = 0;
     for (size_t i = 0; i < p->over.n && (rc == RC_OK || rc == RC_AGAIN); i++) {
-        enum rc one = trim_tombstone(p, c, p->over.page.rows[i]);
+        enum rc one = trim_record(p, c, p->over.page.rows[i]);
         if (one != RC_OK)
             rc = one;
     }
@@ -355,13 +365,20 @@ static enum rc run_trim(struct attempt *attempt)
     return rc;
 }
 
-/* How many of these tombstones no reader needs; their keys begin with the modseq. */
+/* How many of these records no reader needs (their keys begin with the modseq) and one commit
+ * takes. A damaged one stops the commit, as it should. */
 static size_t unneeded(const struct over *over, uint64_t limit)
 {
-    size_t n = 0;
+    struct tombstones all;
+    size_t n = 0, messages = 0;
     while (n < over->n && over->page.rows[n].key.n == 13 &&
-           get_u64(over->page.rows[n].key.p + 1) <= limit)
+           get_u64(over->page.rows[n].key.p + 1) <= limit) {
+        if (tombstones_open(over->page.rows[n].value, &all) == RC_OK)
+            messages += all.n;
+        if (messages > TRIM_MESSAGES)
+            break;
         n++;
+    }
     return n;
 }
 
@@ -376,10 +393,11 @@ static enum rc trim_tombstones(struct store_account *a, bool *out_more)
     uint64_t limit = reader_limit(a); /* before the scan: what comes after it is not looked at */
     pthread_mutex_unlock(&a->mutex);
     enum rc rc = read_over(a, 'd', TRIM_ROWS, a->store->conf.undelete_ns, &arena, &p->over);
+    size_t n_over = p->over.n;
     if (rc == RC_OK)
         p->over.n = unneeded(&p->over, limit);
     if (rc == RC_OK && p->over.n) {
-        *out_more = *out_more || p->over.n == p->over.page.n;
+        *out_more = *out_more || p->over.n == p->over.page.n || p->over.n < n_over;
         waiter_init(&w);
         p->op = &w.op;
         rc = wait_for(&p->attempt, &w);

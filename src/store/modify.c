@@ -1,7 +1,7 @@
-/* Changing flags and expunging.
+/* Changing flags, and what expunging has in common with it.
  *
  * Flags and keywords belong to the message and change in all its places; \Deleted belongs to one
- * place [RFC8621 4.1.1]. What is expunged leaves a tombstone that holds the body. */
+ * place [RFC8621 4.1.1]. */
 #include "store/store_int.h"
 
 #include "base/mem.h"
@@ -40,7 +40,7 @@ static struct store_row changed_row(const struct modifying *p, struct store_row 
     return row;
 }
 
-static void count_unseen(struct mailbox_record *r, uint32_t uid, uint32_t before, uint32_t after)
+void count_unseen(struct mailbox_record *r, uint32_t uid, uint32_t before, uint32_t after)
 {
     if (!((before ^ after) & STORE_SEEN))
         return;
@@ -55,7 +55,7 @@ static void count_unseen(struct mailbox_record *r, uint32_t uid, uint32_t before
         r->m.first_unseen = uid;
 }
 
-static const struct row_delta *delta_of(const struct change *c, uint32_t mailbox, uint32_t uid)
+const struct row_delta *delta_of(const struct change *c, uint32_t mailbox, uint32_t uid)
 {
     for (size_t i = 0; i < c->n_deltas; i++)
         if (c->deltas[i].mailbox == mailbox && c->deltas[i].row.uid == uid)
@@ -128,9 +128,9 @@ static enum rc change_one(struct modifying *p, struct change *c, struct mailbox 
     return row.flags & ROW_SHARED ? change_copies(p, c, row.email, uid) : RC_OK;
 }
 
-static enum rc finish(struct modifying *p, struct change *c, enum rc rc)
+enum rc change_finish(struct change *c, enum rc rc)
 {
-    if (rc == RC_OK && p->op->changed == 0)
+    if (rc == RC_OK && c->user->changed == 0)
         rc = RC_EOF; /* nothing to do */
     if (rc != RC_OK) {
         change_free(c);
@@ -156,185 +156,7 @@ static enum rc run_flags(struct attempt *attempt)
         if (one != RC_OK) /* RC_AGAIN: look on, to find all that must be read */
             rc = one;
     }
-    return finish(p, c, rc);
-}
-
-/* --- expunging -------------------------------------------------------------------------------- */
-
-/* What is written for a message after all rows have been looked at: each kind in a run of its own,
- * in order of key, which costs the engine half of what it costs mixed. */
-struct leaving {
-    uint64_t email, thread;
-    bool is_last;
-    struct str tombstone; /* encoded, in the attempt's arena */
-};
-
-static struct str make_tombstone(struct modifying *p, const struct change *c,
-                                 const struct store_row *row, const struct email *e, bool is_last)
-{
-    unsigned char mem[RECORD_VALUE];
-    struct tombstone d = {.time = c->time,
-                          .is_last = is_last,
-                          .mailbox = p->mailbox,
-                          .row = *row,
-                          .email = row->email,
-                          .record = *e};
-    return arena_dup(&p->attempt.arena, tombstone_encode(&d, mem, sizeof mem));
-}
-
-static void put_leaving(struct change *c, const struct leaving *leaving, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        change_put(c, key_tombstone(c->modseq, (uint32_t)i), leaving[i].tombstone);
-    for (size_t i = 0; i < n; i++)
-        if (leaving[i].is_last)
-            change_delete(c, key_email(leaving[i].email));
-    for (size_t i = 0; i < n; i++)
-        if (leaving[i].is_last)
-            change_delete(c, key_member(leaving[i].thread, leaving[i].email));
-}
-
-/* Takes one place from a message. */
-static void remove_place(struct change *c, uint64_t id, struct email *e, struct place gone)
-{
-    unsigned char mem[RECORD_VALUE];
-    size_t n = 0;
-    for (size_t i = 0; i < e->n_places; i++)
-        if (e->places[i].mailbox != gone.mailbox || e->places[i].uid != gone.uid)
-            e->places[n++] = e->places[i];
-    e->n_places = (uint32_t)n;
-    change_put(c, key_email(id), email_encode(e, mem, sizeof mem));
-}
-
-static uint32_t places_left(const struct email *e, struct place gone)
-{
-    uint32_t n = 0;
-    for (size_t i = 0; i < e->n_places; i++)
-        n += e->places[i].mailbox != gone.mailbox || e->places[i].uid != gone.uid;
-    return n;
-}
-
-struct going {
-    struct store_row row;
-    struct str record; /* its `e`; absent: not read yet */
-};
-
-/* The rows of what goes, and their `e` as far as one look finds them. */
-static enum rc find_going(struct modifying *p, struct mailbox *m, struct going **out, size_t *out_n)
-{
-    struct arena *arena = &p->attempt.arena;
-    struct going *going = arena_alloc(arena, p->n_uids * sizeof *going + 1);
-    uint64_t *ids = arena_alloc(arena, p->n_uids * sizeof *ids + 1);
-    struct str *records = arena_alloc(arena, p->n_uids * sizeof *records + 1);
-    enum rc result = RC_OK;
-    size_t n = 0;
-    for (size_t i = 0; i < p->n_uids; i++) {
-        enum rc rc = head_row(&p->attempt, m, p->uids[i], &going[n].row);
-        if (rc == RC_AGAIN) /* look on, to find all that must be read */
-            result = rc;
-        else if (rc != RC_OK && rc != RC_NOTFOUND)
-            return rc;
-        if (rc != RC_OK)
-            continue;
-        ids[n] = going[n].row.email;
-        n++;
-    }
-    TRY(result);
-    TRY(head_emails(&p->attempt, ids, n, records));
-    for (size_t i = 0; i < n; i++)
-        going[i].record = records[i];
-    *out = going;
-    *out_n = n;
-    return RC_OK;
-}
-
-/* The head's `e`, as this change has left it when it took another place of the same message. */
-static enum rc email_now(struct modifying *p, const struct change *c, const struct going *going,
-                         struct email *out)
-{
-    const struct store_row *row = &going->row;
-    if (str_is_null(going->record))
-        TRY(head_email(&p->attempt, row->email, out));
-    else
-        TRY(email_decode(going->record, out));
-    if (!(row->flags & ROW_SHARED))
-        return RC_OK;
-    size_t n = 0;
-    for (size_t i = 0; i < out->n_places; i++)
-        if (!delta_of(c, out->places[i].mailbox, out->places[i].uid))
-            out->places[n++] = out->places[i];
-    out->n_places = (uint32_t)n;
-    return RC_OK;
-}
-
-static enum rc expunge_one(struct modifying *p, struct change *c, struct mailbox *m,
-                           const struct going *going, struct leaving *leaving)
-{
-    struct store_row row = going->row;
-    uint32_t uid = row.uid;
-    struct email e;
-    enum rc rc = email_now(p, c, going, &e);
-    if (rc == RC_NOTFOUND)
-        return RC_CORRUPT;
-    TRY(rc);
-    struct place gone = {p->mailbox, uid};
-    bool is_last = places_left(&e, gone) == 0;
-    leaving[p->op->changed] =
-        (struct leaving){.email = row.email,
-                         .thread = e.thread,
-                         .is_last = is_last,
-                         .tombstone = make_tombstone(p, c, &row, &e, is_last)};
-    if (!is_last)
-        remove_place(c, row.email, &e, gone);
-    c->after.hot.bytes -= row.size;
-    c->after.hot.messages--;
-    struct touched *t = change_touch(c, m);
-    count_unseen(&t->record, uid, row.flags, row.flags | STORE_SEEN);
-    t->record.m.exists--;
-    t->record.m.bytes -= row.size;
-    change_remove_row(c, t, uid);
-    change_note(c, CHANGE_EMAIL, is_last ? CHANGE_DESTROYED : CHANGE_UPDATED, row.email);
-    p->op->changed++;
-    return RC_OK;
-}
-
-static void put_vanished(const struct modifying *p, struct change *c)
-{
-    size_t size = 1 + 8 + 2 + 4 * c->n_deltas;
-    unsigned char *mem = mem_alloc(size);
-    struct packer w;
-    pack_init(&w, mem, size);
-    pack_u8(&w, RECORD_FORMAT);
-    pack_u64(&w, c->time);
-    pack_u16(&w, (uint16_t)c->n_deltas);
-    for (size_t i = 0; i < c->n_deltas; i++)
-        pack_u32(&w, c->deltas[i].row.uid);
-    change_put(c, key_vanished(p->mailbox, c->modseq), pack_done(&w));
-    free(mem);
-}
-
-static enum rc run_expunge(struct attempt *attempt)
-{
-    struct modifying *p = CONTAINER(attempt, struct modifying, attempt);
-    struct mailbox *m = account_mailbox(attempt->account, p->mailbox);
-    if (!m)
-        return RC_NOTFOUND;
-    struct change *c = change_new(attempt->account, p->op);
-    struct leaving *leaving = arena_alloc(&attempt->arena, p->n_uids * sizeof *leaving + 1);
-    struct going *going = NULL;
-    size_t n = 0;
-    p->op->changed = 0;
-    enum rc rc = find_going(p, m, &going, &n);
-    for (size_t i = 0; i < n && (rc == RC_OK || rc == RC_AGAIN); i++) {
-        enum rc one = expunge_one(p, c, m, &going[i], leaving);
-        if (one != RC_OK)
-            rc = one;
-    }
-    if (rc == RC_OK && c->n_deltas) {
-        put_leaving(c, leaving, p->op->changed);
-        put_vanished(p, c);
-    }
-    return finish(p, c, rc);
+    return change_finish(c, rc);
 }
 
 /* --- the calls -------------------------------------------------------------------------------- */
@@ -347,18 +169,18 @@ static bool is_sorted(const uint32_t *uids, size_t n)
     return true;
 }
 
-static enum rc modify(struct modifying *p)
+enum rc modify(struct attempt *t, const uint32_t *uids, size_t n, struct store_op *op)
 {
-    if (p->n_uids > STORE_BATCH)
+    if (n > STORE_BATCH)
         return RC_LIMIT;
-    if (!is_sorted(p->uids, p->n_uids))
+    if (!is_sorted(uids, n))
         return RC_PERM;
-    enum rc rc = attempt_run(&p->attempt);
+    enum rc rc = attempt_run(t);
     if (rc != RC_EOF)
         return rc;
-    p->op->rc = RC_OK;
-    p->op->modseq = 0;
-    p->op->done(p->op);
+    op->rc = RC_OK;
+    op->modseq = 0;
+    op->done(op);
     return RC_OK;
 }
 
@@ -371,16 +193,5 @@ enum rc store_change_flags(struct store_account *account, const struct store_fla
                           .uids = change->uids,
                           .n_uids = change->n_uids,
                           .flags = change};
-    return modify(&p);
-}
-
-enum rc store_expunge(struct store_account *account, uint32_t mailbox, const uint32_t *uids,
-                      size_t n_uids, unsigned flags, struct store_op *op)
-{
-    struct modifying p = {.attempt = {.run = run_expunge, .account = account, .flags = flags},
-                          .op = op,
-                          .mailbox = mailbox,
-                          .uids = uids,
-                          .n_uids = n_uids};
-    return modify(&p);
+    return modify(&p.attempt, change->uids, change->n_uids, op);
 }

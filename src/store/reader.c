@@ -17,7 +17,7 @@
 
 #include <stdlib.h>
 
-enum { AHEAD_MAX = 64 };
+enum { AHEAD_MAX = 64, GRAVE_ROWS = 64 /* read at once */ };
 
 struct grave { /* a message that has gone */
     struct map_node node;
@@ -103,19 +103,26 @@ static struct grave *find_grave(const struct store_reader *r, uint64_t email)
     return node ? CONTAINER(node, struct grave, node) : NULL;
 }
 
-static enum rc bury(struct store_reader *r, struct kv_row row)
+static void bury(struct store_reader *r, const struct tombstone *d)
 {
+    if (!d->is_last || find_grave(r, d->row.email))
+        return;
+    struct grave *g = mem_zero(sizeof *g);
+    g->email = d->row.email;
+    g->blob = d->record.blob;
+    map_add(&r->graves, &g->node, map_hash_u64(g->email));
+}
+
+static enum rc bury_all(struct store_reader *r, struct kv_row row)
+{
+    struct tombstones all;
     struct tombstone d;
     if (row.key.n != 13)
         return RC_CORRUPT;
-    TRY(tombstone_decode(row.value, &d));
-    if (!d.is_last || find_grave(r, d.email))
-        return RC_OK;
-    struct grave *g = mem_zero(sizeof *g);
-    g->email = d.email;
-    g->blob = d.record.blob;
-    map_add(&r->graves, &g->node, map_hash_u64(g->email));
-    return RC_OK;
+    enum rc rc = tombstones_open(row.value, &all);
+    while (rc == RC_OK && (rc = tombstones_next(&all, &d)) == RC_OK)
+        bury(r, &d);
+    return rc == RC_EOF ? RC_OK : rc;
 }
 
 /* Reads the tombstones that have come since the last time. */
@@ -129,10 +136,10 @@ static enum rc look_for_graves(struct store_reader *r, unsigned flags)
     enum rc rc = RC_OK;
     arena_init(&arena, 0);
     while (rc == RC_OK && page.has_more) {
-        rc = kv_scan(r->account->store->kv, account_part(r->account->id), range, STORE_BATCH,
+        rc = kv_scan(r->account->store->kv, account_part(r->account->id), range, GRAVE_ROWS,
                      flags & KV_CACHED, &arena, &page);
         for (size_t i = 0; rc == RC_OK && i < page.n; i++)
-            rc = bury(r, page.rows[i]);
+            rc = bury_all(r, page.rows[i]);
         if (rc == RC_OK && page.n) {
             range.after = page.rows[page.n - 1].key;
             r->looked = get_u64(range.after.p + 1) - page.has_more;

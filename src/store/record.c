@@ -424,29 +424,60 @@ enum rc email_decode(struct str value, struct email *out)
     return value_done(&r, out->n_places > 0);
 }
 
-struct str tombstone_encode(const struct tombstone *d, void *mem, size_t size)
+/* Format 2: time8 mailbox4 n2, then n times last1 uid4 row email. Format 1, of release 0.1.0: time8
+ * last1 mailbox4 uid4 row email. */
+enum { TOMBSTONES_FORMAT = 2, TOMBSTONES_COUNT_AT = 13 };
+
+void tombstones_begin(struct packer *w, void *mem, uint64_t time, uint32_t mailbox)
 {
-    struct packer w = value_begin(mem, size);
-    pack_u64(&w, d->time);
-    pack_u8(&w, d->is_last);
-    pack_u32(&w, d->mailbox);
-    pack_u32(&w, d->row.uid);
-    pack_row(&w, &d->row);
-    pack_email(&w, &d->record);
-    return pack_done(&w);
+    pack_init(w, mem, TOMBSTONES_MAX);
+    pack_u8(w, TOMBSTONES_FORMAT);
+    pack_u64(w, time);
+    pack_u32(w, mailbox);
+    pack_u16(w, 0);
 }
 
-enum rc tombstone_decode(struct str value, struct tombstone *out)
+void tombstones_add(struct packer *w, const struct tombstone *d)
 {
-    struct unpacker r = value_open(value);
-    out->time = unpack_u64(&r);
-    out->is_last = unpack_u8(&r) != 0;
-    out->mailbox = unpack_u32(&r);
-    uint32_t uid = unpack_u32(&r);
-    out->row = unpack_row(&r, uid);
-    out->email = out->row.email;
-    unpack_email(&r, &out->record);
-    return value_done(&r, uid != 0 && out->record.n_places > 0);
+    unsigned char *count = w->p + TOMBSTONES_COUNT_AT;
+    put_u16(count, (uint16_t)(get_u16(count) + 1));
+    pack_u8(w, d->is_last);
+    pack_u32(w, d->row.uid);
+    pack_row(w, &d->row);
+    pack_email(w, &d->record);
+}
+
+enum rc tombstones_open(struct str value, struct tombstones *out)
+{
+    struct unpacker *r = &out->rest;
+    *out = (struct tombstones){0};
+    unpack_init(r, value);
+    unsigned format = unpack_u8(r);
+    out->time = unpack_u64(r);
+    out->is_first_format = format == RECORD_FORMAT;
+    if (out->is_first_format) {
+        out->n = 1;
+        return unpack_done(r);
+    }
+    out->mailbox = unpack_u32(r);
+    out->n = unpack_u16(r);
+    bool is_sane = format == TOMBSTONES_FORMAT && out->n && out->n <= RECORD_TOMBSTONES;
+    return value_done(r, is_sane);
+}
+
+enum rc tombstones_next(struct tombstones *d, struct tombstone *out)
+{
+    struct unpacker *r = &d->rest;
+    if (d->n == 0)
+        return RC_EOF;
+    d->n--;
+    out->is_last = unpack_u8(r) != 0;
+    if (d->is_first_format)
+        d->mailbox = unpack_u32(r);
+    uint32_t uid = unpack_u32(r);
+    out->row = unpack_row(r, uid);
+    unpack_email(r, &out->record);
+    return value_done(r, uid != 0 && out->record.n_places > 0);
 }
 
 /* --- i, z, k, n ------------------------------------------------------------------------------- */

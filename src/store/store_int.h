@@ -98,7 +98,7 @@ struct str packed_encode(const struct store_row *rows, size_t n, void *mem, size
 /* `key`: of the row. Room for RECORD_PACK rows; they come in order of UID. */
 enum rc packed_decode(struct str key, struct str value, struct store_row *out, size_t *out_n);
 
-/* `e`: also the larger part of a tombstone. */
+/* `e`: also a part of a tombstone. */
 struct place {
     uint32_t mailbox, uid;
 };
@@ -114,17 +114,29 @@ struct email {
 struct str email_encode(const struct email *e, void *mem, size_t size);
 enum rc email_decode(struct str value, struct email *out);
 
-/* `d` */
+/* `d`: messages that one change has expunged from one mailbox. */
 struct tombstone {
-    uint64_t time; /* when it was expunged */
-    bool is_last;  /* the message's last place: trimming this drops the body */
-    uint32_t mailbox;
+    bool is_last; /* the message's last place: trimming this drops the body */
     struct store_row row;
-    uint64_t email;
     struct email record; /* as it was before */
 };
-struct str tombstone_encode(const struct tombstone *d, void *mem, size_t size);
-enum rc tombstone_decode(struct str value, struct tombstone *out);
+enum {
+    RECORD_TOMBSTONES = 128, /* in one record */
+    TOMBSTONES_MAX = 15 + RECORD_TOMBSTONES * (1 + 4 + 52 + 71 + 8 * RECORD_COPIES)
+};
+/* mem: TOMBSTONES_MAX bytes; pack_done() when all are added. */
+void tombstones_begin(struct packer *w, void *mem, uint64_t time, uint32_t mailbox);
+void tombstones_add(struct packer *w, const struct tombstone *d);
+
+struct tombstones {
+    uint64_t time;    /* when they were expunged */
+    uint32_t mailbox; /* known when the first was read */
+    size_t n;         /* still to be read */
+    struct unpacker rest;
+    bool is_first_format;
+};
+enum rc tombstones_open(struct str value, struct tombstones *out);
+enum rc tombstones_next(struct tombstones *d, struct tombstone *out); /* RC_EOF */
 
 /* `c`, one a change: */
 enum change_kind { CHANGE_EMAIL = 1, CHANGE_MAILBOX, CHANGE_THREAD, CHANGE_QUOTA };
@@ -391,9 +403,11 @@ void change_free(struct change *c);                                /* one that w
 struct touched *change_touch(struct change *c, struct mailbox *m); /* until the next such call */
 void change_put(struct change *c, struct key key, struct str value);
 void change_delete(struct change *c, struct key key);
+void change_trim(struct change *c, struct key from, struct key to); /* what kv_txn_trim says */
 /* The row in memory and on disk; counters are the caller's. */
 void change_row(struct change *c, struct touched *t, const struct store_row *row);
-void change_remove_row(struct change *c, struct touched *t, uint32_t uid);
+/* Its own row on disk, where it has one, is the caller's to delete: true. */
+bool change_remove_row(struct change *c, struct touched *t, uint32_t uid);
 void change_note(struct change *c, enum change_kind kind, enum change_what what, uint64_t id);
 /* is_making: names that are new get a bit; otherwise they are passed over. RC_LIMIT. */
 enum rc change_keywords(struct change *c, const struct str *names, size_t n, bool is_making,
@@ -430,6 +444,14 @@ enum rc head_email(struct attempt *t, uint64_t email, struct email *out);
 /* kv_writer_scan of the account. */
 enum rc head_scan(struct attempt *t, struct key from, struct key to, size_t max_rows,
                   struct kv_page *out_page);
+
+/* What changing flags and expunging share, modify.c. */
+void count_unseen(struct mailbox_record *r, uint32_t uid, uint32_t before, uint32_t after);
+const struct row_delta *delta_of(const struct change *c, uint32_t mailbox, uint32_t uid);
+/* The end of an attempt to change so many messages; `rc`: how it went. RC_EOF: nothing to do. */
+enum rc change_finish(struct change *c, enum rc rc);
+/* Runs it on UIDs that ascend. Its op is done when there was nothing to do. */
+enum rc modify(struct attempt *t, const uint32_t *uids, size_t n, struct store_op *op);
 
 /* Many `e` at once, emails.c. Absent: ask for that one alone. */
 enum rc head_emails(struct attempt *t, const uint64_t *ids, size_t n, struct str *out_values);

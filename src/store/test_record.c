@@ -158,6 +158,35 @@ static void rows_own_and_packed(void **state)
     }
 }
 
+static struct str old_tombstone(const struct store_row *row, const struct email *e, uint64_t time,
+                                void *to, size_t size)
+{
+    unsigned char part[RECORD_VALUE];
+    struct packer w;
+    struct str value;
+    pack_init(&w, to, size);
+    pack_u8(&w, RECORD_FORMAT);
+    pack_u64(&w, time);
+    pack_u8(&w, true);
+    pack_u32(&w, 1);
+    pack_u32(&w, row->uid);
+    value = row_encode(row, part, sizeof part);
+    pack_bytes(&w, str_skip(value, 1));
+    value = email_encode(e, part, sizeof part);
+    pack_bytes(&w, str_skip(value, 1));
+    return pack_done(&w);
+}
+
+static enum rc read_tombstones(struct str value)
+{
+    struct tombstones all;
+    struct tombstone d;
+    enum rc rc = tombstones_open(value, &all);
+    while (rc == RC_OK)
+        rc = tombstones_next(&all, &d);
+    return rc == RC_EOF ? RC_OK : rc;
+}
+
 static void emails_and_tombstones(void **state)
 {
     struct email e = some_email(), got;
@@ -166,21 +195,48 @@ static void emails_and_tombstones(void **state)
     e.n_places = RECORD_COPIES;
     for (uint32_t i = 0; i < RECORD_COPIES; i++)
         e.places[i] = (struct place){i + 1, i + 2};
-    struct tombstone d = {.time = 1,
-                          .is_last = true,
-                          .mailbox = 2,
-                          .row = some_row(3),
-                          .email = 5,
-                          .record = e},
-                     back;
-    struct str value = tombstone_encode(&d, mem, sizeof mem);
-    assert_rc(tombstone_decode(value, &back), RC_OK);
-    assert_int_equal(back.time, 1);
-    assert_true(back.is_last);
-    assert_int_equal(back.mailbox, 2);
-    assert_int_equal(back.email, 5);
-    assert_row(&d.row, &back.row);
-    assert_email(&d.record, &back.record);
+    struct tombstones all;
+    struct tombstone d = {.is_last = true, .row = some_row(3), .record = e}, back;
+    struct packer w;
+    static unsigned char most[TOMBSTONES_MAX];
+    tombstones_begin(&w, most, 1, 2);
+    for (uint32_t i = 0; i < RECORD_TOMBSTONES; i++) {
+        d.row.uid = i + 1;
+        d.is_last = i % 2 == 0;
+        tombstones_add(&w, &d);
+    }
+    assert_rc(tombstones_open(pack_done(&w), &all), RC_OK);
+    assert_int_equal(all.time, 1);
+    assert_int_equal(all.mailbox, 2);
+    assert_int_equal(all.n, RECORD_TOMBSTONES);
+    for (uint32_t i = 0; i < RECORD_TOMBSTONES; i++) {
+        assert_rc(tombstones_next(&all, &back), RC_OK);
+        d.row.uid = i + 1;
+        assert_int_equal(back.is_last, i % 2 == 0);
+        assert_row(&d.row, &back.row);
+        assert_email(&d.record, &back.record);
+    }
+    assert_rc(tombstones_next(&all, &back), RC_EOF);
+}
+
+/* As release 0.1.0 wrote them: one a record. */
+static void tombstones_of_the_first_format(void **state)
+{
+    struct email e = some_email();
+    struct store_row row = some_row(3);
+    struct tombstones all;
+    struct tombstone d;
+    struct str value = old_tombstone(&row, &e, 7, mem, sizeof mem);
+    assert_rc(tombstones_open(value, &all), RC_OK);
+    assert_int_equal(all.time, 7);
+    assert_rc(tombstones_next(&all, &d), RC_OK);
+    assert_int_equal(all.mailbox, 1);
+    assert_true(d.is_last);
+    assert_row(&row, &d.row);
+    assert_email(&e, &d.record);
+    assert_rc(tombstones_next(&all, &d), RC_EOF);
+    for (size_t n = 0; n < value.n; n++)
+        assert_rc(read_tombstones(str_head(value, n)), RC_CORRUPT);
 }
 
 static void message_ids_texts_deliveries(void **state)
@@ -239,7 +295,9 @@ static void damage_is_found(void **state)
     struct mailbox_record mailbox = {.m = {.id = 1, .uidnext = 1, .uidvalidity = 1}}, m;
     struct store_row row = some_row(1), r[RECORD_PACK];
     struct tombstone tombstone = {.row = row, .record = some_email()}, d;
+    struct packer w;
     unsigned char a[512];
+    static unsigned char most[TOMBSTONES_MAX];
     struct str value = hot_encode(&hot, a, sizeof a);
     for (size_t n = 0; n < value.n; n++) { /* release 0.1.0 wrote 13 bytes less, later ones 4 */
         bool is_older = n == value.n - 13 || n == value.n - 4;
@@ -248,9 +306,19 @@ static void damage_is_found(void **state)
     value = mailbox_encode(&mailbox, a, sizeof a);
     for (size_t n = 0; n < value.n; n++) /* release 0.1.0 wrote 5 bytes less */
         assert_rc(mailbox_decode(1, str_head(value, n), &m), n == value.n - 5 ? RC_OK : RC_CORRUPT);
-    value = tombstone_encode(&tombstone, a, sizeof a);
+    tombstones_begin(&w, most, 1, 2);
+    tombstones_add(&w, &tombstone);
+    tombstones_add(&w, &tombstone);
+    value = pack_done(&w);
+    assert_rc(read_tombstones(value), RC_OK);
     for (size_t n = 0; n < value.n; n++)
-        assert_rc(tombstone_decode(str_head(value, n), &d), RC_CORRUPT);
+        assert_rc(read_tombstones(str_head(value, n)), RC_CORRUPT);
+    put_u16(most + 13, 0);
+    assert_rc(read_tombstones(value), RC_CORRUPT);
+    put_u16(most + 13, RECORD_TOMBSTONES + 1);
+    assert_rc(read_tombstones(value), RC_CORRUPT);
+    most[0] = 3;
+    assert_rc(read_tombstones(value), RC_CORRUPT);
     value = row_encode(&row, a, sizeof a);
     a[0] = RECORD_FORMAT + 1;
     assert_rc(row_decode(1, value, r), RC_CORRUPT);
@@ -263,10 +331,13 @@ static void damage_is_found(void **state)
         value = str_from(a, 1 + a[1]);
         refused += packed_decode(key_str(&key), value, r, &got) == RC_CORRUPT;
         refused += email_decode(value, &d.record) == RC_CORRUPT;
-        refused += tombstone_decode(value, &d) == RC_CORRUPT;
+        refused += read_tombstones(value) == RC_CORRUPT;
+        a[0] = 2;
+        refused += read_tombstones(value) == RC_CORRUPT;
+        a[0] = RECORD_FORMAT;
         refused += mailbox_decode(1, value, &m) == RC_CORRUPT;
     }
-    assert_true(refused > 4000);
+    assert_true(refused > 6000);
 }
 
 static void keys_sort_by_number(void **state)
@@ -284,6 +355,7 @@ int main(void)
         cmocka_unit_test(hot_and_mailbox),
         cmocka_unit_test(rows_own_and_packed),
         cmocka_unit_test(emails_and_tombstones),
+        cmocka_unit_test(tombstones_of_the_first_format),
         cmocka_unit_test(message_ids_texts_deliveries),
         cmocka_unit_test(outbox),
         cmocka_unit_test(damage_is_found),
