@@ -72,6 +72,8 @@ static const struct key keys[] = {
     KEY("listen", "lmtp", PLACES, listen.lmtp, "/run/penfold/lmtp"),
     KEY("listen", "pop3", ADDRESSES, listen.pop3, "0.0.0.0:110,[::]:110"),
     KEY("listen", "pop3s", ADDRESSES, listen.pop3s, "0.0.0.0:995,[::]:995"),
+    KEY("listen", "imap", ADDRESSES, listen.imap, "0.0.0.0:143,[::]:143"),
+    KEY("listen", "imaps", ADDRESSES, listen.imaps, "0.0.0.0:993,[::]:993"),
     KEY("listen", "admin", ADDRESSES, listen.admin, "127.0.0.1:8081"),
     WORDS("smtp", "vrfy", CHOICE, smtp.vrfy, "off", {"off", "on"}),
     WORDS("submission", "from", CHOICE, submission.from, "own", {"own", "any"}),

@@ -36,7 +36,8 @@ struct conf {
         char *certificate, *key; /* PEM files */
     } tls;
     struct {
-        struct conf_list smtp, submission, submissions, pop3, pop3s, admin; /* "address:port" */
+        struct conf_list smtp, submission, submissions, pop3, pop3s, imap, imaps,
+            admin;             /* "address:port" */
         struct conf_list lmtp; /* the same, or the path of a Unix socket */
     } listen;
     struct {

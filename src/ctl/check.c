@@ -183,8 +183,9 @@ static void check_listeners(struct check *k)
 {
     const struct conf *c = k->conf;
     const struct conf_list *const lists[] = {
-        &c->listen.smtp, &c->listen.submission, &c->listen.submissions, &c->listen.lmtp,
-        &c->listen.pop3, &c->listen.pop3s,      &c->listen.admin};
+        &c->listen.smtp, &c->listen.submission, &c->listen.submissions,
+        &c->listen.lmtp, &c->listen.pop3,       &c->listen.pop3s,
+        &c->listen.imap, &c->listen.imaps,      &c->listen.admin};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (size_t n = 0; n < lists[i]->n; n++)
             check_address(k, lists[i], lists[i]->item[n]);

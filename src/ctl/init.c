@@ -313,6 +313,8 @@ static enum rc write_conf(const struct plan *plan)
     put_lmtp(plan, &b);
     put_listener(plan, &b, "pop3", 110);
     put_listener(plan, &b, "pop3s", 995);
+    put_listener(plan, &b, "imap", 143);
+    put_listener(plan, &b, "imaps", 993);
     put_admin(plan, &b);
     buf_put(&b, STR("}\n"));
     if (plan->has_port_base)

@@ -27,6 +27,8 @@ enum service {
     SERVICE_LMTP,
     SERVICE_POP3,
     SERVICE_POP3S,
+    SERVICE_IMAP,
+    SERVICE_IMAPS,
     SERVICE_ADMIN,
     SERVICE_CONTROL, /* the last: where it listens is not configured */
     SERVICES

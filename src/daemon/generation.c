@@ -8,6 +8,7 @@
 #include "daemon/daemon_int.h"
 
 #include "ctl/ctl.h"
+#include "imap/imap.h"
 #include "pop3/pop3.h"
 #include "smtpd/smtpd.h"
 
@@ -24,6 +25,7 @@ struct generation {
     struct conf *conf;
     struct smtpd *smtpd;
     struct pop3 *pop3;
+    struct imap *imap;
     struct net_signer *signer;
     struct net_tls *tls; /* NULL: no certificate */
     _Atomic size_t holds;
@@ -78,8 +80,17 @@ static void open_protocols(struct generation *g)
                              .login_ms = patience_ms(c, 180000),
                              .auth = house->admin->auth,
                              .store = house->admin->store};
+    struct imap_conf imap = {.plaintext_on_loopback = plaintext,
+                             .login_ms = patience_ms(c, 180000),
+                             .message_size = c->limits.message_size,
+                             .memory = house->memory,
+                             .version = PENFOLD_VERSION,
+                             .kv = house->admin->kv,
+                             .auth = house->admin->auth,
+                             .store = house->admin->store};
     g->smtpd = smtpd_new(house->ctx, &smtpd);
     g->pop3 = pop3_new(house->ctx, &pop3);
+    g->imap = imap_new(house->ctx, &imap);
 }
 
 enum rc generation_new(const struct generation_house *house, struct conf *conf,
@@ -107,6 +118,7 @@ void generation_unref(struct generation **generation)
         return;
     smtpd_free(&g->smtpd);
     pop3_free(&g->pop3);
+    imap_free(&g->imap);
     net_tls_free(&g->tls);
     net_signer_free(&g->signer);
     conf_free(&g->conf);
@@ -131,6 +143,7 @@ static struct net_listener listener_of(struct generation *g, const struct socket
         [SERVICE_SMTP] = IN_SESSION,        [SERVICE_SUBMISSION] = IN_SESSION,
         [SERVICE_SUBMISSIONS] = FROM_START, [SERVICE_LMTP] = NO_TLS,
         [SERVICE_POP3] = IN_SESSION,        [SERVICE_POP3S] = FROM_START,
+        [SERVICE_IMAP] = IN_SESSION,        [SERVICE_IMAPS] = FROM_START,
         [SERVICE_ADMIN] = NO_TLS,           [SERVICE_CONTROL] = NO_TLS,
     };
     const struct net_proto *submission = &smtpd_protos[SMTPD_SUBMISSION];
@@ -144,6 +157,8 @@ static struct net_listener listener_of(struct generation *g, const struct socket
         [SERVICE_LMTP] = {&smtpd_protos[SMTPD_LMTP], smtpd_service(g->smtpd, SMTPD_LMTP)},
         [SERVICE_POP3] = {&pop3_proto, g->pop3},
         [SERVICE_POP3S] = {&pop3_proto, g->pop3},
+        [SERVICE_IMAP] = {&imap_proto, g->imap},
+        [SERVICE_IMAPS] = {&imap_proto, g->imap},
         [SERVICE_ADMIN] = {&http_proto, web_admin(g->house->web)},
         [SERVICE_CONTROL] = {&ctl_proto, g->house->admin},
     };

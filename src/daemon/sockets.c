@@ -24,6 +24,8 @@ static const struct service_row {
     [SERVICE_LMTP] = {"lmtp", offsetof(struct conf, listen.lmtp)},
     [SERVICE_POP3] = {"pop3", offsetof(struct conf, listen.pop3)},
     [SERVICE_POP3S] = {"pop3s", offsetof(struct conf, listen.pop3s)},
+    [SERVICE_IMAP] = {"imap", offsetof(struct conf, listen.imap)},
+    [SERVICE_IMAPS] = {"imaps", offsetof(struct conf, listen.imaps)},
     [SERVICE_ADMIN] = {"admin", offsetof(struct conf, listen.admin)},
     [SERVICE_CONTROL] = {"control", 0},
 };

@@ -14,7 +14,8 @@ import time
 import builds
 
 DOMAIN = 'example.test'
-STANDARD = {'smtp': 25, 'submission': 587, 'submissions': 465, 'lmtp': 24, 'pop3': 110, 'pop3s': 995, 'admin': 81}
+STANDARD = {'smtp': 25, 'submission': 587, 'submissions': 465, 'lmtp': 24, 'pop3': 110, 'pop3s': 995, 'imap': 143, 'imaps': 993,
+            'admin': 81}
 RESERVED = (24, 25, 80, 81, 110, 143, 443, 465, 587, 993, 995, 4190)
 READY_SECONDS = 30
 STOP_SECONDS = 30

@@ -1,0 +1,182 @@
+/* The commands as data: where each is allowed and what its answer may bring; the dispatcher, which
+ * checks that, so that handlers need not; and the capabilities, made from the same table. */
+#include "imap/imap_int.h"
+
+#include <string.h>
+
+enum {
+    BEFORE = IMAP_NOT_AUTHENTICATED,
+    AFTER = IMAP_AUTHENTICATED | IMAP_SELECTED,
+    ANY = IMAP_ANY,
+    OPEN = IMAP_SELECTED
+};
+
+/* In the order of the RFC; the frequent ones first where that is the same. */
+static const struct imap_command commands[] = {
+    {"NOOP", ANY, 0, imap_noop, NULL, "[RFC3501 6.1.2]", NULL},
+    {"IDLE", AFTER, 0, imap_idle, "IDLE", "[RFC2177 3]", NULL},
+    {"CHECK", OPEN, 0, imap_check, NULL, "[RFC3501 6.4.1]", NULL},
+    {"UNSELECT", OPEN, IMAP_NO_NEWS, imap_unselect, "UNSELECT", "[RFC3691 2]", NULL},
+    {"SELECT", AFTER, IMAP_NO_NEWS, imap_select, NULL, "[RFC3501 6.3.1]", NULL},
+    {"EXAMINE", AFTER, IMAP_NO_NEWS, imap_examine, NULL, "[RFC3501 6.3.2]", NULL},
+    {"NAMESPACE", AFTER, 0, imap_namespace, "NAMESPACE", "[RFC2342 5]", NULL},
+    {"ENABLE", IMAP_AUTHENTICATED, 0, imap_enable, "ENABLE", "[RFC5161 3.1]", NULL},
+    {"ID", ANY, 0, imap_id, "ID", "[RFC2971 3.1]", NULL},
+    {"CAPABILITY", ANY, 0, imap_capability, NULL, "[RFC3501 6.1.1]", NULL},
+    {"LOGOUT", ANY, IMAP_NO_NEWS, imap_logout, NULL, "[RFC3501 6.1.3]", NULL},
+    {"STARTTLS", BEFORE, IMAP_CLEAR, imap_starttls, "STARTTLS", "[RFC3501 6.2.1]", NULL},
+    {"AUTHENTICATE", BEFORE, IMAP_SECRET, imap_authenticate, "SASL-IR", "[RFC3501 6.2.2]", NULL},
+    {"LOGIN", BEFORE, IMAP_SECRET, imap_login, NULL, "[RFC3501 6.2.3]", NULL},
+    {"UNAUTHENTICATE", AFTER, IMAP_NO_NEWS, imap_unauthenticate, "UNAUTHENTICATE", "[RFC8437 3]",
+     NULL},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+/* --- capabilities ----------------------------------------------------------------------------- */
+
+bool imap_can_secure(struct conn *c, const struct imap_session *s)
+{
+    if (net_is_secure(c))
+        return true;
+    return s->imap->conf.plaintext_on_loopback && net_is_loopback(net_peer(c));
+}
+
+static bool is_offered(struct conn *c, const struct imap_session *s, const struct imap_command *k)
+{
+    unsigned states = s->state == IMAP_NOT_AUTHENTICATED ? BEFORE : AFTER;
+    if (!k->capability || !(k->states & states))
+        return false;
+    return !(k->flags & IMAP_CLEAR) || net_has_tls(c);
+}
+
+static void put_auth(struct conn *c, const struct imap_session *s, struct buf *out)
+{
+    struct buf names = {.cap = 256};
+    struct str rest, name;
+    bool can = imap_can_secure(c, s);
+    auth_sasl_mechanisms(can, &names);
+    for (rest = buf_str(&names); rest.n && str_cut(&rest, ' ', &name);) {
+        buf_put(out, STR(" AUTH="));
+        buf_put(out, name);
+    }
+    buf_fini(&names);
+    if (!can)
+        buf_put(out, STR(" LOGINDISABLED")); /* [RFC3501 6.2.3] */
+}
+
+void imap_put_capabilities(struct conn *c, const struct imap_session *s, struct buf *out)
+{
+    bool is_before = s->state == IMAP_NOT_AUTHENTICATED;
+    buf_put(out, STR("IMAP4rev1"));
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (is_offered(c, s, &commands[i])) {
+            buf_put(out, STR(" "));
+            buf_put(out, str_of(commands[i].capability));
+        }
+    /* One of the two, never both [RFC7888 5]. */
+    buf_put(out, is_before ? STR(" LITERAL-") : STR(" LITERAL+"));
+    if (is_before) {
+        put_auth(c, s, out);
+        return;
+    }
+    buf_put(out, STR(" APPENDLIMIT=")); /* [RFC7889 2] */
+    imap_put_u64(out, s->imap->conf.message_size);
+}
+
+/* --- the dispatcher --------------------------------------------------------------------------- */
+
+static const struct imap_command *find(struct str verb)
+{
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (str_ieq(verb, str_of(commands[i].verb)))
+            return &commands[i];
+    return NULL;
+}
+
+/* tag = 1*<any ASTRING-CHAR except "+"> */
+static bool take_tag(struct imap_session *s, struct imap_parse *p)
+{
+    size_t n = 0;
+    while (n < p->rest.n && (unsigned char)p->rest.p[n] > 0x20 &&
+           (unsigned char)p->rest.p[n] < 0x7f && !strchr("(){%*\"\\+", p->rest.p[n]))
+        n++;
+    if (!n || n > IMAP_TAG_MAX)
+        return false;
+    memcpy(s->tag, p->rest.p, n);
+    s->tag_n = (uint8_t)n;
+    p->rest = str_skip(p->rest, n);
+    return imap_take_byte(p, ' ');
+}
+
+/* The row, with `uid` telling whether UID stands before it. */
+static const struct imap_command *take_verb(struct imap_parse *p, bool *out_is_uid)
+{
+    struct str verb;
+    *out_is_uid = imap_take_word(p, STR("UID"));
+    if ((*out_is_uid && !imap_take_byte(p, ' ')) || !imap_take_atom(p, &verb))
+        return NULL;
+    const struct imap_command *k = find(verb);
+    if (p->rest.n && !imap_take_byte(p, ' '))
+        return NULL;
+    if (k && *out_is_uid && !(k->flags & (IMAP_UID | IMAP_ONLY_UID)))
+        return NULL;
+    return k && !*out_is_uid && k->flags & IMAP_ONLY_UID ? NULL : k;
+}
+
+static enum imap_text wrong_state(const struct imap_session *s, const struct imap_command *k)
+{
+    if (s->state == IMAP_NOT_AUTHENTICATED)
+        return IMAP_LOGIN_FIRST;
+    return k->states == IMAP_SELECTED ? IMAP_SELECT_FIRST : IMAP_LOGGED_IN_ALREADY;
+}
+
+/* What is parsed must last as long as the command: secrets are used at once and copied nowhere. */
+static bool keep(struct imap_session *s, struct imap_parse *p)
+{
+    if (s->command->flags & IMAP_SECRET || buf_len(&s->gather.held))
+        return true;
+    p->rest = arena_dup(&s->arena, p->rest.p ? p->rest : STR(""));
+    return p->rest.p;
+}
+
+enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct str text)
+{
+    struct imap_parse p = {.rest = text, .arena = &s->arena};
+    bool is_uid;
+    s->tag_n = 0;
+    if (!take_tag(s, &p)) {
+        imap_gather_reset(&s->gather, true);
+        return imap_bad_line(c, s, IMAP_NO_TAG);
+    }
+    const struct imap_command *k = take_verb(&p, &is_uid);
+    if (!k)
+        return imap_finish(c, s, IMAP_NO_COMMAND);
+    s->command = k;
+    s->is_uid = is_uid;
+    if (s->user)
+        s->user->commands++;
+    if (!(k->states & s->state))
+        return imap_finish(c, s, wrong_state(s, k));
+    if (!keep(s, &p))
+        return imap_finish(c, s, IMAP_TOO_LONG_COMMAND);
+    return k->run(c, s, &p);
+}
+
+enum imap_taken imap_command_literal(struct conn *c, struct imap_session *s, struct str text,
+                                     const struct imap_literal *literal)
+{
+    struct imap_parse p = {.rest = text, .arena = &s->arena};
+    bool is_uid;
+    if (!take_tag(s, &p))
+        return IMAP_NOT_TAKEN;
+    const struct imap_command *k = take_verb(&p, &is_uid);
+    if (!k || !k->literal || !(k->states & s->state))
+        return IMAP_NOT_TAKEN;
+    s->command = k;
+    enum imap_taken taken = keep(s, &p) ? k->literal(c, s, &p, literal) : IMAP_NOT_TAKEN;
+    if (taken == IMAP_NOT_TAKEN) {
+        s->command = NULL;
+        arena_fini(&s->arena);
+    }
+    return taken;
+}

@@ -1,0 +1,100 @@
+/* Dates of commands [RFC3501 9]. Pure. */
+#include "imap/imap_int.h"
+
+static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+
+/* Days from 1970-01-01 in the proleptic Gregorian calendar. */
+static int64_t day_of(int64_t year, unsigned month, unsigned day)
+{
+    year -= month <= 2;
+    int64_t era = (year >= 0 ? year : year - 399) / 400;
+    int64_t of_era = year - era * 400;
+    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
+
+static bool is_day(unsigned year, unsigned month, unsigned day)
+{
+    static const unsigned char days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool is_leap = (year % 4 == 0 && year % 100) || year % 400 == 0;
+    return day && day <= days[month - 1] && (month != 2 || day < 29 || is_leap);
+}
+
+static bool take_two(struct imap_parse *p, unsigned most, unsigned *out)
+{
+    if (p->rest.n < 2 || !ascii_is_digit(p->rest.p[0]) || !ascii_is_digit(p->rest.p[1]))
+        return false;
+    *out = (unsigned)(p->rest.p[0] - '0') * 10 + (unsigned)(p->rest.p[1] - '0');
+    p->rest = str_skip(p->rest, 2);
+    return *out <= most;
+}
+
+/* "-Jul-1996" */
+static bool take_month_and_year(struct imap_parse *p, unsigned *out_month, unsigned *out_year)
+{
+    unsigned century, year;
+    *out_month = 0;
+    if (!imap_take_byte(p, '-'))
+        return false;
+    for (unsigned m = 0; m < 12 && !*out_month; m++)
+        if (str_ieq(str_head(p->rest, 3), str_from(months + 3 * m, 3)))
+            *out_month = m + 1;
+    p->rest = str_skip(p->rest, 3);
+    if (!*out_month || !imap_take_byte(p, '-') || !take_two(p, 99, &century) ||
+        !take_two(p, 99, &year))
+        return false;
+    *out_year = century * 100 + year;
+    return true;
+}
+
+static bool take_day(struct imap_parse *p, unsigned *out)
+{
+    if (p->rest.n > 1 && p->rest.p[1] == '-' && ascii_is_digit(p->rest.p[0])) {
+        *out = (unsigned)(p->rest.p[0] - '0');
+        p->rest = str_skip(p->rest, 1);
+        return true;
+    }
+    return take_two(p, 31, out);
+}
+
+bool imap_take_date(struct imap_parse *p, int64_t *out_day)
+{
+    unsigned day, month, year;
+    bool is_quoted = imap_take_byte(p, '"');
+    if (!take_day(p, &day) || !take_month_and_year(p, &month, &year) || !is_day(year, month, day) ||
+        (is_quoted && !imap_take_byte(p, '"')))
+        return imap_fail(p, "a date such as 17-Jul-1996");
+    *out_day = day_of(year, month, day);
+    return true;
+}
+
+static bool take_time(struct imap_parse *p, int64_t *out_seconds)
+{
+    unsigned hour, minute, second, zone_hour, zone_minute;
+    if (!take_two(p, 23, &hour) || !imap_take_byte(p, ':') || !take_two(p, 59, &minute) ||
+        !imap_take_byte(p, ':') || !take_two(p, 60, &second) || !imap_take_byte(p, ' '))
+        return false;
+    bool is_west = imap_take_byte(p, '-');
+    if ((!is_west && !imap_take_byte(p, '+')) || !take_two(p, 23, &zone_hour) ||
+        !take_two(p, 59, &zone_minute))
+        return false;
+    int64_t zone = (int64_t)zone_hour * 3600 + zone_minute * 60;
+    *out_seconds = (int64_t)hour * 3600 + minute * 60 + second + (is_west ? zone : -zone);
+    return true;
+}
+
+bool imap_take_date_time(struct imap_parse *p, uint64_t *out_ns)
+{
+    unsigned day, month, year;
+    int64_t seconds;
+    bool is_there = imap_take_byte(p, '"');
+    imap_take_byte(p, ' '); /* date-day-fixed: a space before one digit */
+    is_there = is_there && take_day(p, &day) && take_month_and_year(p, &month, &year) &&
+               is_day(year, month, day) && imap_take_byte(p, ' ') && take_time(p, &seconds) &&
+               imap_take_byte(p, '"');
+    if (!is_there)
+        return imap_fail(p, "a date and time such as \"17-Jul-1996 02:44:25 -0700\"");
+    seconds += day_of(year, month, day) * 86400;
+    *out_ns = seconds < 0 ? 0 : (uint64_t)seconds * NS_PER_SEC; /* before 1970: 1970 */
+    return true;
+}

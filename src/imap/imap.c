@@ -1,0 +1,257 @@
+/* The session's frame: greeting, commands one after the other, time, shutdown, and its end.
+ *
+ * One step takes as many commands as are there, until the output is over its mark or one has to
+ * wait. Commands are carried out strictly in order [RFC3501 5.5]. The deadline starts anew with
+ * each command and each page that went out, not with each byte. */
+#include "imap/imap_int.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+enum { ARENA_BEFORE = 256 << 10, ARENA_AFTER = 64 << 20 };
+
+static void or_default(uint64_t *value, uint64_t fallback)
+{
+    *value = *value ? *value : fallback;
+}
+
+struct imap *imap_new(const struct ctx *ctx, const struct imap_conf *conf)
+{
+    struct imap *imap = mem_zero(sizeof *imap);
+    struct imap_conf *k = &imap->conf;
+    imap->ctx = ctx;
+    *k = *conf;
+    or_default(&k->login_ms, 180 * 1000);
+    or_default(&k->idle_ms, 1800 * 1000);
+    or_default(&k->keepalive_ms, 240 * 1000);
+    or_default(&k->message_size, 50 << 20);
+    or_default(&k->command_size, 1 << 20);
+    k->login_failures = k->login_failures ? k->login_failures : 5;
+    k->errors = k->errors ? k->errors : 20;
+    return imap;
+}
+
+void imap_free(struct imap **imap)
+{
+    free(*imap);
+    *imap = NULL;
+}
+
+unsigned imap_flags(struct conn *c)
+{
+    return net_can_block(c) ? 0 : KV_CACHED;
+}
+
+enum net_step imap_wait(struct imap_session *s)
+{
+    s->is_waiting = true;
+    return NET_READ;
+}
+
+static size_t line_max(const struct imap_session *s)
+{
+    return s->state == IMAP_NOT_AUTHENTICATED ? IMAP_LINE_MAX_BEFORE : IMAP_LINE_MAX;
+}
+
+static void begin(struct conn *c, struct imap_session *s)
+{
+    s->imap = net_app(c);
+    s->net = net_of(c);
+    s->handle = net_handle(c);
+    s->state = IMAP_NOT_AUTHENTICATED;
+    struct buf *out = net_out(c);
+    buf_put(out, STR("* OK [CAPABILITY "));
+    imap_put_capabilities(c, s, out);
+    buf_put(out, STR("] Penfold IMAP ready\r\n"));
+    net_deadline(c, s->imap->conf.login_ms);
+}
+
+/* --- commands --------------------------------------------------------------------------------- */
+
+/* What a refused literal is answered: tagged, when it has a tag. */
+static enum net_step refuse(struct conn *c, struct imap_session *s, struct imap_gathered *it)
+{
+    struct str tag = {0}, rest = it->text;
+    str_cut(&rest, ' ', &tag);
+    enum imap_text text = it->literal.is_broken ? IMAP_SYNTAX : IMAP_LITERAL_TOO_BIG;
+    if (!tag.n || tag.n > IMAP_TAG_MAX)
+        text = IMAP_NO_TAG;
+    buf_put(net_out(c), text == IMAP_NO_TAG ? STR("*") : tag);
+    buf_put(net_out(c), STR(" BAD "));
+    buf_put(net_out(c), imap_text_code(text).p ? imap_text_code(text) : STR(""));
+    buf_put(net_out(c), imap_text_line(text));
+    buf_put(net_out(c), it->literal.is_broken ? STR(" the size of a literal\r\n") : STR("\r\n"));
+    imap_gather_refuse(&s->gather, it);
+    if (++s->errors < s->imap->conf.errors)
+        return NET_READ;
+    s->end = "errors";
+    imap_bye(c, (struct str){0}, STR("too many commands that are none"));
+    return NET_CLOSE;
+}
+
+static bool is_allowed(const struct imap_session *s, const struct imap_gathered *it)
+{
+    bool is_before = s->state == IMAP_NOT_AUTHENTICATED;
+    uint64_t most = is_before ? IMAP_COMMAND_MAX_BEFORE : s->imap->conf.command_size;
+    if (it->literal.is_broken || it->literal.n > most || it->text.n > most - it->literal.n)
+        return false;
+    return !is_before || it->literal.is_sync || it->literal.n <= IMAP_LITERAL_MINUS;
+}
+
+static enum net_step take_literal(struct conn *c, struct imap_session *s, struct imap_gathered *it)
+{
+    net_consume(c, it->used);
+    if (imap_command_literal(c, s, it->text, &it->literal) == IMAP_TAKEN)
+        return NET_READ;
+    if (!is_allowed(s, it)) /* before its bytes are read */
+        return refuse(c, s, it);
+    s->gather.held.cap = s->state == IMAP_NOT_AUTHENTICATED
+                             ? IMAP_COMMAND_MAX_BEFORE + IMAP_LINE_MAX_BEFORE
+                             : s->imap->conf.command_size + IMAP_LINE_MAX;
+    imap_gather_accept(&s->gather, it);
+    if (it->literal.is_sync)
+        imap_continue(c, STR("go on"));
+    return NET_READ;
+}
+
+static enum net_step next_command(struct conn *c, struct imap_session *s)
+{
+    struct imap_gathered it;
+    enum net_step next = s->user ? imap_login_check(c, s) : NET_READ;
+    if (next != NET_READ)
+        return next;
+    imap_gather_next(&s->gather, net_in(c), line_max(s), &it);
+    switch (it.kind) {
+    case IMAP_INPUT_NONE:
+        net_consume(c, it.used);
+        return imap_wait(s);
+    case IMAP_INPUT_COMMAND:
+        s->has_progress = true;
+        net_consume(c, it.used); /* whatever waits, waits behind this command; the view stays */
+        return imap_command_run(c, s, it.text);
+    case IMAP_INPUT_LITERAL:
+        s->has_progress = true;
+        return take_literal(c, s, &it);
+    case IMAP_INPUT_BARE:
+    case IMAP_INPUT_TOO_LONG:
+        break;
+    }
+    net_consume(c, it.used);
+    return imap_bad_line(c, s, it.kind == IMAP_INPUT_BARE ? IMAP_BARE : IMAP_TOO_LONG);
+}
+
+enum net_step imap_read_line(struct conn *c, struct imap_session *s, struct str *out)
+{
+    struct str in = net_in(c);
+    ptrdiff_t lf = str_find_byte(str_head(in, line_max(s)), '\n');
+    *out = (struct str){0};
+    if (lf < 0 && in.n < line_max(s))
+        return imap_wait(s);
+    if (lf < 0) {
+        imap_bye(c, (struct str){0}, imap_text_line(IMAP_TOO_LONG));
+        s->end = "line";
+        return NET_CLOSE;
+    }
+    *out = str_head(in, (size_t)lf);
+    if (str_ends(*out, STR("\r")))
+        out->n--;
+    net_consume(c, (size_t)lf + 1);
+    s->has_progress = true;
+    return NET_READ;
+}
+
+/* --- steps ------------------------------------------------------------------------------------ */
+
+static enum net_step say_goodbye(struct conn *c, struct imap_session *s)
+{
+    s->end = "shutdown";
+    imap_bye(c, (struct str){0}, STR("the server is shutting down"));
+    return NET_CLOSE;
+}
+
+static enum net_step run(struct conn *c, struct imap_session *s)
+{
+    enum net_step next = NET_READ;
+    s->is_waiting = false;
+    while (next == NET_READ && !s->is_waiting) {
+        if (s->go_on)
+            next = s->go_on(c, s);
+        else if (s->is_draining)
+            next = say_goodbye(c, s);
+        else if (net_out_is_full(c))
+            next = NET_MORE;
+        else
+            next = next_command(c, s);
+    }
+    return next;
+}
+
+static enum net_step time_out(struct conn *c, struct imap_session *s)
+{
+    if (s->is_idling)
+        return imap_idle_timeout(c, s);
+    s->end = "timeout";
+    if (!s->go_on) /* within an answer there is no place for words of our own */
+        imap_bye(c, (struct str){0}, STR("nothing has been said for too long")); /* [RFC3501 5.4] */
+    return NET_CLOSE;
+}
+
+static void start_again(struct conn *c, struct imap_session *s)
+{
+    /* What was said before TLS counts no longer [RFC3501 6.2.1]. */
+    imap_command_end(s);
+    net_deadline(c, s->imap->conf.login_ms);
+}
+
+static enum net_step step(struct conn *c, unsigned events)
+{
+    struct imap_session *s = net_session(c);
+    if (events & NET_EV_OPEN)
+        begin(c, s);
+    if (events & NET_EV_TLS)
+        start_again(c, s);
+    s->arena.cap = s->state == IMAP_NOT_AUTHENTICATED ? ARENA_BEFORE : ARENA_AFTER;
+    s->is_draining = s->is_draining || events & NET_EV_DRAIN;
+    if (events & NET_EV_KICK) {
+        s->end = "kicked";
+        if (!s->go_on || s->is_idling)
+            imap_bye(c, (struct str){0}, STR("an administrator ended this session"));
+        return NET_CLOSE;
+    }
+    s->has_progress = false;
+    enum net_step next = NET_READ;
+    if (events & NET_EV_TIMEOUT)
+        next = time_out(c, s);
+    if (next == NET_READ)
+        next = run(c, s);
+    if (s->has_progress && s->state != IMAP_NOT_AUTHENTICATED && !s->is_idling)
+        net_deadline(c, s->imap->conf.idle_ms);
+    return next;
+}
+
+static void closed(struct conn *c)
+{
+    struct imap_session *s = net_session(c);
+    struct log_line l;
+    imap_command_end(s);
+    imap_login_end(s);
+    if (s->user) {
+        net_log(c, &l, LOG_INFO, "imap-session");
+        log_u64(&l, "account", s->user->account);
+        log_u64(&l, "commands", s->user->commands);
+        log_text(&l, "end", s->end ? s->end : "closed");
+        log_end(&l);
+    }
+    imap_login_forget(s);
+}
+
+const struct net_proto imap_proto = {
+    .name = "imap",
+    .session_size = sizeof(struct imap_session),
+    .input_max = IMAP_INPUT_MAX,
+    .output_high = IMAP_OUTPUT_HIGH,
+    .busy = "* BYE [UNAVAILABLE] too many connections, try again later\r\n",
+    .step = step,
+    .close = closed,
+};

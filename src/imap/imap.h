@@ -1,0 +1,45 @@
+/* imap: serves an account's mailboxes over IMAP4rev1 [RFC3501], with STARTTLS, LITERAL- and
+ * LITERAL+ [RFC7888], SASL-IR [RFC4959], IDLE [RFC2177], and what the table in command.c lists.
+ *
+ * A listener has `proto` = &imap_proto and `app` = a struct imap; IMAPS is the same with is_tls.
+ *
+ * What a session promises its client: the numbers of messages change only where the RFC allows it
+ * [RFC3501 7.4.1], and what has been expunged meanwhile can still be fetched until the client has
+ * been told; a change is answered with OK when it is durable; what other sessions, deliveries and
+ * POP3 change is told at the end of each command, and at once in IDLE.
+ *
+ * Passwords are taken in TLS only, or on loopback when plaintext_on_loopback says so.
+ */
+#ifndef IMAP_IMAP_H
+#define IMAP_IMAP_H
+
+#include "auth/auth.h"
+#include "base/budget.h"
+#include "net/net.h"
+#include "store/store.h"
+
+struct imap;
+
+struct imap_conf { /* 0: the default */
+    struct store *store;
+    struct auth *auth;
+    struct kv *kv;              /* where bodies of APPEND go */
+    struct budget *memory;      /* of messages on their way in; NULL: none is asked */
+    bool plaintext_on_loopback; /* LOGIN and PLAIN without TLS from 127.0.0.0/8 and ::1 */
+    uint64_t login_ms;          /* from the connection to a successful login: 180,000 */
+    uint64_t idle_ms;           /* without a command: 1,800,000 [RFC3501 5.4] */
+    uint64_t keepalive_ms;      /* in IDLE, between two signs of life: 240,000 */
+    uint32_t login_failures;    /* after so many the connection is closed: 5 */
+    uint32_t errors;            /* the same for commands that are none: 20 */
+    uint64_t message_size;      /* of an appended message: 50 MB [RFC7889] */
+    uint64_t command_size;      /* of any other command with its literals, after the login: 1 MB */
+    const char *version;        /* told by ID; NULL: not told */
+};
+
+/* The context and all of the configuration stay until imap_free, which comes after net_free. */
+struct imap *imap_new(const struct ctx *ctx, const struct imap_conf *conf);
+void imap_free(struct imap **imap);
+
+extern const struct net_proto imap_proto;
+
+#endif

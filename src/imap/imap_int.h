@@ -1,0 +1,397 @@
+/* imap, inside: the session, what a command is, and what the files share. */
+#ifndef IMAP_IMAP_INT_H
+#define IMAP_IMAP_INT_H
+
+#include "imap/imap.h"
+
+enum {
+    IMAP_INPUT_MAX = 64 << 10,
+    IMAP_OUTPUT_HIGH = 64 << 10,
+    IMAP_TAG_MAX = 64,
+    IMAP_LINE_MAX = 63 << 10,       /* a line with its CRLF, after the login */
+    IMAP_LINE_MAX_BEFORE = 8 << 10, /* and before it */
+    IMAP_LITERAL_MINUS = 4096,      /* [RFC7888 5] */
+    IMAP_COMMAND_MAX_BEFORE = 16 << 10,
+    IMAP_RANGES_MAX = 16 << 10 /* of a sequence set */
+};
+
+struct imap {
+    const struct ctx *ctx;
+    struct imap_conf conf; /* with the defaults filled in */
+};
+
+struct imap_session;
+
+/* --- text.c: what is said --------------------------------------------------------------------- */
+
+enum imap_text {
+    IMAP_DONE, /* "VERB completed" */
+    IMAP_LOGGED_IN,
+    IMAP_BEGIN_TLS,
+    IMAP_SELECTED_READ_WRITE,
+    IMAP_SELECTED_READ_ONLY,
+    IMAP_UNAUTHENTICATED,
+    IMAP_IDLE_OVER,
+    IMAP_EXPUNGED, /* NO from here on */
+    IMAP_AUTH_FAILED,
+    IMAP_AUTH_BUSY,
+    IMAP_AUTH_BLOCKED,
+    IMAP_OTHER_IDENTITY,
+    IMAP_NO_MECHANISM,
+    IMAP_PRIVACY,
+    IMAP_NO_TLS,
+    IMAP_NO_MAILBOX,
+    IMAP_NO_MAILBOX_TRYCREATE,
+    IMAP_NOT_SELECTABLE,
+    IMAP_READ_ONLY,
+    IMAP_ALREADY_EXISTS,
+    IMAP_HAS_CHILDREN,
+    IMAP_CANNOT,
+    IMAP_OVER_QUOTA,
+    IMAP_LIMIT,
+    IMAP_TOO_BIG,
+    IMAP_BAD_CHARSET,
+    IMAP_UNKNOWN_CTE,
+    IMAP_USE_ATTR,
+    IMAP_IN_USE,
+    IMAP_NOT_NOW,
+    IMAP_FULL,
+    IMAP_DAMAGED,
+    IMAP_INTERNAL,
+    IMAP_NO_COMMAND, /* BAD from here on */
+    IMAP_NO_TAG,
+    IMAP_LOGIN_FIRST,
+    IMAP_LOGGED_IN_ALREADY,
+    IMAP_SELECT_FIRST,
+    IMAP_SYNTAX, /* what the parser says */
+    IMAP_NO_MESSAGE,
+    IMAP_BARE,
+    IMAP_TOO_LONG,
+    IMAP_TOO_LONG_COMMAND,
+    IMAP_LITERAL_TOO_BIG,
+    IMAP_INJECTION,
+    IMAP_TLS_ACTIVE,
+    IMAP_NOT_BASE64,
+    IMAP_NOT_A_RESPONSE,
+    IMAP_CANCELLED,
+    IMAP_DONE_EXPECTED,
+    IMAP_TEXTS
+};
+enum imap_status { IMAP_OK, IMAP_NO, IMAP_BAD };
+enum imap_status imap_text_status(enum imap_text text);
+struct str imap_text_code(enum imap_text text); /* "[CODE] ", or absent */
+struct str imap_text_line(enum imap_text text);
+enum imap_text imap_text_of_rc(enum rc rc);
+
+/* --- input.c: from bytes to commands, pure ---------------------------------------------------- */
+
+struct imap_literal {
+    uint64_t n;
+    bool is_sync;   /* the client waits for a continuation request */
+    bool is_binary; /* literal8 [RFC3516 4.4] */
+    bool is_broken; /* something like a literal whose size is no number */
+};
+
+enum imap_input_kind {
+    IMAP_INPUT_NONE,    /* more bytes are needed */
+    IMAP_INPUT_COMMAND, /* text: the whole command without its last CRLF */
+    IMAP_INPUT_LITERAL, /* a literal is announced: accept or refuse it, or take it over */
+    IMAP_INPUT_BARE,    /* a line that ended in LF alone, or had a NUL or CR within */
+    IMAP_INPUT_TOO_LONG /* told once; the rest is passed over */
+};
+
+/* A command on its way in. Zeroed to begin with. */
+struct imap_gather {
+    struct buf held;  /* a command with literals, as far as it is here; empty for others */
+    uint64_t left;    /* of the literal that goes to `held` */
+    uint64_t skip;    /* of a literal that was refused */
+    bool is_skipping; /* a line (and what literals it announces) is passed over */
+};
+struct imap_gathered {
+    enum imap_input_kind kind;
+    struct str text; /* in the input, or in `held`: valid until the next call */
+    size_t used;     /* of the input: consume it */
+    struct imap_literal literal;
+};
+void imap_gather_next(struct imap_gather *g, struct str in, size_t line_max,
+                      struct imap_gathered *out);
+/* After IMAP_INPUT_LITERAL: its bytes will follow `text` in the command. */
+void imap_gather_accept(struct imap_gather *g, const struct imap_gathered *it);
+/* They will be passed over, and with them the rest of the command, if the client sends them. */
+void imap_gather_refuse(struct imap_gather *g, const struct imap_gathered *it);
+/* Frees what is held; wipes it, when asked. */
+void imap_gather_reset(struct imap_gather *g, bool is_secret);
+/* Whether a line (without CRLF) ends in the announcement of a literal. */
+bool imap_literal_at_end(struct str line, struct imap_literal *out);
+
+/* --- parse.c: the grammar, pure --------------------------------------------------------------- */
+
+/* What is left of a command. Each imap_take_* takes one thing off it, or answers false and leaves
+ * `error` for BAD: "MESSAGE" is what was expected. Views are into the command, or in the arena. */
+struct imap_parse {
+    struct str rest;
+    struct arena *arena;
+    const char *error;
+    bool is_limit; /* it was not the syntax: too much of it */
+};
+bool imap_fail(struct imap_parse *p, const char *expected); /* false */
+bool imap_take_byte(struct imap_parse *p, char c);
+bool imap_peek_byte(const struct imap_parse *p, char c);
+bool imap_take_sp(struct imap_parse *p);
+bool imap_take_end(struct imap_parse *p);                   /* nothing is left */
+bool imap_take_word(struct imap_parse *p, struct str word); /* in any case of letters; whole */
+bool imap_take_atom(struct imap_parse *p, struct str *out);
+bool imap_take_astring(struct imap_parse *p, struct str *out);
+bool imap_take_string(struct imap_parse *p, struct str *out);
+bool imap_take_nstring(struct imap_parse *p, struct str *out); /* absent for NIL */
+bool imap_take_number(struct imap_parse *p, uint32_t *out);
+bool imap_take_nz_number(struct imap_parse *p, uint32_t *out);
+bool imap_take_list_mailbox(struct imap_parse *p, struct str *out); /* with its wildcards */
+/* A mailbox name, from modified UTF-7 to UTF-8 and its levels [RFC3501 5.1.3]. The first level
+ * INBOX in any case is "INBOX". */
+bool imap_take_mailbox(struct imap_parse *p, struct store_path *out);
+/* flag-list or flags without parentheses; \Recent is an error. Keywords are views. */
+struct imap_flags {
+    uint32_t flags;
+    struct str keywords[STORE_KEYWORDS];
+    size_t n_keywords;
+};
+bool imap_take_flags(struct imap_parse *p, bool needs_list, struct imap_flags *out);
+bool imap_take_date_time(struct imap_parse *p, uint64_t *out_ns); /* "17-Jul-1996 02:44:25 -0700" */
+bool imap_take_date(struct imap_parse *p, int64_t *out_day);      /* days since 1970, as written */
+
+/* A sequence set. '*' is UINT32_MAX. */
+struct imap_range {
+    uint32_t from, to; /* from <= to, but where one is '*' */
+};
+struct imap_set {
+    struct imap_range *ranges; /* in the arena */
+    size_t n;
+};
+bool imap_take_set(struct imap_parse *p, struct imap_set *out);
+
+/* The indices of a root that a set means: ascending, disjoint half-open ranges. is_uid: UIDs that
+ * are not there are passed over [RFC3501 6.4.8]. RC_NOTFOUND: a sequence number that is not there.
+ * RC_LIMIT: the arena. */
+struct imap_span {
+    size_t from, to;
+};
+struct imap_spans {
+    struct imap_span *at;
+    size_t n;
+    size_t total; /* messages in them */
+};
+enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *root, bool is_uid,
+                         struct arena *arena, struct imap_spans *out);
+
+/* --- names.c: mailbox names on the wire ------------------------------------------------------- */
+
+enum rc imap_utf7_decode(struct str name, struct buf *out); /* RC_SYNTAX, RC_LIMIT */
+enum rc imap_utf7_encode(struct str utf8, struct buf *out);
+/* A path as astring, in modified UTF-7. */
+void imap_put_path(struct buf *out, const struct str *levels, size_t n);
+
+/* --- the session ------------------------------------------------------------------------------ */
+
+enum imap_state {
+    IMAP_NOT_AUTHENTICATED = 1,
+    IMAP_AUTHENTICATED = 2,
+    IMAP_SELECTED = 4,
+    IMAP_ANY = 7
+};
+
+/* The selected mailbox as the client knows it. A sequence number is an index in `root` plus one. */
+struct imap_view {
+    uint32_t mailbox; /* 0: none */
+    bool is_read_only;
+    unsigned n_keywords; /* whose names the client has been told */
+    struct store_root *root;
+    struct store_root *next; /* being told; NULL: nothing is */
+    struct store_diff diff;
+    size_t told_gone, told_new;
+};
+
+/* What a command that goes on over several steps keeps; in the session's arena. */
+typedef enum net_step (*imap_step)(struct conn *c, struct imap_session *s);
+
+struct imap_login; /* login.c: only while a login is under way */
+
+struct imap_session {
+    struct imap *imap;
+    struct net *net;
+    struct net_handle handle;
+    enum imap_state state;
+    bool is_draining, is_logout, has_progress, is_idling;
+    bool is_waiting; /* go_on needs more input: see imap_wait */
+    uint32_t errors, failures;
+    struct imap_gather gather;
+    /* The command under way. */
+    const struct imap_command *command;
+    bool is_uid;     /* it came behind UID */
+    imap_step go_on; /* what the next step goes on with; NULL: no command is under way */
+    void (*job_fini)(struct imap_session *s); /* frees what the command holds beside the arena */
+    void *job;
+    struct arena arena;   /* until the command is done */
+    struct str *keywords; /* names by bit, in the arena; NULL: not looked up yet */
+    enum imap_text answer;
+    struct str code;   /* of the answer, instead of its own: "[APPENDUID 1 2] " */
+    const char *error; /* of the parser */
+    /* Messages whose new flags the command itself has told, or was told not to: SILENT. */
+    const struct imap_spans *told;
+    uint8_t tag_n;
+    char tag[IMAP_TAG_MAX];
+    /* The account. */
+    struct imap_login *login;
+    struct store_account *account;
+    struct imap_user *user;
+    struct imap_view view;
+    struct store_watch watch; /* while idling */
+    uint64_t idle_left_ms;
+    const char *end; /* for the log: how the session ended */
+};
+
+/* Who has logged in: kept to look whether that is still so (auth_login_holds). */
+struct imap_user {
+    uint64_t account;
+    unsigned char credential[AUTH_CREDENTIAL];
+    uint64_t checked;  /* monotonic */
+    uint64_t commands; /* for the log */
+    size_t n_name;
+    char name[];
+};
+
+/* From go_on: called again when there is more input, or an event. */
+enum net_step imap_wait(struct imap_session *s);
+/* The line that the input begins with, without its CRLF, for a command that reads lines itself; it
+ * has been consumed. NET_READ with *out absent: not there yet, imap_wait. NET_CLOSE: it was none.
+ */
+enum net_step imap_read_line(struct conn *c, struct imap_session *s, struct str *out);
+unsigned imap_flags(struct conn *c); /* for the store: on a worker it may wait */
+bool imap_can_secure(struct conn *c, const struct imap_session *s); /* passwords may be sent */
+
+/* --- command.c -------------------------------------------------------------------------------- */
+
+enum imap_taken { IMAP_NOT_TAKEN, IMAP_TAKEN };
+struct imap_command {
+    const char *verb;
+    unsigned states;
+    unsigned flags;
+    /* Parses the arguments and runs; see imap_finish. */
+    enum net_step (*run)(struct conn *c, struct imap_session *s, struct imap_parse *p);
+    const char *capability; /* told when the command can be used; NULL: part of IMAP4rev1 */
+    const char *rfc;
+    /* Asked about each literal of a command that is not whole yet: APPEND takes its messages
+     * itself. IMAP_TAKEN: go_on is set and will read the input. */
+    enum imap_taken (*literal)(struct conn *c, struct imap_session *s, struct imap_parse *p,
+                               const struct imap_literal *literal);
+};
+enum {
+    IMAP_UID = 1,        /* may stand behind UID */
+    IMAP_ONLY_UID = 2,   /* must */
+    IMAP_NO_EXPUNGE = 4, /* without UID: no EXPUNGE may come with its answer [RFC3501 7.4.1] */
+    IMAP_NO_NEWS = 8,    /* says nothing of the selected mailbox */
+    IMAP_SECRET = 16,    /* its arguments are wiped */
+    IMAP_CLEAR = 32      /* only where TLS could be started */
+};
+enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct str text);
+/* IMAP_TAKEN: as above. */
+enum imap_taken imap_command_literal(struct conn *c, struct imap_session *s, struct str text,
+                                     const struct imap_literal *literal);
+void imap_put_capabilities(struct conn *c, const struct imap_session *s, struct buf *out);
+
+enum net_step imap_append(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_authenticate(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_capability(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_check(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_close(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_copy(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_create(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_delete(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_enable(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_examine(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_expunge(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_fetch(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_id(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_idle(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_list(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_login(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_logout(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_lsub(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_move(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_namespace(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_noop(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_rename(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_search(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_select(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_starttls(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_status_(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_store(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_subscribe(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_unauthenticate(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_unselect(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_unsubscribe(struct conn *c, struct imap_session *s, struct imap_parse *p);
+
+enum imap_taken imap_append_literal(struct conn *c, struct imap_session *s, struct imap_parse *p,
+                                    const struct imap_literal *literal);
+
+/* --- reply.c: answers ------------------------------------------------------------------------- */
+
+/* A command ends with one of these: tells what is new in the selected mailbox, where that is
+ * allowed, then writes the tagged line, then frees what the command held. May take several steps.
+ */
+enum net_step imap_finish(struct conn *c, struct imap_session *s, enum imap_text text);
+/* The same with a response code: `code` is "[...] ", in the arena or static. */
+enum net_step imap_finish_code(struct conn *c, struct imap_session *s, enum imap_text text,
+                               struct str code);
+enum net_step imap_finish_rc(struct conn *c, struct imap_session *s, enum rc rc);
+/* BAD, with what the parser expected. */
+enum net_step imap_finish_syntax(struct conn *c, struct imap_session *s,
+                                 const struct imap_parse *p);
+/* For what is no command: "* BAD text"; closes when there were too many. */
+enum net_step imap_bad_line(struct conn *c, struct imap_session *s, enum imap_text text);
+void imap_continue(struct conn *c, struct str text);             /* "+ text" */
+void imap_bye(struct conn *c, struct str code, struct str text); /* "* BYE ..." */
+/* Frees what the command under way holds; for its end and for the session's. */
+void imap_command_end(struct imap_session *s);
+
+void imap_put_u64(struct buf *out, uint64_t n);
+/* As a quoted string, or a literal where it cannot be one; absent: NIL. */
+void imap_put_nstring(struct buf *out, struct str s);
+void imap_put_astring(struct buf *out, struct str s);
+
+/* --- login.c ---------------------------------------------------------------------------------- */
+
+/* Now and then: whether what the login brought still holds. NET_READ; NET_SHORT; NET_CLOSE: it does
+ * not, BYE was said. */
+enum net_step imap_login_check(struct conn *c, struct imap_session *s);
+void imap_login_forget(struct imap_session *s); /* the account and who is logged in */
+void imap_login_end(struct imap_session *s);    /* a login under way; wipes */
+
+/* --- idle.c ----------------------------------------------------------------------------------- */
+
+/* The deadline has passed while idling: a sign of life, or NET_CLOSE. */
+enum net_step imap_idle_timeout(struct conn *c, struct imap_session *s);
+
+/* --- view.c: the selected mailbox ------------------------------------------------------------- */
+
+/* Opens; the mailbox before is closed in any case. RC_AGAIN: on a worker. RC_NOTFOUND, RC_PERM: a
+ * placeholder. */
+enum rc imap_view_open(struct conn *c, struct imap_session *s, uint32_t mailbox, bool is_read_only);
+void imap_view_close(struct imap_session *s);
+/* Tells the client what has changed; numbers move only with is_expunge_ok. NET_READ: all is told;
+ * NET_MORE, NET_SHORT: call again; NET_CLOSE: the mailbox is gone, BYE was said. */
+enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_expunge_ok);
+/* A message of the view, whoever has expunged it meanwhile. As store_message_open. */
+enum rc imap_view_message(struct conn *c, struct imap_session *s, size_t index,
+                          struct store_message **out);
+/* Names of keywords by bit, for the command under way. NULL: the arena is full. */
+const struct str *imap_keywords(struct imap_session *s);
+/* "(\Seen $Label)" */
+void imap_put_flags(struct imap_session *s, struct buf *out, const struct store_row *row);
+/* "* n FETCH (FLAGS (...))", with UID for commands that have it. */
+void imap_put_fetch_flags(struct imap_session *s, struct buf *out, size_t index,
+                          const struct store_row *row, bool has_uid);
+/* FLAGS and PERMANENTFLAGS, when the client does not know all of them. */
+void imap_tell_keywords(struct conn *c, struct imap_session *s, bool always);
+
+#endif

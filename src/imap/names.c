@@ -1,0 +1,202 @@
+/* Mailbox names between the wire, modified UTF-7 [RFC3501 5.1.3], and the store, UTF-8 in levels.
+ *
+ * Decoding is strict: what encodes printable ASCII, leaves bits over, or makes half a surrogate
+ * pair is no name, so that each name has one form. A name that comes as UTF-8 is taken as it is:
+ * some clients send it, and nothing else could be meant. Pure. */
+#include "imap/imap_int.h"
+
+#include "base/utf8.h"
+
+#include <string.h>
+
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
+
+static enum rc put_utf8(struct buf *out, uint32_t c)
+{
+    char b[4];
+    size_t n = 0;
+    if (c < 0x80) {
+        b[n++] = (char)c;
+    } else if (c < 0x800) {
+        b[n++] = (char)(0xc0 | c >> 6);
+    } else if (c < 0x10000) {
+        b[n++] = (char)(0xe0 | c >> 12);
+        b[n++] = (char)(0x80 | (c >> 6 & 63));
+    } else {
+        b[n++] = (char)(0xf0 | c >> 18);
+        b[n++] = (char)(0x80 | (c >> 12 & 63));
+        b[n++] = (char)(0x80 | (c >> 6 & 63));
+    }
+    if (c >= 0x80)
+        b[n++] = (char)(0x80 | (c & 63));
+    return buf_add(out, str_from(b, n));
+}
+
+/* One UTF-16 unit; *high is the first half of a pair, or 0. */
+static enum rc put_unit(struct buf *out, uint32_t unit, uint32_t *high)
+{
+    bool is_low = unit >= 0xdc00 && unit < 0xe000;
+    if (is_low != (*high != 0))
+        return RC_SYNTAX;
+    if (unit >= 0xd800 && unit < 0xdc00) {
+        *high = unit;
+        return RC_OK;
+    }
+    if (unit >= 0x20 && unit < 0x7f)
+        return RC_SYNTAX; /* stands for itself [RFC3501 5.1.3] */
+    uint32_t c = is_low ? 0x10000 + ((*high - 0xd800) << 10) + (unit - 0xdc00) : unit;
+    *high = 0;
+    return put_utf8(out, c);
+}
+
+static enum rc decode_shifted(struct str text, struct buf *out)
+{
+    uint32_t bits = 0, high = 0;
+    unsigned n_bits = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        const char *at = memchr(alphabet, text.p[i], 64);
+        if (!at)
+            return RC_SYNTAX;
+        bits = bits << 6 | (uint32_t)(at - alphabet);
+        n_bits += 6;
+        if (n_bits >= 16) {
+            n_bits -= 16;
+            TRY(put_unit(out, bits >> n_bits & 0xffff, &high));
+        }
+    }
+    if (high || n_bits >= 6 || bits & ((1U << n_bits) - 1))
+        return RC_SYNTAX;
+    return RC_OK;
+}
+
+enum rc imap_utf7_decode(struct str name, struct buf *out)
+{
+    bool was_shifted = false;
+    while (name.n) {
+        ptrdiff_t amp = str_find_byte(name, '&');
+        struct str plain = amp < 0 ? name : str_head(name, (size_t)amp);
+        TRY(buf_add(out, plain));
+        if (amp < 0)
+            return RC_OK;
+        name = str_skip(name, plain.n + 1);
+        ptrdiff_t end = str_find_byte(name, '-');
+        if (end < 0 || (end && was_shifted && !plain.n)) /* "&..-&..-" could be one */
+            return RC_SYNTAX;
+        was_shifted = end > 0;
+        TRY(end ? decode_shifted(str_head(name, (size_t)end), out) : buf_add_byte(out, '&'));
+        name = str_skip(name, (size_t)end + 1);
+    }
+    return RC_OK;
+}
+
+/* The character at the beginning of valid UTF-8. */
+static uint32_t take_utf8(struct str *s)
+{
+    unsigned char first = (unsigned char)s->p[0];
+    unsigned n = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    uint32_t c = n == 1 ? first : first & (0xffU >> (n + 1));
+    for (unsigned i = 1; i < n; i++)
+        c = c << 6 | ((unsigned char)s->p[i] & 63);
+    *s = str_skip(*s, n);
+    return c;
+}
+
+struct shift {
+    uint32_t bits;
+    unsigned n_bits;
+    bool is_open;
+};
+
+static void put_bits(struct shift *shift, struct buf *out, uint32_t unit)
+{
+    shift->bits = shift->bits << 16 | unit;
+    for (shift->n_bits += 16; shift->n_bits >= 6; shift->n_bits -= 6) {
+        uint64_t all = shift->bits;
+        buf_put(out, str_from(&alphabet[all >> (shift->n_bits - 6) & 63], 1));
+    }
+    shift->bits &= (1U << shift->n_bits) - 1;
+}
+
+static void end_shift(struct shift *shift, struct buf *out)
+{
+    if (!shift->is_open)
+        return;
+    if (shift->n_bits)
+        buf_put(out, str_from(&alphabet[shift->bits << (6 - shift->n_bits) & 63], 1));
+    buf_put(out, STR("-"));
+    *shift = (struct shift){0};
+}
+
+enum rc imap_utf7_encode(struct str utf8, struct buf *out)
+{
+    struct shift shift = {0};
+    if (!utf8_is_valid(utf8))
+        return RC_SYNTAX;
+    while (utf8.n) {
+        uint32_t c = take_utf8(&utf8);
+        if (c >= 0x20 && c < 0x7f) {
+            end_shift(&shift, out);
+            char b = (char)c;
+            buf_put(out, c == '&' ? STR("&-") : str_from(&b, 1));
+            continue;
+        }
+        if (!shift.is_open)
+            buf_put(out, STR("&"));
+        shift.is_open = true;
+        if (c >= 0x10000) {
+            put_bits(&shift, out, 0xd800 + ((c - 0x10000) >> 10));
+            c = 0xdc00 + ((c - 0x10000) & 0x3ff);
+        }
+        put_bits(&shift, out, c);
+    }
+    end_shift(&shift, out);
+    return out->over ? RC_LIMIT : RC_OK;
+}
+
+/* --- paths ------------------------------------------------------------------------------------ */
+
+static bool to_utf8(struct imap_parse *p, struct str name, struct str *out)
+{
+    struct buf text = {.cap = STORE_LEVELS * (STORE_NAME_MAX + 1)};
+    enum rc rc = utf8_is_ascii(name) ? imap_utf7_decode(name, &text) : buf_add(&text, name);
+    if (rc == RC_OK)
+        *out = arena_dup(p->arena, buf_len(&text) ? buf_str(&text) : STR(""));
+    buf_fini(&text);
+    if (rc == RC_SYNTAX)
+        return imap_fail(p, "a mailbox name in modified UTF-7");
+    p->is_limit = rc != RC_OK || !out->p;
+    return !p->is_limit || imap_fail(p, "a shorter mailbox name");
+}
+
+bool imap_take_mailbox(struct imap_parse *p, struct store_path *out)
+{
+    struct str name, utf8 = {0}, level;
+    if (!imap_take_astring(p, &name) || !to_utf8(p, name, &utf8))
+        return false;
+    struct str *levels = arena_alloc(p->arena, STORE_LEVELS * sizeof *levels);
+    *out = (struct store_path){.levels = levels};
+    while (levels && str_cut(&utf8, '/', &level)) {
+        if (out->n == STORE_LEVELS)
+            levels = NULL;
+        else if (level.n || utf8.p) /* one separator at the end means nothing [RFC3501 6.3.3] */
+            levels[out->n++] = level;
+    }
+    p->is_limit = !levels;
+    if (levels && out->n && str_ieq(levels[0], STR("INBOX"))) /* [RFC3501 5.1] */
+        levels[0] = STR("INBOX");
+    return levels || imap_fail(p, "fewer levels in the mailbox name");
+}
+
+void imap_put_path(struct buf *out, const struct str *levels, size_t n)
+{
+    struct buf name = {.cap = STORE_LEVELS * 4 * (STORE_NAME_MAX + 1)};
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            buf_put(&name, STR("/"));
+        if (imap_utf7_encode(levels[i], &name) != RC_OK)
+            name.over = true;
+    }
+    out->over = out->over || name.over;
+    imap_put_astring(out, buf_str(&name));
+    buf_fini(&name);
+}

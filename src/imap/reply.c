@@ -1,0 +1,199 @@
+/* Answers: how a command ends, and strings as the client reads them [RFC3501 4.3, 7]. */
+#include "imap/imap_int.h"
+
+#include "base/utf8.h"
+
+#include <string.h>
+
+void imap_put_u64(struct buf *out, uint64_t n)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    buf_put(out, str_from(digits + at, sizeof digits - at));
+}
+
+/* --- strings ---------------------------------------------------------------------------------- */
+
+static bool is_quotable(struct str s)
+{
+    enum { MOST = 1000 };
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] >= 0x80 || strchr("\r\n", s.p[i])) /* and NUL */
+            return false;
+    return s.n <= MOST;
+}
+
+static void put_quoted(struct buf *out, struct str s)
+{
+    buf_put(out, STR("\""));
+    while (s.n) {
+        size_t n = 0;
+        while (n < s.n && s.p[n] != '"' && s.p[n] != '\\')
+            n++;
+        buf_put(out, str_head(s, n));
+        if (n < s.n) {
+            buf_put(out, STR("\\"));
+            buf_put(out, str_sub(s, n++, 1));
+        }
+        s = str_skip(s, n);
+    }
+    buf_put(out, STR("\""));
+}
+
+void imap_put_nstring(struct buf *out, struct str s)
+{
+    if (!s.p) {
+        buf_put(out, STR("NIL"));
+    } else if (is_quotable(s)) {
+        put_quoted(out, s);
+    } else {
+        buf_put(out, STR("{"));
+        imap_put_u64(out, s.n);
+        buf_put(out, STR("}\r\n"));
+        buf_put(out, s);
+    }
+}
+
+static bool is_atom(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= 0x20 || (unsigned char)s.p[i] >= 0x7f ||
+            strchr("(){%*\"\\", s.p[i]))
+            return false;
+    return s.n && !str_ieq(s, STR("NIL"));
+}
+
+void imap_put_astring(struct buf *out, struct str s)
+{
+    if (is_atom(s))
+        buf_put(out, s);
+    else
+        imap_put_nstring(out, s.p ? s : STR(""));
+}
+
+/* --- how a command ends ----------------------------------------------------------------------- */
+
+void imap_command_end(struct imap_session *s)
+{
+    if (s->job_fini)
+        s->job_fini(s);
+    bool is_secret = s->command && s->command->flags & IMAP_SECRET;
+    imap_gather_reset(&s->gather, is_secret);
+    arena_fini(&s->arena);
+    s->job = NULL;
+    s->job_fini = NULL;
+    s->go_on = NULL;
+    s->command = NULL;
+    s->keywords = NULL;
+    s->told = NULL;
+    s->error = NULL;
+    s->code = (struct str){0};
+    s->is_uid = false;
+}
+
+static void put_words(struct imap_session *s, struct buf *out)
+{
+    if (s->answer == IMAP_DONE) {
+        buf_put(out, s->is_uid ? STR("UID ") : STR(""));
+        buf_put(out, str_of(s->command->verb));
+        buf_put(out, STR(" "));
+    }
+    buf_put(out, imap_text_line(s->answer));
+    if (s->answer == IMAP_SYNTAX) {
+        buf_put(out, STR(" "));
+        buf_put(out, str_of(s->error));
+    }
+}
+
+static void put_answer(struct conn *c, struct imap_session *s)
+{
+    static const struct str status[] = {STR_INIT(" OK "), STR_INIT(" NO "), STR_INIT(" BAD ")};
+    struct buf *out = net_out(c);
+    struct str code = s->code.p ? s->code : imap_text_code(s->answer);
+    buf_put(out, str_from(s->tag, s->tag_n));
+    buf_put(out, status[imap_text_status(s->answer)]);
+    buf_put(out, code.p ? code : STR(""));
+    put_words(s, out);
+    buf_put(out, STR("\r\n"));
+}
+
+/* BAD again and again is no mail program. */
+static enum net_step count_error(struct conn *c, struct imap_session *s)
+{
+    if (++s->errors < s->imap->conf.errors)
+        return NET_READ;
+    s->end = "errors";
+    imap_bye(c, (struct str){0}, STR("too many commands that are none"));
+    return NET_CLOSE;
+}
+
+static enum net_step finish(struct conn *c, struct imap_session *s)
+{
+    unsigned flags = s->command ? s->command->flags : IMAP_NO_NEWS;
+    if (s->state == IMAP_SELECTED && !(flags & IMAP_NO_NEWS)) {
+        enum net_step next = imap_view_tell(c, s, s->is_uid || !(flags & IMAP_NO_EXPUNGE));
+        if (next != NET_READ)
+            return next;
+    }
+    put_answer(c, s);
+    bool is_bad = imap_text_status(s->answer) == IMAP_BAD;
+    imap_command_end(s);
+    if (s->is_logout)
+        return NET_CLOSE;
+    return is_bad ? count_error(c, s) : NET_READ;
+}
+
+enum net_step imap_finish_code(struct conn *c, struct imap_session *s, enum imap_text text,
+                               struct str code)
+{
+    s->answer = text;
+    s->code = code;
+    s->go_on = finish;
+    return finish(c, s);
+}
+
+enum net_step imap_finish(struct conn *c, struct imap_session *s, enum imap_text text)
+{
+    return imap_finish_code(c, s, text, (struct str){0});
+}
+
+enum net_step imap_finish_rc(struct conn *c, struct imap_session *s, enum rc rc)
+{
+    return imap_finish(c, s, imap_text_of_rc(rc));
+}
+
+enum net_step imap_finish_syntax(struct conn *c, struct imap_session *s, const struct imap_parse *p)
+{
+    s->error = p->error ? p->error : "something else";
+    return imap_finish(c, s, p->is_limit ? IMAP_TOO_LONG_COMMAND : IMAP_SYNTAX);
+}
+
+enum net_step imap_bad_line(struct conn *c, struct imap_session *s, enum imap_text text)
+{
+    struct buf *out = net_out(c);
+    struct str code = imap_text_code(text);
+    buf_put(out, STR("* BAD "));
+    buf_put(out, code.p ? code : STR(""));
+    buf_put(out, imap_text_line(text));
+    buf_put(out, STR("\r\n"));
+    return count_error(c, s);
+}
+
+void imap_continue(struct conn *c, struct str text)
+{
+    buf_put(net_out(c), STR("+ "));
+    buf_put(net_out(c), text);
+    buf_put(net_out(c), STR("\r\n"));
+}
+
+void imap_bye(struct conn *c, struct str code, struct str text)
+{
+    struct buf *out = net_out(c);
+    buf_put(out, STR("* BYE "));
+    buf_put(out, code.p ? code : STR(""));
+    buf_put(out, text);
+    buf_put(out, STR("\r\n"));
+}

@@ -1,0 +1,111 @@
+/* Sequence sets [RFC3501 9]: read from a command, and what they mean in a mailbox. Pure. */
+#include "imap/imap_int.h"
+
+#include <stdlib.h>
+
+static bool take_seq_number(struct imap_parse *p, uint32_t *out)
+{
+    if (imap_take_byte(p, '*')) {
+        *out = UINT32_MAX;
+        return true;
+    }
+    return imap_take_nz_number(p, out);
+}
+
+static size_t count_ranges(struct str s)
+{
+    size_t n = 1;
+    for (size_t i = 0; i < s.n && s.p[i] != ' '; i++)
+        n += s.p[i] == ',';
+    return n;
+}
+
+bool imap_take_set(struct imap_parse *p, struct imap_set *out)
+{
+    size_t most = count_ranges(p->rest);
+    *out = (struct imap_set){0};
+    if (most > IMAP_RANGES_MAX ||
+        !(out->ranges = arena_alloc(p->arena, most * sizeof *out->ranges))) {
+        p->is_limit = true;
+        return imap_fail(p, "fewer ranges");
+    }
+    do {
+        struct imap_range *r = &out->ranges[out->n++];
+        if (!take_seq_number(p, &r->from))
+            return false;
+        r->to = r->from;
+        if (imap_take_byte(p, ':') && !take_seq_number(p, &r->to))
+            return false;
+        if (r->to < r->from) /* "4:2" and "2:4" are the same [RFC3501 9] */
+            *r = (struct imap_range){r->to, r->from};
+    } while (imap_take_byte(p, ','));
+    return true;
+}
+
+/* '*' is the largest number in use; so *:5 may run the other way round. */
+static struct imap_range settle(struct imap_range r, uint32_t largest)
+{
+    r.from = r.from == UINT32_MAX ? largest : r.from;
+    r.to = r.to == UINT32_MAX ? largest : r.to;
+    return r.from <= r.to ? r : (struct imap_range){r.to, r.from};
+}
+
+static struct imap_span span_of_uids(const struct store_root *root, struct imap_range r)
+{
+    struct imap_span span = {store_root_find(root, r.from), 0};
+    span.to = r.to == UINT32_MAX ? store_root_count(root) : store_root_find(root, r.to + 1);
+    return span;
+}
+
+static int by_from(const void *a, const void *b)
+{
+    const struct imap_span *x = a, *y = b;
+    return x->from < y->from ? -1 : x->from > y->from;
+}
+
+/* Ascending and without overlaps. */
+static void merge(struct imap_spans *s)
+{
+    size_t n = 0;
+    qsort(s->at, s->n, sizeof *s->at, by_from);
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->at[i].from >= s->at[i].to)
+            continue;
+        if (n && s->at[i].from <= s->at[n - 1].to) {
+            if (s->at[i].to > s->at[n - 1].to)
+                s->at[n - 1].to = s->at[i].to;
+            continue;
+        }
+        s->at[n++] = s->at[i];
+    }
+    s->n = n;
+    s->total = 0;
+    for (size_t i = 0; i < n; i++)
+        s->total += s->at[i].to - s->at[i].from;
+}
+
+enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *root, bool is_uid,
+                         struct arena *arena, struct imap_spans *out)
+{
+    size_t count = store_root_count(root);
+    uint32_t largest = (uint32_t)count;
+    if (is_uid)
+        largest = count ? store_root_at(root, count - 1)->uid : 0;
+    *out = (struct imap_spans){.at = arena_alloc(arena, set->n * sizeof *out->at + 1)};
+    if (!out->at)
+        return RC_LIMIT;
+    for (size_t i = 0; i < set->n; i++) {
+        struct imap_range r = settle(set->ranges[i], largest);
+        if (is_uid) {
+            out->at[out->n++] = span_of_uids(root, r);
+            continue;
+        }
+        if (!count && set->ranges[i].to == UINT32_MAX)
+            continue;                /* "1:*" of nothing is nothing */
+        if (!r.from || r.to > count) /* [RFC3501 9] */
+            return RC_NOTFOUND;
+        out->at[out->n++] = (struct imap_span){r.from - 1, r.to};
+    }
+    merge(out);
+    return RC_OK;
+}
