@@ -10,11 +10,17 @@ import machine  # noqa: E402
 
 CONF = os.path.join(HERE, 'peers', 'conf')
 USERS = [f'u{n:04}' for n in range(100)]
+IMAP_USERS = [f'u{n:04}' for n in (*range(300), *range(10000, 11000))]
 DOMAIN = 'bench.test'
+# What a root has installed.
 PACKAGES = {
     'postfix-dovecot': ('postfix', 'dovecot-core', 'dovecot-lmtpd', 'dovecot-pop3d', 'dovecot-imapd', 'procps'),
     'opensmtpd': ('opensmtpd', 'procps'),
+    'cyrus': ('cyrus-imapd', 'cyrus-pop3d', 'cyrus-admin', 'sasl2-bin', 'libsasl2-modules', 'libsasl2-modules-db', 'db-util',
+              'eatmydata', 'procps'),
 }
+# Roots with the packages of another.
+COPIES = {'dovecot-mdbox': 'postfix-dovecot', 'dovecot-maildir': 'postfix-dovecot'}
 
 
 def write(root, path, text, mode=0o644):
@@ -65,17 +71,39 @@ def opensmtpd(root):
     write(root, 'etc/smtpd.ub', ''.join(f'{u} 5000:5000:/srv/mail\n' for u in USERS))
 
 
-CONFIGURE = {'postfix-dovecot': postfix_dovecot, 'opensmtpd': opensmtpd}
+def dovecot_imap(root):
+    """Both storage formats, each also without syncing: for filling only."""
+    write(root, 'etc/dovecot/users', ''.join(f'{u}:{{PLAIN}}pw\n' for u in IMAP_USERS))
+    for name in ('mdbox', 'maildir'):
+        with open(os.path.join(CONF, f'{name}.conf'), encoding='utf-8') as f:
+            text = f.read()
+        write(root, f'etc/dovecot-bench/{name}.conf', text)
+        write(root, f'etc/dovecot-bench/{name}-fill.conf', text + 'mail_fsync = never\n')
+
+
+def cyrus(root):
+    """Its passwords lie in a Berkeley database; one load makes them all."""
+    for name, to in (('cyrus-imapd.conf', 'imapd.conf'), ('cyrus.conf', 'cyrus.conf')):
+        shutil.copy(os.path.join(CONF, name), os.path.join(root, 'etc', to))
+    rows = ''.join(f' {u}\\00mail.{DOMAIN}\\00userPassword\n pw\n' for u in IMAP_USERS)
+    write(root, 'etc/sasldb.dump', f'VERSION=3\nformat=print\ntype=hash\nHEADER=END\n{rows}DATA=END\n')
+    machine.run(root, ['sh', '-ec', 'rm -f /etc/sasldb2; db_load -f /etc/sasldb.dump /etc/sasldb2; chown cyrus:sasl /etc/sasldb2; '
+                       'install -d -o cyrus -g mail /srv/cyrus; chown cyrus:mail /etc/ssl/bench.key'])
+
+
+CONFIGURE = {'postfix-dovecot': postfix_dovecot, 'opensmtpd': opensmtpd, 'dovecot-mdbox': dovecot_imap, 'dovecot-maildir': dovecot_imap,
+             'cyrus': cyrus}
 
 
 def make(name, folder, log):
     """A fresh root of the peer in the folder; with its packages it is kept in the cache."""
-    cached = os.path.join(machine.CACHE, f'bench-{name}.tar')
+    kind = COPIES.get(name, name)
+    cached = os.path.join(machine.CACHE, f'bench-{kind}.tar')
     root = os.path.join(folder, name)
     machine.remove(root)
     if not os.path.exists(cached):
         machine.make(root, log=log)
-        machine.install(root, *PACKAGES[name], log=log)
+        machine.install(root, *PACKAGES[kind], log=log)
         subprocess.run(['tar', '-C', root, '--exclude=./var/cache/apt/archives/*.deb', '-cf', cached + '.new', '.'], check=True)
         os.rename(cached + '.new', cached)
     else:

@@ -1,0 +1,295 @@
+"""The IMAP rows of make bench: Penfold beside Dovecot (mdbox, Maildir) and Cyrus.
+
+A row is a measurement of one side: {'value': what is compared, 'text': the cell}. Mailboxes are filled before by the server's own fast
+way, and only those that the chosen rows need. Each short run is repeated; the median counts.
+"""
+import os
+import re
+import subprocess
+import time
+
+from sides import LOAD
+
+# Mailboxes: first user, users, messages in all, size.
+BOXES = {
+    'many': (100, 64, 64 * 300, '4k'),
+    '10k': (200, 1, 10000, '2k-64k'),
+    '100k': (201, 1, 100000, '4k'),
+    '1k': (202, 1, 1000, '4k'),
+    '1m': (203, 1, 1000000, '1k'),
+}
+EMPTY, IDLERS = 250, 10000  # a user that has nothing; the first of those that idle
+MILLION = ('penfold', 'dovecot-mdbox')  # Maildir and Cyrus take an hour: their growth is from 1,000 to 100,000
+
+
+class Load:
+    """One side's runs of the load tools."""
+
+    def __init__(self, side, raw, quick):
+        self.side, self.raw, self.quick = side, raw, quick
+        self.repeats, self.seconds = (1, '1') if quick else (3, '2')
+
+    def imap(self, *args, port=None):
+        """The summary line's values and {command: p50 in microseconds} of one run of imapload."""
+        line = [os.path.join(LOAD, 'imapload'), '--port', str(port or self.side.imap_port), *self.side.options, '--cgroup',
+                self.side.cgroup.path, *(str(a) for a in args)]
+        done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        self.raw.write(f'$ {re.sub(r"/[^ ]*/", "", " ".join(line))}\n{done.stdout}status={done.returncode}\n')
+        self.raw.flush()
+        if done.returncode != 0:
+            raise RuntimeError(f'{" ".join(line[1:])}: {done.stdout[-500:]}')
+        summary = re.search(r'^imapload .*', done.stdout, re.M)[0]
+        found = {key: float(value) for key, value in re.findall(r'([\w/]+)=([\d.]+)', summary)}
+        found['p50'] = {op: float(us) for op, us in re.findall(r'^  ([\w-]+) +n=.* p50_us=(\d+)', done.stdout, re.M)}
+        found['out'] = done.stdout
+        return found
+
+    def median(self, key, *args, port=None, repeats=None):
+        """The run whose value is the median one."""
+        runs = [self.imap(*args, port=port) for _ in range(repeats or self.repeats)]
+        return sorted(runs, key=lambda run: key(run) if callable(key) else run[key])[len(runs) // 2]
+
+    def cold(self):
+        """The server anew, nothing of the disk in memory; then another user's session, since programs are not what is measured."""
+        self.side.stop()
+        subprocess.run(['sync'], check=True)
+        with open('/proc/sys/vm/drop_caches', 'w', encoding='ascii') as f:
+            f.write('3')
+        self.side.start()
+        self.imap('--mode', 'session', '--ops', 1, '--user-base', EMPTY)
+
+    def resident(self):
+        time.sleep(1)
+        return resident_of(subprocess.run([os.path.join(LOAD, 'procmem'), '--cgroup', self.side.cgroup.path], stdout=subprocess.PIPE,
+                                          text=True, check=True).stdout)
+
+
+def resident_of(text):
+    """PSS of all processes in KiB, as procmem says."""
+    return int(re.search(r'pss_kb=(\d+)', text)[1])
+
+
+def user(box):
+    return ['--user-base', BOXES[box][0]]
+
+
+def short(us):
+    return f'{us / 1e6:.2f} s' if us >= 1e6 else f'{us / 1e3:.1f} ms' if us >= 1000 else f'{us:.0f} us'
+
+
+def per_second(rate):
+    return f'{rate:.0f}/s' if rate < 10000 else f'{rate / 1000:.0f}k/s'
+
+
+# --- kinds of rows: each makes a function of a Load ---------------------------------------------------------------------------------
+
+def cpu(*args, users=None, over_tls=False):
+    """CPU microseconds an operation, and the rate."""
+    def measure(load):
+        port = load.side.imaps_port if over_tls else None
+        run = load.median('srv_cpu_us/op', *args, *(users or []), '--secs', load.seconds, *(['--tls'] if over_tls else []), port=port)
+        return {'value': run['srv_cpu_us/op'], 'text': f'{run["srv_cpu_us/op"]:.0f} us, {per_second(run["ops/s"])}'}
+    return measure
+
+
+def time_of(op, *args):
+    """Time from command to answer, the median of all; CPU beside it when it is not a moment."""
+    def measure(load):
+        run = load.median(lambda r: r['p50'][op], *args)
+        us = run['p50'][op]
+        beside = f', CPU {short(run["srv_cpu_us/op"])}' if us > 5000 else ''
+        return {'value': us, 'text': short(us) + beside}
+    return measure
+
+
+def select_cold(load):
+    times = []
+    for _ in range(load.repeats):
+        load.cold()
+        times.append(load.imap('--mode', 'session', '--ops', 1, *user('100k'))['p50']['select'])
+    us = sorted(times)[len(times) // 2]
+    return {'value': us, 'text': short(us)}
+
+
+def rows_of(run):
+    return {'value': run['srv_cpu_us/row'], 'text': f'{run["srv_cpu_us/row"]:.2f} us, {per_second(run["rows/s"])}'}
+
+
+def fetch_first(load):
+    """Once: a peer has its cache afterwards."""
+    load.cold()
+    return rows_of(load.imap('--mode', 'envelopes', '--ops', 1, *user('100k')))
+
+
+def fetch_warm(load):
+    return rows_of(load.median('srv_cpu_us/row', '--mode', 'envelopes', '--ops', 2, *user('100k')))
+
+
+def bodies(over_tls):
+    def measure(load):
+        run = load.median('body_MB/s', '--mode', 'fetch-all-bodies', '--ops', 2, *user('10k'), *(['--tls'] if over_tls else []),
+                          port=load.side.imaps_port if over_tls else None)
+        return {'value': run['body_MB/s'], 'text': f'{run["body_MB/s"]:.0f} MB/s, {run["srv_cpu_us/op"] / 10000:.1f} us a message'}
+    return measure
+
+
+def logins(over_tls):
+    args = ['--mode', 'login', '--conns', 16, '--users', 100]
+    measured = cpu(*args, over_tls=over_tls)
+
+    def measure(load):
+        load.imap(*args, '--ops', 100)  # each password verified once
+        return measured(load)
+    return measure
+
+
+def idle(over_tls):
+    def measure(load):
+        count = load.side.held // (5 if load.quick else 1)
+        before = load.resident()
+        held = load.imap('--mode', 'idle', '--conns', count, '--users', count, '--user-base', IDLERS, '--ramp', load.side.ramp, '--hold', 1,
+                         '--on-held', f'sleep 1; {LOAD}/procmem --cgroup {load.side.cgroup.path}', *(['--tls'] if over_tls else []),
+                         port=load.side.imaps_port if over_tls else None)
+        each = (resident_of(held['out']) - before) / count
+        return {'value': each, 'text': f'{each:.1f} KB ({count:,} held)'}
+    return measure
+
+
+def told(load):
+    """Thousands of connections in IDLE, each on a mailbox of its own; then one message to each."""
+    count = load.side.told // (5 if load.quick else 1)
+    send = [os.path.join(LOAD, 'smtpload'), '--lmtp', '--port', load.side.lmtp_port, '--conns', 64, '--ramp', load.side.ramp, '--msgs', count,
+            '--users', count, '--user-base', IDLERS]
+    run = load.imap('--mode', 'idle', '--conns', count, '--users', count, '--user-base', IDLERS, '--ramp', load.side.ramp, '--timeout', 300,
+                    '--then', ' '.join(str(word) for word in send))
+    return {'value': run['told_last_ms'] * 1000, 'text': f'{run["told_last_ms"] / 1000:.2f} s ({count:,})'}
+
+
+def growth(results):
+    """How many times the CPU of a STORE grows with the mailbox."""
+    small, large, at = results.get('store-1k'), results.get('store-1m'), ''
+    if not large:
+        large, at = results.get('store-100k'), ' (at 100,000)'
+    if not small or not large:
+        return None
+    times = large['value'] / small['value']
+    return {'value': times, 'text': f'{times:.2f} x{at}'}
+
+
+STORE = ['--mode', 'store', '--conns', 64]
+BODY = ['--mode', 'random-body']
+SENDER, RARE = "FROM sender009", 'TEXT zebrafishery'
+
+# key: title, mailboxes, measurement, bar, aim, sides. In the order in which they are measured: what a later one would spoil comes first.
+ROWS = {
+    'select-cold': ('SELECT 100,000 messages, cold', ['100k'], select_cold, '20 ms', '4 ms'),
+    'fetch-first': ('FETCH 1:* of 100,000 (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE), CPU a row, first', ['100k'],
+                    fetch_first, '2.0 us', '1.5 us'),
+    'fetch-warm': ('... warm', ['100k'], fetch_warm, '1.5 us', '0.9 us'),
+    'select-warm': ('SELECT 100,000 messages, warm, p50', ['100k'], time_of('select', '--mode', 'select', '--ops', 200, *user('100k')), '60 us',
+                    '40 us'),
+    'bodies': ('all bodies of 10,000 x 2-64 KB', ['10k'], bodies(False), '1.2 x', '1.5 x'),
+    'bodies-tls': ('... TLS', ['10k'], bodies(True), '4 x', '6 x'),
+    'body-1': ('random BODY.PEEK[] 4 KB of 100,000, 1 connection', ['100k'], cpu(*BODY, users=user('100k')), '30 us', '20 us'),
+    'body-64': ('... 64 connections', ['100k'], cpu(*BODY, '--conns', 64, users=user('100k')), '25 us', '15 us'),
+    'search-from': ('SEARCH FROM, 100,000', ['100k'],
+                    time_of('search-header', '--mode', 'search', '--key', SENDER, '--expect', 100, '--ops', 5, *user('100k')), '30 ms', '8 ms'),
+    'search-text': ('SEARCH TEXT, 100,000 x 4 KB, no index', ['100k'],
+                    time_of('search-text', '--mode', 'search-text', '--key', RARE, '--expect', 100, '--ops', 1, *user('100k')), '0.80 s',
+                    '0.50 s'),
+    'store-many': ('STORE one flag, 64 connections, 64 users', ['many'], cpu(*STORE, '--users', 64, users=user('many')), '45 us', '30 us'),
+    'store-100k': ('... one mailbox of 100,000', ['100k'], cpu(*STORE, users=user('100k')), '150 us', '100 us'),
+    'store-1k': ('... one mailbox of 1,000', ['1k'], cpu(*STORE, users=user('1k')), '', ''),
+    'append-1': ('APPEND 4 KB, 1 connection', [], cpu('--mode', 'append', '--user-base', 64), '150 us', '90 us'),
+    'append-64': ('... 64 connections, 64 users', [], cpu('--mode', 'append', '--conns', 64, '--users', 64), '80 us', '50 us'),
+    'login': ('connect, LOGIN, LOGOUT, 16 connections, password verified lately', [], logins(False), '80 us', '50 us'),
+    'login-tls': ('... TLS, RSA-2048', [], logins(True), '400 us', '350 us'),
+    'noop': ('NOOP, 64 connections', [], cpu('--mode', 'noop', '--conns', 64, '--users', 64), '12 us', '7 us'),
+    'idle': ('connection in IDLE, PSS each', [], idle(False), '16 KB', '8 KB'),
+    'idle-tls': ('... TLS', [], idle(True), '40 KB', '24 KB'),
+    'told': ('connections in IDLE, then a message to each mailbox: all told', [], told, '2 s', '1 s'),
+    'store-1m': ('STORE one flag, 64 connections, one mailbox of 1,000,000', ['1m'], cpu(*STORE, users=user('1m')), '', ''),
+    'growth': ('... 1,000,000 to 1,000', [], None, '1.3 x', '1.0 x'),
+}
+HIGHER = {'bodies', 'bodies-tls'}  # is better
+
+
+def chosen(only):
+    """The keys of the rows that --only names: 'imap', or single ones as imap.store-1k."""
+    if only is None or 'imap' in only:
+        return list(ROWS)
+    keys = {name.removeprefix('imap.') for name in only if name.startswith('imap.')}
+    unknown = sorted(keys - set(ROWS))
+    if unknown:
+        raise SystemExit(f'bench: no row imap.{unknown[0]}; there are: {", ".join(ROWS)}')
+    if 'growth' in keys:
+        keys |= {'store-1k', 'store-100k', 'store-1m'}
+    return [key for key in ROWS if key in keys]
+
+
+def fill(side, boxes, raw):
+    for box in boxes:
+        started = time.monotonic()
+        side.fill(*BOXES[box])
+        raw.write(f'filled {box}: {BOXES[box][2]} messages in {time.monotonic() - started:.1f} s\n')
+        raw.flush()
+
+
+def measure(side, only, raw, quick):
+    """All chosen rows of one side; a row that fails is named in 'failed', and the others are measured."""
+    rows = [key for key in chosen(only) if key != 'store-1m' or side.name in MILLION]
+    results, failed = {}, {}
+    side.prepare()
+    first = [box for box in BOXES if box != '1m' and any(box in ROWS[key][1] for key in rows)]
+    fill(side, first, raw)
+    side.start()
+    load = Load(side, raw, quick)
+    for key in rows:
+        started = time.monotonic()
+        try:
+            if key == 'store-1m':
+                side.stop()
+                fill(side, ['1m'], raw)
+                side.start()
+            result = ROWS[key][2](load) if ROWS[key][2] else growth(results)
+            if result:
+                results[key] = result
+        except (RuntimeError, subprocess.SubprocessError, KeyError) as error:
+            failed[key] = str(error)
+        print(f'bench: {side.name} imap.{key}: {results[key]["text"] if key in results else "-"} ({time.monotonic() - started:.0f} s)',
+              flush=True)
+    side.stop()
+    return {'imap': results, 'failed': failed}
+
+
+def echo(raw, quick):
+    """The floor: a round trip of 64 bytes by TCP, and the CPU of the side that answers."""
+    lines = []
+    for connections in (1, 64):
+        done = subprocess.run(['unshare', '--net', 'sh', '-ec', f'ip link set lo up; exec {LOAD}/limits echo --conns {connections} --secs '
+                               f'{1 if quick else 2}'], stdout=subprocess.PIPE, text=True, check=True)
+        raw.write(done.stdout)
+        lines.append(float(re.search(r'server_cpu_us/rt=([\d.]+)', done.stdout)[1]))
+    return lines
+
+
+def ratio(key, results):
+    """How many times better Penfold is than the best peer."""
+    own = results.get('penfold', {}).get('imap', {}).get(key)
+    theirs = [r['imap'][key]['value'] for name, r in results.items() if name != 'penfold' and key in r.get('imap', {})]
+    if not own or not theirs or not own['value']:
+        return ''
+    times = own['value'] / max(theirs) if key in HIGHER else min(theirs) / own['value']
+    return f'{times:.1f} x'
+
+
+def table(results, only, floor):
+    lines = ['| IMAP | ' + ' | '.join(results) + ' | to the best peer | bar | aim |', '|---|' + '---|' * (len(results) + 3)]
+    for key in chosen(only):
+        title, _, _, bar, aim = ROWS[key]
+        cells = [r['imap'][key]['text'] if key in r.get('imap', {}) else '-' for r in results.values()]
+        lines.append(f'| {title} | ' + ' | '.join(cells) + f' | {ratio(key, results)} | {bar} | {aim} |')
+    lines += ['', f'TCP echo alone, 1 / 64 connections: {floor[0]:.1f} / {floor[1]:.1f} us. us are CPU time of the server, ms and s are time. '
+              'Dovecot acknowledges flags before they are on disk.']
+    return '\n'.join(lines)
+
