@@ -202,7 +202,10 @@ enum rc ctl_carry_out(const struct conf *conf, const struct admin_request *reque
     if (rc == RC_OK) {
         rc = ask_server(fd, request, answer);
         close(fd);
-        if (rc != RC_OK)
+        if (rc == RC_LIMIT)
+            fprintf(stderr, "penfold: %.*s: this is too long for the server, or its answer is\n",
+                    STR_ARG(request->words[0]));
+        else if (rc != RC_OK)
             fprintf(stderr, "penfold: %s/%s: the server ended before it answered\n", conf->data,
                     CTL_SOCKET);
         return rc;

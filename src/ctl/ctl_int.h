@@ -7,7 +7,7 @@
 #include "base/bytes.h"
 
 enum {
-    CTL_REQUEST_MAX = 16 << 10, /* bytes of a request */
+    CTL_REQUEST_MAX = 48 << 10, /* bytes of a request: an alias with all the targets it may have */
     CTL_ANSWER_MAX = 256 << 20  /* bytes of an answer: a million accounts fit */
 };
 

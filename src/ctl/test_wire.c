@@ -2,6 +2,8 @@
 
 #include "base/test.h"
 
+#include <string.h>
+
 static void a_request_survives_the_way(void **state)
 {
     const struct str words[] = {STR("account"), STR("add"), STR("alice@example.test")};
@@ -16,6 +18,27 @@ static void a_request_survives_the_way(void **state)
     assert_int_equal(got.n_words, 3);
     assert_str(got.words[2], "alice@example.test");
     assert_str(got.password, "p\0w");
+    arena_fini(&arena);
+    buf_fini(&b);
+}
+
+/* An alias with as many targets as it may have, of the longest addresses there are. */
+static void the_longest_command_fits(void **state)
+{
+    char address[AUTH_ADDRESS_MAX];
+    struct str words[AUTH_ALIAS_MAX + 3];
+    const size_t n = sizeof words / sizeof *words;
+    struct admin_request request = {words, n, {0}}, got;
+    struct arena arena = {0};
+    struct buf b;
+    memset(address, 'x', sizeof address);
+    for (size_t i = 0; i < n; i++)
+        words[i] = str_from(address, sizeof address);
+    assert_true(n <= ADMIN_WORDS);
+    buf_init(&b, CTL_REQUEST_MAX + 4);
+    assert_rc(ctl_request_pack(&request, &b), RC_OK);
+    assert_rc(ctl_request_unpack(buf_str(&b), &arena, &got), RC_OK);
+    assert_int_equal(got.n_words, n);
     arena_fini(&arena);
     buf_fini(&b);
 }
@@ -67,6 +90,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_survives_the_way),
+        cmocka_unit_test(the_longest_command_fits),
         cmocka_unit_test(an_answer_survives_the_way),
         cmocka_unit_test(damage_is_refused),
     };

@@ -116,6 +116,18 @@ def test_aliases(host):
     assert 'no such alias' in say(host, 'alias', 'remove', team, status=1)
 
 
+def test_an_alias_with_all_the_targets_it_may_have(host):
+    parts = [f'{n:03}' + 'x' * 61 for n in range(100)]
+    long = 'y' * 60 + '.' + 'z' * 60 + '.' + 'w' * 50 + '.test'
+    say(host, 'domain', 'add', long)
+    say(host, 'domain', 'set', long, '--catch-all', host.address('alice'))
+    say(host, 'alias', 'add', f'all@{long}', *(f'{part}@{long}' for part in parts))
+    assert len(shown(host, 'alias', 'list', f'all@{long}')) == 100
+    say(host, 'alias', 'remove', f'all@{long}', *(f'{part}@{long}' for part in parts))
+    if host.online:
+        assert 'too long for the server' in say(host, 'account', 'show', 'x' * 60000, status=1)
+
+
 def test_what_holds_for_a_domain(host):
     alice = f'alice@{DOMAIN}'
     say(host, 'domain', 'set', DOMAIN, '--quota', '3M', '--quota-messages', '1000', '--pop3-delete', '14', '--catch-all', alice,
