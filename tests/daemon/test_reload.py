@@ -90,7 +90,7 @@ def test_every_live_setting(make_host):
 
 def test_a_listener_comes_and_goes(make_host):
     host = make_host()
-    other = host.ports.base + 143
+    other = host.ports.base + 443
     change(host, (r'pop3 ( *)= \{"127.0.0.1:\d+"', rf'pop3 \1= {{"127.0.0.1:{other}"'))
     with wire.Wire(host.port('pop3')) as before:
         before.line()
@@ -112,12 +112,12 @@ def test_a_port_that_is_taken_changes_nothing(make_host):
     host = make_host()
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(('127.0.0.1', host.ports.base + 143))
+        other.bind(('127.0.0.1', host.ports.base + 443))
         other.listen()
-        change(host, (r'pop3 ( *)= \{', rf'pop3 \1= {{"127.0.0.1:{host.ports.base + 143}", '),
+        change(host, (r'pop3 ( *)= \{', rf'pop3 \1= {{"127.0.0.1:{host.ports.base + 443}", '),
                more='limits { message_size = 1M }\n')
         reload(host, 'reload-refused')
-    assert f'listen: 127.0.0.1:{host.ports.base + 143}: Address already in use' in host.log_text()
+    assert f'listen: 127.0.0.1:{host.ports.base + 443}: Address already in use' in host.log_text()
     assert size_limit(host) != 'SIZE 1048576'
     reload(host)
     assert size_limit(host) == 'SIZE 1048576'
