@@ -11,11 +11,6 @@
 
 enum { NAME_MAX_SEEN = 320 }; /* no address is longer */
 
-static bool is_space(char c)
-{
-    return mime_is_wsp(c) || c == '\r' || c == '\n';
-}
-
 /* Takes a comment off, with those in it. */
 static enum rc skip_comment(struct str *s)
 {
@@ -35,7 +30,7 @@ static enum rc skip_comment(struct str *s)
 
 static enum rc skip_space(struct str *s)
 {
-    while (s->n && (is_space(s->p[0]) || s->p[0] == '(')) {
+    while (s->n && (mime_is_space(s->p[0]) || s->p[0] == '(')) {
         if (s->p[0] == '(')
             TRY(skip_comment(s));
         else

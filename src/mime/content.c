@@ -7,11 +7,6 @@
  * functions; the views they give lie in the value. */
 #include "mime/mime_int.h"
 
-static bool is_space(char c)
-{
-    return mime_is_wsp(c) || c == '\r' || c == '\n';
-}
-
 /* The length of the comment that s begins with; an unfinished one goes to the end. */
 static size_t comment_length(struct str s)
 {
@@ -30,7 +25,7 @@ static size_t comment_length(struct str s)
 static void skip_space(struct str *s)
 {
     while (s->n) {
-        if (is_space(s->p[0]))
+        if (mime_is_space(s->p[0]))
             *s = str_skip(*s, 1);
         else if (s->p[0] == '(')
             *s = str_skip(*s, comment_length(*s));
@@ -59,7 +54,8 @@ static struct str take_quoted(struct str *s)
 static struct str take_word(struct str *s, struct str ends)
 {
     size_t i = 0;
-    while (i < s->n && !is_space(s->p[i]) && s->p[i] != '(' && str_find_byte(ends, s->p[i]) < 0)
+    while (i < s->n && !mime_is_space(s->p[i]) && s->p[i] != '(' &&
+           str_find_byte(ends, s->p[i]) < 0)
         i++;
     struct str word = str_head(*s, i);
     *s = str_skip(*s, i);

@@ -11,6 +11,9 @@
  * Lines end with LF, whether or not CR stands before it; CR alone ends nothing. Sizes and offsets
  * are bytes from the beginning of the message as it is stored; indices of parts are uint32_t.
  *
+ * Other headers of this folder, one an idea: section.h (which bytes BODY[1.2.MIME] is), summary.h
+ * (ENVELOPE and BODYSTRUCTURE), decode.h (transfer encodings undone).
+ *
  * Caveats: RFC 2047 words and RFC 2231 parameters come out as they stand. A multipart or message in
  * base64 or quoted-printable, which is forbidden [RFC2045 6.4], is not decoded: such a multipart is
  * read as if it were not encoded, such a message is opaque. */
@@ -31,9 +34,10 @@ struct mime_limits {
     uint32_t header_fields; /* in one header block */
     uint32_t header_size;   /* of one header block */
     uint32_t field_size;    /* of a Content-Type or Content-Transfer-Encoding field */
+    uint32_t kept;          /* of the fields kept for mime_summary, all parts together */
 };
 
-/* Sane for mail of strangers: 50, 1000, 1000, 256 KB, 16 KB. */
+/* Sane for mail of strangers: 50, 1000, 1000, 256 KB, 16 KB, 256 KB. */
 extern const struct mime_limits mime_limits_default;
 
 enum mime_flags {
@@ -44,7 +48,8 @@ enum mime_flags {
     MIME_OVER_HEADER = 1 << 3,
     MIME_OVER_FIELD = 1 << 4,
     MIME_OVER_BOUNDARY = 1 << 5, /* longer than MIME_BOUNDARY_MAX */
-    MIME_OVER_ANY = (1 << 6) - 1,
+    MIME_OVER_KEPT = 1 << 6,     /* fields were left out of those kept; nothing is opaque for it */
+    MIME_OVER_ANY = (1 << 7) - 1,
     /* The message is not as it should be. */
     MIME_NO_BLANK = 1 << 8,    /* a header block ended without an empty line */
     MIME_NO_CLOSE = 1 << 9,    /* a multipart has no close delimiter */
@@ -82,6 +87,8 @@ struct mime_part {
     /* As they stand, not unquoted. Without a Content-Type that can be read, type and subtype are
      * empty: the part is text/plain, or message/rfc822 below a multipart/digest [RFC2046 5.1.5]. */
     struct mime_slice type, subtype, boundary, encoding;
+
+    uint32_t kept_begin, kept_n; /* its fields in the tree's kept ones */
 };
 
 struct mime_tree {
@@ -91,6 +98,7 @@ struct mime_tree {
     uint32_t n_received;     /* Received fields of the message's own header: loop detection */
     uint64_t size, lines;    /* of the message */
     uint64_t bare_lf;        /* how many of the lines end without CR */
+    struct buf kept;         /* see mime_keep; empty otherwise */
 };
 
 void mime_tree_fini(struct mime_tree *t);
@@ -131,6 +139,11 @@ struct mime_parser {
     uint64_t n_value_done; /* (counted only when the parser reads that field) */
     struct buf value;      /* as many of them as field_size allows */
 
+    bool keeps;        /* see mime_keep */
+    bool is_kept;      /* the open field is */
+    size_t kept_field; /* where it begins in tree.kept */
+    size_t kept_line;  /* where the line at hand does */
+
     /* What the header at hand says of the body. */
     uint8_t body_kind; /* enum mime_kind */
     bool is_digest, is_encoded;
@@ -142,6 +155,9 @@ struct mime_parser {
 };
 
 void mime_init(struct mime_parser *p, const struct mime_limits *limits); /* NULL: the default */
+/* After mime_init: the fields that mime_summary reads are kept with the tree, so that a message of
+ * any size is looked at once. */
+void mime_keep(struct mime_parser *p);
 void mime_fini(struct mime_parser *p); /* at any time; also after mime_finish */
 void mime_feed(struct mime_parser *p, struct str bytes);
 /* The end of the message. The tree is the caller's, to be ended with mime_tree_fini; the parser can

@@ -5,18 +5,13 @@
  * the cap of the buffer it is handed. */
 #include "mime/mime_int.h"
 
-static bool is_space(char c)
-{
-    return mime_is_wsp(c) || c == '\r' || c == '\n';
-}
-
 /* Puts the id into `id` without white space; false when there is nothing left or it does not fit.
  */
 static bool put_id(struct str raw, struct buf *id)
 {
     buf_clear(id);
     for (size_t i = 0; i < raw.n; i++) {
-        if (!is_space(raw.p[i]) && buf_add_byte(id, raw.p[i]) != RC_OK) {
+        if (!mime_is_space(raw.p[i]) && buf_add_byte(id, raw.p[i]) != RC_OK) {
             buf_clear(id);
             return false;
         }
@@ -30,7 +25,7 @@ static bool take_bare(struct str *rest, struct buf *id)
     struct str word = str_trim(*rest);
     *rest = str_skip(*rest, rest->n);
     for (size_t i = 0; i < word.n; i++)
-        if (is_space(word.p[i]))
+        if (mime_is_space(word.p[i]))
             return false;
     return str_find_byte(word, '@') > 0 && put_id(word, id);
 }

@@ -24,6 +24,7 @@ const struct mime_limits mime_limits_default = {
     .header_fields = 1000,
     .header_size = 256 * 1024,
     .field_size = 16 * 1024,
+    .kept = 256 * 1024,
 };
 
 enum state {
@@ -60,10 +61,12 @@ static void part_open(struct mime_parser *p, uint64_t begin, uint64_t lines)
                                      .parent = p->current,
                                      .first_child = MIME_NONE,
                                      .next = MIME_NONE,
-                                     .depth = depth};
+                                     .depth = depth,
+                                     .kept_begin = (uint32_t)buf_len(&t->kept)};
     p->current = i;
     p->state = IN_HEADER;
     p->field = FIELD_NONE;
+    p->is_kept = false;
     p->body_kind = MIME_LEAF;
     p->is_digest = p->is_encoded = false;
     p->n_boundary = 0;
@@ -147,21 +150,23 @@ static bool is_below_digest(struct mime_parser *p)
 
 /* ---- Header fields ---- */
 
-static const struct {
-    struct str name;
-    enum field field;
-} fields_read[] = {
-    {{"Received", 8}, FIELD_RECEIVED},
-    {{"Content-Type", 12}, FIELD_TYPE},
-    {{"Content-Transfer-Encoding", 25}, FIELD_ENCODING},
-};
-
 static enum field field_of(struct str name)
 {
-    for (size_t i = 0; i < sizeof fields_read / sizeof fields_read[0]; i++)
-        if (str_ieq(name, fields_read[i].name))
-            return fields_read[i].field;
-    return FIELD_OTHER;
+    if (str_ieq(name, STR("Received")))
+        return FIELD_RECEIVED;
+    if (str_ieq(name, STR("Content-Type")))
+        return FIELD_TYPE;
+    return str_ieq(name, STR("Content-Transfer-Encoding")) ? FIELD_ENCODING : FIELD_OTHER;
+}
+
+/* The open field has more bytes; one that does not fit is not kept at all. */
+static void keep(struct mime_parser *p, struct str bytes)
+{
+    if (!p->is_kept || buf_add(&p->tree.kept, bytes) == RC_OK)
+        return;
+    buf_truncate(&p->tree.kept, p->kept_field);
+    p->tree.flags |= MIME_OVER_KEPT;
+    p->is_kept = false;
 }
 
 static struct mime_slice slice_of(const struct mime_parser *p, struct str s)
@@ -229,6 +234,7 @@ static void field_end(struct mime_parser *p)
     bool fits = p->n_value <= p->limits.field_size;
     enum field field = p->field;
     p->field = FIELD_NONE;
+    p->is_kept = false;
     if (field == FIELD_NONE)
         return;
     part->n_fields++;
@@ -249,6 +255,8 @@ static void field_begin(struct mime_parser *p, struct str name, uint64_t value_b
     p->value_begin = value_begin;
     p->n_value = p->n_value_done = 0;
     buf_clear(&p->value);
+    p->is_kept = p->keeps && mime_summary_field(name) != MIME_FIELD_OTHER;
+    p->kept_field = buf_len(&p->tree.kept);
 }
 
 static void field_add(struct mime_parser *p, struct str bytes)
@@ -267,6 +275,7 @@ static void header_end(struct mime_parser *p, uint64_t end, uint64_t lines)
 {
     field_end(p);
     struct mime_part *part = current_part(p);
+    part->kept_n = (uint32_t)buf_len(&p->tree.kept) - part->kept_begin;
     part->body_begin = end;
     part->header_lines = lines - part->header_lines;
     part->body_lines = lines;
@@ -300,6 +309,7 @@ static void header_stop_full(struct mime_parser *p)
         p->field = FIELD_NONE;
     p->n_value = p->n_value_done;
     buf_truncate(&p->value, p->n_value);
+    buf_truncate(&p->tree.kept, p->kept_line);
     header_stop(p, MIME_OVER_HEADER);
 }
 
@@ -320,6 +330,7 @@ static bool header_line(struct mime_parser *p, struct str head)
     if (kind != MIME_LINE_FOLD)
         field_end(p);
     p->n_value_done = p->n_value;
+    p->kept_line = buf_len(&p->tree.kept);
     if (header_is_full(p, p->line_begin + head.n)) {
         header_stop_full(p);
     } else if (kind == MIME_LINE_BLANK) {
@@ -329,8 +340,10 @@ static bool header_line(struct mime_parser *p, struct str head)
     } else if (kind == MIME_LINE_FIELD) {
         field_begin(p, str_head(head, name), p->line_begin + colon + 1);
         field_add(p, str_skip(head, colon + 1));
+        keep(p, head);
     } else {
         field_add(p, head);
+        keep(p, head);
     }
     return true;
 }
@@ -424,10 +437,12 @@ static void line_more(struct mime_parser *p, struct str bytes)
 {
     if (p->state != IN_HEADER)
         return;
-    if (header_is_full(p, p->offset + bytes.n))
+    if (header_is_full(p, p->offset + bytes.n)) {
         header_stop_full(p);
-    else
+    } else {
         field_add(p, bytes);
+        keep(p, bytes);
+    }
 }
 
 /* The first part or the delimiter line is over: a header begins at the next byte. */
@@ -540,7 +555,13 @@ void mime_init(struct mime_parser *p, const struct mime_limits *limits)
     p->current = MIME_NONE;
     buf_init(&p->boundaries, SIZE_MAX); /* bounded by depth */
     buf_init(&p->value, p->limits.field_size);
+    buf_init(&p->tree.kept, p->limits.kept);
     part_open(p, 0, 0);
+}
+
+void mime_keep(struct mime_parser *p)
+{
+    p->keeps = true;
 }
 
 void mime_fini(struct mime_parser *p)

@@ -6,6 +6,7 @@
 void mime_tree_fini(struct mime_tree *t)
 {
     free(t->parts);
+    buf_fini(&t->kept);
     *t = (struct mime_tree){0};
 }
 

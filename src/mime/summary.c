@@ -1,0 +1,211 @@
+/* Summaries: both texts of a message behind a format byte; BODY out of BODYSTRUCTURE.
+ *
+ * Format 1: the byte 1, two lengths of 4 bytes, ENVELOPE, BODYSTRUCTURE. What is read back may be
+ * damaged; nothing here trusts it. */
+#include "mime/summary.h"
+
+#include "base/bytes.h"
+#include "mime/mime_int.h"
+
+enum { FORMAT = 1, PREFIX = 9, ADDRESSES_MAX = 10000, DEPTH_MAX = 1000 };
+
+struct str mime_kept_of(const struct mime_tree *t, uint32_t part)
+{
+    const struct mime_part *p = &t->parts[part];
+    return str_sub(buf_str(&t->kept), p->kept_begin, p->kept_n);
+}
+
+enum rc mime_summary(const struct mime_tree *t, struct buf *out)
+{
+    size_t before = buf_len(out);
+    bool was_over = out->over;
+    struct mime_writer w = {.out = out, .n_addresses = ADDRESSES_MAX};
+    struct mime_facts facts;
+    unsigned char prefix[PREFIX] = {FORMAT};
+    buf_init(&w.text, MIME_SUMMARY_MAX);
+    mime_facts_read(mime_kept_of(t, 0), &facts);
+    out->over = false;
+    buf_put(out, str_from(prefix, PREFIX));
+    mime_put_envelope(&w, &facts);
+    size_t n_envelope = buf_len(out) - before - PREFIX;
+    mime_put_structure(&w, t, &facts);
+    size_t n_structure = buf_len(out) - before - PREFIX - n_envelope;
+    bool is_whole = !out->over;
+    out->over = was_over;
+    buf_fini(&w.text);
+    if (!is_whole) {
+        buf_truncate(out, before);
+        return RC_LIMIT;
+    }
+    char *at = out->mem + out->from + before;
+    put_u32(at + 1, (uint32_t)n_envelope);
+    put_u32(at + 5, (uint32_t)n_structure);
+    return RC_OK;
+}
+
+bool mime_summary_read(struct str summary, struct str *out_envelope, struct str *out_structure)
+{
+    struct unpacker r;
+    unpack_init(&r, summary);
+    uint8_t format = unpack_u8(&r);
+    uint32_t n_envelope = unpack_u32(&r), n_structure = unpack_u32(&r);
+    *out_envelope = unpack_bytes(&r, n_envelope);
+    *out_structure = unpack_bytes(&r, n_structure);
+    return unpack_done(&r) == RC_OK && format == FORMAT && n_envelope > 0 && n_structure > 0;
+}
+
+enum rc mime_summary_of(struct str message, struct buf *out)
+{
+    struct mime_parser p;
+    struct mime_tree t;
+    mime_init(&p, NULL);
+    mime_keep(&p);
+    mime_feed(&p, message);
+    mime_finish(&p, &t);
+    mime_fini(&p);
+    enum rc rc = mime_summary(&t, out);
+    mime_tree_fini(&t);
+    return rc;
+}
+
+/* ---- BODY ---- */
+
+static size_t quoted_length(struct str s)
+{
+    for (size_t i = 1; i < s.n; i++) {
+        if (s.p[i] == '\\')
+            i++;
+        else if (s.p[i] == '"')
+            return i + 1;
+    }
+    return 0;
+}
+
+static size_t literal_length(struct str s)
+{
+    uint64_t n;
+    ptrdiff_t close = str_find_byte(str_head(s, 12), '}');
+    if (close < 0 || str_to_u64(str_sub(s, 1, (size_t)close - 1), &n) != RC_OK ||
+        n > s.n - (size_t)close - 1 || s.n - (size_t)close - 1 - n < 2)
+        return 0;
+    return (size_t)close + 3 + (size_t)n;
+}
+
+/* The length of the value that is not a list at the beginning of s; 0: there is none. */
+static size_t atom_length(struct str s)
+{
+    size_t i = 0;
+    if (s.n && s.p[0] == '"')
+        return quoted_length(s);
+    if (s.n && s.p[0] == '{')
+        return literal_length(s);
+    while (i < s.n && s.p[i] != ' ' && s.p[i] != '(' && s.p[i] != ')')
+        i++;
+    return i;
+}
+
+/* Takes one value off *s, a list with all that is in it; an absent view: there is none. */
+static struct str take_value(struct str *s)
+{
+    size_t i = 0, depth = 0;
+    do {
+        struct str rest = str_skip(*s, i);
+        bool is_mark = rest.n && (rest.p[0] == '(' || rest.p[0] == ')' || rest.p[0] == ' ');
+        size_t n = is_mark ? 1 : atom_length(rest);
+        if (n == 0 || (depth == 0 && is_mark && rest.p[0] != '('))
+            return (struct str){0};
+        if (rest.p[0] == '(')
+            depth++;
+        else if (rest.p[0] == ')')
+            depth--;
+        i += n;
+    } while (depth > 0);
+    struct str value = str_head(*s, i);
+    *s = str_skip(*s, i);
+    return value;
+}
+
+/* Copies n values, each with the space before it. */
+static enum rc copy_values(struct str *s, size_t n, struct buf *out)
+{
+    while (n-- > 0) {
+        if (s->n == 0 || s->p[0] != ' ')
+            return RC_CORRUPT;
+        *s = str_skip(*s, 1);
+        struct str value = take_value(s);
+        if (value.n == 0)
+            return RC_CORRUPT;
+        buf_put(out, STR(" "));
+        buf_put(out, value);
+    }
+    return RC_OK;
+}
+
+static enum rc copy_body(struct str *s, unsigned depth, struct buf *out);
+
+/* Behind "(": type and subtype, ... [RFC3501 9] body-type-1part without its body-ext-1part. */
+static enum rc copy_leaf(struct str *s, unsigned depth, struct buf *out)
+{
+    struct str type = take_value(s), rest = str_skip(*s, 1), subtype = take_value(&rest);
+    buf_put(out, type);
+    TRY(copy_values(s, 6, out));
+    if (str_ieq(type, STR("\"text\"")))
+        return copy_values(s, 1, out);
+    if (!str_ieq(type, STR("\"message\"")) || !str_ieq(subtype, STR("\"rfc822\"")))
+        return RC_OK;
+    TRY(copy_values(s, 1, out)); /* the envelope */
+    if (s->n == 0 || s->p[0] != ' ')
+        return RC_CORRUPT;
+    *s = str_skip(*s, 1);
+    buf_put(out, STR(" "));
+    TRY(copy_body(s, depth + 1, out));
+    return copy_values(s, 1, out);
+}
+
+/* Passes over what is left of a list, and its end. */
+static enum rc skip_rest(struct str *s)
+{
+    while (s->n && s->p[0] == ' ') {
+        *s = str_skip(*s, 1);
+        if (take_value(s).n == 0)
+            return RC_CORRUPT;
+    }
+    if (s->n == 0 || s->p[0] != ')')
+        return RC_CORRUPT;
+    *s = str_skip(*s, 1);
+    return RC_OK;
+}
+
+/* One body; *s moves behind it. */
+static enum rc copy_body(struct str *s, unsigned depth, struct buf *out)
+{
+    if (s->n < 2 || s->p[0] != '(' || depth > DEPTH_MAX)
+        return RC_CORRUPT;
+    *s = str_skip(*s, 1);
+    buf_put(out, STR("("));
+    if (s->p[0] != '(') {
+        TRY(copy_leaf(s, depth, out));
+    } else {
+        while (s->n && s->p[0] == '(')
+            TRY(copy_body(s, depth + 1, out));
+        TRY(copy_values(s, 1, out)); /* the subtype */
+    }
+    buf_put(out, STR(")"));
+    return skip_rest(s);
+}
+
+enum rc mime_structure_to_body(struct str structure, struct buf *out)
+{
+    size_t before = buf_len(out);
+    bool was_over = out->over;
+    out->over = false;
+    enum rc rc = copy_body(&structure, 0, out);
+    if (rc == RC_OK && structure.n)
+        rc = RC_CORRUPT;
+    if (rc == RC_OK && out->over)
+        rc = RC_LIMIT;
+    out->over = was_over;
+    if (rc != RC_OK)
+        buf_truncate(out, before);
+    return rc;
+}

@@ -1,0 +1,37 @@
+/* ENVELOPE and BODYSTRUCTURE as IMAP text, made once from the fields that the parser keeps
+ * [RFC3501 7.4.2].
+ *
+ * Strings are quoted where that is possible and literals where not, absent values NIL, header
+ * values without their folds, words of RFC 2047 as they stand. All texts can be copied to the
+ * output as they are. Pure functions.
+ *
+ * What real mail contains is shown as well as it can be: an address without a host has
+ * "MISSING_DOMAIN" there, since NIL would mean a group; text without a charset has "us-ascii"; a
+ * multipart without parts has an empty text part. What the parser could not look into (see
+ * mime_part.is_opaque) is shown as application/octet-stream, so that it can be fetched whole; a
+ * multipart that names no boundary is shown as the text that it is. Numbers of parts are those of
+ * mime_part_find in any case. */
+#ifndef MIME_SUMMARY_H
+#define MIME_SUMMARY_H
+
+#include "mime/mime.h"
+
+/* No summary is longer: a cap for buffers. Addresses beyond the 10,000th are left out. */
+enum { MIME_SUMMARY_MAX = 8 << 20 };
+
+/* Appends the summary of a message: a format byte, two lengths, the two texts. The tree is of a
+ * parser told to keep (mime_keep). RC_LIMIT: it does not fit, and out is as it was. */
+enum rc mime_summary(const struct mime_tree *t, struct buf *out);
+
+/* The texts of a summary, each with its parentheses; views. False: it is damaged, or of another
+ * format, and has to be made anew. */
+bool mime_summary_read(struct str summary, struct str *out_envelope, struct str *out_structure);
+
+/* The summary of a whole message in memory. A large one is better fed to a parser in pieces. */
+enum rc mime_summary_of(struct str message, struct buf *out);
+
+/* BODY out of BODYSTRUCTURE: appends it without its extension data. RC_CORRUPT: it is no structure
+ * that mime_summary wrote; RC_LIMIT. Out is as it was then. */
+enum rc mime_structure_to_body(struct str structure, struct buf *out);
+
+#endif
