@@ -184,14 +184,48 @@ static enum rc pump(struct tree_copy *c, int from, int to)
     return rc;
 }
 
+/* Folder after folder, since any of them could be a symbolic link by now. -1: see errno. */
+static int open_below(int dir, const char *path)
+{
+    char name[TREE_PATH];
+    const char *slash;
+    int at = dir, next = -1;
+    while ((slash = strchr(path, '/')) && (size_t)(slash - path) < sizeof name) {
+        memcpy(name, path, (size_t)(slash - path));
+        name[slash - path] = '\0';
+        next = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int error = errno;
+        if (at != dir)
+            close(at);
+        errno = error;
+        if (next < 0)
+            return -1;
+        at = next;
+        path = slash + 1;
+    }
+    int fd = openat(at, path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC), error = errno;
+    if (at != dir)
+        close(at);
+    errno = error;
+    return fd;
+}
+
+/* Another name for the file that is open, whatever its first name means by now. */
+static bool link_open(int fd, int to, const char *as)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return linkat(AT_FDCWD, path, to, as, AT_SYMLINK_FOLLOW) == 0;
+}
+
 enum rc tree_copy_file(struct tree_copy *c)
 {
     const char *as = c->as ? c->as : c->path;
     TRY(make_folders(c->to, as));
-    int from = openat(c->from, c->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), to = -1;
+    int from = open_below(c->from, c->path), to = -1;
     if (from < 0)
         return complain(c->path, errno);
-    bool is_linked = c->may_link && linkat(c->from, c->path, c->to, as, 0) == 0;
+    bool is_linked = c->may_link && link_open(from, c->to, as);
     if (!is_linked)
         to = openat(c->to, as, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     enum rc rc = is_linked || to >= 0 ? pump(c, from, to) : complain(c->path, errno);

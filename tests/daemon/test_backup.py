@@ -148,6 +148,23 @@ def test_a_manifest_leads_nowhere_else(make_host, tmp_path):
         other.ports.release()
 
 
+@pytest.mark.parametrize('name', ['db', 'db/CURRENT'])
+def test_no_link_is_followed(make_host, tmp_path, name):
+    host = make_host()
+    backup = tmp_path / 'backup'
+    host.run('backup', str(backup))
+    os.rename(backup / 'data' / name, tmp_path / 'elsewhere')
+    os.symlink(tmp_path / 'elsewhere', backup / 'data' / name)
+    other = Host(tmp_path / 'other', users=(), serve=False)
+    try:
+        shutil.rmtree(os.path.join(other.folder, 'data'))
+        done = other.run('restore', str(backup), check=False)
+        assert done.returncode == 1 and f'penfold: {name}' in done.stderr, done.stderr
+        assert not [found for found in os.listdir(other.folder) if found.startswith('data')]
+    finally:
+        other.ports.release()
+
+
 def test_offline(make_host, tmp_path):
     host = make_host()
     wire.deliver(host, b'Subject: one\r\n\r\nx\r\n', 'alice')
