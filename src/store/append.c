@@ -1,17 +1,32 @@
-/* Putting a message into a mailbox.
+/* Putting messages into a mailbox: all of them or none.
  *
  * Reads: the delivery id when there is one, the message id and the references up to the first that
  * is known. Writes: s, m, u, e, t, c, and i and z when they apply. Nothing depends on how many
  * messages there are. */
 #include "store/store_int.h"
 
+/* What the change knows of a message id: the head's row, with what is added. */
+struct known_id {
+    uint64_t hash;
+    struct message_id row;
+    bool is_given; /* a message of this change has it, so it has a thread when the next one asks */
+};
+
+struct item {
+    struct known_id *id;     /* of the message itself; NULL: none */
+    struct known_id *parent; /* of the nearest one that it answers in this change; NULL: none */
+    uint64_t thread;         /* of the nearest one that it answers elsewhere; 0: none */
+};
+
 struct appending {
     struct attempt attempt;
-    const struct store_append *append;
+    const struct store_append *appends;
+    size_t n;
     struct store_op *op;
     struct mailbox *mailbox;
-    uint64_t hash;         /* of the message id; 0: none */
-    struct message_id mid; /* its row, to be written */
+    struct item *items; /* in the attempt's arena, as the ids */
+    struct known_id *ids;
+    size_t n_ids;
 };
 
 static uint64_t message_id_hash(const struct store_account *a, struct str id)
@@ -24,7 +39,7 @@ static uint64_t message_id_hash(const struct store_account *a, struct str id)
 static enum rc check_delivery(struct appending *p)
 {
     struct store_account *a = p->attempt.account;
-    struct str id = p->append->delivery_id, value;
+    struct str id = p->appends->delivery_id, value;
     if (str_is_null(id))
         return RC_OK;
     LIST_EACH (&a->in_flight, it) {
@@ -36,16 +51,24 @@ static enum rc check_delivery(struct appending *p)
     return str_is_null(value) ? RC_OK : RC_EXISTS;
 }
 
-/* Room for the message, checked against all that is queued before it. */
+/* Room for the messages, checked against all that is queued before them. */
 static enum rc check_limits(const struct appending *p)
 {
-    const struct hot *h = &p->attempt.account->head.hot;
-    if (p->mailbox->head.m.uidnext == UINT32_MAX)
+    uint64_t bytes = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->appends[i].ignore_quota)
+            continue;
+        n++;
+        bytes += p->appends[i].size;
+    }
+    if (p->n > UINT32_MAX - p->mailbox->head.m.uidnext)
         return RC_LIMIT;
-    if (p->append->ignore_quota)
-        return RC_OK;
-    return quota_check(p->attempt.account->store, h, p->append->size);
+    return n ? quota_check(p->attempt.account->store, &p->attempt.account->head.hot, n, bytes)
+             : RC_OK;
 }
+
+/* --- threads ---------------------------------------------------------------------------------- */
 
 static enum rc lookup(struct appending *p, uint64_t hash, struct message_id *out)
 {
@@ -55,36 +78,86 @@ static enum rc lookup(struct appending *p, uint64_t hash, struct message_id *out
     return str_is_null(value) ? RC_NOTFOUND : message_id_decode(value, out);
 }
 
-/* The thread of a message with the same id, else of the nearest one that this one answers, else
- * none: *out_thread 0. */
-static enum rc find_thread(struct appending *p, uint64_t *out_thread)
+static struct known_id *find_id(const struct appending *p, uint64_t hash)
 {
-    struct store_account *a = p->attempt.account;
-    const struct store_append *append = p->append;
-    enum rc result = RC_OK;
-    *out_thread = 0;
-    p->hash = 0;
-    p->mid = (struct message_id){0};
-    if (append->message_id.n) {
-        p->hash = message_id_hash(a, append->message_id);
-        result = lookup(p, p->hash, &p->mid);
-        *out_thread = p->mid.thread;
-    }
+    for (size_t i = 0; i < p->n_ids; i++)
+        if (p->ids[i].hash == hash)
+            return &p->ids[i];
+    return NULL;
+}
+
+static enum rc find_own_id(struct appending *p, struct str message_id, struct item *item)
+{
+    if (message_id.n == 0)
+        return RC_OK;
+    uint64_t hash = message_id_hash(p->attempt.account, message_id);
+    item->id = find_id(p, hash);
+    if (item->id)
+        return RC_OK;
+    item->id = &p->ids[p->n_ids++];
+    *item->id = (struct known_id){.hash = hash};
+    enum rc rc = lookup(p, hash, &item->id->row);
+    return rc == RC_NOTFOUND ? RC_OK : rc;
+}
+
+/* The nearest of the messages that this one answers, here or in the account. */
+static enum rc find_parent(struct appending *p, const struct store_append *append,
+                           struct item *item)
+{
     size_t n = append->n_references < STORE_REFERENCES ? append->n_references : STORE_REFERENCES;
-    for (size_t i = 0; i < n && *out_thread == 0; i++) {
+    enum rc result = RC_OK;
+    for (size_t i = 0; i < n && item->thread == 0 && !item->parent; i++) {
         struct str id = append->references[append->n_references - 1 - i];
-        struct message_id found;
-        enum rc rc = lookup(p, message_id_hash(a, id), &found);
-        *out_thread = found.thread;
+        uint64_t hash = message_id_hash(p->attempt.account, id);
+        struct message_id found = {0};
+        struct known_id *known = find_id(p, hash);
+        if (known && known->is_given) {
+            item->parent = known;
+            break;
+        }
+        enum rc rc = lookup(p, hash, &found);
+        item->thread = found.thread;
         if (rc != RC_OK && rc != RC_NOTFOUND) /* look on, to find all that must be read */
             result = rc;
     }
-    return result == RC_NOTFOUND ? RC_OK : result;
+    return result;
 }
 
-static struct store_row make_row(struct change *c, const struct appending *p, uint32_t uid)
+/* The thread of a message with the same id, else of the nearest one that this one answers, else
+ * none. */
+static enum rc find_thread(struct appending *p, const struct store_append *append,
+                           struct item *item)
 {
-    const struct store_append *append = p->append;
+    *item = (struct item){0};
+    enum rc rc = find_own_id(p, append->message_id, item);
+    if (!item->id || (item->id->row.thread == 0 && !item->id->is_given)) {
+        enum rc parent = find_parent(p, append, item);
+        if (rc == RC_OK)
+            rc = parent;
+    }
+    if (item->id)
+        item->id->is_given = true;
+    return rc;
+}
+
+static enum rc find_threads(struct appending *p)
+{
+    enum rc result = RC_OK;
+    p->items = arena_alloc(&p->attempt.arena, p->n * sizeof *p->items);
+    p->ids = arena_alloc(&p->attempt.arena, p->n * sizeof *p->ids);
+    p->n_ids = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        enum rc rc = find_thread(p, &p->appends[i], &p->items[i]);
+        if (rc != RC_OK)
+            result = rc;
+    }
+    return result;
+}
+
+/* --- the change ------------------------------------------------------------------------------- */
+
+static struct store_row make_row(struct change *c, const struct store_append *append, uint32_t uid)
+{
     return (struct store_row){.uid = uid,
                               .flags = append->flags & (ROW_FLAGS | STORE_UNENDED),
                               .email = c->after.hot.next_email++,
@@ -94,15 +167,24 @@ static struct store_row make_row(struct change *c, const struct appending *p, ui
                               .saved = c->time};
 }
 
-static void put_thread(struct change *c, struct appending *p, uint64_t thread, uint64_t email)
+static uint64_t put_thread(struct change *c, const struct item *item, uint64_t email)
 {
     unsigned char mem[64];
+    uint64_t thread = item->id && item->id->row.thread ? item->id->row.thread
+                      : item->parent                   ? item->parent->row.thread
+                                                       : item->thread;
+    bool is_new = thread == 0;
+    if (is_new)
+        thread = c->after.hot.next_thread++;
     change_put(c, key_member(thread, email), STR("\1"));
-    if (p->hash == 0)
-        return;
-    p->mid.thread = thread;
-    p->mid.emails++;
-    change_put(c, key_message_id(p->hash), message_id_encode(&p->mid, mem, sizeof mem));
+    change_note(c, CHANGE_THREAD, is_new ? CHANGE_CREATED : CHANGE_UPDATED, thread);
+    if (!item->id)
+        return thread;
+    item->id->row.thread = thread;
+    item->id->row.emails++;
+    change_put(c, key_message_id(item->id->hash),
+               message_id_encode(&item->id->row, mem, sizeof mem));
+    return thread;
 }
 
 static void put_delivery(struct change *c, struct str id)
@@ -115,19 +197,19 @@ static void put_delivery(struct change *c, struct str id)
     change_put(c, key_delivery(id), delivery_encode(c->time, mem, sizeof mem));
 }
 
-static void put_email(struct change *c, const struct appending *p, const struct store_row *row,
-                      uint64_t thread)
+static void put_email(struct change *c, const struct appending *p, size_t i,
+                      const struct store_row *row, uint64_t thread)
 {
     unsigned char mem[RECORD_VALUE];
     struct email e;
     e.codec = 0;
     e.key_id = 0;
-    e.blob = p->append->blob;
+    e.blob = p->appends[i].blob;
     e.size = row->size;
     e.received = row->received;
     e.created = c->modseq;
     e.thread = thread;
-    e.message_id = p->hash;
+    e.message_id = p->items[i].id ? p->items[i].id->hash : 0;
     e.n_places = 1;
     e.places[0] = (struct place){p->mailbox->id, row->uid};
     change_put(c, key_email(row->email), email_encode(&e, mem, sizeof mem));
@@ -136,24 +218,15 @@ static void put_email(struct change *c, const struct appending *p, const struct 
         c->rc = rc;
 }
 
-static enum rc queue_append(struct appending *p, uint64_t thread)
+static enum rc put_message(struct change *c, struct appending *p, size_t i, struct touched *t)
 {
-    const struct store_append *append = p->append;
-    struct store_op *op = p->op;
-    struct change *c = change_new(p->attempt.account, op);
-    struct touched *t = change_touch(c, p->mailbox);
-    bool is_new_thread = thread == 0;
-    if (is_new_thread)
-        thread = c->after.hot.next_thread++;
-    struct store_row row = make_row(c, p, t->record.m.uidnext);
-    enum rc rc = change_keywords(c, append->keywords, append->n_keywords, true, &row.keywords);
-    if (rc != RC_OK) {
-        change_free(c);
-        return rc;
-    }
+    const struct store_append *append = &p->appends[i];
+    struct store_row row = make_row(c, append, t->record.m.uidnext);
+    TRY(change_keywords(c, append->keywords, append->n_keywords, true, &row.keywords));
     change_row(c, t, &row);
-    put_email(c, p, &row, thread);
-    put_thread(c, p, thread, row.email);
+    change_note(c, CHANGE_EMAIL, CHANGE_CREATED, row.email);
+    uint64_t thread = put_thread(c, &p->items[i], row.email);
+    put_email(c, p, i, &row, thread);
     put_delivery(c, append->delivery_id);
     t->record.m.uidnext++;
     t->record.m.exists++;
@@ -161,13 +234,27 @@ static enum rc queue_append(struct appending *p, uint64_t thread)
     t->record.m.bytes += row.size;
     c->after.hot.bytes += row.size;
     c->after.hot.messages++;
-    change_note(c, CHANGE_EMAIL, CHANGE_CREATED, row.email);
+    if (i == 0) {
+        p->op->uid = row.uid;
+        p->op->email = row.email;
+    }
+    return RC_OK;
+}
+
+static enum rc queue_appends(struct appending *p)
+{
+    struct change *c = change_new(p->attempt.account, p->op);
+    struct touched *t = change_touch(c, p->mailbox);
+    for (size_t i = 0; i < p->n; i++) {
+        enum rc rc = put_message(c, p, i, t);
+        if (rc != RC_OK) {
+            change_free(c);
+            return rc;
+        }
+    }
     change_note(c, CHANGE_MAILBOX, CHANGE_UPDATED, t->record.m.id);
-    change_note(c, CHANGE_THREAD, is_new_thread ? CHANGE_CREATED : CHANGE_UPDATED, thread);
-    op->uidvalidity = t->record.m.uidvalidity;
-    op->uid = row.uid;
-    op->email = row.email;
-    op->changed = 1;
+    p->op->uidvalidity = t->record.m.uidvalidity;
+    p->op->changed = (uint32_t)p->n;
     return change_commit(c);
 }
 
@@ -175,24 +262,37 @@ static enum rc run(struct attempt *attempt)
 {
     struct appending *p = CONTAINER(attempt, struct appending, attempt);
     struct store_account *a = attempt->account;
-    uint32_t id = p->append->mailbox;
+    uint32_t id = p->appends->mailbox;
     p->mailbox = id ? account_mailbox(a, id) : account_role(a, STORE_INBOX);
     if (!p->mailbox)
         return RC_NOTFOUND;
-    uint64_t thread;
-    enum rc delivery = check_delivery(p), found = find_thread(p, &thread);
+    enum rc delivery = check_delivery(p), found = find_threads(p);
     TRY(delivery);
     TRY(check_limits(p));
     TRY(found);
-    return queue_append(p, thread);
+    return queue_appends(p);
+}
+
+enum rc store_append_many(struct store_account *account, const struct store_append *appends,
+                          size_t n, unsigned flags, struct store_op *op)
+{
+    struct appending p = {.attempt = {.run = run, .account = account, .flags = flags},
+                          .appends = appends,
+                          .n = n,
+                          .op = op};
+    if (n > STORE_APPENDS)
+        return RC_LIMIT;
+    for (size_t i = 0; i < n; i++) {
+        struct str delivery = appends[i].delivery_id;
+        if (appends[i].mailbox != appends[0].mailbox ||
+            (delivery.n != 0 && (delivery.n != 16 || n > 1)))
+            return RC_PERM;
+    }
+    return n ? attempt_run(&p.attempt) : RC_PERM;
 }
 
 enum rc store_append(struct store_account *account, const struct store_append *append,
                      unsigned flags, struct store_op *op)
 {
-    struct appending p = {
-        .attempt = {.run = run, .account = account, .flags = flags}, .append = append, .op = op};
-    if (append->delivery_id.n != 0 && append->delivery_id.n != 16)
-        return RC_PERM;
-    return attempt_run(&p.attempt);
+    return store_append_many(account, append, 1, flags, op);
 }

@@ -185,6 +185,20 @@ enum rc fixture_expunge(struct store_account *a, uint32_t mailbox, const uint32_
     return rc;
 }
 
+enum rc fixture_copy(struct store_account *a, const struct store_copy *copy, struct store_op *out)
+{
+    uint32_t uids[STORE_BATCH];
+    struct store_copy how = *copy;
+    struct waiter w;
+    if (!how.out_uids)
+        how.out_uids = uids;
+    waiter_init(&w);
+    enum rc rc = waiter_wait(&w, store_copy(a, &how, 0, &w.op));
+    if (out)
+        *out = w.op;
+    return rc;
+}
+
 /* Splits without a check, so that bad names get through. */
 static struct store_path path_of(const char *name, struct str levels[32])
 {

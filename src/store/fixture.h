@@ -63,6 +63,8 @@ enum rc fixture_flag(struct store_account *a, uint32_t mailbox, uint32_t uid,
                      enum store_flag_how how, uint32_t flags);
 enum rc fixture_expunge(struct store_account *a, uint32_t mailbox, const uint32_t *uids, size_t n,
                         struct store_op *out);
+/* out_uids may be NULL. */
+enum rc fixture_copy(struct store_account *a, const struct store_copy *copy, struct store_op *out);
 /* Names as "a/b/c". */
 enum rc fixture_create(struct store_account *a, const char *name, enum store_role role,
                        struct store_op *out);

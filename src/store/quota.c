@@ -140,12 +140,12 @@ struct store_quota quota_in_force(struct store *store, const struct hot *h)
     return q;
 }
 
-enum rc quota_check(struct store *store, const struct hot *h, uint64_t size)
+enum rc quota_check(struct store *store, const struct hot *h, uint64_t n, uint64_t bytes)
 {
     struct store_quota q = quota_in_force(store, h);
-    if (q.messages && h->messages >= q.messages)
+    if (q.messages && (h->messages > q.messages || n > q.messages - h->messages))
         return RC_LIMIT;
-    if (q.bytes && (h->bytes > q.bytes || size > q.bytes - h->bytes))
+    if (q.bytes && (h->bytes > q.bytes || bytes > q.bytes - h->bytes))
         return RC_LIMIT;
     return RC_OK;
 }
@@ -153,7 +153,7 @@ enum rc quota_check(struct store *store, const struct hot *h, uint64_t size)
 enum rc store_account_has_room(struct store_account *a, uint64_t size)
 {
     pthread_mutex_lock(&a->mutex);
-    enum rc rc = quota_check(a->store, &a->head.hot, size ? size : 1);
+    enum rc rc = quota_check(a->store, &a->head.hot, 1, size ? size : 1);
     pthread_mutex_unlock(&a->mutex);
     return rc;
 }

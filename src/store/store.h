@@ -212,7 +212,7 @@ enum rc store_append(struct store_account *account, const struct store_append *a
 
 /* All of them or none [RFC3502], into one mailbox, with UIDs and email ids that follow one another
  * from op->uid and op->email on; op->changed of them. RC_PERM also: more than one mailbox, or a
- * delivery id where n > 1. RC_LIMIT also: n over STORE_APPENDS. */
+ * delivery id where n > 1, or n is 0. RC_LIMIT also: n over STORE_APPENDS. */
 enum rc store_append_many(struct store_account *account, const struct store_append *appends,
                           size_t n, unsigned flags, struct store_op *op);
 

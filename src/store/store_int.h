@@ -207,7 +207,8 @@ struct quota_defaults {
 enum rc quota_defaults_init(struct store *s); /* fini in every case */
 void quota_defaults_fini(struct store *s);
 struct store_quota quota_in_force(struct store *store, const struct hot *h);
-enum rc quota_check(struct store *store, const struct hot *h, uint64_t size);
+/* Whether n more messages of so many bytes together have room. RC_LIMIT. */
+enum rc quota_check(struct store *store, const struct hot *h, uint64_t n, uint64_t bytes);
 
 struct store {
     struct quota_defaults defaults;

@@ -449,42 +449,13 @@ static void threads_are_found(void **state)
     fixture_assert_sound(f, 1);
 }
 
-/* Gives message `uid` of mailbox 1 a second place in mailbox 2, as a copy will. */
 static void make_copy(struct fixture *f, uint64_t id, uint32_t uid)
 {
     struct store_account *a = fixture_open(f, id);
-    struct attempt t = {.account = a};
-    struct store_row row;
-    struct email e;
-    unsigned char mem[RECORD_VALUE];
-    struct mailbox_record m = a->mailboxes[1]->head;
-    struct key keys[] = {key_row(1, uid), key_row(2, 1), {.n = 0}, key_mailbox(2)};
-    struct kv_txn *txn = kv_txn_new(account_part(id));
-    arena_init(&t.arena, 0);
-    assert_rc(head_row(&t, a->mailboxes[0], uid, &row), RC_OK);
-    assert_rc(head_email(&t, row.email, &e), RC_OK);
-    arena_fini(&t.arena);
-    row.flags |= ROW_SHARED;
-    assert_rc(kv_txn_put(txn, key_str(&keys[0]), row_encode(&row, mem, sizeof mem)), RC_OK);
-    row.uid = 1;
-    assert_rc(kv_txn_put(txn, key_str(&keys[1]), row_encode(&row, mem, sizeof mem)), RC_OK);
-    e.places[e.n_places++] = (struct place){2, 1};
-    keys[2] = key_email(row.email);
-    assert_rc(kv_txn_put(txn, key_str(&keys[2]), email_encode(&e, mem, sizeof mem)), RC_OK);
-    m.m.uidnext = 2;
-    m.m.exists = 1;
-    m.m.unseen = !(row.flags & STORE_SEEN);
-    m.m.bytes = row.size;
-    m.m.highest_modseq = row.modseq;
-    assert_rc(kv_txn_put(txn, key_str(&keys[3]), mailbox_encode(&m, mem, sizeof mem)), RC_OK);
-    struct hot hot = a->head.hot;
-    hot.messages++;
-    hot.bytes += row.size;
-    struct key hot_key = key_hot();
-    assert_rc(kv_txn_put(txn, key_str(&hot_key), hot_encode(&hot, mem, sizeof mem)), RC_OK);
+    struct store_copy copy = {.from = 1, .to = 2, .uids = &uid, .n_uids = 1};
+    assert_rc(fixture_copy(a, &copy, NULL), RC_OK);
     fixture_close(f, &a);
     fixture_reopen_store(f);
-    assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
     fixture_assert_sound(f, id);
 }
 
