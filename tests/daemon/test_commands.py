@@ -236,7 +236,8 @@ def test_check_looks_at_what_is_named(host, tmp_path):
             conf = tmp_path / 'c.conf'
             conf.write_text(f'hostname = "{hostname}"\ndata = "{data}"\nuser = "{owner}"\ntls {{\n'
                             f'certificate = "{certificate}"\nkey = "{key}"\n}}\nlisten {{\nsmtp = {{{smtp}}}\n'
-                            'submission = {} submissions = {} lmtp = {} pop3 = {} pop3s = {} admin = {}\n}\n')
+                            'submission = {} submissions = {} lmtp = {} pop3 = {} pop3s = {} imap = {} imaps = {}\n'
+                            'admin = {}\n}\n')
             done = host.run('check', '-c', str(conf), conf=False, check=False)
             lines = [line for line in done.stderr.splitlines() if 'warning' not in line]
             assert done.returncode == bool(lines) and all(line.startswith(f'penfold: {conf}:') for line in lines), done
