@@ -124,7 +124,7 @@ bool net_is_secure(struct conn *c);             /* in TLS */
 bool net_has_tls(
     struct conn *c); /* STARTTLS could be offered: there is a certificate, and no TLS yet */
 struct str net_tls_text(
-    struct conn *c); /* "TLSv1.3 TLS_AES_256_GCM_SHA384" for Received; absent without TLS */
+    struct conn *c); /* "TLSv1.3 TLS_AES_128_GCM_SHA256" for Received; absent without TLS */
 const char *net_id(struct conn *c); /* this session's id for log lines: session=... */
 const struct ctx *net_ctx(struct conn *c);
 /* log_begin with session= and peer= already in it. */
@@ -199,6 +199,7 @@ struct net_listener {
     const struct net_proto *proto;
     void *app;           /* for net_app(): the protocol's shared state; outlives net */
     bool is_tls;         /* TLS from the first byte */
+    bool no_tickets;     /* every TLS session is new: for clients that hardly ever come back */
     struct net_tls *tls; /* outlives net; NULL: no TLS and no STARTTLS */
     /* NULL, or called when the last session of a listener that has been replaced is gone: app, tls
      * and what else belonged to it alone outlive only that. On any thread; must not block.

@@ -145,7 +145,7 @@ static void both_versions_work(void **state)
 {
     struct identity id;
     identity_make(&id);
-    secure_from_the_start(&id, TLS1_3_VERSION, "TLSv1.3 TLS_AES_256_GCM_SHA384\n");
+    secure_from_the_start(&id, TLS1_3_VERSION, "TLSv1.3 TLS_AES_128_GCM_SHA256\n");
     secure_from_the_start(&id, TLS1_2_VERSION, "TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384\n");
     identity_free(&id);
 }
@@ -360,6 +360,71 @@ static void sessions_are_resumed(void **state)
     tickets_resume(TLS1_2_VERSION);
 }
 
+/* A listener without tickets makes every session anew, though its clients could resume. */
+static void no_tickets(int version)
+{
+    struct identity id;
+    struct fixture f = {.listener.is_tls = true, .listener.no_tickets = true};
+    struct client c;
+    SSL_SESSION *session = NULL;
+    identity_make(&id);
+    tls_make(&f, &id);
+    start(&f, (struct net_limits){0});
+    client_init(&c, version);
+    for (int i = 0; i < 3; i++) {
+        client_connect(&c, dial(f.port), session);
+        assert_false(SSL_session_reused(c.ssl));
+        tls_hear(&c, "hello secure\n");
+        tls_say(&c, "quit\n");
+        tls_hear(&c, "bye\n");
+        SSL_SESSION_free(session);
+        session = SSL_get1_session(c.ssl);
+        assert_false(SSL_SESSION_has_ticket(session));
+        tls_hear_end(&c);
+    }
+    SSL_SESSION_free(session);
+    SSL_CTX_free(c.ctx);
+    stop(&f);
+    net_tls_free(&f.listener.tls);
+    identity_free(&id);
+}
+
+static void no_tickets_where_none_are_given(void **state)
+{
+    no_tickets(TLS1_3_VERSION);
+    no_tickets(TLS1_2_VERSION);
+}
+
+/* The ticket waits for the next bytes of the server, not for a client that has nothing to say. */
+static void a_ticket_comes_without_an_answer(void **state)
+{
+    struct identity id;
+    struct fixture f = {0};
+    struct client c;
+    char byte;
+    identity_make(&id);
+    tls_make(&f, &id);
+    start(&f, (struct net_limits){0});
+    int fd = dial(f.port);
+    hear(fd, "hello\n");
+    say(fd, "tls\n");
+    hear(fd, "go ahead\n");
+    client_init(&c, TLS1_3_VERSION);
+    client_connect(&c, fd, NULL);
+    struct pollfd p = {fd, POLLIN, 0};
+    assert_int_equal(poll(&p, 1, 30000), 1);
+    SSL_set_mode(c.ssl, SSL_MODE_AUTO_RETRY);
+    assert_int_equal(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK), 0);
+    assert_true(SSL_read(c.ssl, &byte, 1) <= 0); /* the ticket alone */
+    assert_true(SSL_SESSION_has_ticket(SSL_get0_session(c.ssl)));
+    SSL_free(c.ssl);
+    close(fd);
+    SSL_CTX_free(c.ctx);
+    stop(&f);
+    net_tls_free(&f.listener.tls);
+    identity_free(&id);
+}
+
 static void much_output_and_a_cut_end(void **state)
 {
     struct identity id;
@@ -482,6 +547,8 @@ int main(void)
         cmocka_unit_test(handshakes_are_bounded),
         cmocka_unit_test(a_turn_that_never_comes_ends),
         cmocka_unit_test(sessions_are_resumed),
+        cmocka_unit_test(no_tickets_where_none_are_given),
+        cmocka_unit_test(a_ticket_comes_without_an_answer),
         cmocka_unit_test(much_output_and_a_cut_end),
         cmocka_unit_test(bad_certificates_are_refused),
         cmocka_unit_test(the_signer_signs),

@@ -8,8 +8,8 @@
  *
  * Offered: TLS 1.2 and 1.3 with AEAD suites and ephemeral X25519 or P-256 [RFC9325 4.2];
  * no renegotiation, no compression, no early data. Sessions are resumed by tickets alone (RFC
- * 5077).
- */
+ * 5077), where the listener gives any. docs/decisions/0062-cost-of-a-handshake.md has the reasons
+ * for the order of the suites and for the options below. */
 #include "net/tls_int.h"
 
 #include "base/clock.h"
@@ -25,6 +25,9 @@
 
 #define GROUPS      "X25519:P-256"
 #define CIPHERS_1_2 "ECDHE+AESGCM:ECDHE+CHACHA20"
+#define CIPHERS_1_3                                                                                \
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256" /* RFC 8446, 9.1  \
+                                                                                  */
 
 struct net_tls {
     pthread_mutex_t mutex; /* of context */
@@ -146,12 +149,15 @@ static bool configure(SSL_CTX *ctx, struct tls_tickets *tickets)
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
                                  SSL_OP_NO_COMPRESSION | SSL_OP_CLEANSE_PLAINTEXT);
+    /* The chain is what the file says: otherwise a leaf alone has its issuers looked for, at every
+     * handshake. */
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(ctx, 1);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) == 1 &&
+           SSL_CTX_set_ciphersuites(ctx, CIPHERS_1_3) == 1 &&
            SSL_CTX_set1_groups_list(ctx, groups) == 1 && SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
            SSL_CTX_set_session_id_context(ctx, id, sizeof id - 1) == 1 &&
            tls_tickets_use(tickets, ctx);
@@ -233,6 +239,10 @@ struct tls *tls_new(struct net_tls *context, struct conn *c)
     BIO_set_init(bio, 1);
     SSL_set_bio(t->ssl, bio, bio);
     SSL_set_accept_state(t->ssl);
+    if (c->conf->no_tickets) {
+        SSL_set_options(t->ssl, SSL_OP_NO_TICKET); /* TLS 1.2 */
+        SSL_set_num_tickets(t->ssl, 0);
+    }
     return t;
 }
 
@@ -245,10 +255,20 @@ void tls_free(struct tls **t)
     *t = NULL;
 }
 
+/* All that the server writes after the client's end of a TLS 1.3 handshake is the ticket
+ * [RFC8446 4.6.1]. */
+static bool writes_ticket(struct tls *t)
+{
+    return SSL_version(t->ssl) == TLS1_3_VERSION && tls_has_signed(t);
+}
+
 enum handshake tls_handshake(struct tls *t, const char **out_cause)
 {
+    /* The ticket goes in one packet with the greeting or answer that follows. */
+    t->send_flags = writes_ticket(t) ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
     ERR_clear_error();
     int result = SSL_do_handshake(t->ssl);
+    t->send_flags = MSG_NOSIGNAL;
     if (result == 1)
         return HANDSHAKE_DONE;
     int error = SSL_get_error(t->ssl, result);
