@@ -167,6 +167,7 @@ static struct net_listener listener_of(struct generation *g, const struct socket
                                  .proto = services[socket->service].proto,
                                  .app = (void *)(uintptr_t)services[socket->service].app,
                                  .is_tls = tls[socket->service] == FROM_START,
+                                 .no_tickets = socket->service == SERVICE_SMTP,
                                  .tls = tls[socket->service] != NO_TLS ? g->tls : NULL,
                                  .released = released,
                                  .owner = g};
