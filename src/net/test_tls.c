@@ -145,7 +145,8 @@ static void both_versions_work(void **state)
 {
     struct identity id;
     identity_make(&id);
-    secure_from_the_start(&id, TLS1_3_VERSION, "TLSv1.3 TLS_AES_128_GCM_SHA256\n");
+    secure_from_the_start(&id, TLS1_3_VERSION,
+                          "TLSv1.3 TLS_AES_128_GCM_SHA256\n"); /* [RFC8446 9.1] */
     secure_from_the_start(&id, TLS1_2_VERSION, "TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384\n");
     identity_free(&id);
 }
@@ -395,7 +396,8 @@ static void no_tickets_where_none_are_given(void **state)
     no_tickets(TLS1_2_VERSION);
 }
 
-/* The ticket waits for the next bytes of the server, not for a client that has nothing to say. */
+/* The ticket waits for the next bytes of the server, not for a client that has nothing to say
+ * [RFC8446 4.6.1]. */
 static void a_ticket_comes_without_an_answer(void **state)
 {
     struct identity id;
