@@ -196,6 +196,8 @@ enum rc store_account_destroy(struct store *store, uint64_t id)
     struct store_account *held;
     TRY(store_hold(store, id, &held));
     enum rc rc = mark_dying(store, id);
+    if (rc == RC_OK)
+        rc = summaries_destroy(store, id);
     for (const char *kind = "edo"; rc == RC_OK && *kind; kind++)
         for (bool more = true; rc == RC_OK && more;)
             rc = destroy_some(store, id, *kind, &more);

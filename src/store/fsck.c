@@ -275,6 +275,30 @@ static enum rc check_subscription(void *arg, struct kv_row row)
     return RC_OK;
 }
 
+static enum rc check_summaries(struct check *k)
+{
+    struct store_account *a = k->account;
+    struct kv_range range = {.from = STR("x"), .to = STR("y")};
+    struct kv_page page = {.has_more = true};
+    struct arena arena;
+    enum rc rc = RC_OK;
+    char last[KV_KEY_MAX];
+    while (rc == RC_OK && page.has_more) {
+        arena_init(&arena, 0);
+        rc = kv_scan(a->store->kv, (struct kv_part){KV_CACHE, a->id}, range, 0, 0, &arena, &page);
+        for (size_t i = 0; rc == RC_OK && i < page.n; i++)
+            if (summary_check(page.rows[i], a->published.hot.next_email) == RC_CORRUPT)
+                fault(k, "a summary is damaged, or of a message that is still to come");
+        if (rc == RC_OK && page.n) {
+            struct str key = page.rows[page.n - 1].key;
+            memcpy(last, key.p, key.n);
+            range.after = str_from(last, key.n);
+        }
+        arena_fini(&arena);
+    }
+    return rc;
+}
+
 /* --- indexes ---------------------------------------------------------------------------------- */
 
 static enum rc check_member(void *arg, struct kv_row row)
@@ -367,6 +391,7 @@ static enum rc check_all(struct check *k)
     TRY(scan_rows(a, key_str(&subscriptions), check_subscription, k, NULL));
     compare(k, "the number of messages", a->published.hot.messages, k->rows);
     compare(k, "the size", a->published.hot.bytes, k->bytes);
+    TRY(check_summaries(k));
     return check_indexes(k);
 }
 

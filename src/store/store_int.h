@@ -341,6 +341,14 @@ struct change *change_quiet(struct store_account *a, struct store_op *op);
 void subscriptions_publish(struct store_account *a, const struct change *c);
 void subscriptions_forget(struct store_account *a); /* as never read */
 
+/* Summaries to write and delete, collected in a transaction that begins with the first, summary.c.
+ * What cannot be added is left out. */
+void summaries_put(struct kv_txn **txn, uint64_t account, uint64_t email, struct str summary);
+void summaries_delete(struct kv_txn **txn, uint64_t account, uint64_t email);
+void summaries_commit(struct store *s, struct kv_txn **txn);   /* never waits; NULL is nothing */
+enum rc summaries_destroy(struct store *s, uint64_t account);  /* all of them; blocks */
+enum rc summary_check(struct kv_row row, uint64_t next_email); /* RC_CORRUPT */
+
 /* Whether a message's place is still a mailbox's row, tree.c. */
 bool place_is_alive(struct store_account *a, struct place place);
 /* Levels as the rules of names say. RC_SYNTAX. */
@@ -377,7 +385,8 @@ struct change {
     struct store_account *account;
     struct store_op *user; /* NULL: nobody is told */
     struct kv_txn *txn;
-    enum rc rc; /* the first failure to add to the transaction */
+    struct kv_txn *summaries; /* to be queued when this is durable; NULL: none */
+    enum rc rc;               /* the first failure to add to the transaction */
     uint64_t modseq, time;
     struct view after;
     bool has_delivery;
