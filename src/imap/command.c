@@ -13,6 +13,7 @@ enum {
 
 /* In the order of the RFC; the frequent ones first where that is the same. */
 static const struct imap_command commands[] = {
+    {"FETCH", OPEN, IMAP_UID | IMAP_NO_EXPUNGE, imap_fetch, "BINARY", "[RFC3501 6.4.5]", NULL},
     {"NOOP", ANY, 0, imap_noop, NULL, "[RFC3501 6.1.2]", NULL},
     {"IDLE", AFTER, 0, imap_idle, "IDLE", "[RFC2177 3]", NULL},
     {"CHECK", OPEN, 0, imap_check, NULL, "[RFC3501 6.4.1]", NULL},

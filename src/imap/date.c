@@ -98,3 +98,49 @@ bool imap_take_date_time(struct imap_parse *p, uint64_t *out_ns)
     *out_ns = seconds < 0 ? 0 : (uint64_t)seconds * NS_PER_SEC; /* before 1970: 1970 */
     return true;
 }
+
+/* --- to the client ---------------------------------------------------------------------------- */
+
+static char *put_two(char *to, unsigned n)
+{
+    to[0] = (char)('0' + n / 10);
+    to[1] = (char)('0' + n % 10);
+    return to + 2;
+}
+
+/* day_of, the other way round: the year begins in March, so that leap days come last. */
+static char *put_day(char *to, uint64_t day)
+{
+    uint64_t z = day + 719468, era = z / 146097;
+    unsigned of_era = (unsigned)(z % 146097);
+    unsigned year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    unsigned of_year = of_era - (365 * year + year / 4 - year / 100);
+    unsigned march = (5 * of_year + 2) / 153, of_month = of_year - (153 * march + 2) / 5 + 1;
+    unsigned month = march < 10 ? march + 3 : march - 9;
+    year += (unsigned)era * 400 + (month <= 2);
+    to = put_two(to, of_month);
+    if (of_month < 10)
+        to[-2] = ' '; /* date-day-fixed [RFC3501 9] */
+    *to++ = '-';
+    for (unsigned i = 0; i < 3; i++)
+        *to++ = months[3 * (month - 1) + i];
+    *to++ = '-';
+    return put_two(put_two(to, year / 100 % 100), year % 100);
+}
+
+char *imap_put_date_time(char *to, uint64_t ns)
+{
+    uint64_t seconds = ns / NS_PER_SEC;
+    unsigned of_day = (unsigned)(seconds % 86400);
+    *to++ = '"';
+    to = put_day(to, seconds / 86400);
+    *to++ = ' ';
+    to = put_two(to, of_day / 3600);
+    *to++ = ':';
+    to = put_two(to, of_day / 60 % 60);
+    *to++ = ':';
+    to = put_two(to, of_day % 60);
+    for (const char *zone = " +0000\""; *zone; zone++)
+        *to++ = *zone;
+    return to;
+}

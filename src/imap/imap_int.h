@@ -159,6 +159,10 @@ struct imap_flags {
 bool imap_take_flags(struct imap_parse *p, bool needs_list, struct imap_flags *out);
 bool imap_take_date_time(struct imap_parse *p, uint64_t *out_ns); /* "17-Jul-1996 02:44:25 -0700" */
 bool imap_take_date(struct imap_parse *p, int64_t *out_day);      /* days since 1970, as written */
+/* A date and time as INTERNALDATE has it, with its quotes and in UTC: so many bytes from `to` on.
+ * The end of them. */
+enum { IMAP_DATE_TIME = 28 };
+char *imap_put_date_time(char *to, uint64_t ns);
 
 /* A sequence set. '*' is UINT32_MAX. */
 struct imap_range {
@@ -238,6 +242,9 @@ struct imap_session {
     const char *error; /* of the parser */
     /* Messages whose new flags the command itself has told, or was told not to: SILENT. */
     const struct imap_spans *told;
+    /* NULL, or only those of them whose last change is one of these (ascending). */
+    const uint64_t *told_modseqs;
+    size_t n_told_modseqs;
     uint8_t tag_n;
     char tag[IMAP_TAG_MAX];
     /* The account. */

@@ -172,6 +172,21 @@ static bool is_told(const struct imap_session *s, size_t old_index)
     return told && from < told->n && told->at[from].from <= old_index;
 }
 
+static bool is_own_change(const struct imap_session *s, const struct store_row *row)
+{
+    size_t from = 0, to = s->n_told_modseqs;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (s->told_modseqs[mid] == row->modseq)
+            return true;
+        if (s->told_modseqs[mid] < row->modseq)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return !s->told_modseqs;
+}
+
 static void tell_one(struct imap_session *s, struct buf *out, enum store_diff_kind kind,
                      size_t old_index, size_t new_index, const struct store_row *row)
 {
@@ -185,7 +200,7 @@ static void tell_one(struct imap_session *s, struct buf *out, enum store_diff_ki
         break;
     case STORE_DIFF_CHANGED:
         /* What comes behind it may still be told to go; that does not move it. */
-        if (!is_told(s, old_index))
+        if (!is_told(s, old_index) || !is_own_change(s, row))
             imap_put_fetch_flags(s, out, new_index, row, s->is_uid);
         break;
     case STORE_DIFF_NEW:

@@ -1,0 +1,362 @@
+/* FETCH and UID FETCH [RFC3501 6.4.5, 6.4.8] [RFC3516]: the messages of a set, in pages.
+ *
+ * A page goes through stages: which messages; \Seen set on those that need it, durably and in one
+ * change; their summaries read together; then each message item by item into the output. Every
+ * stage can be left and entered again: when the output is full, when something is not in memory,
+ * while a change commits.
+ *
+ * Invariants: the view does not move while the command runs, so indices stay what they are. What is
+ * held while the peer takes nothing is a page of summaries and of one message. A message that
+ * cannot be read is left out and the command ends with NO, the others are answered; when a body
+ * turns out to be damaged in the midst of a literal, the connection ends, so that no client takes a
+ * part for the whole. */
+#include "imap/fetch_int.h"
+
+#include "base/mem.h"
+
+enum { TRIES = 3 };
+
+static enum net_step put_rows(struct conn *c, struct imap_session *s, struct imap_fetch *f);
+
+/* The first failure is the answer: RC_PERM is an encoding that nobody knows [RFC3516 4.3]. */
+static void fail(struct conn *c, struct imap_session *s, struct imap_fetch *f, enum rc rc)
+{
+    struct log_line l;
+    if (f->answer != IMAP_DONE)
+        return;
+    f->answer = rc == RC_PERM       ? IMAP_UNKNOWN_CTE
+                : rc == RC_NOTFOUND ? IMAP_EXPUNGED
+                : rc == RC_DENIED   ? IMAP_CANNOT
+                                    : imap_text_of_rc(rc);
+    if (rc == RC_PERM)
+        return;
+    net_log(c, &l, LOG_WARNING, "fetch-failed");
+    log_u64(&l, "account", store_account_id(s->account));
+    if (f->row)
+        log_u64(&l, "email", f->row->email);
+    log_text(&l, "cause", rc_name(rc));
+    log_end(&l);
+}
+
+/* --- the stage before the last: summaries ----------------------------------------------------- */
+
+static enum net_step start_rows(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    f->at = 0;
+    f->item = 0;
+    f->stage = put_rows;
+    return NET_READ;
+}
+
+/* Goes back to the messages behind the n first ones of the page. */
+static void shorten(struct imap_fetch *f, size_t n)
+{
+    f->index = f->indices[n];
+    while (f->span && f->spans.at[f->span - 1].to > f->index)
+        f->span--;
+    f->n = n;
+}
+
+static enum net_step read_summaries(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    arena_fini(&f->texts);
+    f->texts.cap = IMAP_FETCH_TEXTS;
+    enum rc rc =
+        store_summaries(s->account, f->emails, f->n, imap_flags(c), &f->texts, f->summaries);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
+    if (rc == RC_LIMIT && f->n > 1) {
+        shorten(f, f->n / 2);
+        return NET_READ;
+    }
+    for (size_t i = 0; rc != RC_OK && i < f->n; i++)
+        f->summaries[i] = (struct str){0}; /* they are made anew */
+    return start_rows(c, s, f);
+}
+
+static enum net_step after_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    if (!f->program.needs_summary)
+        return start_rows(c, s, f);
+    f->stage = read_summaries;
+    return NET_READ;
+}
+
+/* --- \Seen ------------------------------------------------------------------------------------ */
+
+static void changed(struct store_op *op)
+{
+    struct imap_fetch_change *k = CONTAINER(op, struct imap_fetch_change, op);
+    net_resume(k->net, k->handle);
+}
+
+/* Mail can be read although nothing can be written; the client is told at the end. */
+static enum net_step go_without(struct conn *c, struct imap_session *s, struct imap_fetch *f,
+                                enum rc rc)
+{
+    f->n_unseen = 0;
+    fail(c, s, f, rc);
+    return after_seen(c, s, f);
+}
+
+static enum net_step set_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f);
+
+/* The flags that are told are those of the newest state, which has the change. */
+static enum net_step look_at_newest(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    enum rc rc = store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), &f->newest);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
+    return rc == RC_OK ? after_seen(c, s, f) : go_without(c, s, f, rc);
+}
+
+static enum net_step seen_is_set(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    enum rc rc = f->change.op.rc;
+    if (rc == RC_CONFLICT && ++f->tries < TRIES) {
+        f->stage = set_seen;
+        return NET_READ;
+    }
+    if (rc != RC_OK)
+        return go_without(c, s, f, rc);
+    if (f->change.op.changed && f->n_modseqs < f->modseqs_size)
+        f->modseqs[f->n_modseqs++] = f->change.op.modseq; /* of others the client hears twice */
+    s->told_modseqs = f->modseqs;
+    s->n_told_modseqs = f->n_modseqs;
+    f->stage = look_at_newest;
+    return NET_READ;
+}
+
+/* [RFC3501 6.4.5]: before the answer, so that what the client is told of is durable. */
+static enum net_step set_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    struct store_flag_change change = {.mailbox = s->view.mailbox,
+                                       .uids = f->unseen,
+                                       .n_uids = f->n_unseen,
+                                       .how = STORE_FLAGS_ADD,
+                                       .flags = STORE_SEEN,
+                                       .unchanged_since = UINT64_MAX};
+    f->change = (struct imap_fetch_change){.op.done = changed, .net = s->net, .handle = s->handle};
+    enum rc rc = store_change_flags(s->account, &change, imap_flags(c), &f->change.op);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
+    if (rc != RC_OK)
+        return go_without(c, s, f, rc);
+    f->stage = seen_is_set;
+    return NET_WAIT;
+}
+
+/* --- pages ------------------------------------------------------------------------------------ */
+
+static enum net_step end(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    s->told = &f->spans; /* what else has happened to them is told */
+    if (!s->told_modseqs)
+        s->told = NULL;
+    return imap_finish(c, s, f->answer);
+}
+
+static void add_row(struct imap_session *s, struct imap_fetch *f, bool sets_seen)
+{
+    const struct store_row *row = store_root_at(s->view.root, f->index);
+    if (sets_seen && !(row->flags & STORE_SEEN))
+        f->unseen[f->n_unseen++] = row->uid;
+    if (f->emails)
+        f->emails[f->n] = row->email;
+    f->indices[f->n++] = (uint32_t)f->index++;
+}
+
+static enum net_step choose_page(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    size_t most = f->program.needs_summary ? IMAP_FETCH_SUMMARIES : IMAP_FETCH_ROWS;
+    bool sets_seen = f->program.sets_seen && !s->view.is_read_only;
+    store_root_release(&f->newest);
+    f->n = f->n_unseen = 0;
+    f->tries = 0;
+    for (; f->span < f->spans.n && f->n < most; f->span++) {
+        const struct imap_span *span = &f->spans.at[f->span];
+        if (f->index < span->from)
+            f->index = span->from;
+        while (f->index < span->to && f->n < most)
+            add_row(s, f, sets_seen);
+        if (f->index < span->to)
+            break;
+    }
+    if (!f->n)
+        return end(c, s, f);
+    if (!f->n_unseen)
+        return after_seen(c, s, f);
+    f->stage = set_seen;
+    return NET_READ;
+}
+
+/* --- messages --------------------------------------------------------------------------------- */
+
+static bool is_unseen(const struct imap_fetch *f, uint32_t uid)
+{
+    size_t from = 0, to = f->n_unseen;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (f->unseen[mid] < uid)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from < f->n_unseen && f->unseen[from] == uid;
+}
+
+/* The newest row of a message that has been changed; NULL: somebody has expunged it. */
+static const struct store_row *changed_row(const struct imap_fetch *f, uint32_t uid)
+{
+    if (!f->newest || !is_unseen(f, uid))
+        return NULL;
+    size_t index = store_root_find(f->newest, uid);
+    if (index == store_root_count(f->newest))
+        return NULL;
+    const struct store_row *row = store_root_at(f->newest, index);
+    return row->uid == uid ? row : NULL;
+}
+
+static void begin_row(struct imap_session *s, struct imap_fetch *f)
+{
+    f->row = store_root_at(s->view.root, f->indices[f->at]);
+    const struct store_row *row = f->n_unseen ? changed_row(f, f->row->uid) : NULL;
+    f->is_changed = row != NULL;
+    if (row)
+        f->row = row;
+    f->has_begun = false;
+    f->envelope = f->structure = (struct str){0};
+    if (!f->program.needs_summary)
+        return;
+    if (!mime_summary_read(f->summaries[f->at], &f->envelope, &f->structure))
+        f->envelope = f->structure = (struct str){0};
+    f->body.keeps = !f->envelope.p;
+}
+
+static void end_row(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    if (f->is_changed && !f->program.has_flags)
+        imap_fetch_put_seen(c, s, f); /* [RFC3501 6.4.5] */
+    if (f->has_begun)
+        buf_put(net_out(c), STR(")\r\n"));
+    imap_body_close(&f->body);
+    s->has_progress = true;
+    f->row = NULL;
+    f->item = 0;
+    f->at++;
+}
+
+/* On a worker nothing is missing: it has done much, and others come first. */
+static enum net_step come_back(struct conn *c)
+{
+    return net_can_block(c) ? NET_MORE : NET_SHORT;
+}
+
+static enum net_step go_on_with_item(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    enum rc rc = imap_fetch_put_page(c, f);
+    s->has_progress = true;
+    if (rc == RC_OK)
+        return net_out_is_full(c) ? NET_MORE : NET_READ;
+    if (rc == RC_EOF) {
+        f->stream = IMAP_FETCH_NO_STREAM;
+        f->item++;
+        return NET_READ;
+    }
+    if (rc == RC_AGAIN)
+        return come_back(c);
+    fail(c, s, f, rc);
+    s->end = "unreadable";
+    return NET_CLOSE;
+}
+
+static enum net_step put_item(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    if (f->stream != IMAP_FETCH_NO_STREAM)
+        return go_on_with_item(c, s, f);
+    enum rc rc = imap_fetch_put(c, s, f, &f->program.items[f->item]);
+    if (rc == RC_AGAIN)
+        return come_back(c);
+    if (rc != RC_OK)
+        fail(c, s, f, rc);
+    if (f->stream == IMAP_FETCH_NO_STREAM)
+        f->item++;
+    return NET_READ;
+}
+
+static enum net_step put_rows(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    while (f->at < f->n) {
+        if (!f->row)
+            begin_row(s, f);
+        while (f->item < f->program.n) {
+            if (net_out_is_full(c))
+                return NET_MORE;
+            enum net_step next = put_item(c, s, f);
+            if (next != NET_READ)
+                return next;
+        }
+        end_row(c, s, f);
+    }
+    f->stage = choose_page;
+    return NET_READ;
+}
+
+/* --- the command ------------------------------------------------------------------------------ */
+
+static enum net_step go_on(struct conn *c, struct imap_session *s)
+{
+    struct imap_fetch *f = s->job;
+    enum net_step next = NET_READ;
+    f->body.work = 0;
+    while (next == NET_READ && s->go_on == go_on)
+        next = f->stage(c, s, f);
+    return next;
+}
+
+static void free_job(struct imap_session *s)
+{
+    struct imap_fetch *f = s->job;
+    imap_body_fini(&f->body);
+    arena_fini(&f->texts);
+    store_root_release(&f->newest);
+}
+
+/* Memory for a page; no more than there are messages. */
+static bool make_room(struct imap_session *s, struct imap_fetch *f)
+{
+    size_t most = f->spans.total < IMAP_FETCH_ROWS ? f->spans.total : IMAP_FETCH_ROWS;
+    bool is_good = (f->indices = arena_alloc(&s->arena, most * sizeof *f->indices + 1));
+    if (f->program.needs_summary) {
+        f->emails = arena_alloc(&s->arena, most * sizeof *f->emails + 1);
+        f->summaries = arena_alloc(&s->arena, most * sizeof *f->summaries + 1);
+        is_good = is_good && f->emails && f->summaries;
+    }
+    if (f->program.sets_seen) {
+        f->unseen = arena_alloc(&s->arena, most * sizeof *f->unseen + 1);
+        f->modseqs_size = f->spans.total / IMAP_FETCH_SUMMARIES + 1;
+        f->modseqs = arena_alloc(&s->arena, f->modseqs_size * sizeof *f->modseqs);
+        is_good = is_good && f->unseen && f->modseqs;
+    }
+    return is_good;
+}
+
+enum net_step imap_fetch(struct conn *c, struct imap_session *s, struct imap_parse *p)
+{
+    struct imap_set set;
+    struct imap_fetch *f = arena_zero(&s->arena, sizeof *f);
+    if (!f || !imap_take_set(p, &set) || !imap_take_sp(p) ||
+        !imap_take_fetch(p, s->is_uid, &f->program))
+        return imap_finish_syntax(c, s, p);
+    enum rc rc = imap_set_resolve(&set, s->view.root, s->is_uid, &s->arena, &f->spans);
+    if (rc == RC_NOTFOUND)
+        return imap_finish(c, s, IMAP_NO_MESSAGE);
+    if (rc != RC_OK || !make_room(s, f))
+        return imap_finish_rc(c, s, RC_LIMIT);
+    f->stage = choose_page;
+    f->answer = IMAP_DONE;
+    s->job = f;
+    s->job_fini = free_job;
+    s->go_on = go_on;
+    return go_on(c, s);
+}

@@ -1,0 +1,130 @@
+/* FETCH as clients see it. */
+#include "imap/test_home.h"
+
+static const char plain[] = "From: A <a@example.test>\r\n"
+                            "Subject: one\r\n"
+                            "\r\n"
+                            "Hello\r\n"
+                            "there\r\n";
+
+static void test_row(void **state)
+{
+    struct home h;
+    home_make(&h);
+    home_start(&h);
+    home_deliver(&h, h.alice, plain);
+    home_deliver(&h, h.alice, plain);
+    int fd = client_select(&h, "SELECT");
+    client_talk(fd,
+                "C: a FETCH 1 (UID FLAGS INTERNALDATE RFC822.SIZE)\n"
+                "S: * 1 FETCH (UID 1 FLAGS () INTERNALDATE \" 2-Jan-2001 03:04:05 +0000\" "
+                "RFC822.SIZE 56)\n"
+                "S: a OK FETCH completed\n"
+                "C: b UID FETCH 2:* FAST\n"
+                "S: * 2 FETCH (UID 2 FLAGS () INTERNALDATE \" 2-Jan-2001 03:04:05 +0000\" "
+                "RFC822.SIZE 56)\n"
+                "S: b OK UID FETCH completed\n"
+                "C: c UID FETCH 1:* (RFC822.SIZE UID UID)\n" /* in the order asked for */
+                "S: * 1 FETCH (RFC822.SIZE 56 UID 1 UID 1)\n"
+                "S: * 2 FETCH (RFC822.SIZE 56 UID 2 UID 2)\n"
+                "S: c OK UID FETCH completed\n"
+                "C: d FETCH 3 UID\n"
+                "S: d BAD there is no message of this number\n"
+                "C: e UID FETCH 3 UID\n" /* the last one */
+                "S: e OK UID FETCH completed\n",
+                1 << 20);
+    client_close(&h, fd);
+    home_end(&h);
+}
+
+static void test_summary(void **state)
+{
+    struct home h;
+    home_make(&h);
+    home_start(&h);
+    home_deliver(&h, h.alice, plain);
+    int fd = client_select(&h, "SELECT");
+    for (int i = 0; i < 2; i++) /* made, and found */
+        client_talk(
+            fd,
+            "C: a FETCH 1 (ENVELOPE BODY BODYSTRUCTURE)\n"
+            "S: * 1 FETCH (ENVELOPE (NIL \"one\" ((\"A\" NIL \"a\" \"example.test\")) "
+            "((\"A\" NIL \"a\" \"example.test\")) ((\"A\" NIL \"a\" \"example.test\")) "
+            "NIL NIL NIL NIL NIL) "
+            "BODY (\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 14 2) "
+            "BODYSTRUCTURE (\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 14 2 "
+            "NIL NIL NIL NIL))\n"
+            "S: a OK FETCH completed\n",
+            1 << 20);
+    client_close(&h, fd);
+    home_end(&h);
+}
+
+static void test_body(void **state)
+{
+    struct home h;
+    home_make(&h);
+    home_start(&h);
+    home_deliver(&h, h.alice, plain);
+    int fd = client_select(&h, "SELECT");
+    client_talk(fd,
+                "C: a FETCH 1 BODY.PEEK[]\n"
+                "S: * 1 FETCH (BODY[] {56}\n"
+                "S: From: A <a@example.test>\n"
+                "S: Subject: one\n"
+                "S: \n"
+                "S: Hello\n"
+                "S: there\n"
+                "S: )\n"
+                "S: a OK FETCH completed\n"
+                "C: b FETCH 1 (BODY.PEEK[HEADER.FIELDS (subject)] BODY.PEEK[1]<3.4> "
+                "BODY.PEEK[2] BODY.PEEK[TEXT]<99.1>)\n"
+                "S: * 1 FETCH (BODY[HEADER.FIELDS (subject)] {16}\n"
+                "S: Subject: one\n"
+                "S: \n"
+                "S:  BODY[1]<3> {4}\n"
+                "S: lo\n"
+                "S:  BODY[2] NIL BODY[TEXT]<99> {0}\n"
+                "S: )\n"
+                "S: b OK FETCH completed\n",
+                1 << 20);
+    assert_int_equal(home_flags(&h, h.alice, 1), 0);
+    client_close(&h, fd);
+    home_end(&h);
+}
+
+static void test_seen(void **state)
+{
+    struct home h;
+    home_make(&h);
+    home_start(&h);
+    home_deliver(&h, h.alice, plain);
+    home_deliver(&h, h.alice, plain);
+    int fd = client_select(&h, "SELECT");
+    client_talk(fd,
+                "C: a FETCH 1:2 BODY[1]<0.1>\n"
+                "S: * 1 FETCH (BODY[1]<0> {1}\n"
+                "S: H FLAGS (\\Seen))\n"
+                "S: * 2 FETCH (BODY[1]<0> {1}\n"
+                "S: H FLAGS (\\Seen))\n"
+                "S: a OK FETCH completed\n"
+                "C: b FETCH 1 BODY[1]<0.1>\n"
+                "S: * 1 FETCH (BODY[1]<0> {1}\n"
+                "S: H)\n"
+                "S: b OK FETCH completed\n",
+                1 << 20);
+    assert_int_equal(home_flags(&h, h.alice, 2), STORE_SEEN);
+    client_close(&h, fd);
+    home_end(&h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_row),
+        cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_body),
+        cmocka_unit_test(test_seen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,348 @@
+/* What the tests of sessions share: a whole server in memory (kv_mem, store, auth, net), its two
+ * accounts, and a client that talks over a socket pair. Not part of any library. */
+#ifndef IMAP_TEST_HOME_H
+#define IMAP_TEST_HOME_H
+
+#include "imap/imap_int.h"
+
+#include "base/mem.h"
+#include "base/test.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct home {
+    struct counters counters;
+    struct ctx ctx;
+    FILE *log_file;
+    struct kv *kv;
+    struct store *store;
+    struct auth *auth;
+    struct task_lane *hash_lane, *short_lane, *heavy_lane;
+    struct net *net;
+    struct net_limits limits;
+    struct imap_conf conf;
+    struct imap *imap;
+    struct net_listener listener;
+    uint64_t alice, bob;
+};
+
+static inline uint64_t home_account(struct home *h, struct str address)
+{
+    uint64_t id;
+    assert_rc(auth_account_reserve(h->auth, &id), RC_OK);
+    assert_rc(store_account_create(h->store, id, (struct store_quota){0}), RC_OK);
+    assert_rc(auth_account_add(h->auth, id, address, STR("pass word")), RC_OK);
+    return id;
+}
+
+/* Everything but the network: the test may still change conf and limits. */
+static inline void home_make(struct home *h)
+{
+    *h = (struct home){0};
+    h->ctx = (struct ctx){.counters = &h->counters, .clock = &clock_system};
+    h->log_file = tmpfile();
+    h->ctx.log = log_new(fileno(h->log_file), LOG_DEBUG, &clock_system);
+    h->kv = kv_mem_new(&h->ctx);
+    h->hash_lane = task_lane_new("hash", 1, 64);
+    h->short_lane = task_lane_new("short", 2, 1024);
+    h->heavy_lane = task_lane_new("heavy", 1, 1024);
+    struct auth_conf auth_conf = {.hash_lane = h->hash_lane, .hash_ops = 1, .hash_memory = 8192};
+    assert_rc(auth_open(&h->ctx, h->kv, &auth_conf, &h->auth), RC_OK);
+    assert_rc(store_open(&h->ctx, h->kv, &(struct store_conf){0}, &h->store), RC_OK);
+    assert_rc(auth_domain_add(h->auth, STR("example.test")), RC_OK);
+    h->alice = home_account(h, STR("alice@example.test"));
+    h->bob = home_account(h, STR("bob@example.test"));
+    h->conf = (struct imap_conf){
+        .store = h->store, .auth = h->auth, .kv = h->kv, .plaintext_on_loopback = true};
+}
+
+static inline void home_start(struct home *h)
+{
+    h->imap = imap_new(&h->ctx, &h->conf);
+    h->net = net_new(&h->ctx, &(struct net_conf){.loops = 2,
+                                                 .limits = h->limits,
+                                                 .short_lane = h->short_lane,
+                                                 .heavy_lane = h->heavy_lane});
+    h->listener.fd = -1;
+    h->listener.proto = &imap_proto;
+    h->listener.app = h->imap;
+    net_start(h->net);
+}
+
+static inline void home_end(struct home *h)
+{
+    if (h->net)
+        net_stop(h->net);
+    task_lane_free(&h->hash_lane);
+    task_lane_free(&h->short_lane);
+    task_lane_free(&h->heavy_lane);
+    if (h->net)
+        net_free(&h->net);
+    if (h->imap)
+        imap_free(&h->imap);
+    store_close(&h->store);
+    auth_close(&h->auth);
+    kv_close(&h->kv);
+    log_free(&h->ctx.log);
+    fclose(h->log_file);
+}
+
+/* --- mail ------------------------------------------------------------------------------------- */
+
+struct home_op {
+    struct store_op op;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool is_done;
+};
+
+static inline void home_op_done(struct store_op *op)
+{
+    struct home_op *o = CONTAINER(op, struct home_op, op);
+    pthread_mutex_lock(&o->mutex);
+    o->is_done = true;
+    pthread_cond_signal(&o->cond);
+    pthread_mutex_unlock(&o->mutex);
+}
+
+static inline void home_op_init(struct home_op *o)
+{
+    *o = (struct home_op){.op.done = home_op_done};
+    pthread_mutex_init(&o->mutex, NULL);
+    pthread_cond_init(&o->cond, NULL);
+}
+
+static inline void home_op_wait(struct home_op *o)
+{
+    pthread_mutex_lock(&o->mutex);
+    while (!o->is_done)
+        pthread_cond_wait(&o->cond, &o->mutex);
+    pthread_mutex_unlock(&o->mutex);
+    assert_rc(o->op.rc, RC_OK);
+}
+
+/* Puts the same message into an INBOX, `times` times. It came on 2 January 2001, 03:04:05. */
+static inline void home_deliver_many(struct home *h, uint64_t id, struct str text, size_t times)
+{
+    struct store_account *account;
+    struct kv_blob_id blob;
+    struct kv_blob_out *out = kv_blob_new(h->kv, (struct kv_part){KV_ACCOUNT, id}, 0, 0);
+    assert_rc(kv_blob_write(out, text), RC_OK);
+    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
+    assert_rc(store_account_open(h->store, id, 0, &account), RC_OK);
+    for (size_t i = 0; i < times; i++) {
+        struct home_op o;
+        struct store_append append = {
+            .blob = blob, .size = text.n, .received = 978404645 * NS_PER_SEC};
+        home_op_init(&o);
+        assert_rc(store_append(account, &append, 0, &o.op), RC_OK);
+        home_op_wait(&o);
+    }
+    store_account_close(&account);
+    kv_blob_forget(h->kv, blob);
+}
+
+static inline void home_deliver(struct home *h, uint64_t id, const char *text)
+{
+    home_deliver_many(h, id, str_of(text), 1);
+}
+
+static inline struct store_account *home_open(struct home *h, uint64_t id, uint32_t *out_inbox)
+{
+    struct store_account *account;
+    assert_rc(store_account_open(h->store, id, 0, &account), RC_OK);
+    assert_rc(store_mailbox_by_role(account, STORE_INBOX, out_inbox), RC_OK);
+    return account;
+}
+
+/* What somebody else does to messages of an INBOX. */
+static inline void home_flag(struct home *h, uint64_t id, uint32_t uid, uint32_t flags)
+{
+    struct home_op o;
+    uint32_t inbox;
+    struct store_account *account = home_open(h, id, &inbox);
+    struct store_flag_change change = {.mailbox = inbox,
+                                       .uids = &uid,
+                                       .n_uids = 1,
+                                       .how = STORE_FLAGS_ADD,
+                                       .flags = flags,
+                                       .unchanged_since = UINT64_MAX};
+    home_op_init(&o);
+    assert_rc(store_change_flags(account, &change, 0, &o.op), RC_OK);
+    home_op_wait(&o);
+    store_account_close(&account);
+}
+
+static inline void home_expunge(struct home *h, uint64_t id, uint32_t uid)
+{
+    struct home_op o;
+    uint32_t inbox;
+    struct store_account *account = home_open(h, id, &inbox);
+    home_op_init(&o);
+    assert_rc(store_expunge(account, inbox, &uid, 1, 0, &o.op), RC_OK);
+    home_op_wait(&o);
+    store_account_close(&account);
+}
+
+/* The flags of a message in an INBOX as they are stored. */
+static inline uint32_t home_flags(struct home *h, uint64_t id, uint32_t uid)
+{
+    uint32_t inbox;
+    struct store_root *root;
+    struct store_account *account = home_open(h, id, &inbox);
+    assert_rc(store_mailbox_open(account, inbox, 0, &root), RC_OK);
+    const struct store_row *row = store_root_at(root, store_root_find(root, uid));
+    assert_int_equal(row->uid, uid);
+    uint32_t flags = row->flags;
+    store_root_release(&root);
+    store_account_close(&account);
+    return flags;
+}
+
+/* --- a client --------------------------------------------------------------------------------- */
+
+enum { CLIENT_PATIENCE_MS = 60000 }; /* only a failing test waits so long */
+
+static inline int client_open(struct home *h)
+{
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    assert_rc(net_adopt(h->net, fds[0], &h->listener), RC_OK);
+    return fds[1];
+}
+
+static inline void client_send(int fd, struct str text)
+{
+    while (text.n) {
+        ssize_t n = send(fd, text.p, text.n, MSG_NOSIGNAL);
+        if (n < 0 && errno == EPIPE)
+            return; /* closed already: what comes from there is still to be looked at */
+        assert_true(n > 0);
+        text = str_skip(text, (size_t)n);
+    }
+}
+
+/* Up to n bytes; fewer only at the end of the stream. */
+static inline size_t client_read(int fd, char *to, size_t n)
+{
+    size_t got = 0;
+    while (got < n) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        assert_int_equal(poll(&p, 1, CLIENT_PATIENCE_MS), 1);
+        ssize_t r = recv(fd, to + got, n - got, 0);
+        if (r < 0 && errno == ECONNRESET)
+            r = 0;
+        assert_true(r >= 0);
+        if (!r)
+            break;
+        got += (size_t)r;
+    }
+    return got;
+}
+
+static inline void client_expect(int fd, struct str expected)
+{
+    char *got = mem_alloc(expected.n + 1);
+    size_t n = client_read(fd, got, expected.n);
+    if (n != expected.n || memcmp(got, expected.p, n))
+        fail_msg("expected \"%.*s\", got \"%.*s\"", (int)(expected.n < 500 ? expected.n : 500),
+                 expected.p, (int)(n < 500 ? n : 500), got);
+    free(got);
+}
+
+static inline void client_expect_end(int fd)
+{
+    char c;
+    assert_int_equal(client_read(fd, &c, 1), 0);
+    close(fd);
+}
+
+enum { CLIENT_LINE = 8192 };
+
+/* Reads a line with its CRLF. */
+static inline struct str client_line(int fd, char line[CLIENT_LINE])
+{
+    size_t n = 0;
+    do {
+        assert_true(n < CLIENT_LINE);
+        assert_int_equal(client_read(fd, line + n, 1), 1);
+        n++;
+    } while (line[n - 1] != '\n');
+    return str_from(line, n);
+}
+
+static inline void client_expect_line(int fd, struct str beginning)
+{
+    char line[CLIENT_LINE];
+    struct str got = client_line(fd, line);
+    if (!str_starts(got, beginning))
+        fail_msg("expected a line that begins with \"%.*s\", got \"%.*s\"", STR_ARG(beginning),
+                 STR_ARG(got));
+}
+
+/* A whole dialogue: lines that begin with "C: " are sent, `at_once` bytes at a time, with "S: "
+ * expected, with "P: " expected as the beginning of a line; the first two get CRLF. */
+static inline void client_talk(int fd, const char *script, size_t at_once)
+{
+    struct str rest = str_of(script), line;
+    while (str_cut(&rest, '\n', &line)) {
+        struct buf text = {.cap = 1 << 20};
+        if (!line.n)
+            continue;
+        buf_put(&text, str_skip(line, 3));
+        if (line.p[0] == 'P') {
+            client_expect_line(fd, buf_str(&text));
+            buf_fini(&text);
+            continue;
+        }
+        buf_put(&text, STR("\r\n"));
+        struct str bytes = buf_str(&text);
+        if (line.p[0] == 'S')
+            client_expect(fd, bytes);
+        for (size_t at = 0; line.p[0] == 'C' && at < bytes.n; at += at_once)
+            client_send(fd, str_sub(bytes, at, at_once));
+        buf_fini(&text);
+    }
+}
+
+/* A session as alice. */
+static inline int client_login(struct home *h)
+{
+    int fd = client_open(h);
+    client_talk(fd,
+                "P: * OK [CAPABILITY IMAP4rev1 \n"
+                "C: l LOGIN alice@example.test \"pass word\"\n"
+                "P: l OK [CAPABILITY IMAP4rev1 \n",
+                1 << 20);
+    return fd;
+}
+
+/* The same with the INBOX selected. */
+static inline int client_select(struct home *h, const char *verb)
+{
+    char line[CLIENT_LINE];
+    int fd = client_login(h);
+    struct buf command = {.cap = 100};
+    buf_putf(&command, "s %s INBOX\r\n", verb);
+    client_send(fd, buf_str(&command));
+    buf_fini(&command);
+    while (!str_starts(client_line(fd, line), STR("s OK")))
+        assert_true(line[0] == '*');
+    return fd;
+}
+
+/* The session is gone on the server as well. */
+static inline void client_close(struct home *h, int fd)
+{
+    size_t before = net_count(h->net);
+    close(fd);
+    while (net_count(h->net) >= before)
+        usleep(1000);
+}
+
+#endif
