@@ -170,9 +170,9 @@ static void what_lies_between_stays(void **state)
     struct store_account *a = fixture_account(f, 1);
     uint32_t uids[STORE_BATCH], next = 1, there = 0;
     seed = 20261121;
-    for (int round = 0; round < 30; round++) {
+    for (int round = 0; round < 12; round++) {
         struct store_op op;
-        uint32_t n = 100 + pick(400), mailbox = pick(5) ? 1 : 2;
+        uint32_t n = 150 + pick(250), mailbox = pick(5) ? 1 : 2;
         append_some(f, a, &next, n);
         there += n;
         size_t k = choose(a, mailbox, uids);
