@@ -192,8 +192,13 @@ enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *ro
 
 enum rc imap_utf7_decode(struct str name, struct buf *out); /* RC_SYNTAX, RC_LIMIT */
 enum rc imap_utf7_encode(struct str utf8, struct buf *out);
-/* A path as astring, in modified UTF-7. */
-void imap_put_path(struct buf *out, const struct str *levels, size_t n);
+/* A path with its '/', as astring in modified UTF-7. */
+void imap_put_name(struct buf *out, struct str path);
+/* "a/b" in the arena; absent when that is full. */
+struct str imap_join_path(struct arena *arena, struct store_path path);
+/* Whether a name matches a pattern of LIST [RFC3501 6.3.8]. INBOX matches in any case of letters.
+ */
+bool imap_name_matches(struct str name, struct str pattern);
 
 /* --- the session ------------------------------------------------------------------------------ */
 
@@ -366,6 +371,21 @@ void imap_put_u64(struct buf *out, uint64_t n);
 void imap_put_nstring(struct buf *out, struct str s);
 void imap_put_astring(struct buf *out, struct str s);
 
+/* --- op.c: changes ---------------------------------------------------------------------------- */
+
+/* A change that a command waits for; in the arena. */
+struct imap_op {
+    struct store_op op;
+    struct imap_session *session;
+};
+/* Before each use: its done() goes on with the session. */
+struct store_op *imap_op_begin(struct imap_op *o, struct imap_session *s);
+/* After the call that queued it: waits for `then`. RC_AGAIN on a loop: the step comes again on a
+ * worker. Anything else ends the command. */
+enum net_step imap_op_wait(struct conn *c, struct imap_session *s, enum rc queued, imap_step then);
+/* The step of a command that is done with its change; s->job begins with a struct imap_op. */
+enum net_step imap_op_finish(struct conn *c, struct imap_session *s);
+
 /* --- login.c ---------------------------------------------------------------------------------- */
 
 /* Now and then: whether what the login brought still holds. NET_READ; NET_SHORT; NET_CLOSE: it does
@@ -381,8 +401,8 @@ enum net_step imap_idle_timeout(struct conn *c, struct imap_session *s);
 
 /* --- view.c: the selected mailbox ------------------------------------------------------------- */
 
-/* Opens; the mailbox before is closed in any case. RC_AGAIN: on a worker. RC_NOTFOUND, RC_PERM: a
- * placeholder. */
+/* Opens; the mailbox before is closed in any case. RC_AGAIN: on a worker. RC_NOTFOUND: there
+ * is none, or only a placeholder. */
 enum rc imap_view_open(struct conn *c, struct imap_session *s, uint32_t mailbox, bool is_read_only);
 void imap_view_close(struct imap_session *s);
 /* Tells the client what has changed; numbers move only with is_expunge_ok. NET_READ: all is told;

@@ -187,16 +187,71 @@ bool imap_take_mailbox(struct imap_parse *p, struct store_path *out)
     return levels || imap_fail(p, "fewer levels in the mailbox name");
 }
 
-void imap_put_path(struct buf *out, const struct str *levels, size_t n)
+void imap_put_name(struct buf *out, struct str path)
 {
     struct buf name = {.cap = STORE_LEVELS * 4 * (STORE_NAME_MAX + 1)};
-    for (size_t i = 0; i < n; i++) {
-        if (i)
-            buf_put(&name, STR("/"));
-        if (imap_utf7_encode(levels[i], &name) != RC_OK)
-            name.over = true;
-    }
-    out->over = out->over || name.over;
+    if (imap_utf7_encode(path, &name) != RC_OK)
+        out->over = true;
     imap_put_astring(out, buf_str(&name));
     buf_fini(&name);
+}
+
+struct str imap_join_path(struct arena *arena, struct store_path path)
+{
+    struct buf name = {.cap = STORE_LEVELS * (STORE_NAME_MAX + 1)};
+    for (size_t i = 0; i < path.n; i++) {
+        buf_put(&name, i ? STR("/") : STR(""));
+        buf_put(&name, path.levels[i]);
+    }
+    struct str joined = {0};
+    if (!name.over)
+        joined = arena_dup(arena, buf_len(&name) ? buf_str(&name) : STR(""));
+    buf_fini(&name);
+    return joined;
+}
+
+/* --- patterns --------------------------------------------------------------------------------- */
+
+struct glob { /* where to go on when what follows a wildcard does not match */
+    size_t pattern, name;
+    bool is_set;
+};
+
+/* Lets a wildcard take one byte more. */
+static bool extend(struct glob *g, struct str name, bool stops_at_level, size_t *p, size_t *n)
+{
+    if (!g->is_set || g->name == name.n || (stops_at_level && name.p[g->name] == '/'))
+        return false;
+    *n = ++g->name;
+    *p = g->pattern;
+    return true;
+}
+
+static bool is_same(char a, char b, bool is_inbox)
+{
+    return a == b || (is_inbox && ascii_upper(a) == ascii_upper(b));
+}
+
+bool imap_name_matches(struct str name, struct str pattern)
+{
+    struct glob star = {0}, percent = {0};
+    size_t inbox = str_eq(name, STR("INBOX")) || str_starts(name, STR("INBOX/")) ? 5 : 0;
+    size_t p = 0, n = 0;
+    while (p < pattern.n || n < name.n) {
+        char c = p < pattern.n ? pattern.p[p] : 0;
+        if (c == '*') {
+            star = (struct glob){++p, n, true};
+            percent.is_set = false;
+        } else if (c == '%') {
+            percent = (struct glob){++p, n, true};
+        } else if (p < pattern.n && n < name.n && is_same(c, name.p[n], n < inbox)) {
+            p++;
+            n++;
+        } else if (!extend(&percent, name, true, &p, &n)) {
+            percent.is_set = false;
+            if (!extend(&star, name, false, &p, &n))
+                return false;
+        }
+    }
+    return true;
 }

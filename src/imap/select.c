@@ -36,11 +36,12 @@ static enum net_step open_mailbox(struct conn *c, struct imap_session *s)
 {
     const struct select *k = s->job;
     uint32_t id;
+    imap_view_close(s); /* also when the new one cannot be opened [RFC3501 6.3.1] */
     enum rc rc = store_mailbox_find(s->account, k->path, &id);
-    if (rc == RC_OK)
+    if (rc == RC_OK) {
         rc = imap_view_open(c, s, id, k->is_read_only);
-    else
-        imap_view_close(s); /* also when the new one cannot be opened [RFC3501 6.3.1] */
+        rc = rc == RC_NOTFOUND ? RC_PERM : rc; /* a placeholder has nothing to open */
+    }
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
     if (rc == RC_NOTFOUND || rc == RC_SYNTAX)

@@ -1,0 +1,62 @@
+/* CREATE [RFC3501 6.3.3], with special uses [RFC6154 3]. */
+#include "imap/imap_int.h"
+
+struct making {
+    struct imap_op op; /* first: imap_op_finish */
+    struct store_path path;
+    enum store_role role;
+};
+
+static const struct {
+    struct str name;
+    enum store_role role;
+} uses[] = {
+    {STR_INIT("Drafts"), STORE_DRAFTS},   {STR_INIT("Sent"), STORE_SENT},
+    {STR_INIT("Junk"), STORE_JUNK},       {STR_INIT("Trash"), STORE_TRASH},
+    {STR_INIT("Archive"), STORE_ARCHIVE},
+};
+
+/* create-param [RFC6154 6]: "(USE (\Sent))". STORE_INBOX: a use that no mailbox can have here. */
+static bool take_use(struct imap_parse *p, enum store_role *out)
+{
+    struct str name;
+    *out = STORE_NONE;
+    if (!imap_take_byte(p, '(') || !imap_take_word(p, STR("USE")) || !imap_take_byte(p, ' ') ||
+        !imap_take_byte(p, '('))
+        return imap_fail(p, "(USE (...))");
+    while (!imap_peek_byte(p, ')')) {
+        enum store_role role = STORE_INBOX;
+        if (!imap_take_byte(p, '\\') || !imap_take_atom(p, &name))
+            return imap_fail(p, "a special use such as \\Sent");
+        for (size_t i = 0; i < sizeof uses / sizeof *uses; i++)
+            if (str_ieq(name, uses[i].name))
+                role = uses[i].role;
+        *out = *out == STORE_NONE ? role : STORE_INBOX; /* one each */
+        if (!imap_take_byte(p, ' ') && !imap_peek_byte(p, ')'))
+            return imap_fail(p, "the end of the list of uses");
+    }
+    return (imap_take_byte(p, ')') && imap_take_byte(p, ')')) || imap_fail(p, "(USE (...))");
+}
+
+static enum net_step create(struct conn *c, struct imap_session *s)
+{
+    struct making *m = s->job;
+    enum rc rc =
+        store_mailbox_create(s->account, m->path, m->role, imap_flags(c), imap_op_begin(&m->op, s));
+    if (rc == RC_CONFLICT) /* another mailbox has the use [RFC6154 3] */
+        return imap_finish(c, s, IMAP_USE_ATTR);
+    return imap_op_wait(c, s, rc, imap_op_finish);
+}
+
+enum net_step imap_create(struct conn *c, struct imap_session *s, struct imap_parse *p)
+{
+    struct making *m = arena_zero(&s->arena, sizeof *m);
+    s->job = m;
+    if (!m || !imap_take_mailbox(p, &m->path) ||
+        (p->rest.n && (!imap_take_sp(p) || !take_use(p, &m->role))) || !imap_take_end(p))
+        return imap_finish_syntax(c, s, p);
+    if (m->role == STORE_INBOX)
+        return imap_finish(c, s, IMAP_USE_ATTR);
+    s->go_on = create;
+    return create(c, s);
+}

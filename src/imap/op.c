@@ -1,0 +1,30 @@
+/* Waiting for a change of the store. */
+#include "imap/imap_int.h"
+
+static void done(struct store_op *op)
+{
+    struct imap_session *s = CONTAINER(op, struct imap_op, op)->session;
+    net_resume(s->net, s->handle);
+}
+
+struct store_op *imap_op_begin(struct imap_op *o, struct imap_session *s)
+{
+    *o = (struct imap_op){.op.done = done, .session = s};
+    return &o->op;
+}
+
+enum net_step imap_op_wait(struct conn *c, struct imap_session *s, enum rc queued, imap_step then)
+{
+    if (queued == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
+    if (queued != RC_OK)
+        return imap_finish_rc(c, s, queued == RC_AGAIN ? RC_TEMP : queued);
+    s->go_on = then;
+    return NET_WAIT;
+}
+
+enum net_step imap_op_finish(struct conn *c, struct imap_session *s)
+{
+    const struct imap_op *o = s->job;
+    return o->op.rc == RC_OK ? imap_finish(c, s, IMAP_DONE) : imap_finish_rc(c, s, o->op.rc);
+}
