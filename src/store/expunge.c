@@ -30,6 +30,7 @@ struct expunging {
     uint32_t mailbox;
     const uint32_t *uids;
     size_t n_uids;
+    bool only_deleted;
     struct doomed rows, emails, members;
     unsigned char *mem; /* the record of tombstones under way */
     struct packer tombstones;
@@ -156,7 +157,7 @@ static enum rc find_going(struct expunging *p, struct mailbox *m, struct going *
             result = rc;
         else if (rc != RC_OK && rc != RC_NOTFOUND)
             return rc;
-        if (rc != RC_OK)
+        if (rc != RC_OK || (p->only_deleted && !(going[n].row.flags & STORE_DELETED)))
             continue;
         ids[n] = going[n].row.email;
         n++;
@@ -343,8 +344,11 @@ static enum rc run_expunge(struct attempt *attempt)
 enum rc store_expunge(struct store_account *account, uint32_t mailbox, const uint32_t *uids,
                       size_t n_uids, unsigned flags, struct store_op *op)
 {
-    struct expunging p = {.attempt = {.run = run_expunge, .account = account, .flags = flags},
+    struct expunging p = {.attempt = {.run = run_expunge,
+                                      .account = account,
+                                      .flags = flags & ~(unsigned)STORE_ONLY_DELETED},
                           .op = op,
+                          .only_deleted = (flags & STORE_ONLY_DELETED) != 0,
                           .mailbox = mailbox,
                           .uids = uids,
                           .n_uids = n_uids};

@@ -247,6 +247,9 @@ struct store_flag_change {
 enum rc store_change_flags(struct store_account *account, const struct store_flag_change *change,
                            unsigned flags, struct store_op *op);
 
+/* A flag of store_expunge: those that are not \Deleted at its turn are passed over, so that who
+ * takes \Deleted away in time keeps the message. */
+enum { STORE_ONLY_DELETED = 1 << 8 };
 enum rc store_expunge(struct store_account *account, uint32_t mailbox, const uint32_t *uids,
                       size_t n_uids, unsigned flags, struct store_op *op);
 

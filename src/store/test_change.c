@@ -503,6 +503,36 @@ static void copies_share_flags_but_not_deleted(void **state)
     fixture_assert_sound(f, 1);
 }
 
+/* What is no longer \Deleted when its turn comes stays, also when that is still on its way. */
+static void expunge_can_ask_for_deleted(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    const uint32_t uids[] = {1, 2, 3};
+    struct waiter w, x;
+    fixture_append_many(f, a, 3);
+    assert_rc(fixture_flag(a, 1, 1, STORE_FLAGS_ADD, STORE_DELETED), RC_OK);
+    assert_rc(fixture_flag(a, 1, 3, STORE_FLAGS_ADD, STORE_DELETED), RC_OK);
+    waiter_init(&w);
+    waiter_init(&x);
+    kv_mem_hold(f->kv, true);
+    struct store_flag_change kept = {.mailbox = 1,
+                                     .uids = uids,
+                                     .n_uids = 1,
+                                     .how = STORE_FLAGS_REMOVE,
+                                     .flags = STORE_DELETED,
+                                     .unchanged_since = UINT64_MAX};
+    assert_rc(store_change_flags(a, &kept, KV_CACHED, &w.op), RC_OK);
+    assert_rc(store_expunge(a, 1, uids, 3, KV_CACHED | STORE_ONLY_DELETED, &x.op), RC_OK);
+    kv_mem_hold(f->kv, false);
+    assert_rc(waiter_wait(&w, RC_OK), RC_OK);
+    assert_rc(waiter_wait(&x, RC_OK), RC_OK);
+    assert_int_equal(x.op.changed, 1);
+    fixture_assert_rows(a, 1, "1: 2:");
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
 /* KV_CACHED never waits: it says so, and the same call without it does the work. */
 static void cached_calls_say_again(void **state)
 {
@@ -601,6 +631,7 @@ int main(void)
         ON_BOTH(watches_are_told),
         ON_BOTH(threads_are_found),
         ON_MEM(copies_share_flags_but_not_deleted),
+        ON_MEM(expunge_can_ask_for_deleted),
         ON_MEM(cached_calls_say_again),
         ON_BOTH(a_missing_body_is_damage),
         ON_MEM(a_full_queue_says_later),
