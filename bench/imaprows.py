@@ -146,8 +146,6 @@ def logins(over_tls):
 def idle(over_tls):
     def measure(load):
         count = load.side.held // (5 if load.quick else 1)
-        load.side.stop()
-        load.side.start()  # no processes left of other rows
         before = load.resident()
         held = load.imap('--mode', 'idle', '--conns', count, '--users', count, '--user-base', IDLERS, '--ramp', load.side.ramp, '--hold', 1,
                          '--on-held', f'sleep 1; {LOAD}/procmem --cgroup {load.side.cgroup.path}', *(['--tls'] if over_tls else []),

@@ -13,7 +13,7 @@ static void print_hist(const char *name, const struct hist *h, double seconds)
 void load_report(struct load *l)
 {
     double seconds = (double)((is_idle(l) ? now_ns() : l->last_at) - l->started_at) / 1e9;
-    double cpu = (double)(cpu_ns(l->cgroup) - l->cpu_at) / 1e3;
+    double cpu = (double)(cpu_ns(&l->cpu) - l->cpu_at) / 1e3;
     double own = (double)(self_cpu_ns() - l->own_cpu_at) / 1e3;
     double n = l->ops_done ? (double)l->ops_done : 1;
     if (seconds <= 0)

@@ -79,7 +79,7 @@ struct session {
 
 struct load {
     struct target target;
-    const char *cgroup;
+    struct cpusrc cpu;
     const char *mode, *mix, *prefix, *domain, *password, *mailbox, *size, *key, *flag;
     const char *on_held, *on_run, *then;
     int n_sessions, n_users, user_base, digits, is_verbose, timeout, multi, no_litplus, hold, ramp;

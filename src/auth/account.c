@@ -30,10 +30,7 @@ static enum rc edit_address(struct account_edit *a, struct auth *auth, struct st
 static enum rc run(struct account_edit *a, make_fn make)
 {
     a->edit.make = make;
-    /* Not between the two commits of a rename, whose first one has copied what is changed here. */
-    pthread_mutex_lock(&a->edit.auth->domains);
     enum rc rc = auth_edit_run(&a->edit);
-    pthread_mutex_unlock(&a->edit.auth->domains);
     crypto_wipe(a->hash, sizeof a->hash);
     return rc;
 }

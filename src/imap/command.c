@@ -14,9 +14,14 @@ enum {
 /* In the order of the RFC; the frequent ones first where that is the same. */
 static const struct imap_command commands[] = {
     {"FETCH", OPEN, IMAP_UID | IMAP_NO_EXPUNGE, imap_fetch, "BINARY", "[RFC3501 6.4.5]", NULL},
+    {"STORE", OPEN, IMAP_UID | IMAP_NO_EXPUNGE, imap_store, NULL, "[RFC3501 6.4.6]", NULL},
+    {"COPY", OPEN, IMAP_UID, imap_copy, NULL, "[RFC3501 6.4.7]", NULL},
+    {"MOVE", OPEN, IMAP_UID, imap_move, "MOVE", "[RFC6851 3.1]", NULL},
+    {"EXPUNGE", OPEN, IMAP_UID, imap_expunge, "UIDPLUS", "[RFC3501 6.4.3]", NULL},
     {"NOOP", ANY, 0, imap_noop, NULL, "[RFC3501 6.1.2]", NULL},
     {"IDLE", AFTER, 0, imap_idle, "IDLE", "[RFC2177 3]", NULL},
     {"CHECK", OPEN, 0, imap_check, NULL, "[RFC3501 6.4.1]", NULL},
+    {"CLOSE", OPEN, IMAP_NO_NEWS, imap_close, NULL, "[RFC3501 6.4.2]", NULL},
     {"UNSELECT", OPEN, IMAP_NO_NEWS, imap_unselect, "UNSELECT", "[RFC3691 2]", NULL},
     {"SELECT", AFTER, IMAP_NO_NEWS, imap_select, NULL, "[RFC3501 6.3.1]", NULL},
     {"EXAMINE", AFTER, IMAP_NO_NEWS, imap_examine, NULL, "[RFC3501 6.3.2]", NULL},

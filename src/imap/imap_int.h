@@ -12,7 +12,8 @@ enum {
     IMAP_LINE_MAX_BEFORE = 8 << 10, /* and before it */
     IMAP_LITERAL_MINUS = 4096,      /* [RFC7888 5] */
     IMAP_COMMAND_MAX_BEFORE = 16 << 10,
-    IMAP_RANGES_MAX = 16 << 10 /* of a sequence set */
+    IMAP_RANGES_MAX = 16 << 10, /* of a sequence set */
+    IMAP_LOOK_MAX = 16 << 10    /* rows looked at on a loop; of more, a worker does */
 };
 
 struct imap {
@@ -245,8 +246,12 @@ struct imap_session {
     enum imap_text answer;
     struct str code;   /* of the answer, instead of its own: "[APPENDUID 1 2] " */
     const char *error; /* of the parser */
-    /* Messages whose new flags the command itself has told, or was told not to: SILENT. */
+    /* Messages of the view whose flags the command tells itself: not told again with the news, but
+     * where `expects`, if there is one, says that the client does not know what they are now. What
+     * was told must be of the root that imap_view_begin is given. */
     const struct imap_spans *told;
+    bool (*expects)(struct imap_session *s, const struct store_row *before,
+                    const struct store_row *now);
     /* NULL, or only those of them whose last change is one of these (ascending). */
     const uint64_t *told_modseqs;
     size_t n_told_modseqs;
@@ -366,6 +371,8 @@ void imap_bye(struct conn *c, struct str code, struct str text); /* "* BYE ..." 
 /* Frees what the command under way holds; for its end and for the session's. */
 void imap_command_end(struct imap_session *s);
 
+/* Takes as much off *rest as there is room for now; call again while something is left. */
+void imap_put_page(struct conn *c, struct str *rest);
 void imap_put_u64(struct buf *out, uint64_t n);
 /* As a quoted string, or a literal where it cannot be one; absent: NIL. */
 void imap_put_nstring(struct buf *out, struct str s);
@@ -408,6 +415,9 @@ void imap_view_close(struct imap_session *s);
 /* Tells the client what has changed; numbers move only with is_expunge_ok. NET_READ: all is told;
  * NET_MORE, NET_SHORT: call again; NET_CLOSE: the mailbox is gone, BYE was said. */
 enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_expunge_ok);
+/* The same from this root on, which the command has looked at itself; it takes the reference. What
+ * it says of the view is told by the command's end. */
+void imap_view_begin(struct imap_session *s, struct store_root *newest, bool is_expunge_ok);
 /* A message of the view, whoever has expunged it meanwhile. As store_message_open. */
 enum rc imap_view_message(struct conn *c, struct imap_session *s, size_t index,
                           struct store_message **out);
@@ -420,5 +430,47 @@ void imap_put_fetch_flags(struct imap_session *s, struct buf *out, size_t index,
                           const struct store_row *row, bool has_uid);
 /* FLAGS and PERMANENTFLAGS, when the client does not know all of them. */
 void imap_tell_keywords(struct conn *c, struct imap_session *s, bool always);
+
+/* --- change.c: messages changed in parts, each durable before the next one ---------------------
+ */
+
+/* A command's job that begins with one of these (s->job) sets what is the command's and calls
+ * imap_change_run. */
+struct imap_change {
+    /* The command's. */
+    const struct store_root *root; /* stays until the end */
+    struct imap_spans spans;       /* of the root: the messages */
+    uint32_t with_flags;           /* only those of them that have these flags there */
+    /* Hands `uids` to the store, with `op`. */
+    enum rc (*queue)(struct imap_session *s, unsigned flags);
+    void (*part)(struct imap_session *s); /* a part is durable: look at `op`. May be NULL */
+    imap_step then;                       /* all of them are, or `rc` tells why not */
+    /* The part at hand, and the results. */
+    const uint32_t *uids;
+    size_t n_uids;
+    struct store_op op;
+    enum rc rc;
+    /* change.c's. */
+    struct net *net;
+    struct net_handle handle;
+    uint32_t *room;
+    size_t span, at;
+    unsigned tries;
+};
+enum net_step imap_change_run(struct conn *c, struct imap_session *s);
+/* The mailbox that messages are to go to. IMAP_DONE: *out_id; otherwise the answer. */
+enum imap_text imap_change_target(struct imap_session *s, struct store_path path, uint32_t *out_id);
+/* What RC_LIMIT means when so many messages were to be added: OVERQUOTA, or another limit. */
+enum imap_text imap_change_limit(struct imap_session *s, uint64_t messages, uint64_t bytes);
+/* How many messages of the spans are no longer in a newer root. */
+size_t imap_change_gone(const struct imap_change *k, const struct store_root *newest);
+
+/* UIDs as a set [RFC3501 9], ascending; neighbours make a range. */
+struct imap_uid_set {
+    struct buf text;
+    uint32_t from, to; /* not written yet; 0: nothing */
+};
+void imap_uid_set_add(struct imap_uid_set *set, uint32_t first, uint32_t n);
+void imap_uid_set_end(struct imap_uid_set *set);
 
 #endif

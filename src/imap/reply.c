@@ -15,6 +15,17 @@ void imap_put_u64(struct buf *out, uint64_t n)
     buf_put(out, str_from(digits + at, sizeof digits - at));
 }
 
+/* What is written at once stays far below the output's cap. */
+void imap_put_page(struct conn *c, struct str *rest)
+{
+    enum { PIECE = 16 << 10 };
+    while (rest->n && !net_out_is_full(c)) {
+        struct str piece = str_head(*rest, PIECE);
+        buf_put(net_out(c), piece);
+        *rest = str_skip(*rest, piece.n);
+    }
+}
+
 /* --- strings ---------------------------------------------------------------------------------- */
 
 static bool is_quotable(struct str s)
@@ -91,6 +102,7 @@ void imap_command_end(struct imap_session *s)
     s->told = NULL;
     s->told_modseqs = NULL;
     s->n_told_modseqs = 0;
+    s->expects = NULL;
     s->error = NULL;
     s->code = (struct str){0};
     s->is_uid = false;
@@ -110,16 +122,14 @@ static void put_words(struct imap_session *s, struct buf *out)
     }
 }
 
-static void put_answer(struct conn *c, struct imap_session *s)
+static void begin_answer(struct conn *c, struct imap_session *s)
 {
     static const struct str status[] = {STR_INIT(" OK "), STR_INIT(" NO "), STR_INIT(" BAD ")};
     struct buf *out = net_out(c);
-    struct str code = s->code.p ? s->code : imap_text_code(s->answer);
     buf_put(out, str_from(s->tag, s->tag_n));
     buf_put(out, status[imap_text_status(s->answer)]);
-    buf_put(out, code.p ? code : STR(""));
-    put_words(s, out);
-    buf_put(out, STR("\r\n"));
+    if (!s->code.p)
+        s->code = imap_text_code(s->answer);
 }
 
 /* BAD again and again is no mail program. */
@@ -132,6 +142,21 @@ static enum net_step count_error(struct conn *c, struct imap_session *s)
     return NET_CLOSE;
 }
 
+/* The code may be long: COPYUID names every message. */
+static enum net_step finish_line(struct conn *c, struct imap_session *s)
+{
+    imap_put_page(c, &s->code);
+    if (s->code.n)
+        return NET_MORE;
+    put_words(s, net_out(c));
+    buf_put(net_out(c), STR("\r\n"));
+    bool is_bad = imap_text_status(s->answer) == IMAP_BAD;
+    imap_command_end(s);
+    if (s->is_logout)
+        return NET_CLOSE;
+    return is_bad ? count_error(c, s) : NET_READ;
+}
+
 static enum net_step finish(struct conn *c, struct imap_session *s)
 {
     unsigned flags = s->command ? s->command->flags : IMAP_NO_NEWS;
@@ -140,12 +165,9 @@ static enum net_step finish(struct conn *c, struct imap_session *s)
         if (next != NET_READ)
             return next;
     }
-    put_answer(c, s);
-    bool is_bad = imap_text_status(s->answer) == IMAP_BAD;
-    imap_command_end(s);
-    if (s->is_logout)
-        return NET_CLOSE;
-    return is_bad ? count_error(c, s) : NET_READ;
+    begin_answer(c, s);
+    s->go_on = finish_line;
+    return finish_line(c, s);
 }
 
 enum net_step imap_finish_code(struct conn *c, struct imap_session *s, enum imap_text text,

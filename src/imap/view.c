@@ -135,15 +135,13 @@ void imap_tell_keywords(struct conn *c, struct imap_session *s, bool always)
 
 /* --- news ------------------------------------------------------------------------------------- */
 
-/* RC_EOF: there is nothing new. */
-static enum rc begin_telling(struct conn *c, struct imap_session *s, bool is_expunge_ok)
+void imap_view_begin(struct imap_session *s, struct store_root *newest, bool is_expunge_ok)
 {
     struct imap_view *v = &s->view;
-    struct store_root *newest;
-    TRY(store_mailbox_open(s->account, v->mailbox, imap_flags(c), &newest));
-    if (newest == v->root) {
+    if (newest == v->root) { /* what comes after it, the command has not told */
+        s->told = NULL;
         store_root_release(&newest);
-        return RC_EOF;
+        return;
     }
     if (is_expunge_ok) {
         v->next = newest;
@@ -153,12 +151,19 @@ static enum rc begin_telling(struct conn *c, struct imap_session *s, bool is_exp
     }
     v->told_gone = v->told_new = 0;
     store_diff_begin(&v->diff, v->root, v->next);
+}
+
+static enum rc begin_telling(struct conn *c, struct imap_session *s, bool is_expunge_ok)
+{
+    struct store_root *newest;
+    TRY(store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), &newest));
+    imap_view_begin(s, newest, is_expunge_ok);
     return RC_OK;
 }
 
-/* Whether the command has told the flags of the row at this index itself. Spans are of the root
- * that was there when the command began. */
-static bool is_told(const struct imap_session *s, size_t old_index)
+/* Whether the command has told what the row at this index is now, or its client knows. Spans are of
+ * the root that was there when the command began. */
+static bool is_told(struct imap_session *s, size_t old_index, const struct store_row *now)
 {
     const struct imap_spans *told = s->told;
     size_t from = 0, to = told ? told->n : 0;
@@ -169,7 +174,9 @@ static bool is_told(const struct imap_session *s, size_t old_index)
         else
             to = mid;
     }
-    return told && from < told->n && told->at[from].from <= old_index;
+    if (!told || from == told->n || told->at[from].from > old_index)
+        return false;
+    return !s->expects || s->expects(s, store_root_at(s->view.root, old_index), now);
 }
 
 static bool is_own_change(const struct imap_session *s, const struct store_row *row)
@@ -200,7 +207,7 @@ static void tell_one(struct imap_session *s, struct buf *out, enum store_diff_ki
         break;
     case STORE_DIFF_CHANGED:
         /* What comes behind it may still be told to go; that does not move it. */
-        if (!is_told(s, old_index) || !is_own_change(s, row))
+        if (!is_told(s, old_index, row) || !is_own_change(s, row))
             imap_put_fetch_flags(s, out, new_index, row, s->is_uid);
         break;
     case STORE_DIFF_NEW:
@@ -228,8 +235,6 @@ enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_exp
 {
     struct imap_view *v = &s->view;
     enum rc rc = v->next ? RC_OK : begin_telling(c, s, is_expunge_ok);
-    if (rc == RC_EOF)
-        return NET_READ;
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
     if (rc == RC_NOTFOUND) { /* removed by another session */
@@ -237,8 +242,8 @@ enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_exp
         imap_bye(c, (struct str){0}, STR("the selected mailbox has been removed"));
         return NET_CLOSE;
     }
-    if (rc != RC_OK)
-        return NET_READ; /* next time */
+    if (rc != RC_OK || !v->next)
+        return NET_READ; /* next time; or there is nothing new */
     imap_tell_keywords(c, s, false);
     const struct store_row *row;
     size_t old_index, new_index;

@@ -1,0 +1,152 @@
+/* Changing many messages: in parts of at most STORE_BATCH, one after the other, each durable before
+ * the next one begins.
+ *
+ * Invariants: messages are named by their UIDs, taken from a root that does not change, so whatever
+ * others do meanwhile no other message is ever meant; what is gone is passed over by the store. A
+ * part that failed only because a change of somebody else before it did is tried again. When a part
+ * fails for good, those before it stay. */
+#include "imap/imap_int.h"
+
+#include <string.h>
+
+enum { TRIES = 5 };
+
+static void changed(struct store_op *op)
+{
+    struct imap_change *k = CONTAINER(op, struct imap_change, op);
+    net_resume(k->net, k->handle);
+}
+
+/* The UIDs of the next part. RC_AGAIN: too many rows to look at here. */
+static enum rc fill(struct conn *c, struct imap_change *k)
+{
+    size_t looked = 0;
+    for (; k->span < k->spans.n; k->span++, k->at = 0) {
+        const struct imap_span *span = &k->spans.at[k->span];
+        for (; span->from + k->at < span->to; k->at++) {
+            if (k->n_uids == STORE_BATCH)
+                return RC_OK;
+            if (looked++ == IMAP_LOOK_MAX && !net_can_block(c))
+                return RC_AGAIN;
+            const struct store_row *row = store_root_at(k->root, span->from + k->at);
+            if ((row->flags & k->with_flags) == k->with_flags)
+                k->room[k->n_uids++] = row->uid;
+        }
+    }
+    return RC_OK;
+}
+
+static enum net_step next_part(struct conn *c, struct imap_session *s);
+
+static enum net_step over(struct conn *c, struct imap_session *s, enum rc rc)
+{
+    struct imap_change *k = s->job;
+    k->rc = rc;
+    s->go_on = k->then;
+    return k->then(c, s);
+}
+
+static enum net_step part_done(struct conn *c, struct imap_session *s)
+{
+    struct imap_change *k = s->job;
+    if (k->op.rc == RC_CONFLICT && ++k->tries < TRIES)
+        return next_part(c, s); /* the same one */
+    if (k->op.rc != RC_OK)
+        return over(c, s, k->op.rc);
+    if (k->part)
+        k->part(s);
+    k->tries = 0;
+    k->n_uids = 0;
+    return next_part(c, s);
+}
+
+static enum net_step next_part(struct conn *c, struct imap_session *s)
+{
+    struct imap_change *k = s->job;
+    s->go_on = next_part;
+    if (!k->tries && fill(c, k) == RC_AGAIN)
+        return NET_SHORT;
+    if (!k->n_uids)
+        return over(c, s, RC_OK);
+    s->go_on = part_done; /* before the call: it may come back before the call returns */
+    k->op = (struct store_op){.done = changed};
+    enum rc rc = k->queue(s, imap_flags(c));
+    if (rc == RC_OK)
+        return NET_WAIT;
+    if (rc == RC_AGAIN && !net_can_block(c)) {
+        s->go_on = next_part;
+        return NET_SHORT;
+    }
+    return over(c, s, rc);
+}
+
+enum net_step imap_change_run(struct conn *c, struct imap_session *s)
+{
+    struct imap_change *k = s->job;
+    size_t most = k->spans.total < STORE_BATCH ? k->spans.total : STORE_BATCH;
+    k->net = s->net;
+    k->handle = s->handle;
+    k->span = k->at = k->n_uids = 0;
+    k->tries = 0;
+    k->uids = k->room = arena_alloc(&s->arena, most * sizeof *k->room + 1);
+    return k->room ? next_part(c, s) : over(c, s, RC_LIMIT);
+}
+
+/* --- what several commands ask ---------------------------------------------------------------- */
+
+enum imap_text imap_change_target(struct imap_session *s, struct store_path path, uint32_t *out_id)
+{
+    struct store_mailbox mailbox;
+    enum rc rc = store_mailbox_find(s->account, path, out_id);
+    if (rc == RC_OK)
+        rc = store_mailbox_get(s->account, *out_id, &s->arena, &mailbox);
+    if (rc == RC_NOTFOUND || (rc == RC_OK && mailbox.is_placeholder))
+        return IMAP_NO_MAILBOX_TRYCREATE; /* [RFC3501 6.3.11, 6.4.7] */
+    return rc == RC_OK ? IMAP_DONE : rc == RC_SYNTAX ? IMAP_NO_MAILBOX : imap_text_of_rc(rc);
+}
+
+enum imap_text imap_change_limit(struct imap_session *s, uint64_t messages, uint64_t bytes)
+{
+    struct store_usage u;
+    store_account_usage(s->account, &u);
+    bool is_over = (u.quota.bytes && u.bytes + bytes > u.quota.bytes) ||
+                   (u.quota.messages && u.messages + messages > u.quota.messages);
+    return is_over ? IMAP_OVER_QUOTA : IMAP_LIMIT;
+}
+
+size_t imap_change_gone(const struct imap_change *k, const struct store_root *newest)
+{
+    size_t gone = 0;
+    for (size_t i = 0; newest != k->root && i < k->spans.n; i++) {
+        const struct imap_span *span = &k->spans.at[i];
+        for (size_t at = span->from; at < span->to; at++) {
+            uint32_t uid = store_root_at(k->root, at)->uid;
+            const struct store_row *now = store_root_at(newest, store_root_find(newest, uid));
+            gone += !now || now->uid != uid;
+        }
+    }
+    return gone;
+}
+
+/* --- UIDs in answers -------------------------------------------------------------------------- */
+
+void imap_uid_set_end(struct imap_uid_set *set)
+{
+    if (!set->from)
+        return;
+    buf_put(&set->text, buf_len(&set->text) ? STR(",") : STR(""));
+    imap_put_u64(&set->text, set->from);
+    buf_put(&set->text, set->to > set->from ? STR(":") : STR(""));
+    if (set->to > set->from)
+        imap_put_u64(&set->text, set->to);
+    set->from = 0;
+}
+
+void imap_uid_set_add(struct imap_uid_set *set, uint32_t first, uint32_t n)
+{
+    if (!set->from || set->to + 1 != first) {
+        imap_uid_set_end(set);
+        set->from = first;
+    }
+    set->to = first + (n - 1);
+}

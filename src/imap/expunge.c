@@ -1,0 +1,89 @@
+/* EXPUNGE, UID EXPUNGE [RFC4315 2.1] and CLOSE [RFC3501 6.4.2, 6.4.3].
+ *
+ * What is \Deleted is looked for in the newest state of the mailbox, since that is what the command
+ * means, whatever this client has been told. The answer is made of the news that every command
+ * ends with. */
+#include "imap/imap_int.h"
+
+struct expunging {
+    struct imap_change change;
+    struct imap_set set; /* of UID EXPUNGE */
+    bool is_closing;
+    struct store_root *newest;
+};
+
+static void fini(struct imap_session *s)
+{
+    struct expunging *k = s->job;
+    store_root_release(&k->newest);
+}
+
+static enum net_step expunged(struct conn *c, struct imap_session *s)
+{
+    struct expunging *k = s->job;
+    enum rc rc = k->change.rc;
+    if (rc != RC_OK)
+        return imap_finish_rc(c, s, rc);
+    if (k->is_closing)
+        imap_view_close(s);
+    return imap_finish(c, s, IMAP_DONE);
+}
+
+static enum rc queue(struct imap_session *s, unsigned flags)
+{
+    struct expunging *k = s->job;
+    return store_expunge(s->account, s->view.mailbox, k->change.uids, k->change.n_uids,
+                         flags | STORE_ONLY_DELETED, &k->change.op);
+}
+
+static enum net_step look(struct conn *c, struct imap_session *s)
+{
+    static const struct imap_range all = {1, UINT32_MAX};
+    struct expunging *k = s->job;
+    enum rc rc = store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), &k->newest);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
+    struct imap_set whole = {.ranges = (struct imap_range *)(uintptr_t)&all, .n = 1};
+    if (rc == RC_OK)
+        rc = imap_set_resolve(s->is_uid ? &k->set : &whole, k->newest, true, &s->arena,
+                              &k->change.spans);
+    if (rc != RC_OK)
+        return imap_finish_rc(c, s, rc);
+    k->change.root = k->newest;
+    k->change.with_flags = STORE_DELETED;
+    k->change.queue = queue;
+    k->change.then = expunged;
+    return imap_change_run(c, s);
+}
+
+static enum net_step begin(struct conn *c, struct imap_session *s, struct expunging *k)
+{
+    s->job = k;
+    s->job_fini = fini;
+    s->go_on = look;
+    return look(c, s);
+}
+
+enum net_step imap_expunge(struct conn *c, struct imap_session *s, struct imap_parse *p)
+{
+    struct expunging *k = arena_zero(&s->arena, sizeof *k);
+    if (!k || (s->is_uid && !imap_take_set(p, &k->set)) || !imap_take_end(p))
+        return imap_finish_syntax(c, s, p);
+    if (s->view.is_read_only)
+        return imap_finish(c, s, IMAP_READ_ONLY);
+    return begin(c, s, k);
+}
+
+/* Nothing is told of what goes, and what was opened with EXAMINE stays as it is [RFC3501 6.4.2]. */
+enum net_step imap_close(struct conn *c, struct imap_session *s, struct imap_parse *p)
+{
+    struct expunging *k = arena_zero(&s->arena, sizeof *k);
+    if (!k || !imap_take_end(p))
+        return imap_finish_syntax(c, s, p);
+    if (s->view.is_read_only) {
+        imap_view_close(s);
+        return imap_finish(c, s, IMAP_DONE);
+    }
+    k->is_closing = true;
+    return begin(c, s, k);
+}

@@ -1,0 +1,332 @@
+/* STORE as clients see it, alone and beside each other. */
+#include "imap/test_home.h"
+
+#define AT_ONCE (1 << 20)
+
+static struct home home; /* one test at a time */
+
+static int set_up(void **state)
+{
+    home_make(&home);
+    home_start(&home);
+    *state = &home;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    home_end(*state);
+    return 0;
+}
+
+static int with_messages(struct home *h, size_t n)
+{
+    home_deliver_many(h, h->alice, STR("Subject: x\r\n\r\nx\r\n"), n);
+    return client_select(h, "SELECT");
+}
+
+static void flags_are_set_added_and_removed(void **state) /* [RFC3501 6.4.6] */
+{
+    struct home *h = *state;
+    int fd = with_messages(h, 3);
+    client_talk(fd,
+                "C: a STORE 1:2 FLAGS (\\Seen \\Draft)\n"
+                "S: * 1 FETCH (FLAGS (\\Seen \\Draft))\n"
+                "S: * 2 FETCH (FLAGS (\\Seen \\Draft))\n"
+                "S: a OK STORE completed\n"
+                "C: b store 2,1 +flags \\Answered \\Flagged\n" /* without parentheses */
+                "S: * 1 FETCH (FLAGS (\\Answered \\Flagged \\Seen \\Draft))\n"
+                "S: * 2 FETCH (FLAGS (\\Answered \\Flagged \\Seen \\Draft))\n"
+                "S: b OK STORE completed\n"
+                "C: c STORE 1 -FLAGS (\\Seen \\Deleted)\n"
+                "S: * 1 FETCH (FLAGS (\\Answered \\Flagged \\Draft))\n"
+                "S: c OK STORE completed\n"
+                "C: d STORE 1 -FLAGS (\\Seen)\n" /* told although nothing changes */
+                "S: * 1 FETCH (FLAGS (\\Answered \\Flagged \\Draft))\n"
+                "S: d OK STORE completed\n"
+                "C: e STORE 1:* FLAGS ()\n"
+                "S: * 1 FETCH (FLAGS ())\n"
+                "S: * 2 FETCH (FLAGS ())\n"
+                "S: * 3 FETCH (FLAGS ())\n"
+                "S: e OK STORE completed\n"
+                "C: f UID STORE 3:9 +FLAGS.SILENT (\\Deleted)\n"
+                "S: f OK UID STORE completed\n"
+                "C: g UID STORE 2:* +FLAGS (\\Seen)\n" /* [RFC3501 6.4.8] */
+                "S: * 2 FETCH (UID 2 FLAGS (\\Seen))\n"
+                "S: * 3 FETCH (UID 3 FLAGS (\\Deleted \\Seen))\n"
+                "S: g OK UID STORE completed\n"
+                "C: h UID STORE 100:200 +FLAGS (\\Seen)\n"
+                "S: h OK UID STORE completed\n",
+                AT_ONCE);
+    client_close(h, fd);
+}
+
+static void what_is_wrong_is_refused(void **state)
+{
+    struct home *h = *state;
+    int fd = with_messages(h, 1);
+    client_talk(fd,
+                "C: a STORE 2 FLAGS (\\Seen)\n"
+                "S: a BAD there is no message of this number\n"
+                "C: b STORE 0 FLAGS (\\Seen)\n"
+                "P: b BAD expected\n"
+                "C: c STORE 1 FLAGS (\\Recent)\n" /* [RFC3501 2.3.2] */
+                "P: c BAD expected a flag that can be changed\n"
+                "C: d STORE 1 FLAG (\\Seen)\n"
+                "P: d BAD expected FLAGS\n"
+                "C: e STORE 1 FLAGS (\\Seen\n"
+                "P: e BAD expected\n"
+                "C: f STORE 1 FLAGS (\\Seen) x\n"
+                "P: f BAD expected the end of the command\n"
+                "C: g STORE 1\n"
+                "P: g BAD expected a space\n",
+                AT_ONCE);
+    int other = client_select(h, "EXAMINE");
+    client_talk(other,
+                "C: a STORE 1 FLAGS (\\Seen)\n" /* [RFC3501 6.3.2] */
+                "P: a NO [READ-ONLY] \n",
+                AT_ONCE);
+    client_close(h, other);
+    client_close(h, fd);
+}
+
+/* A new keyword is announced before it is used, and keeps the case of its first use. */
+static void keywords_are_kept(void **state)
+{
+    struct home *h = *state;
+    int fd = with_messages(h, 2);
+    client_talk(fd,
+                "C: a STORE 1 +FLAGS ($Label1 Work)\n"
+                "S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Label1 Work)\n"
+                "P: * OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Label1 "
+                "Work \\*)]\n"
+                "S: * 1 FETCH (FLAGS ($Label1 Work))\n"
+                "S: a OK STORE completed\n"
+                "C: b STORE 2 +FLAGS (WORK)\n"
+                "S: * 2 FETCH (FLAGS (Work))\n"
+                "S: b OK STORE completed\n"
+                "C: c STORE 1:2 -FLAGS.SILENT (work nothing)\n"
+                "S: c OK STORE completed\n"
+                "C: d STORE 1:2 FLAGS ()\n"
+                "S: * 1 FETCH (FLAGS ())\n"
+                "S: * 2 FETCH (FLAGS ())\n"
+                "S: d OK STORE completed\n",
+                AT_ONCE);
+    client_close(h, fd);
+}
+
+static void keywords_are_limited(void **state)
+{
+    struct home *h = *state;
+    struct buf script = {.cap = 1 << 16};
+    int fd = with_messages(h, 1);
+    for (int i = 0; i < STORE_KEYWORDS; i++) {
+        buf_clear(&script);
+        buf_putf(&script, "k STORE 1 FLAGS.SILENT (k%d)\r\n", i);
+        client_send(fd, buf_str(&script));
+        char line[CLIENT_LINE];
+        while (client_line(fd, line).p[0] == '*')
+            assert_false(str_starts(str_of(line), STR("* 1 FETCH")));
+        assert_int_equal(line[2], 'O');
+    }
+    buf_fini(&script);
+    client_talk(fd,
+                "C: a STORE 1 +FLAGS (one-more)\n"
+                "P: a NO [LIMIT] \n"
+                "C: b STORE 1 +FLAGS (K0)\n"
+                "S: * 1 FETCH (FLAGS (k0 k63))\n"
+                "S: b OK STORE completed\n"
+                "C: c STORE 1 -FLAGS (one-more K63)\n"
+                "S: * 1 FETCH (FLAGS (k0))\n"
+                "S: c OK STORE completed\n",
+                AT_ONCE);
+    client_close(h, fd);
+}
+
+/* What others did is told once: in the answer where it is about the same messages, as news where it
+ * is not; SILENT does not hide it. */
+static void others_are_told(void **state)
+{
+    struct home *h = *state;
+    int fd = with_messages(h, 3), other = client_select(h, "SELECT");
+    client_talk(other,
+                "C: a STORE 1:2 +FLAGS.SILENT (\\Flagged)\n"
+                "S: a OK STORE completed\n",
+                AT_ONCE);
+    client_talk(fd,
+                "C: a STORE 1 +FLAGS (\\Seen)\n"
+                "S: * 1 FETCH (FLAGS (\\Flagged \\Seen))\n"
+                "S: * 2 FETCH (FLAGS (\\Flagged))\n"
+                "S: a OK STORE completed\n",
+                AT_ONCE);
+    client_talk(other,
+                "C: b STORE 3 +FLAGS (\\Draft)\n"
+                "S: * 3 FETCH (FLAGS (\\Draft))\n"
+                "S: * 1 FETCH (FLAGS (\\Flagged \\Seen))\n"
+                "S: b OK STORE completed\n",
+                AT_ONCE);
+    client_talk(fd,
+                "C: b STORE 2:3 +FLAGS.SILENT (\\Seen)\n"
+                "S: * 3 FETCH (FLAGS (\\Seen \\Draft))\n" /* not what this one could know */
+                "S: b OK STORE completed\n",
+                AT_ONCE);
+    client_talk(other,
+                "C: c STORE 2:3 FLAGS.SILENT (\\Seen)\n"
+                "S: c OK STORE completed\n"
+                "C: d NOOP\n"
+                "S: d OK NOOP completed\n",
+                AT_ONCE);
+    client_close(h, other);
+    client_close(h, fd);
+}
+
+/* [RFC3501 7.4.1]: STORE is never told of an expunge; UID STORE may be. */
+static void expunged_messages_are_told_later(void **state)
+{
+    struct home *h = *state;
+    int fd = with_messages(h, 5), other = client_select(h, "SELECT");
+    client_talk(other,
+                "C: a STORE 2,4 +FLAGS.SILENT (\\Deleted)\n"
+                "S: a OK STORE completed\n"
+                "C: b EXPUNGE\n"
+                "S: * 2 EXPUNGE\n"
+                "S: * 3 EXPUNGE\n"
+                "S: b OK EXPUNGE completed\n",
+                AT_ONCE);
+    client_talk(fd,
+                "C: a STORE 1:3 +FLAGS (\\Seen)\n" /* [RFC5530 3] */
+                "S: * 1 FETCH (FLAGS (\\Seen))\n"
+                "S: * 3 FETCH (FLAGS (\\Seen))\n"
+                "P: a NO [EXPUNGEISSUED] \n"
+                "C: b STORE 5 +FLAGS (\\Seen)\n" /* numbers are what they were */
+                "S: * 5 FETCH (FLAGS (\\Seen))\n"
+                "S: b OK STORE completed\n"
+                "C: c STORE 2:3 -FLAGS.SILENT (\\Seen)\n"
+                "P: c NO [EXPUNGEISSUED] \n"
+                "C: d UID STORE 2:4 +FLAGS (\\Draft)\n"
+                "S: * 3 FETCH (UID 3 FLAGS (\\Draft))\n" /* before numbers move */
+                "S: * 2 EXPUNGE\n"
+                "S: * 3 EXPUNGE\n"
+                "S: d OK UID STORE completed\n"
+                "C: e STORE 3 -FLAGS (\\Seen)\n"
+                "S: * 3 FETCH (FLAGS ())\n"
+                "S: e OK STORE completed\n",
+                AT_ONCE);
+    client_close(h, other);
+    client_close(h, fd);
+}
+
+/* New messages that come meanwhile are told, and are not meant. */
+static void new_messages_are_told(void **state)
+{
+    struct home *h = *state;
+    int fd = with_messages(h, 1);
+    home_deliver(h, h->alice, "Subject: y\r\n\r\n");
+    client_talk(fd,
+                "C: a STORE 1:* +FLAGS (\\Seen)\n"
+                "S: * 1 FETCH (FLAGS (\\Seen))\n"
+                "S: * 2 EXISTS\n"
+                "S: a OK STORE completed\n",
+                AT_ONCE);
+    client_close(h, fd);
+}
+
+static void expect_fetches(int fd, size_t from, size_t to, const char *flags)
+{
+    struct buf line = {.cap = 1000};
+    for (size_t i = from; i <= to; i++) {
+        buf_clear(&line);
+        buf_putf(&line, "* %zu FETCH (FLAGS (%s))\r\n", i, flags);
+        client_expect(fd, buf_str(&line));
+    }
+    buf_fini(&line);
+}
+
+/* More than a change may touch, and more than a page of output. */
+static void many_messages_go_in_parts(void **state)
+{
+    struct home *h = *state;
+    enum { MANY = 2 * STORE_BATCH + 500 };
+    int fd = with_messages(h, MANY), other = client_select(h, "SELECT");
+    client_send(fd, STR("a STORE 1:* +FLAGS (\\Seen \\Answered)\r\n"));
+    expect_fetches(fd, 1, MANY, "\\Answered \\Seen");
+    client_talk(fd,
+                "S: a OK STORE completed\n"
+                "C: b STORE 1:* -FLAGS.SILENT (\\Seen)\n"
+                "S: b OK STORE completed\n",
+                AT_ONCE);
+    client_send(other, STR("a NOOP\r\n"));
+    expect_fetches(other, 1, MANY, "\\Answered");
+    client_talk(other, "S: a OK NOOP completed\n", AT_ONCE);
+    client_close(h, other);
+    client_close(h, fd);
+}
+
+/* Nothing is acknowledged before it is durable, and nobody sees it before. */
+static void flags_wait_for_the_disk(void **state)
+{
+    struct home *h = *state;
+    int fd = with_messages(h, 1), other = client_select(h, "SELECT");
+    kv_mem_hold(h->kv, true);
+    client_send(fd, STR("a STORE 1 +FLAGS (\\Seen)\r\n"));
+    client_talk(other,
+                "C: a NOOP\n"
+                "S: a OK NOOP completed\n",
+                AT_ONCE);
+    char c;
+    assert_true(recv(fd, &c, 1, MSG_DONTWAIT) < 0);
+    kv_mem_hold(h->kv, false);
+    client_talk(fd,
+                "S: * 1 FETCH (FLAGS (\\Seen))\n"
+                "S: a OK STORE completed\n",
+                AT_ONCE);
+    kv_mem_fail(h->kv, RC_FULL);
+    client_talk(fd,
+                "C: b STORE 1 +FLAGS (\\Draft)\n"
+                "P: b NO [UNAVAILABLE] \n"
+                "C: c STORE 1 +FLAGS (\\Flagged)\n"
+                "S: * 1 FETCH (FLAGS (\\Flagged \\Seen))\n"
+                "S: c OK STORE completed\n",
+                AT_ONCE);
+    client_close(h, other);
+    client_close(h, fd);
+}
+
+/* With nothing in memory that could be read at once; the same answers. */
+static void cold_stores_go_to_workers(void **state)
+{
+    struct home *h = *state;
+    int fd = with_messages(h, 3);
+    kv_mem_cold(h->kv, true);
+    client_talk(fd,
+                "C: a STORE 1:2 +FLAGS (\\Deleted)\n"
+                "S: * 1 FETCH (FLAGS (\\Deleted))\n"
+                "S: * 2 FETCH (FLAGS (\\Deleted))\n"
+                "S: a OK STORE completed\n"
+                "C: b EXPUNGE\n"
+                "S: * 1 EXPUNGE\n"
+                "S: * 1 EXPUNGE\n"
+                "S: b OK EXPUNGE completed\n",
+                AT_ONCE);
+    kv_mem_cold(h->kv, false);
+    client_close(h, fd);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(flags_are_set_added_and_removed),
+        TEST(what_is_wrong_is_refused),
+        TEST(keywords_are_kept),
+        TEST(keywords_are_limited),
+        TEST(others_are_told),
+        TEST(expunged_messages_are_told_later),
+        TEST(new_messages_are_told),
+        TEST(many_messages_go_in_parts),
+        TEST(flags_wait_for_the_disk),
+        TEST(cold_stores_go_to_workers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
