@@ -235,8 +235,11 @@ static void begin_row(struct imap_session *s, struct imap_fetch *f)
 
 static void end_row(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
-    if (f->is_changed && !f->program.has_flags)
-        imap_fetch_put_seen(c, s, f); /* [RFC3501 6.4.5] */
+    if (f->is_changed && !f->program.has_flags) {
+        enum rc rc = imap_fetch_put_seen(c, s, f); /* [RFC3501 6.4.5] */
+        if (rc != RC_OK)
+            fail(c, s, f, rc);
+    }
     if (f->has_begun)
         buf_put(net_out(c), STR(")\r\n"));
     imap_body_close(&f->body);

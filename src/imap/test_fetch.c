@@ -118,13 +118,39 @@ static void test_seen(void **state)
     home_end(&h);
 }
 
+/* Somebody flags meanwhile: what is told is the newest, and each change is told once. */
+static void test_others(void **state)
+{
+    struct home h;
+    home_make(&h);
+    home_start(&h);
+    for (int i = 0; i < 3; i++)
+        home_deliver(&h, h.alice, plain);
+    int fd = client_select(&h, "SELECT");
+    home_flag(&h, h.alice, 1, STORE_FLAGGED);
+    home_flag(&h, h.alice, 2, STORE_SEEN);
+    home_flag(&h, h.alice, 3, STORE_DRAFT);
+    client_talk(fd,
+                "C: a FETCH 1:2 BODY[1]<0.1>\n"
+                "S: * 1 FETCH (BODY[1]<0> {1}\n"
+                "S: H FLAGS (\\Flagged \\Seen))\n"
+                "S: * 2 FETCH (BODY[1]<0> {1}\n"
+                "S: H FLAGS (\\Seen))\n"
+                "S: * 2 FETCH (FLAGS (\\Seen))\n" /* not this command's change */
+                "S: * 3 FETCH (FLAGS (\\Draft))\n"
+                "S: a OK FETCH completed\n"
+                "C: b NOOP\n"
+                "S: b OK NOOP completed\n",
+                1 << 20);
+    client_close(&h, fd);
+    home_end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_row),
-        cmocka_unit_test(test_summary),
-        cmocka_unit_test(test_body),
-        cmocka_unit_test(test_seen),
+        cmocka_unit_test(test_row),  cmocka_unit_test(test_summary), cmocka_unit_test(test_body),
+        cmocka_unit_test(test_seen), cmocka_unit_test(test_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
