@@ -1,11 +1,12 @@
 /* The store path with the mail model: what a delivery costs from store_append down, no network.
  *
- *   storebench DIR [seconds [threads [kilobytes [accounts]]]]
+ *   storebench DIR [seconds [threads [kilobytes [accounts [summary]]]]]
  *
  * Each thread delivers in a closed loop: a blob of that size, then store_append with a Message-ID
  * and two references, waited for. Every second account has its INBOX open, as a session would.
  * Prints deliveries a second, processor time a delivery (of the whole process), latencies; reads
- * every account back and compares its count. */
+ * every account back and compares its count. With `summary`, each message has a summary of so many
+ * bytes, and they are read back, up to STORE_SUMMARIES at once. */
 #include "shared.h"
 #include "store/store.h"
 
@@ -13,6 +14,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 struct bench {
     struct load load;
@@ -20,6 +22,7 @@ struct bench {
     struct store *store;
     struct store_account **accounts;
     unsigned n_accounts;
+    struct str summary; /* absent: none */
 };
 
 struct waiting {
@@ -51,7 +54,8 @@ static enum rc append(struct bench *b, struct store_account *a, struct kv_blob_i
                                   .received = clock_wall(&clock_system),
                                   .message_id = str_of(id),
                                   .references = references,
-                                  .n_references = 2};
+                                  .n_references = 2,
+                                  .summary = b->summary};
     struct waiting w = {
         .op.done = told, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
     enum rc rc = store_append(a, &append, KV_CACHED, &w.op);
@@ -94,6 +98,59 @@ static enum rc open_accounts(struct bench *b)
     return RC_OK;
 }
 
+static uint64_t own_time(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+struct reading {
+    uint64_t ids[STORE_SUMMARIES];
+    struct str out[STORE_SUMMARIES];
+    uint64_t found, asked;
+};
+
+static enum rc read_summaries(struct bench *b, struct store_account *a, struct reading *r)
+{
+    struct store_root *root = NULL;
+    struct arena arena;
+    enum rc rc = store_mailbox_open(a, 1, 0, &root);
+    arena_init(&arena, 0);
+    for (size_t from = 0, n; rc == RC_OK && from < store_root_count(root); from += n) {
+        for (n = 0; n < STORE_SUMMARIES && from + n < store_root_count(root); n++)
+            r->ids[n] = store_root_at(root, from + n)->email;
+        arena_reset(&arena);
+        rc = store_summaries(a, r->ids, n, 0, &arena, r->out);
+        for (size_t i = 0; rc == RC_OK && i < n; i++)
+            r->found += r->out[i].n == b->summary.n;
+        r->asked += n;
+    }
+    arena_fini(&arena);
+    store_root_release(&root);
+    return rc;
+}
+
+/* Three times: the first time some of them are not in memory. */
+static int time_summaries(struct bench *b)
+{
+    struct reading *r = mem_zero(sizeof *r);
+    enum rc rc = RC_OK;
+    for (int round = 0; rc == RC_OK && round < 3; round++) {
+        uint64_t begun = own_time();
+        r->found = r->asked = 0;
+        for (unsigned i = 0; rc == RC_OK && i < b->n_accounts; i++)
+            rc = read_summaries(b, b->accounts[i], r);
+        uint64_t took = own_time() - begun;
+        printf("summaries: %llu of %llu found, %.3f CPU-us each\n", (unsigned long long)r->found,
+               (unsigned long long)r->asked, r->asked ? took / 1e3 / (double)r->asked : 0);
+    }
+    free(r);
+    if (rc != RC_OK)
+        fprintf(stderr, "storebench: cannot read summaries: %s\n", rc_name(rc));
+    return rc != RC_OK;
+}
+
 /* What the accounts hold; closes them. */
 static uint64_t count_messages(struct bench *b)
 {
@@ -122,6 +179,8 @@ static int bench(struct bench *b)
         before += usage.messages;
     }
     load_run(&b->load, deliver);
+    if (!str_is_null(b->summary) && time_summaries(b))
+        return 1;
     uint64_t added = count_messages(b) - before, done = atomic_load(&b->load.done);
     if (added != done)
         fprintf(stderr, "storebench: %llu acknowledged, %llu there\n", (unsigned long long)done,
@@ -132,7 +191,8 @@ static int bench(struct bench *b)
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr, "usage: storebench DIR [seconds [threads [kilobytes [accounts]]]]\n");
+        fprintf(stderr,
+                "usage: storebench DIR [seconds [threads [kilobytes [accounts [summary]]]]]\n");
         return 2;
     }
     struct counters counters = {0};
@@ -141,6 +201,12 @@ int main(int argc, char **argv)
     struct kv_local_conf conf = {.path = argv[1]};
     struct store_conf store_conf = {0};
     struct bench b = {.n_accounts = load_argument(argc, argv, 5, 100)};
+    unsigned summary = load_argument(argc, argv, 6, 0);
+    char *text = mem_zero(summary + 1);
+    for (unsigned i = 0; i < summary; i++)
+        text[i] = (char)('a' + i % 26);
+    if (summary)
+        b.summary = str_from(text, summary);
     load_init(&b.load, "storebench", argc, argv);
     enum rc rc = kv_local_open(&ctx, &conf, &b.kv);
     if (rc == RC_OK)
@@ -155,5 +221,6 @@ int main(int argc, char **argv)
     kv_close(&b.kv);
     log_free(&log);
     load_fini(&b.load);
+    free(text);
     return status;
 }

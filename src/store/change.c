@@ -162,6 +162,8 @@ enum rc head_row(struct attempt *t, struct mailbox *m, uint32_t uid, struct stor
             *out = *row;
         return row ? RC_OK : RC_NOTFOUND;
     }
+    if (uid < m->head.removed_below)
+        return RC_NOTFOUND;
     struct key packed_key = key_packed(m->id, uid);
     struct str own, packed;
     enum rc rc = head_get(t, key_row(m->id, uid), &own);

@@ -9,14 +9,6 @@
  * for nobody can see a difference. */
 #include "store/store_int.h"
 
-/* The `e` of a message with several places, as this change has left it: the next of its places may
- * be in the same change. */
-struct left {
-    struct map_node node;
-    uint64_t email;
-    struct str record;
-};
-
 struct copying {
     struct attempt attempt;
     struct store_op *op;
@@ -25,7 +17,7 @@ struct copying {
     struct store_row *rows; /* in the attempt's arena, as all below */
     struct str *records;
     size_t n;
-    struct map left;
+    struct emails_left left;
 };
 
 static enum rc find_rows(struct copying *p)
@@ -66,25 +58,14 @@ static enum rc check_limits(const struct copying *p)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
-static struct left *find_left(const struct copying *p, uint64_t email)
-{
-    struct map_node *node = map_find(&p->left, map_hash_u64(email));
-    while (node && CONTAINER(node, struct left, node)->email != email)
-        node = map_next(node);
-    return node ? CONTAINER(node, struct left, node) : NULL;
-}
-
 static enum rc read_email(struct copying *p, size_t i, struct email *out)
 {
     const struct store_row *row = &p->rows[i];
-    const struct left *left = row->flags & ROW_SHARED ? find_left(p, row->email) : NULL;
-    enum rc rc;
-    if (left)
-        rc = email_decode(left->record, out);
-    else if (str_is_null(p->records[i]))
-        rc = head_email(&p->attempt, row->email, out);
-    else
-        rc = email_decode(p->records[i], out);
+    struct str left = emails_left_find(&p->left, row);
+    if (str_is_null(left))
+        left = p->records[i];
+    enum rc rc =
+        str_is_null(left) ? head_email(&p->attempt, row->email, out) : email_decode(left, out);
     return rc == RC_NOTFOUND ? RC_CORRUPT : rc;
 }
 
@@ -94,16 +75,7 @@ static enum rc put_email(struct copying *p, struct change *c, const struct store
     unsigned char mem[RECORD_VALUE];
     struct str record = email_encode(e, mem, sizeof mem);
     change_put(c, key_email(row->email), record);
-    if (!(row->flags & ROW_SHARED))
-        return RC_OK;
-    struct left *left = find_left(p, row->email);
-    if (!left) {
-        left = arena_alloc(&p->attempt.arena, sizeof *left);
-        left->email = row->email;
-        map_add(&p->left, &left->node, map_hash_u64(row->email));
-    }
-    left->record = arena_dup(&p->attempt.arena, record);
-    return RC_OK;
+    return emails_left_keep(&p->left, &p->attempt.arena, row, record);
 }
 
 /* --- rows ------------------------------------------------------------------------------------- */
@@ -197,13 +169,13 @@ static void put_vanished(struct copying *p, struct change *c)
 static enum rc fill(struct copying *p, struct change *c)
 {
     enum rc rc = RC_OK;
-    map_init(&p->left);
+    emails_left_init(&p->left);
     for (size_t i = 0; i < p->n && (rc == RC_OK || rc == RC_AGAIN); i++) {
         enum rc one = copy_one(p, c, i);
         if (one != RC_OK) /* RC_AGAIN: look on, to find all that must be read */
             rc = one;
     }
-    map_fini(&p->left);
+    emails_left_fini(&p->left);
     TRY(rc);
     if (p->copy->is_move)
         put_vanished(p, c);

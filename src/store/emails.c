@@ -1,5 +1,6 @@
-/* Many `e` records at once. Records of messages that came one after the other stand one behind the
- * other, so one scan finds a mailbox's for a small part of what single reads cost.
+/* Many `e` records at once, and what a change has made of them. Records of messages that came one
+ * after the other stand one behind the other, so one scan finds a mailbox's for a small part of
+ * what single reads cost.
  *
  * Ids that do not ascend, or lie far apart, are left to single reads. Nothing is written here. */
 #include "store/store_int.h"
@@ -58,4 +59,53 @@ enum rc head_emails(struct attempt *t, const uint64_t *ids, size_t n, struct str
             TRY(one);
     }
     return rc;
+}
+
+/* --- what a change has left ------------------------------------------------------------------- */
+
+struct left {
+    struct map_node node;
+    uint64_t email;
+    struct str record;
+};
+
+void emails_left_init(struct emails_left *l)
+{
+    map_init(&l->map);
+}
+
+void emails_left_fini(struct emails_left *l)
+{
+    map_fini(&l->map);
+}
+
+static struct left *find_left(const struct emails_left *l, uint64_t email)
+{
+    struct map_node *node = map_find(&l->map, map_hash_u64(email));
+    while (node && CONTAINER(node, struct left, node)->email != email)
+        node = map_next(node);
+    return node ? CONTAINER(node, struct left, node) : NULL;
+}
+
+struct str emails_left_find(const struct emails_left *l, const struct store_row *row)
+{
+    const struct left *left = row->flags & ROW_SHARED ? find_left(l, row->email) : NULL;
+    return left ? left->record : (struct str){0};
+}
+
+enum rc emails_left_keep(struct emails_left *l, struct arena *arena, const struct store_row *row,
+                         struct str record)
+{
+    if (!(row->flags & ROW_SHARED)) /* it has no other place */
+        return RC_OK;
+    struct left *left = find_left(l, row->email);
+    struct str copy = arena_dup(arena, record);
+    if (!left && (left = arena_alloc(arena, sizeof *left)) != NULL) {
+        left->email = row->email;
+        map_add(&l->map, &left->node, map_hash_u64(row->email));
+    }
+    if (!left || str_is_null(copy))
+        return RC_LIMIT;
+    left->record = copy;
+    return RC_OK;
 }

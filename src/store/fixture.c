@@ -224,6 +224,21 @@ enum rc fixture_create(struct store_account *a, const char *name, enum store_rol
     return rc;
 }
 
+enum rc fixture_rename(struct store_account *a, uint32_t id, const char *to)
+{
+    struct str levels[32];
+    struct waiter w;
+    waiter_init(&w);
+    return waiter_wait(&w, store_mailbox_rename(a, id, path_of(to, levels), 0, &w.op));
+}
+
+enum rc fixture_remove(struct store_account *a, uint32_t id)
+{
+    struct waiter w;
+    waiter_init(&w);
+    return waiter_wait(&w, store_mailbox_remove(a, id, 0, &w.op));
+}
+
 uint32_t fixture_find(struct store_account *a, const char *name)
 {
     struct str levels[32];

@@ -68,6 +68,8 @@ enum rc fixture_copy(struct store_account *a, const struct store_copy *copy, str
 /* Names as "a/b/c". */
 enum rc fixture_create(struct store_account *a, const char *name, enum store_role role,
                        struct store_op *out);
+enum rc fixture_rename(struct store_account *a, uint32_t id, const char *to);
+enum rc fixture_remove(struct store_account *a, uint32_t id);
 uint32_t fixture_find(struct store_account *a, const char *name); /* 0: none */
 void fixture_maintain(struct store_account *a);                   /* until there is no more */
 

@@ -182,7 +182,7 @@ static void check_row(struct check *k, const struct store_row *row)
         fault(k, "mailbox %u: UID %u: modseq beyond the mailbox's", m->m.id, row->uid);
     if (row->keywords & ~known)
         fault(k, "mailbox %u: UID %u: a keyword without a name", m->m.id, row->uid);
-    if (!(row->flags & STORE_SEEN) && row->uid < m->m.first_unseen)
+    if (!(row->flags & STORE_SEEN) && row->uid < m->m.first_unseen && row->uid >= m->removed_below)
         fault(k, "mailbox %u: UID %u: is unseen below the hint", m->m.id, row->uid);
 }
 
@@ -383,6 +383,8 @@ static enum rc check_all(struct check *k)
     TRY(scan_rows(a, key_str(&tombstones), see_tombstones, k, NULL));
     for (size_t i = 0; i < a->n_mailboxes; i++) {
         k->mailbox = a->mailboxes[i];
+        if (k->mailbox->published.state == MAILBOX_NONE)
+            continue;
         TRY(check_mailbox(k));
         check_name(k, k->mailbox);
     }

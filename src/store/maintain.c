@@ -102,26 +102,33 @@ static enum rc read_own(struct packing *p, struct store_account *a, uint32_t lim
     return RC_OK;
 }
 
+enum rc merge_rows(struct str packed_key, struct str packed, const struct store_row *own,
+                   size_t n_own, struct store_row *out, size_t *out_n)
+{
+    struct store_row old[RECORD_PACK];
+    size_t n_old = 0, i = 0, j = 0, n = 0;
+    if (!str_is_null(packed))
+        TRY(packed_decode(packed_key, packed, old, &n_old));
+    while (i < n_old || j < n_own) {
+        if (j == n_own || (i < n_old && old[i].uid < own[j].uid)) {
+            out[n++] = old[i++];
+            continue;
+        }
+        if (i < n_old && old[i].uid == own[j].uid)
+            i++;
+        if (!(own[j].flags & ROW_GONE))
+            out[n++] = own[j];
+        j++;
+    }
+    *out_n = n;
+    return RC_OK;
+}
+
 /* What a packed row shall be: what it was, with the rows that have one of their own. */
 static enum rc merge_group(struct group *g, struct str value)
 {
-    struct store_row old[RECORD_PACK];
     struct key key = key_packed(0, g->number * RECORD_PACK);
-    size_t n_old = 0, i = 0, j = 0;
-    if (!str_is_null(value))
-        TRY(packed_decode(key_str(&key), value, old, &n_old));
-    while (i < n_old || j < g->n_own) {
-        if (j == g->n_own || (i < n_old && old[i].uid < g->own[j].uid)) {
-            g->rows[g->n++] = old[i++];
-            continue;
-        }
-        if (i < n_old && old[i].uid == g->own[j].uid)
-            i++;
-        if (!(g->own[j].flags & ROW_GONE))
-            g->rows[g->n++] = g->own[j];
-        j++;
-    }
-    return RC_OK;
+    return merge_rows(key_str(&key), value, g->own, g->n_own, g->rows, &g->n);
 }
 
 static enum rc read_groups(struct packing *p, struct store_account *a)
@@ -519,7 +526,9 @@ enum rc store_maintain(struct store_account *a, bool *out_more)
         pthread_cond_wait(&a->cond, &a->mutex);
     a->is_maintained = true;
     pthread_mutex_unlock(&a->mutex);
-    enum rc rc = pack(a, out_more);
+    enum rc rc = purge(a, out_more);
+    if (rc == RC_OK)
+        rc = pack(a, out_more);
     if (rc == RC_OK)
         rc = trim_tombstones(a, out_more);
     if (rc == RC_OK)
@@ -544,7 +553,7 @@ bool store_maintain_is_due(struct store_account *a)
     if (a->maintained_at == 0 || now < a->maintained_at || now - a->maintained_at >= hour)
         is_due = true;
     for (size_t i = 0; i < a->n_mailboxes && !is_due; i++)
-        is_due = is_pack_due(a->mailboxes[i]);
+        is_due = is_pack_due(a->mailboxes[i]) || a->mailboxes[i]->published.removed_below;
     pthread_mutex_unlock(&a->mutex);
     return is_due;
 }

@@ -349,6 +349,14 @@ void summaries_commit(struct store *s, struct kv_txn **txn);   /* never waits; N
 enum rc summaries_destroy(struct store *s, uint64_t account);  /* all of them; blocks */
 enum rc summary_check(struct kv_row row, uint64_t next_email); /* RC_CORRUPT */
 
+/* Takes some rows of removed mailboxes away; bounded, *out_more when there may be more. Blocks. */
+enum rc purge(struct store_account *a, bool *out_more);
+
+/* Rows of a group of UIDs as they are: what is packed, with the rows of their own. Room for
+ * RECORD_PACK. */
+enum rc merge_rows(struct str packed_key, struct str packed, const struct store_row *own,
+                   size_t n_own, struct store_row *out, size_t *out_n);
+
 /* Whether a message's place is still a mailbox's row, tree.c. */
 bool place_is_alive(struct store_account *a, struct place place);
 /* Levels as the rules of names say. RC_SYNTAX. */
@@ -468,6 +476,17 @@ enum rc head_emails(struct attempt *t, const uint64_t *ids, size_t n, struct str
 /* Whether one scan is the way to these, and of what; what a page of it holds. */
 bool emails_are_run(const uint64_t *ids, size_t n, struct key *out_from, struct key *out_to);
 void emails_pick(const struct kv_page *page, const uint64_t *ids, size_t n, struct str *out_values);
+
+/* The `e` of messages with several places, as a change has left them: the next of its rows may be
+ * of the same message. Absent: not met yet. Records live in the arena. */
+struct emails_left {
+    struct map map;
+};
+void emails_left_init(struct emails_left *l);
+void emails_left_fini(struct emails_left *l);
+struct str emails_left_find(const struct emails_left *l, const struct store_row *row);
+enum rc emails_left_keep(struct emails_left *l, struct arena *arena, const struct store_row *row,
+                         struct str record);
 
 /* From change_observe to change_unobserve every published change is kept in account.kept. */
 void change_observe(struct store_account *a);

@@ -1,4 +1,4 @@
-/* The tree of mailboxes: finding by name, making.
+/* The tree of mailboxes: finding by name, making, renaming, removing.
  *
  * Invariants:
  *   1. A mailbox names its parent by id and itself by one level, so a tree moves with one record.
@@ -7,7 +7,9 @@
  *      placeholder has children.
  *   3. A UIDVALIDITY is never given twice in an account, so that a name whose mailbox was removed
  *      and made again, or that another one was renamed to, does not bring back old UIDs.
- *      [RFC3501 2.3.1.1] */
+ *      [RFC3501 2.3.1.1]
+ *   4. What is removed is out of sight, out of the quota and out of the roots in one commit that
+ *      writes its record and no row; its rows are below removed_below then, and purge.c's. */
 #include "store/store_int.h"
 
 #include "base/utf8.h"
@@ -107,6 +109,7 @@ struct treeing {
     struct store_op *op;
     struct store_path path;
     enum store_role role;
+    uint32_t id; /* of the mailbox that is there already */
 };
 
 static size_t count_mailboxes(const struct store_account *a)
@@ -212,5 +215,184 @@ enum rc store_mailbox_create(struct store_account *a, struct store_path path, en
     TRY(path_check(path));
     if (role == STORE_INBOX || (unsigned)role > STORE_ARCHIVE)
         return RC_PERM;
+    return attempt_run(&p.attempt);
+}
+
+/* --- renaming --------------------------------------------------------------------------------- */
+
+/* The record as this change leaves it. */
+static const struct mailbox_record *record_now(const struct change *c, const struct mailbox *m)
+{
+    for (size_t i = 0; i < c->n_touched; i++)
+        if (c->touched[i].mailbox == m)
+            return &c->touched[i].record;
+    return &m->head;
+}
+
+static bool has_child(const struct change *c, uint32_t id)
+{
+    const struct store_account *a = c->account;
+    for (size_t i = 0; i < a->n_mailboxes; i++) {
+        const struct mailbox_record *r = record_now(c, a->mailboxes[i]);
+        if (r->m.parent == id && r->state <= MAILBOX_PLACEHOLDER)
+            return true;
+    }
+    return false;
+}
+
+/* What it held is nobody's from now on. */
+static struct touched *empty(struct change *c, struct mailbox *m)
+{
+    struct touched *t = change_touch(c, m);
+    struct mailbox_record *r = &t->record;
+    bool has_rows = r->recent > 0 || r->packed > 1;
+    c->after.hot.bytes -= r->m.bytes;
+    c->after.hot.messages -= r->m.exists;
+    r->m.role = STORE_NONE;
+    r->m.exists = r->m.unseen = 0;
+    r->m.bytes = 0;
+    r->m.first_unseen = r->m.uidnext;
+    if (has_rows)
+        r->removed_below = r->m.uidnext;
+    t->is_emptied = true;
+    return t;
+}
+
+static void take_away(struct change *c, struct mailbox *m)
+{
+    struct mailbox_record *r = &empty(c, m)->record;
+    r->state = r->removed_below ? MAILBOX_REMOVED : MAILBOX_NONE;
+    r->m.is_placeholder = false;
+    change_note(c, CHANGE_MAILBOX, CHANGE_DESTROYED, m->id);
+    c->account->needs_reaping = true;
+}
+
+/* Placeholders go with their last child: this one, and its parents as far as that holds. */
+static void drop_placeholders(struct change *c, uint32_t id)
+{
+    while (id) {
+        struct mailbox *m = mailbox_any(c->account, id);
+        const struct mailbox_record *r = m ? record_now(c, m) : NULL;
+        if (!r || r->state != MAILBOX_PLACEHOLDER || has_child(c, id))
+            return;
+        id = r->m.parent;
+        take_away(c, m);
+    }
+}
+
+/* Levels from `top` down to this one; 0: it is not below it. */
+static size_t levels_below(struct store_account *a, const struct mailbox *m,
+                           const struct mailbox *top)
+{
+    for (size_t n = 0; m && n <= STORE_LEVELS; n++) {
+        if (m == top)
+            return n + 1;
+        m = mailbox_any(a, m->head.m.parent);
+    }
+    return 0;
+}
+
+static size_t depth_of(struct store_account *a, const struct mailbox *top)
+{
+    size_t depth = 1;
+    for (size_t i = 0; i < a->n_mailboxes; i++) {
+        const struct mailbox *m = a->mailboxes[i];
+        size_t n = m->head.state <= MAILBOX_PLACEHOLDER ? levels_below(a, m, top) : 0;
+        if (depth < n)
+            depth = n;
+    }
+    return depth;
+}
+
+static enum rc check_rename(struct treeing *p, struct mailbox *m)
+{
+    struct store_account *a = p->attempt.account;
+    struct mailbox *last;
+    size_t have = walk(a, p->path, true, &last);
+    if (!m || m->head.state > MAILBOX_PLACEHOLDER)
+        return RC_NOTFOUND;
+    if (m->head.m.role == STORE_INBOX)
+        return RC_PERM;
+    if (have == p->path.n)
+        return RC_EXISTS;
+    if (last && levels_below(a, last, m))
+        return RC_PERM;
+    if (p->path.n - 1 + depth_of(a, m) > STORE_LEVELS)
+        return RC_LIMIT;
+    return count_mailboxes(a) + p->path.n - 1 - have > STORE_MAILBOXES ? RC_LIMIT : RC_OK;
+}
+
+/* Release 0.1.0 gave the mailboxes of a new account one UIDVALIDITY, so that another name would
+ * not tell them from each other. */
+static bool has_uidvalidity_of_inbox(struct store_account *a, const struct mailbox *m)
+{
+    const struct mailbox *inbox = account_role(a, STORE_INBOX);
+    return inbox && inbox->head.m.uidvalidity == m->head.m.uidvalidity;
+}
+
+static enum rc run_rename(struct attempt *attempt)
+{
+    struct treeing *p = CONTAINER(attempt, struct treeing, attempt);
+    struct store_account *a = attempt->account;
+    struct mailbox *m = mailbox_any(a, p->id);
+    TRY(check_rename(p, m));
+    struct change *c = change_new(a, p->op);
+    uint32_t before = m->head.m.parent, parent = put_parents(c, p->path, p->path.n - 1);
+    struct touched *t = change_touch(c, m);
+    t->record.m.parent = parent;
+    t->record.m.name = mailbox_name(m, level_name(p->path, p->path.n - 1));
+    if (has_uidvalidity_of_inbox(a, m))
+        t->record.m.uidvalidity = next_uidvalidity(c);
+    change_note(c, CHANGE_MAILBOX, CHANGE_UPDATED, m->id);
+    drop_placeholders(c, before);
+    a->needs_reaping = true; /* the old name */
+    p->op->mailbox = m->id;
+    p->op->changed = 0;
+    return change_commit(c);
+}
+
+enum rc store_mailbox_rename(struct store_account *a, uint32_t id, struct store_path to,
+                             unsigned flags, struct store_op *op)
+{
+    struct treeing p = {.attempt = {.run = run_rename, .account = a, .flags = flags},
+                        .op = op,
+                        .path = to,
+                        .id = id};
+    TRY(path_check(to));
+    return attempt_run(&p.attempt);
+}
+
+/* --- removing --------------------------------------------------------------------------------- */
+
+static enum rc run_remove(struct attempt *attempt)
+{
+    struct treeing *p = CONTAINER(attempt, struct treeing, attempt);
+    struct store_account *a = attempt->account;
+    struct mailbox *m = mailbox_any(a, p->id);
+    if (!m || m->head.state > MAILBOX_PLACEHOLDER)
+        return RC_NOTFOUND;
+    if (m->head.m.role == STORE_INBOX || m->head.state == MAILBOX_PLACEHOLDER)
+        return RC_PERM;
+    struct change *c = change_new(a, p->op);
+    if (has_child(c, m->id)) {
+        struct touched *t = empty(c, m);
+        t->record.state = MAILBOX_PLACEHOLDER;
+        t->record.m.is_placeholder = true;
+        change_note(c, CHANGE_MAILBOX, CHANGE_UPDATED, m->id);
+    } else {
+        uint32_t parent = m->head.m.parent;
+        take_away(c, m);
+        drop_placeholders(c, parent);
+    }
+    p->op->mailbox = m->id;
+    p->op->changed = 0;
+    return change_commit(c);
+}
+
+enum rc store_mailbox_remove(struct store_account *a, uint32_t id, unsigned flags,
+                             struct store_op *op)
+{
+    struct treeing p = {
+        .attempt = {.run = run_remove, .account = a, .flags = flags}, .op = op, .id = id};
     return attempt_run(&p.attempt);
 }
