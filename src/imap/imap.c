@@ -115,6 +115,17 @@ static enum net_step take_literal(struct conn *c, struct imap_session *s, struct
     return NET_READ;
 }
 
+/* Before the login any line may hold a password, also one that is no command: it does not stay. */
+static enum net_step run_command(struct conn *c, struct imap_session *s, struct str text)
+{
+    bool is_before = s->state == IMAP_NOT_AUTHENTICATED;
+    bool is_held = buf_len(&s->gather.held) > 0; /* wiped when it is freed */
+    enum net_step next = imap_command_run(c, s, text);
+    if (is_before && !is_held)
+        net_wipe(c, text);
+    return next;
+}
+
 static enum net_step next_command(struct conn *c, struct imap_session *s)
 {
     struct imap_gathered it;
@@ -129,7 +140,7 @@ static enum net_step next_command(struct conn *c, struct imap_session *s)
     case IMAP_INPUT_COMMAND:
         s->has_progress = true;
         net_consume(c, it.used); /* whatever waits, waits behind this command; the view stays */
-        return imap_command_run(c, s, it.text);
+        return run_command(c, s, it.text);
     case IMAP_INPUT_LITERAL:
         s->has_progress = true;
         return take_literal(c, s, &it);

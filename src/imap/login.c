@@ -150,19 +150,14 @@ static enum net_step check(struct conn *c, struct imap_session *s, struct str na
 
 enum net_step imap_login(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
-    struct str name, password, all = p->rest;
-    enum net_step next;
+    struct str name, password;
     if (!imap_take_astring(p, &name) || !imap_take_sp(p) || !imap_take_astring(p, &password) ||
-        !imap_take_end(p)) {
-        next = imap_finish_syntax(c, s, p);
-    } else if (!imap_can_secure(c, s)) {
-        next = imap_finish(c, s, IMAP_PRIVACY);
-    } else {
-        login_begin(s);
-        next = check(c, s, name, password);
-    }
-    net_wipe(c, all);
-    return next;
+        !imap_take_end(p))
+        return imap_finish_syntax(c, s, p);
+    if (!imap_can_secure(c, s))
+        return imap_finish(c, s, IMAP_PRIVACY);
+    login_begin(s);
+    return check(c, s, name, password);
 }
 
 enum net_step imap_login_check(struct conn *c, struct imap_session *s)

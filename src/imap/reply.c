@@ -92,7 +92,7 @@ void imap_command_end(struct imap_session *s)
     if (s->job_fini)
         s->job_fini(s);
     bool is_secret = s->command && s->command->flags & IMAP_SECRET;
-    imap_gather_reset(&s->gather, is_secret);
+    imap_gather_reset(&s->gather, is_secret || s->state == IMAP_NOT_AUTHENTICATED);
     arena_fini(&s->arena);
     s->job = NULL;
     s->job_fini = NULL;

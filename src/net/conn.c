@@ -35,6 +35,8 @@ void conn_free(struct conn *c)
 {
     struct net *net = c->loop->net;
     tls_free(&c->tls);
+    if (c->in.mem) /* a line that was cut may be one with a password */
+        explicit_bzero(c->in.mem, c->in.size);
     buf_fini(&c->in);
     buf_fini(&c->out);
     close(c->fd);

@@ -61,10 +61,20 @@ static void begin_again(struct conn *c, struct pop3_session *s)
     net_deadline(c, s->pop3->conf.login_ms);
 }
 
+/* A password does not stay, whatever became of the line that it came in. */
+static bool is_secret(const struct pop3_session *s, struct str line)
+{
+    return s->is_sasl || str_istarts(line, STR("PASS")) || str_istarts(line, STR("AUTH"));
+}
+
 static enum net_step run_line(struct conn *c, struct pop3_session *s, struct str line)
 {
+    bool must_go = is_secret(s, line);
     s->has_progress = true;
-    return s->is_sasl ? pop3_auth_response(c, s, line) : pop3_command_run(c, s, line);
+    enum net_step next = s->is_sasl ? pop3_auth_response(c, s, line) : pop3_command_run(c, s, line);
+    if (must_go)
+        net_wipe(c, line);
+    return next;
 }
 
 static enum net_step no_line(struct conn *c, struct pop3_session *s, enum pop3_text text)

@@ -76,12 +76,23 @@ def test_what_is_not_wiped_is_found(host):
     ('pop3', ['USER {address}', 'PASS {clear}x']),
     ('pop3', ['AUTH PLAIN {plain}']),
     ('pop3', ['AUTH PLAIN', '{plain}']),
+    ('pop3', ['AUTH PLAIN {plain}!']),
+    ('pop3', ['AUTH NONE {plain}']),
+    ('pop3', ['PASS {clear}']),
+    ('imap', ['a LOGIN {address} {clear}']),
+    ('imap', ['a LOGIN {address} {clear}x']),
+    ('imap', ['a LOGIN {address} "{clear}" more']),
+    ('imap', ['a AUTHENTICATE PLAIN {plain}']),
+    ('imap', ['a AUTHENTICATE PLAIN', '{plain}']),
+    ('imap', ['a AUTHENTICATE PLAIN', '{plain}!']),
+    ('imap', ['a AUTHENTICATE NONE {plain}']),
+    ('imap', ['a XLOGIN {address} {clear}']),
 ], ids=lambda value: value if isinstance(value, str) else '-'.join(value).replace(' ', '_').replace('\0', 'NUL'))
 def test_a_password_does_not_stay(host, service, lines):
     forms = {'plain': plain(host), 'name': base64.b64encode(host.address(USER).encode()).decode(), 'clear': PASSWORD,
              'password': base64.b64encode(PASSWORD.encode()).decode(), 'address': host.address(USER)}
     with wire.Wire(host.port(service)) as connection:
-        hear = connection.line if service == 'pop3' else connection.reply
+        hear = connection.line if service in ('pop3', 'imap') else connection.reply
         hear()
         for line in lines:
             connection.send(line.format(**forms) + '\r\n')
