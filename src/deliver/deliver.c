@@ -76,7 +76,8 @@ static enum rc to_account(struct deliver *deliver, const struct deliver_message 
                                   .flags = m->flags & QUEUE_UNENDED ? STORE_UNENDED : 0,
                                   .message_id = m->message_id,
                                   .references = m->references,
-                                  .n_references = m->n_references};
+                                  .n_references = m->n_references,
+                                  .summary = m->summary};
     TRY(store_account_open(deliver->conf.store, m->accounts[0], flags, &op->account));
     op->store_op = (struct store_op){.done = appended};
     op->account_id = m->accounts[0];
@@ -123,7 +124,8 @@ static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m
                               .wishes = m->wishes,
                               .ret = m->ret,
                               .flags = m->flags,
-                              .envid = m->envid};
+                              .envid = m->envid,
+                              .summary = m->summary};
     op->queue_op = (struct queue_op){.done = queued};
     for (size_t i = 0; i < m->n_accounts; i++) {
         enum rc rc = deliver_has_room(deliver, m->accounts[i], m->size, flags);

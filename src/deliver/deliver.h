@@ -48,6 +48,7 @@ struct deliver_message {
                                         its way. Reports come later */
     uint8_t ret, flags;
     struct str envid;
+    struct str summary; /* see mime/summary.h; absent or empty: it is made when somebody asks */
 };
 
 struct deliver_op {

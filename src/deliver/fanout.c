@@ -245,6 +245,7 @@ static void copy_start(struct copy *copy)
         .references = q->references,
         .n_references = q->n_references,
         .delivery_id = str_from(q->id.b, sizeof q->id.b),
+        .summary = q->summary,
     };
     copy->op.done = copy_appended;
     enum rc rc =

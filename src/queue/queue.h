@@ -15,7 +15,7 @@
 
 struct queue;
 
-enum { QUEUE_SHARDS = 64, QUEUE_RECIPIENTS = 1000 };
+enum { QUEUE_SHARDS = 64, QUEUE_RECIPIENTS = 1000, QUEUE_SUMMARY_MAX = 8 << 10 };
 
 struct queue_id {
     unsigned char b[16]; /* random; also the delivery id of its copies */
@@ -52,6 +52,8 @@ struct queue_item {
     uint8_t ret;                     /* RET, as the protocol's folder has it; 0: not said */
     uint8_t flags;
     struct str envid; /* the value of ENVID as it came; absent or empty: not said */
+    struct str
+        summary; /* see mime/summary.h; empty: none; over QUEUE_SUMMARY_MAX bytes it is left out */
 };
 
 struct queue_op {

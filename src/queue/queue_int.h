@@ -28,7 +28,7 @@ enum {
     QUEUE_ATTEMPTS = 10,   /* of a commit that others get in the way of */
     QUEUE_REFERENCES = 16, /* references kept with an item */
     QUEUE_TEXT_MAX = 998,  /* bytes of each text kept with an item */
-    QUEUE_ITEM_MAX = 128 + (QUEUE_REFERENCES + 4) * (QUEUE_TEXT_MAX + 2),
+    QUEUE_ITEM_MAX = 128 + (QUEUE_REFERENCES + 4) * (QUEUE_TEXT_MAX + 2) + QUEUE_SUMMARY_MAX,
     QUEUE_RECIPIENT_MAX = 16 + 2 * (QUEUE_TEXT_MAX + 2)
 };
 

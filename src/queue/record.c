@@ -54,6 +54,7 @@ struct str queue_item_pack(const struct queue_item *item, unsigned char *to)
     pack_u8(&w, item->ret);
     pack_u8(&w, item->flags);
     pack_str16(&w, short_enough(item->envid));
+    pack_str16(&w, item->summary.n <= QUEUE_SUMMARY_MAX ? item->summary : STR(""));
     return pack_done(&w);
 }
 
@@ -84,6 +85,9 @@ enum rc queue_item_unpack(struct str row, struct arena *arena, struct queue_item
         out->flags = unpack_u8(&r);
         out->envid = unpack_str16(&r);
     }
+    out->summary = r.n > 0 ? unpack_str16(&r) : (struct str){0};
+    if (out->summary.n == 0)
+        out->summary = (struct str){0};
     TRY(unpack_done(&r));
     memcpy(out->blob.b, blob.p, sizeof out->blob.b);
     return RC_OK;

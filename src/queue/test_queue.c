@@ -134,7 +134,8 @@ static void wishes_are_kept(void **state)
                               .wishes = wishes,
                               .ret = 2,
                               .flags = QUEUE_UTF8 | QUEUE_UNENDED,
-                              .envid = STR("QQ314159")};
+                              .envid = STR("QQ314159"),
+                              .summary = STR("\1()")};
     struct queue_id id = add_item(f, &item);
     struct arena arena = {0};
     struct queue_item got;
@@ -143,6 +144,7 @@ static void wishes_are_kept(void **state)
     assert_int_equal(got.ret, 2);
     assert_int_equal(got.flags, QUEUE_UTF8 | QUEUE_UNENDED);
     assert_str(got.envid, "QQ314159");
+    assert_str(got.summary, "\1()");
     assert_int_equal(got.wishes[0].notify, 0);
     assert_int_equal(got.wishes[1].notify, 6);
     assert_str(got.wishes[1].address, "c@d");
@@ -164,7 +166,10 @@ static void rows_without_wishes_are_read(void **state)
     struct queue_wish wish = {.notify = 9};
     uint64_t account;
     struct str row = queue_item_pack(&item, to);
-    assert_rc(queue_item_unpack(str_head(row, row.n - 5), &arena, &got), RC_OK);
+    assert_rc(queue_item_unpack(str_head(row, row.n - 2), &arena, &got), RC_OK); /* no summary */
+    assert_str(got.envid, "x");
+    assert_true(str_is_null(got.summary));
+    assert_rc(queue_item_unpack(str_head(row, row.n - 7), &arena, &got), RC_OK);
     assert_int_equal(got.ret, 0);
     assert_int_equal(got.envid.n, 0);
     assert_rc(queue_item_unpack(str_head(row, row.n - 1), &arena, &got), RC_CORRUPT);

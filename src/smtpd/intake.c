@@ -54,6 +54,7 @@ void smtpd_intake_refuse(struct session *s, struct message *m, enum smtpd_reply 
     if (m->blob)
         kv_blob_abort(&m->blob);
     buf_fini(&m->head);
+    smtpd_summary_end(m);
     smtpd_intake_discharge(s, m);
 }
 
@@ -69,7 +70,9 @@ enum rc smtpd_intake_write(struct message *m, struct str piece)
         m->end[0] = m->end[1];
         m->end[1] = piece.p[i];
     }
-    return kv_blob_write(m->blob, piece);
+    TRY(kv_blob_write(m->blob, piece));
+    smtpd_summary_feed(m, piece);
+    return RC_OK;
 }
 
 bool smtpd_intake_is_ended(const struct message *m)
@@ -113,6 +116,18 @@ enum rc smtpd_intake_flush(struct session *s, struct message *m)
     return smtpd_submission_write(s, m, buf_str(&m->head));
 }
 
+/* The header is whole; so much of it has been stored. */
+static void open_summary(struct session *s, struct message *m, size_t stored)
+{
+    size_t n = s->role->is_submission ? 0 : stored; /* which holds the header back */
+    smtpd_summary_open(s, m, str_head(buf_str(&m->head), n));
+}
+
+void smtpd_intake_end(struct session *s, struct message *m)
+{
+    open_summary(s, m, buf_len(&m->head)); /* a message that is all header */
+}
+
 static void take_piece(struct session *s, struct message *m, struct str piece)
 {
     m->bytes += piece.n;
@@ -124,7 +139,8 @@ static void take_piece(struct session *s, struct message *m, struct str piece)
     }
     uint64_t head =
         m->is_head_whole ? buf_len(&m->head) : at_most(buf_len(&m->head) + piece.n, HEAD_MAX);
-    if (!smtpd_intake_charge(s, m, at_most(m->bytes, KV_BLOB_SMALL) + head)) {
+    uint64_t need = at_most(m->bytes, KV_BLOB_SMALL) + head + smtpd_summary_memory(m);
+    if (!smtpd_intake_charge(s, m, need)) {
         smtpd_intake_refuse(s, m, SMTPD_NO_SPACE);
         return;
     }
@@ -134,6 +150,8 @@ static void take_piece(struct session *s, struct message *m, struct str piece)
         smtpd_intake_refuse(s, m, SMTPD_HEADER_LONG); /* nobody has looked at the rest of it */
         return;
     }
+    if (m->is_head_whole)
+        open_summary(s, m, before);
     enum rc rc = write_piece(s, m, piece, before);
     if (rc != RC_OK)
         smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(s, rc));

@@ -26,6 +26,8 @@ static enum rc write_trace(struct session *s, struct message *m)
     buf_init(&trace, TRACE_MAX);
     smtpd_header_write(s, &trace);
     enum rc rc = trace.over ? RC_LIMIT : kv_blob_write(m->blob, buf_str(&trace));
+    if (rc == RC_OK)
+        smtpd_summary_begin(m, buf_str(&trace));
     buf_fini(&trace);
     return rc;
 }
@@ -149,6 +151,7 @@ static void describe(struct session *s, struct message *m, const struct header_f
         .ret = (uint8_t)e->ret,
         .flags = flags_of(e, m),
         .envid = e->envid,
+        .summary = smtpd_summary_of(m),
     };
 }
 
@@ -211,10 +214,13 @@ static enum flow complete(struct session *s, struct message *m)
     if (m->blob && kv_blob_is_large(m->blob) && !net_can_block(s->conn))
         return FLOW_BLOCK;
     struct header_facts facts = {0};
+    if (!m->is_refused)
+        smtpd_intake_end(s, m);
     if (!m->is_refused && examine_in_hand(s, m, &facts) == FLOW_BLOCK)
         return FLOW_BLOCK;
     if (m->is_refused)
         return answer_refusal(s, m);
+    smtpd_summary_finish(m);
     describe(s, m, &facts);
     enum rc rc = kv_blob_finish(&m->blob, &m->blob_id);
     if (rc != RC_OK) {
@@ -294,6 +300,7 @@ void smtpd_message_free(struct session *s)
     if (m->blob)
         kv_blob_abort(&m->blob);
     smtpd_intake_discharge(s, m);
+    smtpd_summary_end(m);
     buf_fini(&m->head);
     free(m);
     s->message = NULL;

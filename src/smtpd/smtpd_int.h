@@ -3,6 +3,7 @@
 #define SMTPD_SMTPD_INT_H
 
 #include "base/arena.h"
+#include "mime/mime.h"
 #include "smtp/smtp.h"
 #include "smtpd/smtpd.h"
 
@@ -138,6 +139,21 @@ enum message_stage {
     MESSAGE_SETTLED     /* logged and counted; nothing is held any more */
 };
 
+/* What is made of a message while it comes in; see summary.c. */
+enum summary_state {
+    SUMMARY_NONE, /* it is made, or will not be */
+    SUMMARY_HELD, /* nothing but our own fields has been parsed */
+    SUMMARY_OPEN
+};
+
+struct summary {
+    enum summary_state state;
+    struct mime_parser parser;
+    struct hand *hand;
+    struct hand_key key; /* from SUMMARY_OPEN on */
+    struct buf text;     /* empty: there is none */
+};
+
 struct message {
     enum message_stage stage;
     struct smtp_data data;
@@ -150,8 +166,9 @@ struct message {
     enum smtpd_reply refusal; /* when refused */
     uint64_t bytes;           /* of the message as it came, without our fields */
     char end[2];              /* the last two that were kept */
-    uint64_t charged;         /* taken from the budget */
-    uint64_t begun, refused;  /* monotonic */
+    struct summary summary;
+    uint64_t charged;        /* taken from the budget */
+    uint64_t begun, refused; /* monotonic */
     struct deliver_message deliver;
     struct part *parts; /* in the transaction's arena; NULL: not handed over yet */
     size_t n_parts;
@@ -192,6 +209,19 @@ enum rc smtpd_handover_result(const struct session *s, size_t recipient);
 void smtpd_handover_answer(struct session *s);
 void smtpd_handover_refuse(struct session *s, enum smtpd_reply reply);
 
+/* --- summary.c: ENVELOPE and BODYSTRUCTURE, while the message comes in --------------------------
+ */
+
+/* With our own fields, which stand in front of the message. */
+void smtpd_summary_begin(struct message *m, struct str trace);
+/* The header is whole; `written` is what of the message has been stored before. */
+void smtpd_summary_open(struct session *s, struct message *m, struct str written);
+void smtpd_summary_feed(struct message *m, struct str bytes); /* what is stored */
+void smtpd_summary_finish(struct message *m);                 /* that was all */
+struct str smtpd_summary_of(const struct message *m);         /* absent: there is none */
+uint64_t smtpd_summary_memory(const struct message *m);
+void smtpd_summary_end(struct message *m); /* at any time */
+
 /* --- intake.c: the bytes of a message, into its blob ------------------------------------------ */
 
 /* A chunk whose octets are still to come [RFC3030 2]. */
@@ -214,6 +244,8 @@ bool smtpd_intake_is_ended(const struct message *m); /* what was kept ends with 
 enum flow smtpd_intake_data(struct session *s, struct message *m);
 enum flow smtpd_intake_chunk(struct session *s);
 /* Writes a header that is held back still: the message has ended within it. */
+/* The last of its bytes has come; before anything is made of them. Again is no harm. */
+void smtpd_intake_end(struct session *s, struct message *m);
 enum rc smtpd_intake_flush(struct session *s, struct message *m);
 /* Nothing more of the message is kept; what is still to come is passed over. */
 void smtpd_intake_refuse(struct session *s, struct message *m, enum smtpd_reply reply);
