@@ -26,6 +26,8 @@ static const struct imap_command commands[] = {
     {"SELECT", AFTER, IMAP_NO_NEWS, imap_select, NULL, "[RFC3501 6.3.1]", NULL},
     {"EXAMINE", AFTER, IMAP_NO_NEWS, imap_examine, NULL, "[RFC3501 6.3.2]", NULL},
     {"CREATE", AFTER, 0, imap_create, "CREATE-SPECIAL-USE", "[RFC3501 6.3.3]", NULL},
+    {"DELETE", AFTER, 0, imap_delete, NULL, "[RFC3501 6.3.4]", NULL},
+    {"RENAME", AFTER, 0, imap_rename, NULL, "[RFC3501 6.3.5]", NULL},
     {"SUBSCRIBE", AFTER, 0, imap_subscribe, NULL, "[RFC3501 6.3.6]", NULL},
     {"UNSUBSCRIBE", AFTER, 0, imap_unsubscribe, NULL, "[RFC3501 6.3.7]", NULL},
     {"LIST", AFTER, 0, imap_list, "SPECIAL-USE CHILDREN", "[RFC3501 6.3.8]", NULL},
