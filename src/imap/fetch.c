@@ -121,8 +121,6 @@ static enum net_step seen_is_set(struct conn *c, struct imap_session *s, struct 
         return go_without(c, s, f, rc);
     if (f->change.op.changed && f->n_modseqs < f->modseqs_size)
         f->modseqs[f->n_modseqs++] = f->change.op.modseq; /* of others the client hears twice */
-    s->told_modseqs = f->modseqs;
-    s->n_told_modseqs = f->n_modseqs;
     f->stage = look_at_newest;
     return NET_READ;
 }
@@ -146,13 +144,27 @@ static enum net_step set_seen(struct conn *c, struct imap_session *s, struct ima
     return NET_WAIT;
 }
 
+static bool is_own_change(struct imap_session *s, const struct store_row *old,
+                          const struct store_row *now)
+{
+    const struct imap_fetch *f = s->job;
+    size_t from = 0, to = f->n_modseqs;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (f->modseqs[mid] < now->modseq)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from < f->n_modseqs && f->modseqs[from] == now->modseq;
+}
+
 /* --- pages ------------------------------------------------------------------------------------ */
 
 static enum net_step end(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
-    s->told = &f->spans; /* what else has happened to them is told */
-    if (!s->told_modseqs)
-        s->told = NULL;
+    s->told = &f->spans;
+    s->expects = is_own_change; /* what else has happened to them is told */
     return imap_finish(c, s, f->answer);
 }
 

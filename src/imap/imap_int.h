@@ -252,9 +252,6 @@ struct imap_session {
     const struct imap_spans *told;
     bool (*expects)(struct imap_session *s, const struct store_row *before,
                     const struct store_row *now);
-    /* NULL, or only those of them whose last change is one of these (ascending). */
-    const uint64_t *told_modseqs;
-    size_t n_told_modseqs;
     uint8_t tag_n;
     char tag[IMAP_TAG_MAX];
     /* The account. */

@@ -100,8 +100,6 @@ void imap_command_end(struct imap_session *s)
     s->command = NULL;
     s->keywords = NULL;
     s->told = NULL;
-    s->told_modseqs = NULL;
-    s->n_told_modseqs = 0;
     s->expects = NULL;
     s->error = NULL;
     s->code = (struct str){0};

@@ -179,21 +179,6 @@ static bool is_told(struct imap_session *s, size_t old_index, const struct store
     return !s->expects || s->expects(s, store_root_at(s->view.root, old_index), now);
 }
 
-static bool is_own_change(const struct imap_session *s, const struct store_row *row)
-{
-    size_t from = 0, to = s->n_told_modseqs;
-    while (from < to) {
-        size_t mid = from + (to - from) / 2;
-        if (s->told_modseqs[mid] == row->modseq)
-            return true;
-        if (s->told_modseqs[mid] < row->modseq)
-            from = mid + 1;
-        else
-            to = mid;
-    }
-    return !s->told_modseqs;
-}
-
 static void tell_one(struct imap_session *s, struct buf *out, enum store_diff_kind kind,
                      size_t old_index, size_t new_index, const struct store_row *row)
 {
@@ -207,7 +192,7 @@ static void tell_one(struct imap_session *s, struct buf *out, enum store_diff_ki
         break;
     case STORE_DIFF_CHANGED:
         /* What comes behind it may still be told to go; that does not move it. */
-        if (!is_told(s, old_index, row) || !is_own_change(s, row))
+        if (!is_told(s, old_index, row))
             imap_put_fetch_flags(s, out, new_index, row, s->is_uid);
         break;
     case STORE_DIFF_NEW:
