@@ -92,6 +92,11 @@ enum store_diff_kind store_diff_next(struct store_diff *d, size_t *out_old, size
     }
 }
 
+uint64_t root_since(const struct store_root *root)
+{
+    return root->since;
+}
+
 /* --- the first unseen ------------------------------------------------------------------------- */
 
 size_t store_root_first_unseen(const struct store_root *r)

@@ -1,8 +1,8 @@
 /* A session that reads a mailbox as it was when the session began.
  *
  * Invariants:
- *   1. A reader keeps the state it began with: its root, and `since`, a modseq that had been
- *      published when it was made, not later than its root.
+ *   1. A reader keeps the state it began with, or has gone on to: its root, and `since`, a modseq
+ *      at which every row of the root that is gone now was still there.
  *   2. While a reader is open, maintenance leaves every tombstone above `since`; so a message of
  *      the root that is expunged meanwhile, by anybody, from this mailbox or from its last copy
  *      elsewhere, can still be found there and its body is still referred to.
@@ -57,24 +57,53 @@ enum rc store_reader_open(struct store_account *a, uint32_t mailbox, unsigned fl
     return rc;
 }
 
+static void forget_graves(struct store_reader *r)
+{
+    struct map_node *node = NULL;
+    size_t slot = 0;
+    for (struct map_node *next = map_each(&r->graves, &slot, NULL); (node = next);) {
+        next = map_each(&r->graves, &slot, node);
+        free(CONTAINER(node, struct grave, node));
+    }
+    map_fini(&r->graves);
+}
+
 void store_reader_close(struct store_reader **reader)
 {
     struct store_reader *r = *reader;
-    struct map_node *node = NULL;
-    size_t slot = 0;
     *reader = NULL;
     if (!r)
         return;
     pthread_mutex_lock(&r->account->mutex);
     list_remove(&r->link);
     pthread_mutex_unlock(&r->account->mutex);
-    for (struct map_node *next = map_each(&r->graves, &slot, NULL); (node = next);) {
-        next = map_each(&r->graves, &slot, node);
-        free(CONTAINER(node, struct grave, node));
-    }
-    map_fini(&r->graves);
+    forget_graves(r);
     store_root_release(&r->root);
     free(r);
+}
+
+/* Of the mailbox's newest root everything is there now. Of another one it was at that root's own
+ * modseq; what is gone of it was there at the reader's already. */
+void store_reader_advance(struct store_reader *r, struct store_root *root)
+{
+    struct store_account *a = r->account;
+    struct store_root *before = r->root;
+    pthread_mutex_lock(&a->mutex);
+    const struct mailbox *m = account_published(a, store_root_mailbox(root)->id);
+    bool is_newest = m && m->root == root;
+    uint64_t since = is_newest ? a->published.hot.next_modseq - 1 : root_since(root);
+    if (since > r->since)
+        r->since = since;
+    pthread_mutex_unlock(&a->mutex);
+    r->root = root_ref(root);
+    store_root_release(&before);
+    r->known_from = r->known_to = 0;
+    r->ahead = 1;
+    if (is_newest) {
+        forget_graves(r);
+        map_init(&r->graves);
+        r->looked = r->since;
+    }
 }
 
 uint64_t reader_limit(struct store_account *a)

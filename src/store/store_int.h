@@ -193,6 +193,8 @@ struct store_root *root_apply(struct store_root *old, const struct store_mailbox
 struct store_root *root_ref(struct store_root *root);                          /* NULL stays NULL */
 const struct store_row *root_row(const struct store_root *root, uint32_t uid); /* or NULL */
 size_t root_bytes(const struct store_root *root);
+/* A modseq at which all its rows were there that had come by then. */
+uint64_t root_since(const struct store_root *root);
 bool root_is_lone(const struct store_root *root); /* one reference */
 
 /* --- the store and its accounts: store.c, load.c ---------------------------------------------- */

@@ -125,12 +125,100 @@ static void what_is_cold_is_said_to_be(void **state)
     fixture_close(f, &a);
 }
 
+static size_t count_tombstones(struct fixture *f)
+{
+    struct arena arena;
+    struct key from = key_of_kind('d'), to = key_after(key_str(&from), 1);
+    struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
+    struct kv_page page;
+    arena_init(&arena, 0);
+    assert_rc(kv_scan(f->kv, account_part(1), range, 0, 0, &arena, &page), RC_OK);
+    arena_fini(&arena);
+    return page.n;
+}
+
+/* A session goes on with newer roots: what it keeps can be read, and maintenance waits for no more
+ * than that. */
+static void going_on_with_newer_roots(void **state)
+{
+    struct fixture *f = *state;
+    struct store_reader *r = NULL;
+    struct store_root *root, *kept;
+    uint32_t uids[] = {2, 3, 5};
+    f->conf.undelete_ns = UINT64_MAX;
+    fixture_reopen_store(f);
+    struct store_account *a = fixture_account(f, 1);
+    append_numbered(f, a, 5);
+    assert_rc(store_reader_open(a, 1, 0, &r), RC_OK);
+    assert_text(r, 0, "message 0");
+    /* UIDs 2 and 3 go, 6 comes, and the session may not say so yet. */
+    assert_rc(fixture_expunge(a, 1, uids, 2, NULL), RC_OK);
+    assert_rc(fixture_append(f, a, STR("message 5"), NULL, NULL), RC_OK);
+    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
+    kept = store_root_keep(store_reader_root(r), root);
+    store_reader_advance(r, kept);
+    store_root_release(&kept);
+    fixture_maintain(a);
+    assert_int_equal(count_tombstones(f), 1);
+    assert_numbered(r, 6);
+    /* Another one goes; then it may. */
+    assert_rc(fixture_expunge(a, 1, uids + 2, 1, NULL), RC_OK);
+    store_reader_advance(r, root); /* no longer the newest */
+    store_root_release(&root);
+    fixture_maintain(a);
+    assert_text(r, 0, "message 0");
+    assert_text(r, 1, "message 3");
+    assert_text(r, 2, "message 4");
+    assert_text(r, 3, "message 5");
+    assert_int_equal(count_tombstones(f), 1); /* the first ones are held back no more */
+    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
+    store_reader_advance(r, root);
+    store_root_release(&root);
+    fixture_maintain(a);
+    assert_int_equal(count_tombstones(f), 0);
+    assert_text(r, 2, "message 5");
+    assert_int_equal(store_root_count(store_reader_root(r)), 3);
+    store_reader_close(&r);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
+/* Changes elsewhere in the account do not hold maintenance back for a session that is up to date.
+ */
+static void a_quiet_mailbox_holds_nothing_back(void **state)
+{
+    struct fixture *f = *state;
+    struct store_reader *r = NULL;
+    struct store_root *root;
+    struct store_append sent = {.mailbox = 3};
+    uint32_t uid = 1;
+    f->conf.undelete_ns = UINT64_MAX;
+    fixture_reopen_store(f);
+    struct store_account *a = fixture_account(f, 1);
+    append_numbered(f, a, 1);
+    assert_rc(store_reader_open(a, 1, 0, &r), RC_OK);
+    assert_rc(fixture_append(f, a, STR("x"), &sent, NULL), RC_OK);
+    assert_rc(fixture_expunge(a, 3, &uid, 1, NULL), RC_OK);
+    fixture_maintain(a);
+    assert_int_equal(count_tombstones(f), 1);
+    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
+    store_reader_advance(r, root);
+    store_root_release(&root);
+    fixture_maintain(a);
+    assert_int_equal(count_tombstones(f), 0);
+    assert_text(r, 0, "message 0");
+    store_reader_close(&r);
+    fixture_close(f, &a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_BOTH(expunged_messages_stay_readable),
         ON_BOTH(a_later_reader_is_no_hindrance_to_earlier_graves),
         ON_MEM(what_is_cold_is_said_to_be),
+        ON_BOTH(going_on_with_newer_roots),
+        ON_MEM(a_quiet_mailbox_holds_nothing_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
