@@ -183,27 +183,28 @@ static const struct name *find(struct str name, bool has_bracket)
     return NULL;
 }
 
-static bool add(struct imap_parse *p, struct imap_fetch_program *out, const struct name *name,
-                struct imap_fetch_item **out_item)
+/* Another item; NULL: there are too many. */
+static struct imap_fetch_item *add(struct imap_parse *p, struct imap_fetch_program *out,
+                                   const struct name *name)
 {
     if (out->n == IMAP_FETCH_ITEMS)
-        return too_much(p, "fewer items");
+        return NULL;
     if (!(out->n & (out->n - 1))) { /* at 0, 1, 2, 4, ... there is no room */
         size_t room = out->n ? out->n * 2 : 1;
         struct imap_fetch_item *items = arena_alloc(p->arena, room * sizeof *items);
         if (!items)
-            return too_much(p, "fewer items");
+            return NULL;
         for (size_t i = 0; i < out->n; i++)
             items[i] = out->items[i];
         out->items = items;
     }
-    *out_item = &out->items[out->n++];
-    **out_item = (struct imap_fetch_item){.kind = name->kind, .section = name->section};
+    struct imap_fetch_item *item = &out->items[out->n++];
+    *item = (struct imap_fetch_item){.kind = name->kind, .section = name->section};
     out->sets_seen = out->sets_seen || name->sets_seen;
     out->has_flags = out->has_flags || name->kind == IMAP_FETCH_FLAGS;
     out->needs_summary = out->needs_summary || name->kind == IMAP_FETCH_ENVELOPE ||
                          name->kind == IMAP_FETCH_BODYSTRUCTURE || name->kind == IMAP_FETCH_BODY;
-    return true;
+    return item;
 }
 
 /* Answers never have ".PEEK" in them [RFC3501 7.4.2]. */
@@ -229,9 +230,11 @@ static bool take_rest(struct imap_parse *p, struct imap_fetch_program *out, cons
 
 static bool add_item(struct imap_parse *p, struct imap_fetch_program *out, const struct name *name)
 {
-    struct imap_fetch_item *item;
     struct buf label = {.cap = IMAP_FETCH_LABEL};
-    bool is_good = add(p, out, name, &item) && take_rest(p, out, name, item, &label);
+    struct imap_fetch_item *item = add(p, out, name);
+    if (!item)
+        return too_much(p, "fewer items");
+    bool is_good = take_rest(p, out, name, item, &label);
     buf_fini(&label);
     return is_good;
 }
