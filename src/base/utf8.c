@@ -1,6 +1,8 @@
 /* UTF-8 [RFC3629 4], by its table of well-formed sequences. */
 #include "base/utf8.h"
 
+#include <string.h>
+
 /* Length of a sequence by its first byte, and the range that its second byte must be in. */
 static size_t sequence(unsigned char c, unsigned char *low, unsigned char *high)
 {
@@ -42,8 +44,13 @@ bool utf8_is_valid(struct str s)
 
 bool utf8_is_ascii(struct str s)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] >= 0x80)
-            return false;
-    return true;
+    size_t i = 0;
+    uint64_t word, all = 0;
+    for (; i + sizeof word <= s.n; i += sizeof word) {
+        memcpy(&word, s.p + i, sizeof word);
+        all |= word;
+    }
+    for (; i < s.n; i++)
+        all |= (unsigned char)s.p[i];
+    return (all & 0x8080808080808080u) == 0;
 }
