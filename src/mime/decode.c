@@ -209,15 +209,29 @@ static bool is_plain(char c)
     return (unsigned char)c > ' ' && c != '=';
 }
 
+/* Bytes at the beginning of s that stand for themselves whatever follows: text, and single spaces
+ * between words. */
+static size_t qp_run(struct str s)
+{
+    size_t i = 0;
+    while (i < s.n && (is_plain(s.p[i]) || (s.p[i] == ' ' && i + 1 < s.n && is_plain(s.p[i + 1]))))
+        i++;
+    return i;
+}
+
 static size_t qp_piece(struct mime_decoder *d, struct str s, char *to)
 {
     size_t n = 0;
     for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        if (d->n_held == 0 && is_plain(c)) {
-            to[n++] = c;
-            continue;
+        if (d->n_held == 0) {
+            size_t run = qp_run(str_skip(s, i));
+            memcpy(to + n, s.p + i, run);
+            n += run;
+            i += run;
         }
+        if (i == s.n)
+            break;
+        char c = s.p[i];
         if (d->n_held && d->held[0] == '=' && qp_escape(d, c, to, &n))
             continue;
         qp_plain(d, c, to, &n);

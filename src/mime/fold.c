@@ -13,20 +13,25 @@
 
 enum { SPREAD = UC_DECOMPOSITION_MAX_LENGTH * 4 * 4, PIECE = 4 << 10 };
 
+/* Eight letters at once: the top bit of each byte tells whether it is from 'A' to 'Z'. No byte may
+ * have it set before. */
+static uint64_t lower_word(uint64_t word)
+{
+    uint64_t from_a = word + 0x3f3f3f3f3f3f3f3fu, behind_z = word + 0x2525252525252525u;
+    return word | ((from_a ^ behind_z) & 0x8080808080808080u) >> 2;
+}
+
 /* ASCII at the beginning of s, folded; returns how many bytes. */
 static size_t fold_ascii(struct str s, char *to)
 {
     size_t i = 0;
-    for (; i + 16 <= s.n; i += 16) {
-        unsigned char all = 0;
-        for (size_t k = 0; k < 16; k++)
-            all |= (unsigned char)s.p[i + k];
-        if (all & 0x80)
+    uint64_t word;
+    for (; i + sizeof word <= s.n; i += sizeof word) {
+        memcpy(&word, s.p + i, sizeof word);
+        if (word & 0x8080808080808080u)
             break;
-        for (size_t k = 0; k < 16; k++) {
-            unsigned char c = (unsigned char)s.p[i + k];
-            to[i + k] = (char)(c + ((unsigned char)(c - 'A') < 26 ? 32 : 0));
-        }
+        word = lower_word(word);
+        memcpy(to + i, &word, sizeof word);
     }
     for (; i < s.n && (unsigned char)s.p[i] < 0x80; i++)
         to[i] = ascii_lower(s.p[i]);

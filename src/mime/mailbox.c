@@ -7,6 +7,21 @@
  * one space where white space stood, in addresses none around '.' and '@'. Pure functions. */
 #include "mime/mime_int.h"
 
+/* What is more than text, beside white space. Bytes of text are passed in runs. */
+static const bool is_mark[256] = {
+    ['"'] = true, ['('] = true, ['['] = true, ['\\'] = true, ['@'] = true, ['.'] = true,
+    [','] = true, [';'] = true, [':'] = true, ['<'] = true,  ['>'] = true,
+};
+
+/* Bytes of plain text at the beginning of s. */
+static size_t plain(struct str s)
+{
+    size_t i = 0;
+    while (i < s.n && (unsigned char)s.p[i] > ' ' && !is_mark[(unsigned char)s.p[i]])
+        i++;
+    return i;
+}
+
 /* The length of what begins at s.p[0] and ends with `close`, nested if it is a comment. When it
  * never ends: all of s, but a quotation mark stands for itself then, since addresses may follow.
  * (No other one stands behind it, so that no bytes are looked at more than twice.) */
@@ -42,9 +57,11 @@ static size_t token(struct str s)
 /* Takes what stands before the next byte of `ends`, or before the end. */
 static struct str take_until(struct str *s, struct str ends)
 {
-    size_t i = 0;
-    while (i < s->n && str_find_byte(ends, s->p[i]) < 0)
+    size_t i = plain(*s);
+    while (i < s->n && str_find_byte(ends, s->p[i]) < 0) {
         i += token(str_skip(*s, i));
+        i += plain(str_skip(*s, i));
+    }
     struct str words = str_head(*s, i);
     *s = str_skip(*s, i);
     return words;
@@ -82,15 +99,6 @@ static void put_enclosed(struct buf *text, struct str s, char close)
 static bool joins(char c)
 {
     return c == '.' || c == '@';
-}
-
-/* Bytes of plain text at the beginning of s. */
-static size_t plain(struct str s)
-{
-    size_t i = 0;
-    while (i < s.n && (unsigned char)s.p[i] > ' ' && str_find_byte(STR("\"([\\@."), s.p[i]) < 0)
-        i++;
-    return i;
 }
 
 static void put_token(struct buf *text, struct str s)

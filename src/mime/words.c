@@ -104,11 +104,11 @@ static enum rc put_plain(struct words *w, struct str text)
         return RC_OK;
     TRY(charset_set(w, (struct str){0}));
     while (text.n) {
-        size_t n = 0;
-        while (n < text.n && text.p[n] != '\r' && text.p[n] != '\n')
-            n++;
-        struct str piece = str_head(text, n);
-        text = str_skip(text, n + 1);
+        ptrdiff_t end = str_find_byte(text, '\n');
+        struct str piece = end < 0 ? text : str_head(text, (size_t)end);
+        text = str_skip(text, piece.n + 1);
+        if (end > 0 && piece.p[piece.n - 1] == '\r')
+            piece.n--;
         TRY(mime_convert(&w->converter, &piece, w->out));
     }
     return RC_OK;
