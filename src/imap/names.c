@@ -158,7 +158,11 @@ enum rc imap_utf7_encode(struct str utf8, struct buf *out)
 static bool to_utf8(struct imap_parse *p, struct str name, struct str *out)
 {
     struct buf text = {.cap = STORE_LEVELS * (STORE_NAME_MAX + 1)};
-    enum rc rc = utf8_is_ascii(name) ? imap_utf7_decode(name, &text) : buf_add(&text, name);
+    enum rc rc = RC_SYNTAX;
+    if (utf8_is_ascii(name))
+        rc = imap_utf7_decode(name, &text);
+    else if (utf8_is_valid(name))
+        rc = buf_add(&text, name);
     if (rc == RC_OK)
         *out = arena_dup(p->arena, buf_len(&text) ? buf_str(&text) : STR(""));
     buf_fini(&text);
