@@ -214,9 +214,10 @@ enum imap_state {
 struct imap_view {
     uint32_t mailbox; /* 0: none */
     bool is_read_only;
-    unsigned n_keywords; /* whose names the client has been told */
-    struct store_root *root;
-    struct store_root *next; /* being told; NULL: nothing is */
+    unsigned n_keywords;           /* whose names the client has been told */
+    struct store_reader *reader;   /* so that what is expunged can be fetched until that is told */
+    const struct store_root *root; /* the reader's */
+    struct store_root *next;       /* being told; NULL: nothing is */
     struct store_diff diff;
     size_t told_gone, told_new;
 };

@@ -9,7 +9,8 @@ void imap_view_close(struct imap_session *s)
 {
     struct imap_view *v = &s->view;
     store_root_release(&v->next);
-    store_root_release(&v->root);
+    if (v->reader)
+        store_reader_close(&v->reader);
     *v = (struct imap_view){0};
     if (s->state == IMAP_SELECTED)
         s->state = IMAP_AUTHENTICATED;
@@ -18,7 +19,8 @@ void imap_view_close(struct imap_session *s)
 enum rc imap_view_open(struct conn *c, struct imap_session *s, uint32_t mailbox, bool is_read_only)
 {
     imap_view_close(s);
-    TRY(store_mailbox_open(s->account, mailbox, imap_flags(c), &s->view.root));
+    TRY(store_reader_open(s->account, mailbox, imap_flags(c), &s->view.reader));
+    s->view.root = store_reader_root(s->view.reader);
     s->view.mailbox = mailbox;
     s->view.is_read_only = is_read_only;
     s->state = IMAP_SELECTED;
@@ -28,8 +30,7 @@ enum rc imap_view_open(struct conn *c, struct imap_session *s, uint32_t mailbox,
 enum rc imap_view_message(struct conn *c, struct imap_session *s, size_t index,
                           struct store_message **out)
 {
-    return store_message_open(s->account, store_root_at(s->view.root, index)->email, imap_flags(c),
-                              out);
+    return store_reader_message(s->view.reader, index, imap_flags(c), out);
 }
 
 /* --- flags ------------------------------------------------------------------------------------ */
@@ -211,9 +212,9 @@ static void end_telling(struct imap_session *s, struct buf *out)
         imap_put_u64(out, store_root_count(v->next));
         buf_put(out, STR(" EXISTS\r\n"));
     }
-    store_root_release(&v->root);
-    v->root = v->next;
-    v->next = NULL;
+    store_reader_advance(v->reader, v->next);
+    v->root = store_reader_root(v->reader);
+    store_root_release(&v->next);
 }
 
 enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_expunge_ok)
