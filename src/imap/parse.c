@@ -98,7 +98,7 @@ static bool take_quoted(struct imap_parse *p, struct str *out)
     bool is_escaped = false;
     size_t n = 1;
     for (; n < p->rest.n && p->rest.p[n] != '"'; n++) {
-        if (p->rest.p[n] == '\r' || p->rest.p[n] == '\n')
+        if (p->rest.p[n] == '\r' || p->rest.p[n] == '\n' || !p->rest.p[n])
             return imap_fail(p, "a closing quote");
         if (p->rest.p[n] != '\\')
             continue;
