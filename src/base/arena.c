@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 16, BLOCK = 4096 - 64 };
+/* Blocks double, so that much is had in few; the largest are still ones that malloc gives and takes
+ * without asking the kernel or tidying up. */
+enum { ALIGN = 16, BLOCK = 4096 - 64, BLOCK_MAX = 32768 - 64 };
 
 struct arena_block {
     struct arena_block *next;
@@ -48,6 +50,14 @@ void arena_reset(struct arena *a)
     }
 }
 
+static size_t next_size(const struct arena_block *newest, size_t n)
+{
+    size_t size = newest ? newest->size * 2 : BLOCK;
+    if (size > BLOCK_MAX)
+        size = BLOCK_MAX;
+    return n > size ? n : size;
+}
+
 void *arena_alloc(struct arena *a, size_t n)
 {
     if (n > SIZE_MAX / 2)
@@ -57,7 +67,7 @@ void *arena_alloc(struct arena *a, size_t n)
         return NULL;
     struct arena_block *b = a->blocks;
     if (!b || b->size - b->used < n) {
-        size_t size = n > BLOCK ? n : BLOCK;
+        size_t size = next_size(b, n);
         b = mem_alloc(sizeof *b + size);
         *b = (struct arena_block){.next = a->blocks, .size = size};
         a->blocks = b;

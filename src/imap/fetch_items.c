@@ -133,8 +133,9 @@ static enum rc make_summary(struct conn *c, struct imap_session *s, struct imap_
     TRY(mime_summary(&b->tree, &b->summary));
     if (!mime_summary_read(buf_str(&b->summary), &f->envelope, &f->structure))
         return RC_CORRUPT;
-    enum rc rc = store_summary_put(s->account, f->row->email, buf_str(&b->summary));
-    return rc == RC_LIMIT ? RC_OK : rc; /* too long to be kept: made anew each time */
+    /* Where it cannot be kept it is made anew each time. */
+    (void)store_summary_put(s->account, f->row->email, buf_str(&b->summary));
+    return RC_OK;
 }
 
 static enum rc need_summary(struct conn *c, struct imap_session *s, struct imap_fetch *f)
