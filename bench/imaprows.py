@@ -73,8 +73,12 @@ def user(box):
     return ['--user-base', BOXES[box][0]]
 
 
+def micro(us):
+    return f'{us:.1f} us' if us < 100 else f'{us:.0f} us'
+
+
 def short(us):
-    return f'{us / 1e6:.2f} s' if us >= 1e6 else f'{us / 1e3:.1f} ms' if us >= 1000 else f'{us:.0f} us'
+    return f'{us / 1e6:.2f} s' if us >= 1e6 else f'{us / 1e3:.1f} ms' if us >= 1000 else micro(us)
 
 
 def per_second(rate):
@@ -88,7 +92,7 @@ def cpu(*args, users=None, over_tls=False):
     def measure(load):
         port = load.side.imaps_port if over_tls else None
         run = load.median('srv_cpu_us/op', *args, *(users or []), '--secs', load.seconds, *(['--tls'] if over_tls else []), port=port)
-        return {'value': run['srv_cpu_us/op'], 'text': f'{run["srv_cpu_us/op"]:.0f} us, {per_second(run["ops/s"])}'}
+        return {'value': run['srv_cpu_us/op'], 'text': f'{micro(run["srv_cpu_us/op"])}, {per_second(run["ops/s"])}'}
     return measure
 
 
@@ -162,7 +166,8 @@ def told(load):
             '--users', count, '--user-base', IDLERS]
     run = load.imap('--mode', 'idle', '--conns', count, '--users', count, '--user-base', IDLERS, '--ramp', load.side.ramp, '--timeout', 300,
                     '--then', ' '.join(str(word) for word in send))
-    return {'value': run['told_last_ms'] * 1000, 'text': f'{run["told_last_ms"] / 1000:.2f} s ({count:,})'}
+    sent = float(re.search(r'^smtpload .* secs=([\d.]+)', run['out'], re.M)[1])
+    return {'value': run['told_last_ms'] * 1000, 'text': f'{run["told_last_ms"] / 1000:.2f} s ({count:,}; sending took {sent:.2f} s)'}
 
 
 def growth(results):
