@@ -220,7 +220,7 @@ enum rc store_append_many(struct store_account *account, const struct store_appe
  * A message and its copies are one message with several places: their flags change together, but
  * \Deleted is each one's own. Quota counts each place. A move is one change: nobody sees both or
  * none [RFC6851 3.3]. Into the mailbox it came from is allowed. RC_LIMIT: quota, or a message would
- * have more than 64 places. */
+ * have more than 64 places, those in removed mailboxes included until maintenance came by. */
 struct store_copy {
     uint32_t from, to;
     const uint32_t *uids; /* sorted; those that are gone are passed over */
