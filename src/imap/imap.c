@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { ARENA_BEFORE = 256 << 10, ARENA_AFTER = 64 << 20 };
+enum { ARENA_BEFORE = 24 << 10, ARENA_AFTER = 32 << 20 };
 
 static void or_default(uint64_t *value, uint64_t fallback)
 {
