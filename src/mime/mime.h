@@ -21,6 +21,7 @@
 #ifndef MIME_MIME_H
 #define MIME_MIME_H
 
+#include "base/arena.h"
 #include "base/buf.h"
 
 /* ---- The tree ---- */
@@ -234,5 +235,18 @@ enum rc mime_address_next(struct str *rest, struct buf *out);
  * Ids that do not fit under the cap of id are passed over. A value without brackets that is one
  * single word with an '@' counts as an id. False at the end. */
 bool mime_msgid_next(struct str *rest, struct buf *id);
+
+/* What the header says of threads, zeroed to begin with: the values of the first such fields. */
+struct mime_thread {
+    struct str message_id, in_reply_to, references;
+};
+/* One field after the other of a header. Whether it is one of them. */
+bool mime_thread_take(struct mime_thread *t, const struct mime_field *field);
+/* The message's own id, in the arena; absent when there is none. */
+struct str mime_thread_id(const struct mime_thread *t, struct arena *arena);
+/* The ids of References, then In-Reply-To, in the arena: the last ones, the nearest last. */
+enum { MIME_THREAD_IDS = 16 };
+size_t mime_thread_references(const struct mime_thread *t, struct arena *arena,
+                              struct str out[MIME_THREAD_IDS]);
 
 #endif

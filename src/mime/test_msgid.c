@@ -55,6 +55,33 @@ static void over_long_ids_are_passed_over(void **state)
            STR("01234567890123456789012345678901234567@x"));
 }
 
+/* [RFC5322 3.6.4]: the first of each field counts, and the last ids of the two together. */
+static void threads_are_read_from_the_header(void **state)
+{
+    struct str rest = STR("Message-ID: <m@x>\r\nmessage-id: <other@x>\r\nIn-Reply-To: <c@x>\r\n"
+                          "Subject: <no@x>\r\nReferences: <a@x> <b@x>\r\n\t<c@x>\r\n\r\n<body@x>");
+    struct mime_thread t = {0};
+    struct mime_field field;
+    struct arena arena = {0};
+    struct str ids[MIME_THREAD_IDS];
+    int n = 0;
+    while (mime_header_next(&rest, &field))
+        n += mime_thread_take(&t, &field);
+    assert_int_equal(n, 4);
+    assert_true(str_eq(mime_thread_id(&t, &arena), STR("m@x")));
+    assert_int_equal(mime_thread_references(&t, &arena, ids), 3);
+    assert_true(str_eq(ids[0], STR("a@x")) && str_eq(ids[2], STR("c@x")));
+    struct buf many = {.cap = 1 << 16};
+    for (int i = 0; i < 40; i++)
+        buf_putf(&many, " <%d@x>", i);
+    t = (struct mime_thread){.references = buf_str(&many), .in_reply_to = STR("<last@x>")};
+    assert_int_equal(mime_thread_references(&t, &arena, ids), MIME_THREAD_IDS);
+    assert_true(str_eq(ids[0], STR("25@x")) && str_eq(ids[15], STR("last@x")));
+    assert_true(str_is_null(mime_thread_id(&t, &arena)));
+    buf_fini(&many);
+    arena_fini(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -62,6 +89,7 @@ int main(void)
         cmocka_unit_test(junk_is_passed_over),
         cmocka_unit_test(a_bare_word_counts_when_it_is_alone),
         cmocka_unit_test(over_long_ids_are_passed_over),
+        cmocka_unit_test(threads_are_read_from_the_header),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,50 +66,6 @@ void smtpd_header_write(struct session *s, struct buf *out)
     put_parts(out, ";\r\n\t", str_of(date), "\r\n");
 }
 
-/* The last STORE_REFERENCES ids that were seen, in their order. */
-struct recent_ids {
-    struct str ids[STORE_REFERENCES];
-    size_t count; /* of all that were seen */
-};
-
-enum { ID_MAX = 998, WANTED_IDS = 1000 };
-
-/* Adds the ids of a field; the arena keeps WANTED_IDS of them at most, over all fields. */
-static void read_ids(struct str value, struct arena *arena, struct recent_ids *recent)
-{
-    struct buf id;
-    buf_init(&id, ID_MAX);
-    while (recent->count < WANTED_IDS && mime_msgid_next(&value, &id)) {
-        struct str last =
-            recent->count ? recent->ids[(recent->count - 1) % STORE_REFERENCES] : STR("");
-        if (!str_eq(last,
-                    buf_str(&id))) /* In-Reply-To repeats the last of References [RFC5322 3.6.4] */
-            recent->ids[recent->count++ % STORE_REFERENCES] = arena_dup(arena, buf_str(&id));
-    }
-    buf_fini(&id);
-}
-
-static struct str first_id(struct str value, struct arena *arena)
-{
-    struct str first = {0};
-    struct buf id;
-    buf_init(&id, ID_MAX);
-    if (mime_msgid_next(&value, &id))
-        first = arena_dup(arena, buf_str(&id));
-    buf_fini(&id);
-    return first;
-}
-
-static void give_references(const struct recent_ids *recent, struct arena *arena,
-                            struct header_facts *out)
-{
-    size_t n = recent->count < STORE_REFERENCES ? recent->count : STORE_REFERENCES;
-    out->references = arena_alloc(arena, (n + 1) * sizeof *out->references);
-    out->n_references = n;
-    for (size_t i = 0; i < n; i++)
-        out->references[i] = recent->ids[(recent->count - n + i) % STORE_REFERENCES];
-}
-
 /* Whether a Received field says that this host wrote it: "by HOSTNAME". */
 static bool is_own(struct str received, struct str hostname)
 {
@@ -128,22 +84,17 @@ static bool is_own(struct str received, struct str hostname)
 void smtpd_header_read(struct str header, struct str hostname, struct arena *arena,
                        struct header_facts *out)
 {
-    struct str rest = header, in_reply_to = {0}, references = {0};
-    struct recent_ids recent = {0};
+    struct str rest = header;
+    struct mime_thread thread = {0};
     struct mime_field field;
     *out = (struct header_facts){0};
     while (mime_header_next(&rest, &field)) {
-        if (str_ieq(field.name, STR("Received"))) {
+        if (!mime_thread_take(&thread, &field) && str_ieq(field.name, STR("Received"))) {
             out->hops++;
             out->own_hops += is_own(field.value, hostname);
-        } else if (str_ieq(field.name, STR("Message-ID")) && out->message_id.n == 0)
-            out->message_id = first_id(field.value, arena);
-        else if (str_ieq(field.name, STR("In-Reply-To")) && in_reply_to.n == 0)
-            in_reply_to = field.value;
-        else if (str_ieq(field.name, STR("References")) && references.n == 0)
-            references = field.value;
+        }
     }
-    read_ids(references, arena, &recent);
-    read_ids(in_reply_to, arena, &recent);
-    give_references(&recent, arena, out);
+    out->message_id = mime_thread_id(&thread, arena);
+    out->references = arena_alloc(arena, MIME_THREAD_IDS * sizeof *out->references);
+    out->n_references = mime_thread_references(&thread, arena, out->references);
 }
