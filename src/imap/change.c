@@ -11,12 +11,6 @@
 
 enum { TRIES = 5 };
 
-static void changed(struct store_op *op)
-{
-    struct imap_change *k = CONTAINER(op, struct imap_change, op);
-    net_resume(k->net, k->handle);
-}
-
 /* The UIDs of the next part. RC_AGAIN: too many rows to look at here. */
 static enum rc fill(struct conn *c, struct imap_change *k)
 {
@@ -49,10 +43,10 @@ static enum net_step over(struct conn *c, struct imap_session *s, enum rc rc)
 static enum net_step part_done(struct conn *c, struct imap_session *s)
 {
     struct imap_change *k = s->job;
-    if (k->op.rc == RC_CONFLICT && ++k->tries < TRIES)
+    if (k->op.op.rc == RC_CONFLICT && ++k->tries < TRIES)
         return next_part(c, s); /* the same one */
-    if (k->op.rc != RC_OK)
-        return over(c, s, k->op.rc);
+    if (k->op.op.rc != RC_OK)
+        return over(c, s, k->op.op.rc);
     if (k->part)
         k->part(s);
     k->tries = 0;
@@ -69,7 +63,7 @@ static enum net_step next_part(struct conn *c, struct imap_session *s)
     if (!k->n_uids)
         return over(c, s, RC_OK);
     s->go_on = part_done; /* before the call: it may come back before the call returns */
-    k->op = (struct store_op){.done = changed};
+    imap_op_begin(&k->op, s);
     enum rc rc = k->queue(s, imap_flags(c));
     if (rc == RC_OK)
         return NET_WAIT;
@@ -84,8 +78,6 @@ enum net_step imap_change_run(struct conn *c, struct imap_session *s)
 {
     struct imap_change *k = s->job;
     size_t most = k->spans.total < STORE_BATCH ? k->spans.total : STORE_BATCH;
-    k->net = s->net;
-    k->handle = s->handle;
     k->span = k->at = k->n_uids = 0;
     k->tries = 0;
     k->uids = k->room = arena_alloc(&s->arena, most * sizeof *k->room + 1);

@@ -32,6 +32,7 @@ static const struct imap_command commands[] = {
     {"UNSUBSCRIBE", AFTER, 0, imap_unsubscribe, NULL, "[RFC3501 6.3.7]", NULL},
     {"LIST", AFTER, 0, imap_list, "SPECIAL-USE CHILDREN", "[RFC3501 6.3.8]", NULL},
     {"LSUB", AFTER, 0, imap_lsub, NULL, "[RFC3501 6.3.9]", NULL},
+    {"APPEND", AFTER, 0, imap_append, "MULTIAPPEND", "[RFC3501 6.3.11]", imap_append_literal},
     {"STATUS", AFTER, 0, imap_status_, NULL, "[RFC3501 6.3.10]", NULL},
     {"NAMESPACE", AFTER, 0, imap_namespace, "NAMESPACE", "[RFC2342 5]", NULL},
     {"ENABLE", IMAP_AUTHENTICATED, 0, imap_enable, "ENABLE", "[RFC5161 3.1]", NULL},
@@ -191,6 +192,8 @@ enum imap_taken imap_command_literal(struct conn *c, struct imap_session *s, str
     if (taken == IMAP_NOT_TAKEN) {
         s->command = NULL;
         arena_fini(&s->arena);
+    } else if (s->user) {
+        s->user->commands++;
     }
     return taken;
 }

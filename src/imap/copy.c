@@ -79,12 +79,6 @@ static enum net_step finish_move(struct conn *c, struct imap_session *s)
 
 /* --- taking back ------------------------------------------------------------------------------ */
 
-static void changed(struct store_op *op)
-{
-    struct copying *k = CONTAINER(op, struct copying, change.op);
-    net_resume(k->change.net, k->change.handle);
-}
-
 static enum net_step undo(struct conn *c, struct imap_session *s)
 {
     struct copying *k = s->job;
@@ -93,9 +87,9 @@ static enum net_step undo(struct conn *c, struct imap_session *s)
         struct part part = k->parts[k->undone];
         for (uint32_t i = 0; i < part.n; i++)
             uids[i] = part.uid + i;
-        k->change.op = (struct store_op){.done = changed};
+        imap_op_begin(&k->change.op, s);
         enum rc rc =
-            store_expunge(s->account, k->copy.to, uids, part.n, imap_flags(c), &k->change.op);
+            store_expunge(s->account, k->copy.to, uids, part.n, imap_flags(c), &k->change.op.op);
         if (rc == RC_AGAIN && !net_can_block(c))
             return NET_SHORT;
         k->undone++;
@@ -112,13 +106,13 @@ static enum rc queue(struct imap_session *s, unsigned flags)
     struct copying *k = s->job;
     k->copy.uids = k->change.uids;
     k->copy.n_uids = k->change.n_uids;
-    return store_copy(s->account, &k->copy, flags, &k->change.op);
+    return store_copy(s->account, &k->copy, flags, &k->change.op.op);
 }
 
 static void part_done(struct imap_session *s)
 {
     struct copying *k = s->job;
-    const struct store_op *op = &k->change.op;
+    const struct store_op *op = &k->change.op.op;
     k->is_gone = k->is_gone || (!s->is_uid && op->changed < k->change.n_uids);
     if (!op->changed)
         return;

@@ -33,7 +33,7 @@ static enum rc queue(struct imap_session *s, unsigned flags)
 {
     struct expunging *k = s->job;
     return store_expunge(s->account, s->view.mailbox, k->change.uids, k->change.n_uids,
-                         flags | STORE_ONLY_DELETED, &k->change.op);
+                         flags | STORE_ONLY_DELETED, &k->change.op.op);
 }
 
 static enum net_step look(struct conn *c, struct imap_session *s)

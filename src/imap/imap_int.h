@@ -4,6 +4,8 @@
 
 #include "imap/imap.h"
 
+#include "mime/mime.h"
+
 enum {
     IMAP_INPUT_MAX = 64 << 10,
     IMAP_OUTPUT_HIGH = 64 << 10,
@@ -51,6 +53,7 @@ enum imap_text {
     IMAP_OVER_QUOTA,
     IMAP_LIMIT,
     IMAP_TOO_BIG,
+    IMAP_EMPTY,
     IMAP_BAD_CHARSET,
     IMAP_UNKNOWN_CTE,
     IMAP_USE_ATTR,
@@ -67,6 +70,7 @@ enum imap_text {
     IMAP_SYNTAX, /* what the parser says */
     IMAP_NO_MESSAGE,
     IMAP_BARE,
+    IMAP_NUL,
     IMAP_TOO_LONG,
     IMAP_TOO_LONG_COMMAND,
     IMAP_LITERAL_TOO_BIG,
@@ -120,6 +124,9 @@ void imap_gather_next(struct imap_gather *g, struct str in, size_t line_max,
 void imap_gather_accept(struct imap_gather *g, const struct imap_gathered *it);
 /* They will be passed over, and with them the rest of the command, if the client sends them. */
 void imap_gather_refuse(struct imap_gather *g, const struct imap_gathered *it);
+/* Passes over the rest of a command, as far as it is here; *used is added to. True: that is all of
+ * it. For who has set `is_skipping` and `skip` himself. */
+bool imap_gather_skip(struct imap_gather *g, struct str in, size_t *used);
 /* Frees what is held; wipes it, when asked. */
 void imap_gather_reset(struct imap_gather *g, bool is_secret);
 /* Whether a line (without CRLF) ends in the announcement of a literal. */
@@ -164,6 +171,16 @@ bool imap_take_date(struct imap_parse *p, int64_t *out_day);      /* days since 
  * The end of them. */
 enum { IMAP_DATE_TIME = 28 };
 char *imap_put_date_time(char *to, uint64_t ns);
+
+/* What APPEND says of one message, with the space before it: flags, date, and the announcement of
+ * its literal, with which the line ends [RFC3502] [RFC3516 4.4]. */
+struct imap_item {
+    struct imap_flags flags;
+    bool has_date;
+    uint64_t received; /* ns since 1970 */
+    struct imap_literal literal;
+};
+bool imap_take_item(struct imap_parse *p, struct imap_item *out);
 
 /* A sequence set. '*' is UINT32_MAX. */
 struct imap_range {
@@ -446,11 +463,9 @@ struct imap_change {
     /* The part at hand, and the results. */
     const uint32_t *uids;
     size_t n_uids;
-    struct store_op op;
+    struct imap_op op;
     enum rc rc;
     /* change.c's. */
-    struct net *net;
-    struct net_handle handle;
     uint32_t *room;
     size_t span, at;
     unsigned tries;
@@ -462,6 +477,32 @@ enum imap_text imap_change_target(struct imap_session *s, struct store_path path
 enum imap_text imap_change_limit(struct imap_session *s, uint64_t messages, uint64_t bytes);
 /* How many messages of the spans are no longer in a newer root. */
 size_t imap_change_gone(const struct imap_change *k, const struct store_root *newest);
+
+/* --- intake.c: the bytes of an appended message -------------------------------------------------
+ */
+
+/* Messages on their way in, one after the other. Zeroed to begin with; in what it says, IMAP_DONE
+ * is "go on" and everything else the answer to the command. */
+struct imap_intake {
+    uint64_t left; /* bytes of the literal that have not come */
+    /* intake.c's. */
+    struct kv_blob_out *blob; /* NULL: none is under way */
+    bool is_binary, is_parsing, is_head_whole;
+    char end[2]; /* its last bytes */
+    struct buf head;
+    struct mime_parser parser;
+    uint64_t charged, held; /* memory: taken from the budget; by messages that are finished */
+};
+enum imap_text imap_intake_begin(struct imap_session *s, struct imap_intake *in,
+                                 const struct imap_literal *literal);
+/* A disk may have to be waited for before so many more bytes are taken, or for the end. */
+bool imap_intake_may_wait(const struct imap_intake *in, size_t more);
+enum imap_text imap_intake_take(struct imap_session *s, struct imap_intake *in, struct str piece);
+/* The message is whole: its blob (to be forgotten by the caller), size and what its header says. */
+enum imap_text imap_intake_finish(struct imap_session *s, struct imap_intake *in,
+                                  struct store_append *out);
+/* Drops the message under way, and gives back the memory of all. */
+void imap_intake_end(struct imap_session *s, struct imap_intake *in);
 
 /* UIDs as a set [RFC3501 9], ascending; neighbours make a range. */
 struct imap_uid_set {

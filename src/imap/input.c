@@ -32,9 +32,8 @@ bool imap_literal_at_end(struct str line, struct imap_literal *out)
     return true;
 }
 
-/* Passes over the rest of a command. What could be the announcement of a literal stays in the input
- * until it can be read whole. */
-static bool skip(struct imap_gather *g, struct str in, size_t *used)
+/* What could be the announcement of a literal stays in the input until it can be read whole. */
+bool imap_gather_skip(struct imap_gather *g, struct str in, size_t *used)
 {
     while (g->is_skipping) {
         if (g->skip) {
@@ -112,7 +111,7 @@ void imap_gather_next(struct imap_gather *g, struct str in, size_t line_max,
                       struct imap_gathered *out)
 {
     *out = (struct imap_gathered){.kind = IMAP_INPUT_NONE};
-    if (g->is_skipping && !skip(g, in, &out->used))
+    if (g->is_skipping && !imap_gather_skip(g, in, &out->used))
         return;
     if (g->left && !fill(g, in, &out->used))
         return;

@@ -135,7 +135,7 @@ static enum rc queue(struct imap_session *s, unsigned flags)
     struct storing *k = s->job;
     k->flags.uids = k->change.uids;
     k->flags.n_uids = k->change.n_uids;
-    return store_change_flags(s->account, &k->flags, flags, &k->change.op);
+    return store_change_flags(s->account, &k->flags, flags, &k->change.op.op);
 }
 
 static bool take_item(struct imap_parse *p, struct storing *k)

@@ -44,6 +44,7 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_OVER_QUOTA] = TELL(IMAP_NO, "OVERQUOTA", "the account has no room for this"),
     [IMAP_LIMIT] = TELL(IMAP_NO, "LIMIT", "this is more than is allowed"),
     [IMAP_TOO_BIG] = TELL(IMAP_NO, "TOOBIG", "the message is too large"),
+    [IMAP_EMPTY] = SAY(IMAP_NO, "a message without a byte cancels the APPEND"),
     [IMAP_BAD_CHARSET] = TELL(IMAP_NO, "BADCHARSET (UTF-8 US-ASCII ISO-8859-1)",
                               "this character set is not known here"),
     [IMAP_UNKNOWN_CTE] =
@@ -62,6 +63,7 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_SYNTAX] = SAY(IMAP_BAD, "expected"), /* before what the parser expected */
     [IMAP_NO_MESSAGE] = SAY(IMAP_BAD, "there is no message of this number"),
     [IMAP_BARE] = SAY(IMAP_BAD, "a line ends in CR LF and has no NUL or CR within"),
+    [IMAP_NUL] = SAY(IMAP_BAD, "a message with NUL bytes has to come as a literal8"),
     [IMAP_TOO_LONG] = TELL(IMAP_BAD, "LIMIT", "the line is too long"),
     [IMAP_TOO_LONG_COMMAND] = TELL(IMAP_BAD, "LIMIT", "the command is too long"),
     [IMAP_LITERAL_TOO_BIG] = TELL(IMAP_BAD, "TOOBIG", "the literal is too large"),

@@ -1,0 +1,311 @@
+/* APPEND: messages from the client, one or several, all or none [RFC3501 6.3.11] [RFC3502]
+ * [RFC3516 4.4] [RFC4315 3] [RFC7889].
+ *
+ * The command reads its own input, since a message does not fit into a command: a line up to the
+ * announcement of a literal, its bytes, the rest of the line, which may announce the next one.
+ *
+ * Invariants: everything that can be known from the announcement is refused before a byte of the
+ * message is asked for. Nothing is in the mailbox before the one commit at the end; who hangs up
+ * before it leaves nothing. After a refusal the input goes on behind the end of the command,
+ * whatever of it the client sends without waiting. */
+#include "imap/imap_int.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+enum {
+    TRIES = 5,
+    PROGRESS = 1 << 20, /* so many bytes are a sign of life */
+    WASTE = 2           /* times the largest message is read to be thrown away, not more */
+};
+
+struct append {
+    struct imap_op op; /* first */
+    struct store_path path;
+    uint32_t mailbox; /* 0: not looked for yet */
+    struct imap_intake in;
+    struct store_append *appends; /* in the arena */
+    size_t n, room;
+    uint64_t bytes; /* of all of them, as announced */
+    uint64_t unseen_progress;
+    enum imap_text refusal;
+    unsigned tries;
+};
+
+static void fini(struct imap_session *s)
+{
+    struct append *k = s->job;
+    for (size_t i = 0; i < k->n; i++)
+        kv_blob_forget(s->imap->conf.kv, k->appends[i].blob);
+    imap_intake_end(s, &k->in);
+}
+
+/* --- refusing --------------------------------------------------------------------------------- */
+
+static enum net_step pass_over(struct conn *c, struct imap_session *s)
+{
+    const struct append *k = s->job;
+    size_t used = 0;
+    if (s->gather.skip / WASTE > s->imap->conf.message_size) { /* [RFC7888 4] */
+        s->end = "literal";
+        imap_bye(c, STR("[TOOBIG] "), imap_text_line(IMAP_TOO_BIG));
+        return NET_CLOSE;
+    }
+    bool is_over = !s->gather.is_skipping || imap_gather_skip(&s->gather, net_in(c), &used);
+    net_consume(c, used);
+    return is_over ? imap_finish(c, s, k->refusal) : imap_wait(s);
+}
+
+/* `skip`: bytes of a literal that come all the same, and behind them the rest of the command. */
+static enum net_step refuse(struct imap_session *s, enum imap_text text, bool is_skipping,
+                            uint64_t skip)
+{
+    struct append *k = s->job;
+    k->refusal = text;
+    imap_intake_end(s, &k->in);
+    imap_gather_reset(&s->gather, false);
+    s->gather.is_skipping = is_skipping;
+    s->gather.skip = is_skipping ? skip : 0;
+    s->go_on = pass_over;
+    return NET_READ;
+}
+
+static enum net_step refuse_syntax(struct imap_session *s, const struct imap_parse *p,
+                                   const struct imap_literal *literal)
+{
+    s->error = p->error ? p->error : "less";
+    return refuse(s, p->is_limit ? IMAP_TOO_LONG_COMMAND : IMAP_SYNTAX,
+                  !literal->is_sync && !literal->is_broken, literal->n);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static struct str appenduid(struct imap_session *s, const struct store_op *op)
+{
+    struct buf code = {.cap = 100};
+    struct imap_uid_set set = {.text = {.cap = 100}};
+    imap_uid_set_add(&set, op->uid, op->changed);
+    imap_uid_set_end(&set);
+    buf_put(&code, STR("[APPENDUID "));
+    imap_put_u64(&code, op->uidvalidity);
+    buf_put(&code, STR(" "));
+    buf_put(&code, buf_str(&set.text));
+    buf_put(&code, STR("] "));
+    struct str kept = arena_dup(&s->arena, buf_str(&code));
+    buf_fini(&set.text);
+    buf_fini(&code);
+    return kept;
+}
+
+static enum net_step fail(struct conn *c, struct imap_session *s, enum rc rc)
+{
+    const struct append *k = s->job;
+    if (rc == RC_NOTFOUND) /* removed meanwhile */
+        return imap_finish(c, s, IMAP_NO_MAILBOX_TRYCREATE);
+    if (rc == RC_LIMIT)
+        return imap_finish(c, s, imap_change_limit(s, k->n, k->bytes));
+    return imap_finish_rc(c, s, rc);
+}
+
+static enum net_step commit(struct conn *c, struct imap_session *s);
+
+static enum net_step committed(struct conn *c, struct imap_session *s)
+{
+    struct append *k = s->job;
+    const struct store_op *op = &k->op.op;
+    if (op->rc == RC_CONFLICT && ++k->tries < TRIES) /* only because a change before it failed */
+        return commit(c, s);
+    if (op->rc != RC_OK)
+        return fail(c, s, op->rc);
+    return imap_finish_code(c, s, IMAP_DONE, appenduid(s, op));
+}
+
+static enum net_step commit(struct conn *c, struct imap_session *s)
+{
+    struct append *k = s->job;
+    struct store_op *op = imap_op_begin(&k->op, s);
+    s->go_on = commit;
+    enum rc rc = store_append_many(s->account, k->appends, k->n, imap_flags(c), op);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
+    if (rc != RC_OK)
+        return fail(c, s, rc);
+    s->go_on = committed;
+    return NET_WAIT;
+}
+
+/* --- messages --------------------------------------------------------------------------------- */
+
+static bool keep_keywords(struct imap_session *s, const struct imap_flags *flags,
+                          struct store_append *out)
+{
+    struct str *names = arena_alloc(&s->arena, flags->n_keywords * sizeof *names + 1);
+    for (size_t i = 0; names && i < flags->n_keywords; i++)
+        names[i] = arena_dup(&s->arena, flags->keywords[i]);
+    out->keywords = names;
+    out->n_keywords = flags->n_keywords;
+    return names;
+}
+
+static struct store_append *add(struct imap_session *s, struct append *k)
+{
+    if (k->n == k->room) {
+        k->room = k->room ? k->room * 4 : 1;
+        struct store_append *more = arena_alloc(&s->arena, k->room * sizeof *more);
+        if (!more)
+            return NULL;
+        if (k->n)
+            memcpy(more, k->appends, k->n * sizeof *more);
+        k->appends = more;
+    }
+    k->appends[k->n] = (struct store_append){.mailbox = k->mailbox};
+    return &k->appends[k->n];
+}
+
+/* What the announcement alone can be refused for. */
+static enum imap_text check(struct imap_session *s, const struct append *k,
+                            const struct imap_literal *literal)
+{
+    if (!literal->n)
+        return IMAP_EMPTY; /* [RFC3502 6.3.11] */
+    if (literal->n > s->imap->conf.message_size)
+        return IMAP_TOO_BIG; /* [RFC7889 4] */
+    if (k->n == STORE_APPENDS)
+        return IMAP_LIMIT;
+    return store_account_has_room(s->account, k->bytes + literal->n) == RC_LIMIT ? IMAP_OVER_QUOTA
+                                                                                 : IMAP_DONE;
+}
+
+static enum imap_text expect_message(struct imap_session *s, struct append *k,
+                                     const struct imap_item *item)
+{
+    enum imap_text text = k->mailbox ? IMAP_DONE : imap_change_target(s, k->path, &k->mailbox);
+    if (text == IMAP_DONE)
+        text = check(s, k, &item->literal);
+    if (text != IMAP_DONE)
+        return text;
+    struct store_append *append = add(s, k);
+    if (!append || !keep_keywords(s, &item->flags, append))
+        return IMAP_LIMIT;
+    append->flags = item->flags.flags;
+    append->received = item->has_date ? item->received : clock_wall(s->imap->ctx->clock);
+    k->bytes += item->literal.n;
+    return imap_intake_begin(s, &k->in, &item->literal);
+}
+
+static enum net_step read_message(struct conn *c, struct imap_session *s);
+
+/* `p` stands before what is said of the next message; the line has gone from the input. What comes
+ * of it is in go_on. */
+static enum net_step begin_message(struct conn *c, struct imap_session *s, struct imap_parse *p,
+                                   const struct imap_literal *literal)
+{
+    struct append *k = s->job;
+    struct imap_item *item = arena_alloc(&s->arena, sizeof *item);
+    if (!item || !imap_take_item(p, item))
+        return refuse_syntax(s, p, literal);
+    enum imap_text text = expect_message(s, k, item);
+    if (text != IMAP_DONE)
+        return refuse(s, text, !literal->is_sync, literal->n);
+    imap_gather_reset(&s->gather, false);
+    if (literal->is_sync)
+        imap_continue(c, STR("go on"));
+    s->go_on = read_message;
+    return NET_READ;
+}
+
+/* Behind a message: the end of the command, or another message. */
+static enum net_step read_rest(struct conn *c, struct imap_session *s)
+{
+    struct imap_gathered it;
+    imap_gather_next(&s->gather, net_in(c), IMAP_LINE_MAX, &it);
+    struct imap_parse p = {.rest = it.text, .arena = &s->arena};
+    net_consume(c, it.used);
+    switch (it.kind) {
+    case IMAP_INPUT_NONE:
+        return imap_wait(s);
+    case IMAP_INPUT_LITERAL:
+        s->has_progress = true;
+        return begin_message(c, s, &p, &it.literal);
+    case IMAP_INPUT_COMMAND:
+        if (!it.text.n)
+            return commit(c, s);
+        s->error = "the end of the command or another message";
+        return refuse(s, IMAP_SYNTAX, false, 0);
+    case IMAP_INPUT_BARE:
+        return refuse(s, IMAP_BARE, false, 0);
+    case IMAP_INPUT_TOO_LONG:
+        break;
+    }
+    return refuse(s, IMAP_TOO_LONG, true, 0);
+}
+
+static enum net_step finish_message(struct conn *c, struct imap_session *s)
+{
+    struct append *k = s->job;
+    if (imap_intake_may_wait(&k->in, 0) && !net_can_block(c))
+        return NET_SHORT;
+    enum imap_text text = imap_intake_finish(s, &k->in, &k->appends[k->n]);
+    if (text != IMAP_DONE)
+        return refuse(s, text, true, 0);
+    k->n++;
+    s->go_on = read_rest;
+    return read_rest(c, s);
+}
+
+static enum net_step read_message(struct conn *c, struct imap_session *s)
+{
+    struct append *k = s->job;
+    struct str in = net_in(c), piece = str_head(in, k->in.left < in.n ? (size_t)k->in.left : in.n);
+    if (piece.n && imap_intake_may_wait(&k->in, piece.n) && !net_can_block(c))
+        return NET_SHORT;
+    uint64_t left = k->in.left - piece.n;
+    enum imap_text text = imap_intake_take(s, &k->in, piece);
+    net_consume(c, piece.n);
+    k->unseen_progress += piece.n;
+    if (k->unseen_progress >= PROGRESS) {
+        s->has_progress = true;
+        k->unseen_progress = 0;
+    }
+    if (text != IMAP_DONE)
+        return refuse(s, text, true, left);
+    if (left)
+        return imap_wait(s);
+    s->go_on = finish_message;
+    return finish_message(c, s);
+}
+
+/* --- the command ------------------------------------------------------------------------------ */
+
+/* Whether the literal is the name of the mailbox, to be gathered as those of other commands are. */
+static bool is_name(struct str arguments)
+{
+    return str_starts(arguments, STR("{")) && str_find(arguments, STR("\r\n")) < 0;
+}
+
+enum imap_taken imap_append_literal(struct conn *c, struct imap_session *s, struct imap_parse *p,
+                                    const struct imap_literal *literal)
+{
+    if (literal->is_broken || is_name(p->rest))
+        return IMAP_NOT_TAKEN;
+    struct append *k = arena_zero(&s->arena, sizeof *k);
+    if (!k)
+        return IMAP_NOT_TAKEN;
+    s->job = k;
+    s->job_fini = fini;
+    if (imap_take_mailbox(p, &k->path))
+        begin_message(c, s, p, literal);
+    else
+        refuse_syntax(s, p, literal);
+    return IMAP_TAKEN;
+}
+
+/* It has come whole, so there is no message in it. */
+enum net_step imap_append(struct conn *c, struct imap_session *s, struct imap_parse *p)
+{
+    struct store_path path;
+    if (imap_take_mailbox(p, &path))
+        imap_fail(p, "a message as a literal");
+    return imap_finish_syntax(c, s, p);
+}

@@ -1,0 +1,26 @@
+/* What APPEND says of a message before its bytes [RFC3501 6.3.11] [RFC3502] [RFC3516 4.4]. Pure. */
+#include "imap/imap_int.h"
+
+/* "{310}", "{310+}", "~{310}": nothing comes behind it in its line. */
+static bool take_announcement(struct imap_parse *p, struct imap_literal *out)
+{
+    ptrdiff_t open = str_find_byte(p->rest, '{');
+    bool is_there = imap_literal_at_end(p->rest, out) && !out->is_broken;
+    if (!is_there || open != (out->is_binary ? 1 : 0))
+        return imap_fail(p, "flags, a date, or the message as a literal");
+    p->rest = str_skip(p->rest, p->rest.n);
+    return true;
+}
+
+bool imap_take_item(struct imap_parse *p, struct imap_item *out)
+{
+    *out = (struct imap_item){0};
+    if (!imap_take_sp(p))
+        return false;
+    if (imap_peek_byte(p, '(') && (!imap_take_flags(p, true, &out->flags) || !imap_take_sp(p)))
+        return false;
+    out->has_date = imap_peek_byte(p, '"');
+    if (out->has_date && (!imap_take_date_time(p, &out->received) || !imap_take_sp(p)))
+        return false;
+    return take_announcement(p, &out->literal);
+}
