@@ -146,11 +146,49 @@ static void test_others(void **state)
     home_end(&h);
 }
 
+/* Somebody expunges, somebody flags: the body is there, the flags are the newest ones, and each
+ * change is told once. */
+static void test_others_expunge(void **state)
+{
+    struct home h;
+    home_make(&h);
+    home_start(&h);
+    for (int i = 0; i < 4; i++)
+        home_deliver(&h, h.alice, plain);
+    int fd = client_select(&h, "SELECT");
+    home_expunge(&h, h.alice, 1);
+    home_flag(&h, h.alice, 2, STORE_FLAGGED);
+    home_flag(&h, h.alice, 3, STORE_SEEN);
+    home_flag(&h, h.alice, 4, STORE_DRAFT);
+    client_talk(fd,
+                "C: a FETCH 1:3 BODY[1]<0.1>\n"
+                "S: * 1 FETCH (BODY[1]<0> {1}\n"
+                "S: H)\n"
+                "S: * 2 FETCH (BODY[1]<0> {1}\n"
+                "S: H FLAGS (\\Flagged \\Seen))\n"
+                "S: * 3 FETCH (BODY[1]<0> {1}\n"
+                "S: H FLAGS (\\Seen))\n"
+                "S: * 3 FETCH (FLAGS (\\Seen))\n" /* not this command's change */
+                "S: * 4 FETCH (FLAGS (\\Draft))\n"
+                "S: a OK FETCH completed\n"
+                "C: b FETCH 1 (FLAGS BODY.PEEK[1]<1.2>)\n"
+                "S: * 1 FETCH (FLAGS () BODY[1]<1> {2}\n"
+                "S: el)\n"
+                "S: b OK FETCH completed\n"
+                "C: c NOOP\n"
+                "S: * 1 EXPUNGE\n"
+                "S: c OK NOOP completed\n",
+                1 << 20);
+    client_close(&h, fd);
+    home_end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_row),  cmocka_unit_test(test_summary), cmocka_unit_test(test_body),
-        cmocka_unit_test(test_seen), cmocka_unit_test(test_others),
+        cmocka_unit_test(test_row),    cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_body),   cmocka_unit_test(test_seen),
+        cmocka_unit_test(test_others), cmocka_unit_test(test_others_expunge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
