@@ -54,13 +54,27 @@ static void crc_is_castagnoli(void **state)
     assert_int_equal(parts, 0xe3069283);
 }
 
+/* One byte at a time is the definition; longer pieces take other ways. */
+static void crc_of_any_length_is_the_same(void **state)
+{
+    enum { LONGEST = 5000 };
+    unsigned char bytes[LONGEST];
+    uint32_t one = 0;
+    for (size_t i = 0; i < LONGEST; i++)
+        bytes[i] = (unsigned char)(i * i + i / 7);
+    for (size_t n = 0; n < LONGEST; n++) {
+        assert_int_equal(crc32c(0, str_from(bytes, n)), one);
+        one = crc32c(one, str_from(bytes + n, 1));
+    }
+    assert_int_equal(crc32c(crc32c(0, str_from(bytes, 1700)), str_from(bytes + 1700, 3300)), one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_packed_comes_back),
-        cmocka_unit_test(overruns_are_noticed),
-        cmocka_unit_test(keys_sort_as_numbers),
-        cmocka_unit_test(crc_is_castagnoli),
+        cmocka_unit_test(what_is_packed_comes_back),     cmocka_unit_test(overruns_are_noticed),
+        cmocka_unit_test(keys_sort_as_numbers),          cmocka_unit_test(crc_is_castagnoli),
+        cmocka_unit_test(crc_of_any_length_is_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
