@@ -190,6 +190,27 @@ static void too_many_at_once_are_put_off(void **state)
     assert_rc(login(h, STR("alice@example.test"), STR("pass word")), RC_OK);
 }
 
+/* As a mail program does that opens all its connections when it starts. */
+static void many_logins_at_once_cost_a_hash_a_thread(void **state)
+{
+    struct home *h = *state;
+    struct waiting w[8];
+    uint64_t before = hashes(h);
+    for (int i = 0; i < 8; i++)
+        begin(h, &w[i], STR("alice@example.test"), STR("pass word"));
+    for (int i = 0; i < 8; i++) {
+        finish(&w[i]);
+        assert_rc(w[i].login.rc, RC_OK);
+    }
+    assert_in_range(hashes(h) - before, 1, 2); /* the lane has two threads */
+    for (int i = 0; i < 8; i++)
+        begin(h, &w[i], STR("alice@example.test"), STR("wrong"));
+    for (int i = 0; i < 8; i++) {
+        finish(&w[i]);
+        assert_true(w[i].login.rc != RC_OK);
+    }
+}
+
 static void without_a_lane_nobody_logs_in(void **state)
 {
     struct home *h = *state;
@@ -642,6 +663,7 @@ int main(void)
         TEST(disabled_and_changed),
         TEST(the_decoy_has_the_same_parameters),
         TEST(too_many_at_once_are_put_off),
+        TEST(many_logins_at_once_cost_a_hash_a_thread),
         TEST(without_a_lane_nobody_logs_in),
         TEST(the_log_tells_why_and_never_the_password),
         TEST(who_comes_every_minute_costs_no_hash),
