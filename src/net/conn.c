@@ -163,6 +163,11 @@ bool net_is_eof(struct conn *c)
     return c->is_eof;
 }
 
+bool net_is_leaving(struct conn *c)
+{
+    return c->is_leaving;
+}
+
 bool net_can_block(struct conn *c)
 {
     return c->can_block;

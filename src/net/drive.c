@@ -101,6 +101,7 @@ static enum turn step_to_lane(struct conn *c)
     if (c->retry_at > loop_now(c->loop))
         return TURN_IDLE;
     see_kept_input(c);
+    c->is_leaving = c->is_closing;
     c->job_events = take_events(c, WORD_EVENTS);
     if (c->job_events & NET_EV_EOF)
         c->is_eof_told = true;
@@ -198,6 +199,7 @@ static enum turn turn_step(struct conn *c)
         see_kept_input(c);
     if (events & NET_EV_EOF)
         c->is_eof_told = true;
+    c->is_leaving = c->is_closing;
     c->last = c->conf->proto->step(c, events);
     return after_step(c);
 }

@@ -106,6 +106,10 @@ void net_wipe(struct conn *c, struct str part);
 struct buf *net_out(struct conn *c);
 bool net_out_is_full(struct conn *c); /* over the high-water mark: return NET_MORE soon */
 bool net_is_eof(struct conn *c);
+/* The peer has announced its end, whether or not what came before has been read: as of the
+ * beginning of this step. It may still read; who works long for it without reading input sends
+ * something now and then, and the connection ends when nobody takes it. */
+bool net_is_leaving(struct conn *c);
 bool net_can_block(struct conn *c); /* on a worker: disks and networks may be waited for */
 unsigned net_pending(
     struct conn *c); /* events that came while this step runs; a worker looks between pages */

@@ -35,6 +35,20 @@ static void a_half_closed_peer_gets_its_answers(void **state)
     stop(&f);
 }
 
+/* A worker that reads no input learns of the peer's end. */
+static void a_peer_that_leaves_is_noticed(void **state)
+{
+    struct fixture f = {0};
+    start(&f, (struct net_limits){0});
+    int a = dial(f.port);
+    say(a, "stay\nlast\n");
+    hear(a, "hello\n");
+    shutdown(a, SHUT_WR);
+    hear(a, "left\nw:last\n");
+    hear_end(a);
+    stop(&f);
+}
+
 static void workers_and_waits(void **state)
 {
     struct fixture f = {0};
@@ -494,6 +508,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_come_back),
         cmocka_unit_test(a_half_closed_peer_gets_its_answers),
+        cmocka_unit_test(a_peer_that_leaves_is_noticed),
         cmocka_unit_test(workers_and_waits),
         cmocka_unit_test(a_full_lane_delays),
         cmocka_unit_test(a_slow_reader_gets_all),

@@ -20,6 +20,7 @@
  *   short/heavy  the rest of the lines is echoed by a worker
  *   wait         another thread resumes
  *   early        resumed before step() returns
+ *   stay         goes on working until the peer has announced its end, then "left"
  *   big N        N lines of 1,000 bytes, by NET_MORE
  *   sleep        like wait, and the other thread takes its time
  *   hold N       "held", and no deadline from here but N ms
@@ -45,7 +46,7 @@ struct session {
     struct net_handle handle;
     struct net_addr peer;
     int big;
-    bool is_waiting, wants_lane, is_slow;
+    bool is_waiting, wants_lane, is_slow, is_staying;
 };
 
 static inline void resume_job(struct task_job *job)
@@ -79,6 +80,9 @@ static inline enum net_step echo_line(struct conn *c, struct str line)
             assert_rc(task_lane_post(f->others, &s->job), RC_OK);
         return NET_WAIT;
     }
+    s->is_staying = str_eq(line, STR("stay"));
+    if (s->is_staying)
+        return NET_HEAVY;
     if (str_eq(line, STR("forever")))
         return NET_WAIT;
     if (str_starts(line, STR("big "))) {
@@ -130,6 +134,11 @@ static inline enum net_step echo_line(struct conn *c, struct str line)
 static inline enum net_step all_lines(struct conn *c)
 {
     struct session *s = net_session(c);
+    if (s->is_staying && !net_is_leaving(c))
+        return NET_HEAVY;
+    if (s->is_staying)
+        buf_put(net_out(c), STR("left\n"));
+    s->is_staying = false;
     for (;;) {
         while (s->big > 0 && !net_out_is_full(c)) {
             buf_putf(net_out(c), "%0999d\n", s->big);
