@@ -161,6 +161,16 @@ const struct store_row *store_root_at(const struct store_root *r, size_t index)
     return &chunk->rows[rest - node->children[in].start];
 }
 
+const struct store_row *store_root_rows(const struct store_root *r, size_t index, size_t *out_n)
+{
+    *out_n = 0;
+    if (index >= r->count)
+        return NULL;
+    struct span span = root_span(r, index);
+    *out_n = span.n;
+    return span.rows;
+}
+
 static size_t rows_find(const struct store_row *rows, size_t n, uint32_t uid)
 {
     size_t from = 0, to = n;

@@ -304,6 +304,9 @@ size_t store_root_count(const struct store_root *root);
 size_t store_root_unended(const struct store_root *root); /* rows with STORE_UNENDED */
 const struct store_row *store_root_at(const struct store_root *root,
                                       size_t index); /* from 0, by growing UID */
+/* The rows from an index on that lie side by side: at least one, unless it is beyond the end. For
+ * looking at all of them at the speed of memory. */
+const struct store_row *store_root_rows(const struct store_root *root, size_t index, size_t *out_n);
 size_t store_root_find(const struct store_root *root,
                        uint32_t uid); /* index of the first row with this UID or a greater one */
 

@@ -35,6 +35,12 @@ static void assert_same(const struct store_root *root, const struct model *m)
             assert_int_equal(store_root_find(root, row->uid - 1), i);
     }
     assert_null(store_root_at(root, m->n));
+    size_t n, at = 0;
+    for (const struct store_row *rows; (rows = store_root_rows(root, at, &n)); at += n)
+        for (size_t i = 0; i < n; i++)
+            assert_ptr_equal(&rows[i], store_root_at(root, at + i));
+    assert_int_equal(n, 0);
+    assert_int_equal(at, m->n);
     assert_int_equal(store_root_unended(root), unended);
     uint32_t last = m->n ? m->rows[m->n - 1].uid : 0;
     assert_int_equal(store_root_find(root, last + 1), m->n);
