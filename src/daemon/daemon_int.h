@@ -114,7 +114,8 @@ struct generation_house { /* what all of them stand on; outlives them */
     struct deliver *deliver;
     struct budget *memory;
     struct web *web;
-    struct hand *hand; /* may be NULL */
+    struct hand *hand;                    /* may be NULL */
+    const struct mime_charsets *charsets; /* made before the sandbox closes */
 };
 
 /* Takes conf and signer_fd (-1: none), also on failure, when `why` tells the cause. */

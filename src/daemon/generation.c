@@ -83,6 +83,7 @@ static void open_protocols(struct generation *g)
     struct imap_conf imap = {.plaintext_on_loopback = plaintext,
                              .login_ms = patience_ms(c, 180000),
                              .message_size = c->limits.message_size,
+                             .charsets = house->charsets,
                              .memory = house->memory,
                              .version = PENFOLD_VERSION,
                              .kv = house->admin->kv,

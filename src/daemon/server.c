@@ -11,6 +11,7 @@
 #include "daemon/daemon_int.h"
 
 #include "base/mem.h"
+#include "mime/charset.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +46,7 @@ struct server {
     struct budget memory;
     struct net *net;
     struct web *web;
+    struct mime_charsets *charsets;
     struct generation_house house;
     struct generation *generation; /* what new sessions get */
     struct sockets sockets;
@@ -202,8 +204,8 @@ static enum rc open_net(struct server *s, const struct trusted *trusted)
         .admin = &s->admin, .net = s->net, .statm_fd = s->statm_fd, .started = s->started};
     s->web = web_new(&web);
     budget_init(&s->memory, s->start->conf->limits.memory);
-    s->house = (struct generation_house){&s->ctx,    &s->admin, s->deliver,
-                                         &s->memory, s->web,    s->start->hand};
+    s->house = (struct generation_house){&s->ctx, &s->admin,      s->deliver, &s->memory,
+                                         s->web,  s->start->hand, s->charsets};
     s->sockets = *s->start->sockets;
     if (generation_new(&s->house, s->start->conf, s->start->chain_pem, s->start->signer_fd,
                        &s->generation, why) != RC_OK) {
@@ -430,6 +432,7 @@ static void free_net(struct server *s)
         net_free(&s->net);
     generation_unref(&s->generation);
     web_free(&s->web);
+    mime_charsets_free(&s->charsets);
     if (s->statm_fd >= 0)
         close(s->statm_fd);
 }
@@ -483,7 +486,9 @@ static void raise_file_limit(void)
 static enum rc confine(struct server *s)
 {
     const char *why;
+    unsigned missing; /* what this machine's C library does not have is read as an unknown one */
     raise_file_limit();
+    mime_charsets_new(&s->charsets, &missing);                    /* reads files */
     s->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC); /* for /metrics; -1: no figure */
     TRY(tell(s, "user", sandbox_become(s->start->uid, s->start->gid)));
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* becoming another user has cleared it */

@@ -15,6 +15,7 @@ enum {
 static const struct imap_command commands[] = {
     {"FETCH", OPEN, IMAP_UID | IMAP_NO_EXPUNGE, imap_fetch, "BINARY", "[RFC3501 6.4.5]", NULL},
     {"STORE", OPEN, IMAP_UID | IMAP_NO_EXPUNGE, imap_store, NULL, "[RFC3501 6.4.6]", NULL},
+    {"SEARCH", OPEN, IMAP_UID | IMAP_NO_EXPUNGE, imap_search, NULL, "[RFC3501 6.4.4]", NULL},
     {"COPY", OPEN, IMAP_UID, imap_copy, NULL, "[RFC3501 6.4.7]", NULL},
     {"MOVE", OPEN, IMAP_UID, imap_move, "MOVE", "[RFC6851 3.1]", NULL},
     {"EXPUNGE", OPEN, IMAP_UID, imap_expunge, "UIDPLUS", "[RFC3501 6.4.3]", NULL},

@@ -99,6 +99,60 @@ bool imap_take_date_time(struct imap_parse *p, uint64_t *out_ns)
     return true;
 }
 
+/* --- of messages ------------------------------------------------------------------------------ */
+
+/* Skips what stands between words: anything that is none, and comments with what is in them. */
+static struct str skip_to_word(struct str s)
+{
+    unsigned depth = 0;
+    while (s.n && (depth || (!ascii_is_digit(s.p[0]) && !ascii_is_alpha(s.p[0])))) {
+        depth += s.p[0] == '(';
+        depth -= depth && s.p[0] == ')';
+        s = str_skip(s, depth && s.p[0] == '\\' ? 2 : 1);
+    }
+    return s;
+}
+
+static struct str take_run(struct str *s, bool (*is_of)(char))
+{
+    size_t n = 0;
+    *s = skip_to_word(*s);
+    while (n < s->n && is_of(s->p[n]))
+        n++;
+    struct str run = str_head(*s, n);
+    *s = str_skip(*s, n);
+    return run;
+}
+
+/* [RFC5322 4.3]: two digits are of 1950 to 2049, three count from 1900. */
+static unsigned whole_year(uint64_t year, size_t digits)
+{
+    if (digits == 2)
+        return (unsigned)(year < 50 ? year + 2000 : year + 1900);
+    return (unsigned)(digits == 3 ? year + 1900 : year);
+}
+
+bool imap_read_date(struct str value, int64_t *out_day)
+{
+    uint64_t day, year;
+    unsigned month = 0;
+    take_run(&value, ascii_is_alpha); /* the day of the week */
+    struct str days = take_run(&value, ascii_is_digit);
+    struct str name = take_run(&value, ascii_is_alpha);
+    struct str years = take_run(&value, ascii_is_digit);
+    for (unsigned m = 0; m < 12 && !month; m++)
+        if (str_ieq(str_head(name, 3), str_from(months + 3 * m, 3)))
+            month = m + 1;
+    if (!month || days.n > 2 || years.n < 2 || years.n > 4 || str_to_u64(days, &day) != RC_OK ||
+        str_to_u64(years, &year) != RC_OK)
+        return false;
+    unsigned whole = whole_year(year, years.n);
+    if (!is_day(whole, month, (unsigned)day))
+        return false;
+    *out_day = day_of(whole, month, (unsigned)day);
+    return true;
+}
+
 /* --- to the client ---------------------------------------------------------------------------- */
 
 static char *put_two(char *to, unsigned n)

@@ -15,6 +15,7 @@
 
 #include "auth/auth.h"
 #include "base/budget.h"
+#include "mime/charset.h"
 #include "net/net.h"
 #include "store/store.h"
 
@@ -23,17 +24,18 @@ struct imap;
 struct imap_conf { /* 0: the default */
     struct store *store;
     struct auth *auth;
-    struct kv *kv;              /* where bodies of APPEND go */
-    struct budget *memory;      /* of messages on their way in; NULL: none is asked */
-    bool plaintext_on_loopback; /* LOGIN and PLAIN without TLS from 127.0.0.0/8 and ::1 */
-    uint64_t login_ms;          /* from the connection to a successful login: 180,000 */
-    uint64_t idle_ms;           /* without a command: 1,800,000 [RFC3501 5.4] */
-    uint64_t keepalive_ms;      /* in IDLE, between two signs of life: 240,000 */
-    uint32_t login_failures;    /* after so many the connection is closed: 5 */
-    uint32_t errors;            /* the same for commands that are none: 20 */
-    uint64_t message_size;      /* of an appended message: 50 MB [RFC7889] */
-    uint64_t command_size;      /* of any other command with its literals, after the login: 1 MB */
-    const char *version;        /* told by ID; NULL: not told */
+    struct kv *kv;                        /* where bodies of APPEND go */
+    const struct mime_charsets *charsets; /* for SEARCH */
+    struct budget *memory;                /* of messages on their way in; NULL: none is asked */
+    bool plaintext_on_loopback;           /* LOGIN and PLAIN without TLS from 127.0.0.0/8 and ::1 */
+    uint64_t login_ms;                    /* from the connection to a successful login: 180,000 */
+    uint64_t idle_ms;                     /* without a command: 1,800,000 [RFC3501 5.4] */
+    uint64_t keepalive_ms;                /* in IDLE, between two signs of life: 240,000 */
+    uint32_t login_failures;              /* after so many the connection is closed: 5 */
+    uint32_t errors;                      /* the same for commands that are none: 20 */
+    uint64_t message_size;                /* of an appended message: 50 MB [RFC7889] */
+    uint64_t command_size; /* of any other command with its literals, after the login: 1 MB */
+    const char *version;   /* told by ID; NULL: not told */
 };
 
 /* The context and all of the configuration stay until imap_free, which comes after net_free. */

@@ -167,6 +167,9 @@ struct imap_flags {
 bool imap_take_flags(struct imap_parse *p, bool needs_list, struct imap_flags *out);
 bool imap_take_date_time(struct imap_parse *p, uint64_t *out_ns); /* "17-Jul-1996 02:44:25 -0700" */
 bool imap_take_date(struct imap_parse *p, int64_t *out_day);      /* days since 1970, as written */
+/* The day that a Date field names, as it is written there: whatever the time and the zone are.
+ * False: it names none. [RFC5322 3.3, 4.3] */
+bool imap_read_date(struct str value, int64_t *out_day);
 /* A date and time as INTERNALDATE has it, with its quotes and in UTC: so many bytes from `to` on.
  * The end of them. */
 enum { IMAP_DATE_TIME = 28 };

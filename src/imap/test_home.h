@@ -26,6 +26,7 @@ struct home {
     struct net *net;
     struct net_limits limits;
     struct imap_conf conf;
+    struct mime_charsets *charsets;
     struct imap *imap;
     struct net_listener listener;
     uint64_t alice, bob;
@@ -57,8 +58,13 @@ static inline void home_make(struct home *h)
     assert_rc(auth_domain_add(h->auth, STR("example.test")), RC_OK);
     h->alice = home_account(h, STR("alice@example.test"));
     h->bob = home_account(h, STR("bob@example.test"));
-    h->conf = (struct imap_conf){
-        .store = h->store, .auth = h->auth, .kv = h->kv, .plaintext_on_loopback = true};
+    unsigned missing;
+    mime_charsets_new(&h->charsets, &missing);
+    h->conf = (struct imap_conf){.store = h->store,
+                                 .auth = h->auth,
+                                 .kv = h->kv,
+                                 .charsets = h->charsets,
+                                 .plaintext_on_loopback = true};
 }
 
 static inline void home_start(struct home *h)
@@ -85,6 +91,7 @@ static inline void home_end(struct home *h)
         net_free(&h->net);
     if (h->imap)
         imap_free(&h->imap);
+    mime_charsets_free(&h->charsets);
     store_close(&h->store);
     auth_close(&h->auth);
     kv_close(&h->kv);

@@ -1,0 +1,257 @@
+/* Keys that an ENVELOPE decides [RFC3501 6.4.4]: FROM, TO, CC, BCC and SUBJECT look into its
+ * fields, SENTBEFORE, SENTON and SENTSINCE at its date.
+ *
+ * An address is looked at as "name <mailbox@host>", several with ", " between them, a group as
+ * "name: addresses;". What stands in place of a missing host or mailbox is not looked at. Words of
+ * RFC 2047 are decoded where there are any; most values are ASCII and are looked at where they are.
+ * Pure. */
+#include "imap/search_int.h"
+
+#include "base/utf8.h"
+
+#include <string.h>
+
+/* A string of the envelope, where it stands. */
+struct raw {
+    struct str text; /* absent: NIL */
+    bool is_escaped;
+};
+
+/* --- taking it apart -------------------------------------------------------------------------- */
+
+static bool take_raw_quoted(struct str *s, struct raw *out)
+{
+    size_t n = 1;
+    for (;;) {
+        const char *end = n < s->n ? memchr(s->p + n, '"', s->n - n) : NULL;
+        if (!end)
+            return false;
+        const char *slash = memchr(s->p + n, '\\', (size_t)(end - s->p) - n);
+        if (!slash) {
+            n = (size_t)(end - s->p);
+            break;
+        }
+        out->is_escaped = true;
+        n = (size_t)(slash - s->p) + 2;
+    }
+    out->text = str_sub(*s, 1, n - 1);
+    *s = str_skip(*s, n + 1);
+    return true;
+}
+
+static bool take_raw_literal(struct str *s, struct raw *out)
+{
+    uint64_t n;
+    ptrdiff_t end = str_find_byte(*s, '}');
+    if (end < 1 || str_to_u64(str_sub(*s, 1, (size_t)end - 1), &n) != RC_OK)
+        return false;
+    struct str bytes = str_skip(*s, (size_t)end + 3);
+    if (n > bytes.n)
+        return false;
+    out->text = str_from(bytes.p ? bytes.p : "", (size_t)n);
+    *s = str_skip(bytes, (size_t)n);
+    return true;
+}
+
+static bool take_byte(struct str *s, char c)
+{
+    if (!s->n || s->p[0] != c)
+        return false;
+    *s = str_skip(*s, 1);
+    return true;
+}
+
+static bool take_raw(struct str *s, struct raw *out)
+{
+    *out = (struct raw){0};
+    if (s->n && s->p[0] == '"')
+        return take_raw_quoted(s, out);
+    if (s->n && s->p[0] == '{')
+        return take_raw_literal(s, out);
+    bool is_nil = str_starts(*s, STR("NIL"));
+    *s = str_skip(*s, 3);
+    return is_nil;
+}
+
+struct address {
+    struct raw name, route, mailbox, host;
+};
+
+static bool take_address(struct str *s, struct address *out)
+{
+    return take_byte(s, '(') && take_raw(s, &out->name) && take_byte(s, ' ') &&
+           take_raw(s, &out->route) && take_byte(s, ' ') && take_raw(s, &out->mailbox) &&
+           take_byte(s, ' ') && take_raw(s, &out->host) && take_byte(s, ')');
+}
+
+static void put_raw(struct buf *out, struct raw raw)
+{
+    if (!raw.is_escaped) {
+        buf_put(out, raw.text);
+        return;
+    }
+    for (size_t i = 0; i < raw.text.n; i++) {
+        i += raw.text.p[i] == '\\';
+        buf_put(out, str_sub(raw.text, i, 1));
+    }
+}
+
+/* --- addresses -------------------------------------------------------------------------------- */
+
+static bool is_plain(struct str s)
+{
+    return imap_is_ascii(s) && !memmem(s.p, s.n, "=?", 2);
+}
+
+/* The name, decoded. */
+static void put_name(struct imap_search_text *t, struct raw name)
+{
+    struct buf bytes = {.cap = name.text.n + 1};
+    if (!name.text.n || is_plain(name.text)) {
+        put_raw(&t->value, name);
+        return;
+    }
+    put_raw(&bytes, name);
+    if (mime_words_decode(buf_str(&bytes), t->charsets, &t->value) != RC_OK)
+        t->value.over = true;
+    buf_fini(&bytes);
+}
+
+static void put_address(struct imap_search_text *t, const struct address *a)
+{
+    struct buf *out = &t->value;
+    bool has_name = a->name.text.p;
+    if (!a->host.text.p) { /* a group begins or ends */
+        put_raw(out, a->mailbox);
+        buf_put(out, a->mailbox.text.p ? STR(": ") : STR("; "));
+        return;
+    }
+    if (has_name) {
+        put_name(t, a->name);
+        buf_put(out, STR(" <"));
+    }
+    if (!str_eq(a->mailbox.text, STR("MISSING_MAILBOX")))
+        put_raw(out, a->mailbox);
+    if (!str_eq(a->host.text, STR("MISSING_DOMAIN"))) {
+        buf_put(out, STR("@"));
+        put_raw(out, a->host);
+    }
+    buf_put(out, has_name ? STR(">, ") : STR(", "));
+}
+
+/* A list of addresses into `value`; false: it is NIL, or no list. */
+static bool put_addresses(struct imap_search_text *t, struct str *s, bool is_wanted)
+{
+    struct address a;
+    buf_clear(&t->value);
+    if (!take_byte(s, '(')) {
+        bool is_nil = str_starts(*s, STR("NIL"));
+        *s = is_nil ? str_skip(*s, 3) : (struct str){0};
+        return false;
+    }
+    while (!take_byte(s, ')')) {
+        if (!take_address(s, &a)) {
+            *s = (struct str){0};
+            return false;
+        }
+        if (is_wanted)
+            put_address(t, &a);
+    }
+    return true;
+}
+
+/* --- keys ------------------------------------------------------------------------------------- */
+
+/* In text that is decoded. */
+static bool is_in(struct imap_search_text *t, const struct imap_search_key *key, struct str utf8)
+{
+    if (!key->text.n)
+        return true;
+    if (key->is_ascii && imap_is_ascii(utf8))
+        return imap_needle_find(&key->needle, utf8);
+    buf_clear(&t->folded);
+    t->folded.cap = utf8.n * 12 + 1;
+    if (mime_fold(utf8, &t->folded) != RC_OK)
+        return false;
+    struct str in = buf_str(&t->folded);
+    return in.n && memmem(in.p, in.n, key->text.p, key->text.n);
+}
+
+bool imap_search_value(struct imap_search_text *t, const struct imap_search_key *key,
+                       struct str value)
+{
+    value = str_trim(value);
+    if (!key->text.n)
+        return true;
+    if (is_plain(value) && !memchr(value.n ? value.p : "", '\n', value.n))
+        return key->is_ascii && imap_needle_find(&key->needle, value);
+    buf_clear(&t->folded);
+    t->folded.cap = value.n * 48 + 1000;
+    if (mime_text_of_value(value, t->charsets, &t->folded) != RC_OK)
+        return false;
+    struct str in = buf_str(&t->folded);
+    return in.n && memmem(in.p, in.n, key->text.p, key->text.n);
+}
+
+static enum imap_search_answer answer_of(bool is_hit)
+{
+    return is_hit ? IMAP_SEARCH_YES : IMAP_SEARCH_NO;
+}
+
+static bool has_day(const struct imap_search_key *key, struct str date)
+{
+    int64_t day;
+    if (!imap_read_date(date, &day))
+        return false;
+    return imap_search_day(day) >= key->from && imap_search_day(day) <= key->last;
+}
+
+static void answer_string(struct imap_search_text *t, enum imap_search_field field, struct raw raw)
+{
+    struct str value = raw.text;
+    if (raw.is_escaped) {
+        buf_clear(&t->value);
+        put_raw(&t->value, raw);
+        value = buf_str(&t->value);
+    }
+    for (size_t i = 0; i < t->program->n_texts; i++) {
+        struct imap_search_key *key = t->program->texts[i];
+        if (field == IMAP_SEARCH_DATE && key->kind == IMAP_SEARCH_SENT)
+            key->answer = answer_of(has_day(key, value));
+        if (key->kind == IMAP_SEARCH_ENVELOPE && key->field == field && raw.text.p)
+            key->answer = answer_of(imap_search_value(t, key, value));
+    }
+}
+
+static void answer_addresses(struct imap_search_text *t, enum imap_search_field field)
+{
+    for (size_t i = 0; i < t->program->n_texts; i++) {
+        struct imap_search_key *key = t->program->texts[i];
+        if (key->kind == IMAP_SEARCH_ENVELOPE && key->field == field)
+            key->answer = answer_of(is_in(t, key, buf_str(&t->value)));
+    }
+}
+
+void imap_search_envelope(struct imap_search_text *t, struct str envelope)
+{
+    struct raw raw;
+    t->value.cap = envelope.n * 16 + 1000; /* Latin letters as UTF-8, words undone */
+    for (size_t i = 0; i < t->program->n_texts; i++)
+        if (t->program->texts[i]->kind <= IMAP_SEARCH_ENVELOPE)
+            t->program->texts[i]->answer = IMAP_SEARCH_NO; /* NIL, or damaged */
+    if (!take_byte(&envelope, '('))
+        return;
+    for (unsigned field = 0; field < IMAP_SEARCH_FIELDS && t->fields >> field; field++) {
+        bool is_wanted = t->fields >> field & 1;
+        if (field && !take_byte(&envelope, ' '))
+            return;
+        if (field <= IMAP_SEARCH_SUBJECT) {
+            if (!take_raw(&envelope, &raw))
+                return;
+            if (is_wanted)
+                answer_string(t, field, raw);
+        } else if (put_addresses(t, &envelope, is_wanted) && is_wanted) {
+            answer_addresses(t, field);
+        }
+    }
+}

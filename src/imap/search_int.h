@@ -1,0 +1,168 @@
+/* SEARCH, inside: the program that the keys become, and who decides what.
+ *
+ * search_parse.c makes the program, pure; search_rows.c decides what rows tell, many at once;
+ * search_text.c what only a message's summary or its bytes tell; search_find.c looks for a string;
+ * search.c goes over the mailbox. */
+#ifndef IMAP_SEARCH_INT_H
+#define IMAP_SEARCH_INT_H
+
+#include "imap/imap_int.h"
+#include "mime/summary.h"
+#include "mime/text.h"
+
+enum {
+    IMAP_SEARCH_KEYS = 1000,       /* in one command */
+    IMAP_SEARCH_DEPTH = 50,        /* of parentheses, NOT and OR within one another */
+    IMAP_SEARCH_TEXTS = 100,       /* keys that look at the text of messages */
+    IMAP_SEARCH_ROWS = 256,        /* looked at together */
+    IMAP_SEARCH_WINDOW = 256 << 10 /* bytes of a message in memory; a larger one goes through it */
+};
+
+/* --- search_find.c ---------------------------------------------------------------------------- */
+
+/* A string of folded ASCII, to be found in ASCII of any case. */
+struct imap_needle {
+    struct str text;
+    size_t first, second; /* places of the two bytes that are looked for, the rarest ones */
+};
+void imap_needle_init(struct imap_needle *n, struct str text);
+bool imap_needle_find(const struct imap_needle *n, struct str in);
+bool imap_is_ascii(struct str s); /* fast, for much of it */
+
+/* --- search_parse.c --------------------------------------------------------------------------- */
+
+enum imap_search_kind {
+    IMAP_SEARCH_ALL_OF, /* what is below; of nothing: every message */
+    IMAP_SEARCH_ANY_OF,
+    IMAP_SEARCH_NOT, /* the one below */
+    /* By the row. */
+    IMAP_SEARCH_FLAGS,    /* (flags & mask) == value */
+    IMAP_SEARCH_KEYWORD,  /* has the keyword `name`, or has it not: value */
+    IMAP_SEARCH_SIZE,     /* from <= size <= last */
+    IMAP_SEARCH_RECEIVED, /* the same, ns since 1970 */
+    IMAP_SEARCH_SET,
+    /* By the summary. */
+    IMAP_SEARCH_SENT, /* from <= day of the Date field <= last, see imap_search_day */
+    IMAP_SEARCH_ENVELOPE,
+    /* By the message. */
+    IMAP_SEARCH_HEADER,
+    IMAP_SEARCH_BODY,
+    IMAP_SEARCH_TEXT
+};
+
+/* The strings of an ENVELOPE, in its order [RFC3501 7.4.2]. */
+enum imap_search_field {
+    IMAP_SEARCH_DATE,
+    IMAP_SEARCH_SUBJECT,
+    IMAP_SEARCH_FROM,
+    IMAP_SEARCH_TO = 5,
+    IMAP_SEARCH_CC,
+    IMAP_SEARCH_BCC,
+    IMAP_SEARCH_FIELDS
+};
+
+enum imap_search_answer { IMAP_SEARCH_UNKNOWN, IMAP_SEARCH_NO, IMAP_SEARCH_YES };
+
+struct imap_search_key {
+    enum imap_search_kind kind;
+    struct imap_search_key *first, *next; /* below this one; behind it */
+    uint32_t mask, value;
+    enum imap_search_field field;
+    uint64_t from, last; /* from > last: nothing */
+    struct str name;     /* of a keyword or a header field */
+    struct str text;     /* as sent; once prepared decoded and folded */
+    struct imap_set set;
+    bool is_uid;
+    /* What search.c makes of it before it begins. */
+    uint64_t keyword;          /* its bit; 0: no message has it */
+    struct imap_spans spans;   /* of the set */
+    struct imap_needle needle; /* of the text */
+    bool is_ascii;
+    bool is_simple;                 /* and has no line ends */
+    struct mime_match *match;       /* of BODY and TEXT */
+    enum imap_search_answer answer; /* of the message at hand, for kinds beyond the row */
+};
+
+/* All in the parser's arena. */
+struct imap_search_program {
+    struct imap_search_key *all;    /* kind IMAP_SEARCH_ALL_OF */
+    struct imap_search_key **texts; /* the keys beyond the row */
+    size_t n_texts, n_keys;
+    struct str charset; /* of the strings; absent: none was named */
+};
+
+/* The arguments of SEARCH, to the end of the command. */
+bool imap_take_search(struct imap_parse *p, struct imap_search_program *out);
+
+/* Days as `from` and `last` count them: since 1970, and so that none is below 0. */
+uint64_t imap_search_day(int64_t since_1970);
+
+/* Keywords by bit, and sets against a mailbox. RC_NOTFOUND: a message number that is not there;
+ * RC_LIMIT. */
+enum rc imap_search_settle(struct imap_search_key *key, const struct str names[STORE_KEYWORDS],
+                           const struct store_root *root, struct arena *arena);
+/* The strings as they are looked for, from the program's charset. RC_NOTFOUND: it is unknown;
+ * RC_LIMIT: one is too long. */
+enum rc imap_search_fold(struct imap_search_program *program, const struct mime_charsets *charsets,
+                         struct arena *arena);
+
+/* --- search_rows.c ---------------------------------------------------------------------------- */
+
+/* One bit a row: those that are hits for sure, and those that may be. `yes` is within `may`. */
+struct imap_search_bits {
+    uint64_t yes[IMAP_SEARCH_ROWS / 64], may[IMAP_SEARCH_ROWS / 64];
+};
+
+/* n rows (at most IMAP_SEARCH_ROWS) whose indices begin with `index`. Bits beyond n are unset. */
+void imap_search_rows(const struct imap_search_key *all, const struct store_row *rows, size_t n,
+                      size_t index, struct imap_search_bits *out);
+/* One row, with the answers that the keys beyond it have so far. */
+enum imap_search_answer imap_search_row(const struct imap_search_key *all,
+                                        const struct store_row *row, size_t index);
+
+/* --- search_envelope.c and search_text.c ------------------------------------------------------ */
+
+/* What looks at messages, one after the other. */
+struct imap_search_text {
+    struct imap_search_program *program;
+    const struct mime_charsets *charsets;
+    unsigned fields; /* of the envelope that are asked for: 1 << field */
+    bool has_header, has_body, has_text, keeps;
+    struct buf value, folded; /* between steps */
+    /* The message at hand, from imap_search_open on. */
+    struct store_message *message;
+    uint64_t size;
+    char *window;
+    size_t window_size, window_n;
+    uint64_t window_at;
+    struct mime_parser parser;
+    struct mime_tree tree;
+    uint64_t fed;
+    bool is_parsing, has_tree, is_pulling, is_all; /* which of the two texts is pulled */
+    struct mime_text text;
+};
+
+/* After imap_search_fold. RC_LIMIT: the arena is full. */
+enum rc imap_search_text_init(struct imap_search_text *t, struct imap_search_program *program,
+                              const struct mime_charsets *charsets, struct arena *arena);
+void imap_search_text_fini(struct imap_search_text *t); /* also of zeroes */
+
+/* The next message: no key has an answer, none is open. */
+void imap_search_next(struct imap_search_text *t);
+/* Answers the keys of its ENVELOPE. */
+void imap_search_envelope(struct imap_search_text *t, struct str envelope);
+
+/* The rest reads the message, which is taken over here, and blocks. RC_AGAIN: call again, it is
+ * time for others (clock_mono of the system against `until`). */
+void imap_search_open(struct imap_search_text *t, struct store_message **message);
+/* Makes the summary, when it was not there. */
+enum rc imap_search_summary(struct imap_search_text *t, uint64_t until, struct buf *out);
+enum rc imap_search_header(struct imap_search_text *t);
+enum rc imap_search_body(struct imap_search_text *t, uint64_t until);
+
+/* Whether a value of a header field, as it stands, has the key's text in it; decodes and folds it
+ * when need be. */
+bool imap_search_value(struct imap_search_text *t, const struct imap_search_key *key,
+                       struct str value);
+
+#endif
