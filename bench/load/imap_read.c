@@ -45,7 +45,7 @@ static bool is_balanced(const char *p, size_t n)
 }
 
 /* False: another session's change of flags, which may come at any time. */
-static bool check_body(struct session *s, const char *p, size_t n)
+static bool check_body(struct session *s, uint32_t message, const char *p, size_t n)
 {
     size_t before = s->n_literals ? s->literal_at : n;
     if (!has(p, before, "BODY[]")) {
@@ -72,7 +72,7 @@ static bool check_body(struct session *s, const char *p, size_t n)
     return true;
 }
 
-static bool check_texts(struct session *s, const char *p, size_t n)
+static bool check_texts(struct session *s, uint32_t message, const char *p, size_t n)
 {
     if (!has(p, n, "ENVELOPE (")) {
         if (!has(p, n, "FLAGS"))
@@ -88,21 +88,23 @@ static bool check_texts(struct session *s, const char *p, size_t n)
     return true;
 }
 
-static bool check_flags(struct session *s, const char *p, size_t n)
+static bool check_flags(struct session *s, uint32_t message, const char *p, size_t n)
 {
     if (!has(p, n, "FLAGS"))
         session_error(s, "FETCH without FLAGS", p, n);
+    if (s->op == OP_LEARN && has(p, n, s->load->flag))
+        flag_set(s, message);
     return true;
 }
 
 static void fetched(struct session *s, uint32_t message, const char *p, size_t n)
 {
-    static bool (*const check[])(struct session *, const char *, size_t) = {
+    static bool (*const check[])(struct session *, uint32_t, const char *, size_t) = {
         [ROWS_TEXTS] = check_texts, [ROWS_BODIES] = check_body, [ROWS_FLAGS] = check_flags};
     enum rows rows = verbs[s->op].rows;
     if (message < 1 || message > s->exists)
         session_error(s, "FETCH for a message that does not exist", p, n < 60 ? n : 60);
-    if (rows != ROWS_NONE && check[rows](s, p, n) && message >= s->seen.low &&
+    if (rows != ROWS_NONE && check[rows](s, message, p, n) && message >= s->seen.low &&
         message <= s->seen.high)
         s->seen.fetches++;
 }
@@ -119,13 +121,8 @@ static void exists(struct session *s, uint32_t count)
 static void searched(struct session *s, const char *p, size_t n)
 {
     s->seen.searches++;
-    for (size_t i = 8; i + 1 < n; i++) {
-        if (p[i] != ' ' || p[i + 1] < '0' || p[i + 1] > '9')
-            continue;
-        s->seen.found++;
-        if (s->op == OP_LEARN)
-            flag_set(s, (uint32_t)strtoul(p + i + 1, NULL, 10));
-    }
+    for (size_t i = 8; i + 1 < n; i++)
+        s->seen.found += p[i] == ' ' && p[i + 1] >= '0' && p[i + 1] <= '9';
 }
 
 static void numbered(struct session *s, const char *p, size_t n)
@@ -168,7 +165,7 @@ static void check_count(struct session *s, const char *p, size_t n)
         return;
     if (has(p, n, "EXPUNGEISSUED"))
         l->races++;
-    else if (verbs[s->op].rows == ROWS_FLAGS && !s->seen.fetches)
+    else if (s->op != OP_LEARN && verbs[s->op].rows == ROWS_FLAGS && !s->seen.fetches)
         l->no_change++; /* the message had the flag */
     else {
         char text[80];
@@ -182,7 +179,7 @@ static void check_search(struct session *s, const char *p, size_t n)
     struct load *l = s->load;
     if (s->seen.searches != 1)
         session_error(s, "not one SEARCH response", p, n);
-    if (s->op != OP_LEARN && l->expect >= 0 && s->seen.found != (uint32_t)l->expect) {
+    if (l->expect >= 0 && s->seen.found != (uint32_t)l->expect) {
         char text[80];
         snprintf(text, sizeof text, "%u found, expected %d", s->seen.found, l->expect);
         session_error(s, text, p, n);
@@ -204,7 +201,7 @@ static int tagged(struct session *s, const char *p, size_t n)
         session_error(s, "not OK", p, n);
     else if (verbs[s->op].rows != ROWS_NONE)
         check_count(s, p, n);
-    else if (s->op == OP_SEARCH || s->op == OP_SEARCH_TEXT || s->op == OP_LEARN)
+    else if (s->op == OP_SEARCH || s->op == OP_SEARCH_TEXT)
         check_search(s, p, n);
     else if (s->op == OP_SELECT && (!s->seen.has_exists || !s->seen.has_uidvalidity))
         session_error(s, "SELECT without EXISTS or UIDVALIDITY", p, n);

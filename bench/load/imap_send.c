@@ -57,11 +57,8 @@ static void send_select(struct session *s)
 
 static void send_learn(struct session *s)
 {
-    const char *flag = s->load->flag;
-    if (flag[0] == '\\')
-        buf_printf(out(s), "SEARCH %s\r\n", flag + 1);
-    else
-        buf_printf(out(s), "SEARCH KEYWORD %s\r\n", flag);
+    all_messages(s);
+    buf_printf(out(s), "FETCH 1:* (FLAGS)\r\n");
 }
 
 static void send_envelopes(struct session *s)
@@ -171,7 +168,7 @@ const struct verb verbs[OP_COUNT] = {
     [OP_STARTTLS] = {"starttls", send_starttls, ROWS_NONE, false},
     [OP_LOGIN] = {"login", send_login, ROWS_NONE, false},
     [OP_SELECT] = {"select", send_select, ROWS_NONE, false},
-    [OP_LEARN] = {"learn", send_learn, ROWS_NONE, false},
+    [OP_LEARN] = {"learn", send_learn, ROWS_FLAGS, true},
     [OP_ENVELOPES] = {"envelopes", send_envelopes, ROWS_TEXTS, true},
     [OP_BODY] = {"body", send_body, ROWS_BODIES, true},
     [OP_ALLBODIES] = {"allbodies", send_all_bodies, ROWS_BODIES, true},
