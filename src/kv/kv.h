@@ -5,7 +5,7 @@
  * PARTITIONS. A partition is the unit of atomicity and order: a class (account, cache, queue,
  * directory, global, jobs) and a number. It holds rows (key -> value, ordered by key bytes) and a
  * version that grows by exactly one with each commit; a partition never written to has version 0
- * and no rows.
+ * and no rows (but see kv_txn_put_cached).
  *
  * TRANSACTIONS touch one partition, all or nothing: asserts, puts, deletes, trims (delete a range),
  * references to blobs taken and dropped. At most KV_TXN_ROWS of these together and KV_TXN_BYTES
@@ -171,6 +171,12 @@ enum rc kv_txn_assert_lease(struct kv_txn *txn, struct str name, uint64_t epoch)
 enum rc kv_txn_put(struct kv_txn *txn, struct str key, struct str value);
 /* Of an absent key: no change, no error. */
 enum rc kv_txn_delete(struct kv_txn *txn, struct str key);
+/* Of an account's partition: a row of the cache partition of the same id, put or deleted with this
+ * commit and unseen before it. That partition's version, asserts and watches know nothing of it,
+ * and such a row may be lost. For what is made from the rows beside it: dearer would be a commit of
+ * its own. RC_PERM for another class. */
+enum rc kv_txn_put_cached(struct kv_txn *txn, struct str key, struct str value);
+enum rc kv_txn_delete_cached(struct kv_txn *txn, struct str key);
 /* All rows with from <= key < to; absent: from the beginning, to the end. */
 enum rc kv_txn_trim(struct kv_txn *txn, struct str from, struct str to);
 

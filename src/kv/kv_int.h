@@ -44,7 +44,9 @@ enum kv_item_kind {
     KV_ITEM_DELETE,
     KV_ITEM_TRIM, /* key <= rows < value; both present, key may be empty */
     KV_ITEM_REF,
-    KV_ITEM_DROP
+    KV_ITEM_DROP,
+    KV_ITEM_PUT_CACHED, /* in the cache partition of the same id */
+    KV_ITEM_DELETE_CACHED
 };
 
 struct kv_item {

@@ -270,22 +270,28 @@ static void trim_rows(struct group *g, struct kv_part part, const struct kv_item
                                  row_key_str(&to));
 }
 
+static void apply_row(struct group *g, struct kv_part part, bool is_put, const struct kv_item *item)
+{
+    struct row_key key;
+    local_key_part(&key, part, item->key);
+    if (is_put)
+        local_rocks_put(g->local->rocks, g->batch, local_family(part), row_key_str(&key),
+                        item->value);
+    else
+        local_rocks_delete(g->local->rocks, g->batch, local_family(part), row_key_str(&key));
+}
+
 static void apply_rows(struct group *g, const struct kv_txn *txn)
 {
-    struct rocks *rocks = g->local->rocks;
-    enum rocks_family family = local_family(txn->part);
-    struct row_key key;
+    struct kv_part cache = {KV_CACHE, txn->part.id};
     struct kv_item item;
     for (size_t pos = 0; kv_txn_next(txn, &pos, &item);) {
         if (item.kind == KV_ITEM_TRIM)
             trim_rows(g, txn->part, &item);
-        if (item.kind != KV_ITEM_PUT && item.kind != KV_ITEM_DELETE)
-            continue;
-        local_key_part(&key, txn->part, item.key);
-        if (item.kind == KV_ITEM_PUT)
-            local_rocks_put(rocks, g->batch, family, row_key_str(&key), item.value);
-        else
-            local_rocks_delete(rocks, g->batch, family, row_key_str(&key));
+        else if (item.kind == KV_ITEM_PUT || item.kind == KV_ITEM_DELETE)
+            apply_row(g, txn->part, item.kind == KV_ITEM_PUT, &item);
+        else if (item.kind == KV_ITEM_PUT_CACHED || item.kind == KV_ITEM_DELETE_CACHED)
+            apply_row(g, cache, item.kind == KV_ITEM_PUT_CACHED, &item);
     }
 }
 

@@ -184,6 +184,22 @@ static void apply_rows(struct kv_mem *m, struct part *p, const struct kv_txn *tx
     }
 }
 
+/* The rows of the cache partition beside it. */
+static void apply_cached(struct kv_mem *m, const struct kv_txn *txn)
+{
+    struct kv_item item;
+    for (size_t pos = 0; kv_txn_next(txn, &pos, &item);) {
+        if (item.kind != KV_ITEM_PUT_CACHED && item.kind != KV_ITEM_DELETE_CACHED)
+            continue;
+        struct part *cache = find_or_add(m, (struct kv_part){KV_CACHE, txn->part.id});
+        m->stats.keys_written++;
+        if (item.kind == KV_ITEM_PUT_CACHED)
+            kv_mem_rows_put(&cache->rows, item.key, item.value);
+        else
+            kv_mem_rows_delete(&cache->rows, item.key);
+    }
+}
+
 /* The whole transaction or nothing of it. */
 static enum rc apply(struct kv_mem *m, struct kv_op *op)
 {
@@ -196,6 +212,7 @@ static enum rc apply(struct kv_mem *m, struct kv_op *op)
     TRY(check_asserts(m, p, op->txn));
     TRY(kv_mem_blobs_apply(m, op->txn));
     apply_rows(m, p, op->txn);
+    apply_cached(m, op->txn);
     op->version = ++p->version;
     m->stats.commits++;
     return RC_OK;

@@ -447,6 +447,50 @@ static void t119(void **state)
     conform_ops_fini(&group);
 }
 
+static void t120(void **state)
+{
+    struct conform *c = *state;
+    struct kv_part account = {KV_ACCOUNT, 77}, cache = {KV_CACHE, 77};
+    struct kv_txn *txn = kv_txn_new(account);
+    assert_rc(kv_txn_put(txn, STR("k"), STR("v")), RC_OK);
+    assert_rc(kv_txn_put_cached(txn, STR("k"), STR("beside it")), RC_OK);
+    assert_rc(kv_txn_put_cached(txn, STR("l"), STR("")), RC_PERM);
+    assert_rc(kv_txn_put_cached(txn, STR("\xff"), STR("v")), RC_PERM);
+    assert_rc(kv_txn_put_cached(txn, STR("l"), STR("another")), RC_OK);
+    assert_int_equal(kv_txn_rows(txn), 3);
+    uint64_t version;
+    assert_rc(kv_commit_wait(c->kv, txn, &version), RC_OK);
+    assert_int_equal(version, 1);
+    assert_row(c, account, "k", "v");
+    assert_no_row(c, account, "l");
+    assert_row(c, cache, "k", "beside it");
+    assert_row(c, cache, "l", "another");
+    assert_int_equal(conform_version(c, cache), 0);
+    txn = kv_txn_new(account);
+    kv_txn_expect(txn, 9);
+    assert_rc(kv_txn_put_cached(txn, STR("k"), STR("never")), RC_OK);
+    assert_rc(kv_txn_delete_cached(txn, STR("l")), RC_OK);
+    assert_rc(kv_commit_wait(c->kv, txn, NULL), RC_CONFLICT);
+    assert_row(c, cache, "k", "beside it");
+    assert_row(c, cache, "l", "another");
+    assert_int_equal(conform_put(c, cache, STR("m"), STR("its own")), 1);
+    txn = kv_txn_new(account);
+    assert_rc(kv_txn_delete_cached(txn, STR("l")), RC_OK);
+    assert_rc(kv_commit_wait(c->kv, txn, NULL), RC_OK);
+    assert_no_row(c, cache, "l");
+    assert_row(c, cache, "m", "its own");
+    if (c->backend->is_persistent) {
+        conform_reopen(c);
+        assert_row(c, cache, "k", "beside it");
+        assert_row(c, cache, "m", "its own");
+        assert_no_row(c, cache, "l");
+    }
+    txn = kv_txn_new(cache);
+    assert_rc(kv_txn_put_cached(txn, STR("k"), STR("v")), RC_PERM);
+    assert_rc(kv_txn_delete_cached(txn, STR("k")), RC_PERM);
+    kv_txn_free(&txn);
+}
+
 const struct conform_test conform_txn_tests[] = {
     {"101 each commit makes the version larger by one, a failed one does not", t101, CONFORM_ANY},
     {"102 an unexpected version fails all of a transaction", t102, CONFORM_ANY},
@@ -468,5 +512,6 @@ const struct conform_test conform_txn_tests[] = {
     {"117 closing commits all that is queued", t117, CONFORM_PERSISTENT},
     {"118 a completion may queue the next commit and free its own", t118, CONFORM_ANY},
     {"119 commits queued together meet what those before them did", t119, CONFORM_ANY},
+    {"120 an account's commit takes rows of its cache along", t120, CONFORM_ANY},
     {0},
 };

@@ -92,6 +92,20 @@ enum rc kv_txn_delete(struct kv_txn *txn, struct str key)
     return add_row(txn, KV_ITEM_DELETE, key, (struct str){0});
 }
 
+enum rc kv_txn_put_cached(struct kv_txn *txn, struct str key, struct str value)
+{
+    if (txn->part.class != KV_ACCOUNT || value.n == 0)
+        return RC_PERM;
+    return add_row(txn, KV_ITEM_PUT_CACHED, key, value);
+}
+
+enum rc kv_txn_delete_cached(struct kv_txn *txn, struct str key)
+{
+    if (txn->part.class != KV_ACCOUNT)
+        return RC_PERM;
+    return add_row(txn, KV_ITEM_DELETE_CACHED, key, (struct str){0});
+}
+
 enum rc kv_txn_trim(struct kv_txn *txn, struct str from, struct str to)
 {
     if (to.n > KV_KEY_MAX)
