@@ -228,7 +228,7 @@ static enum rc put_message(struct change *c, struct appending *p, size_t i, stru
     uint64_t thread = put_thread(c, &p->items[i], row.email);
     put_email(c, p, i, &row, thread);
     put_delivery(c, append->delivery_id);
-    summaries_put(&c->summaries, c->account->id, row.email, append->summary);
+    summary_put(c, row.email, append->summary);
     t->record.m.uidnext++;
     t->record.m.exists++;
     t->record.m.unseen += !(row.flags & STORE_SEEN);

@@ -205,7 +205,6 @@ struct change *change_new(struct store_account *a, struct store_op *user)
 void change_free(struct change *c)
 {
     kv_txn_free(&c->txn);
-    kv_txn_free(&c->summaries);
     for (size_t i = 0; i < c->n_touched; i++)
         store_root_release(&c->touched[i].root);
     if (c->size_touched)
@@ -477,8 +476,6 @@ static void change_done(struct kv_op *op)
     struct change *c = CONTAINER(op, struct change, op);
     struct store_account *a = c->account;
     struct store_op *user = c->user;
-    struct kv_txn *summaries = c->summaries;
-    c->summaries = NULL;
     /* What a commit does not find is a body; callers know RC_NOTFOUND as "no such mailbox". */
     enum rc rc = op->rc == RC_NOTFOUND ? RC_CORRUPT : op->rc;
     pthread_mutex_lock(&a->mutex);
@@ -495,11 +492,8 @@ static void change_done(struct kv_op *op)
     mailboxes_reap(a);
     pthread_cond_broadcast(&a->cond);
     pthread_mutex_unlock(&a->mutex);
-    if (rc == RC_OK) {
-        summaries_commit(a->store, &summaries);
+    if (rc == RC_OK)
         tell_watches(a);
-    }
-    kv_txn_free(&summaries);
     account_unref(a); /* first, so that whoever is told may destroy it */
     if (user) {
         user->rc = rc;

@@ -132,7 +132,7 @@ enum rc fixture_append(struct fixture *f, struct store_account *a, struct str te
     return rc;
 }
 
-void fixture_append_many(struct fixture *f, struct store_account *a, uint32_t n)
+static void append_some(struct fixture *f, struct store_account *a, uint32_t n)
 {
     struct waiter *w = mem_zero(n * sizeof *w);
     struct kv_blob_id *blobs = mem_zero(n * sizeof *blobs);
@@ -148,6 +148,14 @@ void fixture_append_many(struct fixture *f, struct store_account *a, uint32_t n)
     }
     free(w);
     free(blobs);
+}
+
+void fixture_append_many(struct fixture *f, struct store_account *a, uint32_t n)
+{
+    for (uint32_t some; n; n -= some) { /* fewer than may be under way */
+        some = n < CHANGE_QUEUE / 2 ? n : CHANGE_QUEUE / 2;
+        append_some(f, a, some);
+    }
 }
 
 enum rc fixture_flags(struct store_account *a, const struct store_flag_change *change,

@@ -302,7 +302,6 @@ struct trimming {
     struct over over;
     struct released released[TRIM_MESSAGES];
     size_t n_released;
-    struct kv_txn *summaries; /* that go first */
 };
 
 /* One message less with this message id. */
@@ -329,7 +328,6 @@ static enum rc release_message_id(struct trimming *p, uint64_t hash)
 
 static enum rc trim_record(struct trimming *p, struct change *c, struct kv_row row)
 {
-    struct store_account *a = p->attempt.account;
     struct tombstones all;
     struct tombstone d;
     enum rc result = RC_OK, rc = tombstones_open(row.value, &all);
@@ -339,7 +337,7 @@ static enum rc trim_record(struct trimming *p, struct change *c, struct kv_row r
         if (!d.is_last)
             continue;
         TRY(kv_txn_drop(c->txn, d.record.blob));
-        summaries_delete(&p->summaries, a->id, d.row.email);
+        summary_delete(c, d.row.email);
         enum rc one = release_message_id(p, d.record.message_id);
         if (one != RC_OK && one != RC_AGAIN)
             return one;
@@ -356,7 +354,6 @@ static enum rc run_trim(struct attempt *attempt)
     unsigned char mem[64];
     enum rc rc = RC_OK;
     p->n_released = 0;
-    kv_txn_free(&p->summaries);
     for (size_t i = 0; i < p->over.n && (rc == RC_OK || rc == RC_AGAIN); i++) {
         enum rc one = trim_record(p, c, p->over.page.rows[i]);
         if (one != RC_OK)
@@ -370,10 +367,8 @@ static enum rc run_trim(struct attempt *attempt)
         else
             change_delete(c, key);
     }
-    if (rc == RC_OK) {
-        summaries_commit(attempt->account->store, &p->summaries);
+    if (rc == RC_OK)
         return change_commit(c);
-    }
     change_free(c);
     return rc;
 }
@@ -416,7 +411,6 @@ static enum rc trim_tombstones(struct store_account *a, bool *out_more)
         rc = wait_for(&p->attempt, &w);
     }
     arena_fini(&arena);
-    kv_txn_free(&p->summaries);
     free(p);
     return rc;
 }

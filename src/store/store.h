@@ -377,8 +377,8 @@ void store_reader_advance(struct store_reader *reader, struct store_root *root);
 /* --- summaries -------------------------------------------------------------------------------- */
 
 /* A text for each message, made once from its bytes by those above and asked for again and again;
- * the store does not look into it. Kept apart and lazily: after a crash some are missing, and are
- * made anew. They go when the message does for good.
+ * the store does not look into it. Kept apart, and some may be missing: those are made anew. They
+ * go when the message does for good.
  *
  * Absent where there is none. Best when `emails` ascend and are near to one another: then one scan
  * finds them. At most STORE_SUMMARIES. RC_AGAIN (KV_CACHED), RC_LIMIT, RC_TEMP, RC_CORRUPT. */

@@ -343,11 +343,11 @@ struct change *change_quiet(struct store_account *a, struct store_op *op);
 void subscriptions_publish(struct store_account *a, const struct change *c);
 void subscriptions_forget(struct store_account *a); /* as never read */
 
-/* Summaries to write and delete, collected in a transaction that begins with the first, summary.c.
- * What cannot be added is left out. */
-void summaries_put(struct kv_txn **txn, uint64_t account, uint64_t email, struct str summary);
-void summaries_delete(struct kv_txn **txn, uint64_t account, uint64_t email);
-void summaries_commit(struct store *s, struct kv_txn **txn);   /* never waits; NULL is nothing */
+/* With the change that makes or forgets the message, summary.c. One that has no room in the change
+ * is left out. */
+struct change;
+void summary_put(struct change *c, uint64_t email, struct str summary);
+void summary_delete(struct change *c, uint64_t email);
 enum rc summaries_destroy(struct store *s, uint64_t account);  /* all of them; blocks */
 enum rc summary_check(struct kv_row row, uint64_t next_email); /* RC_CORRUPT */
 
@@ -395,8 +395,8 @@ struct change {
     struct store_account *account;
     struct store_op *user; /* NULL: nobody is told */
     struct kv_txn *txn;
-    struct kv_txn *summaries; /* to be queued when this is durable; NULL: none */
-    enum rc rc;               /* the first failure to add to the transaction */
+    size_t summary_bytes; /* of the summaries in it */
+    enum rc rc;           /* the first failure to add to the transaction */
     uint64_t modseq, time;
     struct view after;
     bool has_delivery;

@@ -3,11 +3,10 @@
  * `x` email8: format1 codec1 key4, the text.
  *
  * Invariants:
- *   1. A row is queued only when its message's own commit is durable: an id whose commit failed is
- *      given again, and what was kept under it would be another message's text.
- *   2. Rows are written lazily and nobody waits for them; each may be missing at any time.
- *   3. They go before the record that they belong to goes, in the order of the log, so that none is
- *      left behind for good: with the trimming of a last tombstone and with the account.
+ *   1. A row comes with its message's own commit or after it, never before: an id whose commit
+ * failed is given again, and what was kept under it would be another message's text.
+ *   2. Nobody waits for a row alone; each may be missing at any time.
+ *   3. It goes in the commit that trims the message's last tombstone, or before the account.
  *
  * Texts of messages that came one after the other stand one behind the other: a scan finds a
  * mailbox's for a small part of what single reads cost. */
@@ -19,9 +18,10 @@
 #include <string.h>
 
 enum {
-    HEAD = 6,    /* bytes before the text */
-    RUN_MIN = 4, /* ids for which a scan is begun */
-    RUN_GAP = 3  /* ids between two of them, whose texts a scan reads in vain */
+    HEAD = 6,            /* bytes before the text */
+    RUN_MIN = 4,         /* ids for which a scan is begun */
+    RUN_GAP = 3,         /* ids between two of them, whose texts a scan reads in vain */
+    CHANGE_MAX = 2 << 20 /* bytes of summaries that one change takes along */
 };
 
 static struct kv_part cache_part(uint64_t account)
@@ -38,49 +38,45 @@ static struct key key_summary(uint64_t email)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-static void written(struct kv_op *op)
+/* The value, in `small` or allocated. */
+static struct str encode(struct str summary, unsigned char *small, size_t size)
 {
-    free(op);
-}
-
-void summaries_commit(struct store *s, struct kv_txn **txn)
-{
-    struct kv_txn *summaries = *txn;
-    *txn = NULL;
-    if (!summaries)
-        return;
-    struct kv_op *op = mem_zero(sizeof *op);
-    op->done = written;
-    if (kv_commit(s->kv, summaries, KV_LAZY, op) != RC_OK)
-        free(op); /* made anew when asked for */
-}
-
-void summaries_put(struct kv_txn **txn, uint64_t account, uint64_t email, struct str summary)
-{
-    unsigned char small[2048], *mem = small;
-    struct key key = key_summary(email);
-    if (str_is_null(summary) || summary.n > STORE_SUMMARY_MAX)
-        return;
-    if (HEAD + summary.n > sizeof small)
-        mem = mem_alloc(HEAD + summary.n);
+    unsigned char *mem = HEAD + summary.n > size ? mem_alloc(HEAD + summary.n) : small;
     memset(mem, 0, HEAD); /* no codec, in clear */
     mem[0] = RECORD_FORMAT;
     if (summary.n)
         memcpy(mem + HEAD, summary.p, summary.n);
-    if (!*txn)
-        *txn = kv_txn_new(cache_part(account));
-    /* A transaction that is full leaves the rest to be made later. */
-    (void)kv_txn_put(*txn, key_str(&key), str_from(mem, HEAD + summary.n));
-    if (mem != small)
-        free(mem);
+    return str_from(mem, HEAD + summary.n);
 }
 
-void summaries_delete(struct kv_txn **txn, uint64_t account, uint64_t email)
+static void release(struct str value, const unsigned char *small)
+{
+    if (value.p != (const char *)small)
+        free((void *)(uintptr_t)value.p);
+}
+
+void summary_put(struct change *c, uint64_t email, struct str summary)
+{
+    unsigned char small[2048];
+    struct key key = key_summary(email);
+    if (str_is_null(summary) || summary.n > STORE_SUMMARY_MAX ||
+        summary.n > CHANGE_MAX - c->summary_bytes)
+        return;
+    struct str value = encode(summary, small, sizeof small);
+    enum rc rc = kv_txn_put_cached(c->txn, key_str(&key), value);
+    c->summary_bytes +=
+        value.n < CHANGE_MAX - c->summary_bytes ? value.n : CHANGE_MAX - c->summary_bytes;
+    if (c->rc == RC_OK)
+        c->rc = rc;
+    release(value, small);
+}
+
+void summary_delete(struct change *c, uint64_t email)
 {
     struct key key = key_summary(email);
-    if (!*txn)
-        *txn = kv_txn_new(cache_part(account));
-    (void)kv_txn_delete(*txn, key_str(&key));
+    enum rc rc = kv_txn_delete_cached(c->txn, key_str(&key));
+    if (c->rc == RC_OK)
+        c->rc = rc;
 }
 
 enum rc summaries_destroy(struct store *s, uint64_t account)
@@ -93,9 +89,14 @@ enum rc summaries_destroy(struct store *s, uint64_t account)
     return rc;
 }
 
+static void written(struct kv_op *op)
+{
+    free(op);
+}
+
 enum rc store_summary_put(struct store_account *a, uint64_t email, struct str summary)
 {
-    struct kv_txn *txn = NULL;
+    unsigned char small[2048];
     struct arena arena;
     struct key key = key_email(email);
     struct str name = key_str(&key), value;
@@ -109,9 +110,21 @@ enum rc store_summary_put(struct store_account *a, uint64_t email, struct str su
         rc = RC_NOTFOUND;
     arena_fini(&arena);
     TRY(rc);
-    summaries_put(&txn, a->id, email, summary);
-    summaries_commit(a->store, &txn);
-    return RC_OK;
+    struct kv_txn *txn = kv_txn_new(cache_part(a->id));
+    key = key_summary(email);
+    struct str row = encode(summary, small, sizeof small);
+    rc = kv_txn_put(txn, key_str(&key), row);
+    release(row, small);
+    if (rc != RC_OK) {
+        kv_txn_free(&txn);
+        return rc;
+    }
+    struct kv_op *op = mem_zero(sizeof *op);
+    op->done = written;
+    rc = kv_commit(a->store->kv, txn, KV_LAZY, op);
+    if (rc != RC_OK)
+        free(op);
+    return rc;
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */

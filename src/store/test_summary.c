@@ -202,11 +202,12 @@ static void fsck_sees_a_summary_of_nobody_yet(void **state)
     struct fixture *f = *state;
     struct store_account *a = fixture_account(f, 1);
     struct store_fsck fsck = {.report = damage_is_said};
-    struct kv_txn *txn = NULL;
+    struct key key = key_email(2);
+    key.b[0] = 'x';
     append(f, a, STR("one"));
-    summaries_put(&txn, 1, 2, STR("of the next"));
-    summaries_commit(f->store, &txn);
-    settle(f);
+    struct kv_txn *txn = kv_txn_new((struct kv_part){KV_CACHE, 1});
+    assert_rc(kv_txn_put(txn, key_str(&key), STR("\1\0\0\0\0\0of the next")), RC_OK);
+    assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
     fixture_close(f, &a);
     assert_rc(store_fsck(f->store, 1, &fsck), RC_CORRUPT);
     assert_int_equal(fsck.faults, 1);
