@@ -97,8 +97,7 @@ class Mirror:
 
     def fill(self):
         """Asks for what is not known."""
-        unknown = [n for n, m in enumerate(self.messages, 1) if m.uid is None or m.flags is None]
-        if unknown:
+        while unknown := [n for n, m in enumerate(self.messages, 1) if m.uid is None or m.flags is None]:
             self.command(f'FETCH {unknown[0]}:{unknown[-1]} (UID FLAGS)')
             assert all(m.uid is not None and m.flags is not None for m in self.messages[unknown[0] - 1:unknown[-1]])
         uids = [m.uid for m in self.messages if m.uid is not None]
