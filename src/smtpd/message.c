@@ -197,7 +197,7 @@ static void quarantine(struct session *s, struct message *m)
 static enum flow examine_in_hand(struct session *s, struct message *m, struct header_facts *facts)
 {
     struct hand *hand = s->smtpd->conf.hand;
-    struct hand_key key = hand_key(hand, s->transaction->envelope.sender, buf_str(&m->head));
+    struct hand_key key = smtpd_summary_key(s, m);
     if (hand_is_suspect(hand, key)) {
         quarantine(s, m);
         return FLOW_NEXT;

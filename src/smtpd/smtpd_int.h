@@ -216,6 +216,8 @@ void smtpd_handover_refuse(struct session *s, enum smtpd_reply reply);
 void smtpd_summary_begin(struct message *m, struct str trace);
 /* The header is whole; `written` is what of the message has been stored before. */
 void smtpd_summary_open(struct session *s, struct message *m, struct str written);
+/* Under which the message is noted as work in hand. */
+struct hand_key smtpd_summary_key(const struct session *s, const struct message *m);
 void smtpd_summary_feed(struct message *m, struct str bytes); /* what is stored */
 void smtpd_summary_finish(struct message *m);                 /* that was all */
 struct str smtpd_summary_of(const struct message *m);         /* absent: there is none */

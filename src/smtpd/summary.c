@@ -20,13 +20,20 @@ void smtpd_summary_begin(struct message *m, struct str trace)
     buf_init(&m->summary.text, STORE_SUMMARY_MAX);
 }
 
+struct hand_key smtpd_summary_key(const struct session *s, const struct message *m)
+{
+    if (m->summary.state == SUMMARY_OPEN)
+        return m->summary.key;
+    return hand_key(s->smtpd->conf.hand, s->transaction->envelope.sender, buf_str(&m->head));
+}
+
 void smtpd_summary_open(struct session *s, struct message *m, struct str written)
 {
     struct summary *y = &m->summary;
     if (y->state != SUMMARY_HELD)
         return;
     y->hand = s->smtpd->conf.hand;
-    y->key = hand_key(y->hand, s->transaction->envelope.sender, buf_str(&m->head));
+    y->key = smtpd_summary_key(s, m);
     if (hand_is_suspect(y->hand, y->key)) {
         smtpd_summary_end(m);
         return;
