@@ -67,6 +67,7 @@ static enum net_step read_summaries(struct conn *c, struct imap_session *s, stru
         return NET_SHORT;
     if (rc == RC_LIMIT && f->n > 1) {
         shorten(f, f->n / 2);
+        f->most = f->n; /* of the pages to come, which are likely to be as long */
         return NET_READ;
     }
     for (size_t i = 0; rc != RC_OK && i < f->n; i++)
@@ -180,16 +181,15 @@ static void add_row(struct imap_session *s, struct imap_fetch *f, bool sets_seen
 
 static enum net_step choose_page(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
-    size_t most = f->program.needs_summary ? IMAP_FETCH_SUMMARIES : IMAP_FETCH_ROWS;
     bool sets_seen = f->program.sets_seen && !s->view.is_read_only;
     store_root_release(&f->newest);
     f->n = f->n_unseen = 0;
     f->tries = 0;
-    for (; f->span < f->spans.n && f->n < most; f->span++) {
+    for (; f->span < f->spans.n && f->n < f->most; f->span++) {
         const struct imap_span *span = &f->spans.at[f->span];
         if (f->index < span->from)
             f->index = span->from;
-        while (f->index < span->to && f->n < most)
+        while (f->index < span->to && f->n < f->most)
             add_row(s, f, sets_seen);
         if (f->index < span->to)
             break;
@@ -281,6 +281,8 @@ static enum net_step go_on_with_item(struct conn *c, struct imap_session *s, str
     if (rc == RC_AGAIN)
         return come_back(c);
     fail(c, s, f, rc);
+    if (rc == RC_CORRUPT)
+        imap_damage_note(s->imap, store_account_id(s->account), f->row->email);
     s->end = "unreadable";
     return NET_CLOSE;
 }
@@ -369,6 +371,7 @@ enum net_step imap_fetch(struct conn *c, struct imap_session *s, struct imap_par
     if (rc != RC_OK || !make_room(s, f))
         return imap_finish_rc(c, s, RC_LIMIT);
     f->stage = choose_page;
+    f->most = f->program.needs_summary ? IMAP_FETCH_SUMMARIES : IMAP_FETCH_ROWS;
     f->answer = IMAP_DONE;
     s->job = f;
     s->job_fini = free_job;

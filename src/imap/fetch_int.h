@@ -18,7 +18,7 @@ enum {
     IMAP_FETCH_PAGE = 64 << 10,   /* of a message, read at once */
     IMAP_FETCH_HEAD = 16 << 10,   /* the same when only its header is wanted */
     IMAP_FETCH_ROWS = 1000,       /* messages looked at together */
-    IMAP_FETCH_SUMMARIES = 250,   /* the same when their summaries are asked for */
+    IMAP_FETCH_SUMMARIES = 500,   /* the same when their summaries are asked for */
     IMAP_FETCH_TEXTS = 512 << 10, /* bytes of summaries held at once */
     IMAP_FETCH_SHORT = 32 << 10   /* a text up to here goes to the output in one piece */
 };
@@ -142,7 +142,7 @@ struct imap_fetch {
     size_t span, index; /* the first message behind the page */
     enum imap_text answer;
     /* The page. */
-    size_t n;
+    size_t n, most;
     uint32_t *indices;
     uint64_t *emails;
     struct str *summaries;

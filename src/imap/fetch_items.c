@@ -239,6 +239,9 @@ static enum rc put_section(struct conn *c, struct imap_session *s, struct imap_f
     TRY(rc);
     uint64_t n = to - f->from;
     take_partial(item, &f->from, &n);
+    if (n > IMAP_FETCH_PAGE &&
+        imap_damage_is_known(s->imap, store_account_id(s->account), f->row->email))
+        return RC_CORRUPT;
     return put_stream(c, f, item, IMAP_FETCH_RANGE, n);
 }
 

@@ -21,6 +21,7 @@ struct imap *imap_new(const struct ctx *ctx, const struct imap_conf *conf)
     struct imap *imap = mem_zero(sizeof *imap);
     struct imap_conf *k = &imap->conf;
     imap->ctx = ctx;
+    pthread_mutex_init(&imap->damage.mutex, NULL);
     *k = *conf;
     or_default(&k->login_ms, 180 * 1000);
     or_default(&k->idle_ms, 1800 * 1000);
@@ -34,6 +35,8 @@ struct imap *imap_new(const struct ctx *ctx, const struct imap_conf *conf)
 
 void imap_free(struct imap **imap)
 {
+    if (*imap)
+        pthread_mutex_destroy(&(*imap)->damage.mutex);
     free(*imap);
     *imap = NULL;
 }

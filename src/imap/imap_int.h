@@ -18,9 +18,19 @@ enum {
     IMAP_LOOK_MAX = 16 << 10    /* rows looked at on a loop; of more, a worker does */
 };
 
+enum { IMAP_DAMAGE_MAX = 64 };
+struct imap_damage {
+    pthread_mutex_t mutex;
+    struct imap_damaged {
+        uint64_t account, email;
+    } at[IMAP_DAMAGE_MAX];
+    size_t n; /* ever noted; the last ones are there */
+};
+
 struct imap {
     const struct ctx *ctx;
     struct imap_conf conf; /* with the defaults filled in */
+    struct imap_damage damage;
 };
 
 struct imap_session;
@@ -423,6 +433,12 @@ void imap_login_end(struct imap_session *s);    /* a login under way; wipes */
 
 /* The deadline has passed while idling: a sign of life, or NET_CLOSE. */
 enum net_step imap_idle_timeout(struct conn *c, struct imap_session *s);
+
+/* --- damage.c --------------------------------------------------------------------------------- */
+
+/* A message was found damaged when part of it had been sent already; and whether it was. */
+void imap_damage_note(struct imap *imap, uint64_t account, uint64_t email);
+bool imap_damage_is_known(struct imap *imap, uint64_t account, uint64_t email);
 
 /* --- view.c: the selected mailbox ------------------------------------------------------------- */
 
