@@ -83,8 +83,9 @@ class Side:
         return child
 
     def stop(self):
-        self.processes[0].terminate()
-        self.processes[0].wait(60)
+        for process in self.processes[:1]:
+            process.terminate()
+            process.wait(60)
         self.processes = []
 
     def queued(self):
@@ -130,7 +131,7 @@ class Penfold(Side):
         return time.monotonic() - started
 
     def stop(self):
-        self.server.send_signal(signal.SIGTERM)
+        self.server.send_signal(signal.SIGTERM)  # nothing when it has ended already
         self.server.wait(60)
 
 
