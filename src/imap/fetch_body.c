@@ -15,17 +15,9 @@
 enum {
     WORK_LOOP = 1 << 20,    /* bytes to look at in one step */
     WORK_WORKER = 16 << 20, /* the same on a worker */
+    WORK_OPEN = 8 << 10,    /* what opening a message counts for */
     ENCODING_MAX = 1 << 10  /* of a Content-Transfer-Encoding's word */
 };
-
-enum rc imap_body_open(struct conn *c, struct imap_session *s, size_t index, struct imap_body *b)
-{
-    if (b->message)
-        return RC_OK;
-    TRY(imap_view_message(c, s, index, &b->message));
-    b->size = store_message_size(b->message);
-    return RC_OK;
-}
 
 void imap_body_close(struct imap_body *b)
 {
@@ -58,6 +50,16 @@ static enum rc note_work(struct conn *c, struct imap_body *b, size_t n)
     if (net_can_block(c) && net_pending(c) & NET_EV_KICK)
         return RC_AGAIN;
     b->work += n;
+    return RC_OK;
+}
+
+enum rc imap_body_open(struct conn *c, struct imap_session *s, size_t index, struct imap_body *b)
+{
+    if (b->message)
+        return RC_OK;
+    TRY(note_work(c, b, WORK_OPEN));
+    TRY(imap_view_message(c, s, index, &b->message));
+    b->size = store_message_size(b->message);
     return RC_OK;
 }
 
