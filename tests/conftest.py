@@ -69,3 +69,13 @@ def make_host(tmp_path):
             host.ports.release()
     if failure:
         raise failure
+
+
+@pytest.fixture
+def new_user(penfold_server, request):
+    """new_user() adds an account with an empty mailbox to the server of the file; its name."""
+    def add():
+        name = f'user{len(penfold_server.passwords)}'
+        penfold_server.add_account(name)
+        return name
+    return add

@@ -144,8 +144,8 @@ def mpop(host, user, folder, tls=None, auth='user', keep=False, pipelining='auto
     return new_files(os.path.join(box, 'new'), before)
 
 
-def fetchmail(host, user, folder, tls=None, keep=False):
-    """fetchmail, which remembers what it has seen by UIDL; the messages that this run brought."""
+def fetchmail(host, user, folder, tls=None, keep=False, protocol='pop3', options=''):
+    """fetchmail, which remembers what it has seen by UIDL, or by \\Seen; the messages that this run brought."""
     folder = str(folder)
     store, out = storing_command(folder)
     before = set(os.listdir(out))
@@ -157,29 +157,30 @@ set invisible
 set no syslog
 set no bouncemail
 set idfile {folder}/ids
-poll 127.0.0.1 protocol pop3 service {host.port("pop3s" if tls == "connect" else "pop3")} {"uidl" if keep else "no uidl"} bad-header accept
+poll 127.0.0.1 protocol {protocol} service {host.port(protocol + ("s" if tls == "connect" else ""))} {"" if protocol == "imap" else "uidl" if keep else "no uidl"} bad-header accept
   auth password user "{host.address(user)}" password "{host.passwords[user]}" {secure}
-  mda "{store}" no rewrite {"keep" if keep else "no keep fetchall"} pass8bits
+  mda "{store}" no rewrite {"keep" if keep else "no keep fetchall"} pass8bits {options}
 ''')
     status, _, error = program(['fetchmail', '-f', rc, '--nodetach', '--pidfile', os.path.join(folder, 'pid')])
     assert status in (0, 1), f'fetchmail: status {status}: {error}'  # 1: there was no mail
     return new_files(out, before)
 
 
-def getmail(host, user, folder, tls=False, keep=False):
-    """getmail6, which remembers what it has seen by UIDL; the messages that this run brought."""
+def getmail(host, user, folder, tls=False, keep=False, protocol='pop3', retriever='', options=''):
+    """getmail6, which remembers what it has seen by UIDL or UID; the messages that this run brought."""
     folder = str(folder)
     store, out = storing_command(folder)
     before = set(os.listdir(out))
     rc = write_private(os.path.join(folder, 'getmailrc'), f'''\
 [retriever]
-type = {"SimplePOP3SSLRetriever" if tls else "SimplePOP3Retriever"}
+type = Simple{protocol.upper()}{"SSL" if tls else ""}Retriever
 server = 127.0.0.1
-port = {host.port("pop3s" if tls else "pop3")}
+port = {host.port(protocol + ("s" if tls else ""))}
 username = {host.address(user)}
 password = {host.passwords[user]}
 {f"ca_certs = {host.certificate()}" if tls else ""}
 {f"ssl_cert_hostname = {host.hostname}" if tls else ""}
+{retriever}
 
 [destination]
 type = MDA_external
@@ -192,6 +193,7 @@ read_all = false
 delivered_to = false
 received = false
 verbose = 0
+{options}
 ''')
     check(['getmail', f'--getmaildir={folder}', f'--rcfile={rc}'])
     return new_files(out, before)
@@ -228,7 +230,7 @@ def mutt_rc(host, user, folder, tls):
     submission = f'{"smtps" if tls == "connect" else "smtp"}://{host.address(user)}@localhost:' \
                  f'{host.port("submissions" if tls == "connect" else "submission")}/'
     return write_private(os.path.join(str(folder), 'muttrc'), f'''\
-set folder={folder} spoolfile={folder}/spool record= tmpdir={folder} header_cache= message_cachedir=
+set folder={folder} spoolfile={folder}/spool record="" tmpdir={folder} header_cache="" message_cachedir=""
 set ssl_starttls=no ssl_force_tls=no ssl_verify_host=no certificate_file={host.certificate()}
 {secure}
 set pop_user="{host.address(user)}" pop_pass="{host.passwords[user]}" pop_delete=yes pop_reconnect=no pop_checkinterval=0

@@ -164,3 +164,68 @@ class Mirror:
         answer = self.connection.answer(tag, self.take)
         self.verb = None
         assert answer.startswith(b'OK'), answer
+
+
+# --- what an account holds ---------------------------------------------------------------------------------------------------
+
+LISTED = re.compile(rb'\* LIST \(([^)]*)\) (?:"/"|NIL) (.*)$', re.S)
+UID_FLAGS = re.compile(rb'\* \d+ FETCH \((?=.*\bUID (\d+))(?=.*FLAGS \(([^)]*)\))')
+BODY = re.compile(rb'BODY\[\] \{\d+\}\r\n')
+
+
+class Held:
+    """One message of a mailbox: uid, flags (a frozenset of words), data (its bytes, with the trace fields of delivery)."""
+
+    def __init__(self, uid, flags, data):
+        self.uid, self.flags, self.data = uid, flags, data
+
+    @property
+    def subject(self):
+        found = re.search(rb'^Subject: ?(.*?)\r$', self.data, re.M)
+        return found[1].decode('utf-8', 'replace') if found else ''
+
+    def __repr__(self):
+        return f'{self.uid} {self.subject!r} ({" ".join(sorted(self.flags))})'
+
+
+def quoted(name):
+    return name if name.startswith('"') else '"' + name.replace('\\', '\\\\').replace('"', '\\"') + '"'
+
+
+def mailboxes(connection):
+    """{name as it is on the wire: its attributes}."""
+    found = {}
+    for line in connection.command('LIST "" "*"')[1]:
+        if listed := LISTED.match(line):
+            name = listed[2]
+            if name.startswith(b'{'):
+                name = name.split(b'\r\n', 1)[1]
+            elif name.startswith(b'"'):
+                name = name[1:-1].replace(b'\\"', b'"').replace(b'\\\\', b'\\')
+            found[name.decode()] = frozenset(listed[1].decode().split())
+    return found
+
+
+def held(connection, mailbox='INBOX'):
+    """What a mailbox holds, in order: EXAMINE and FETCH, so that nothing changes by looking."""
+    connection.command(f'EXAMINE {quoted(mailbox)}')
+    found = []
+    for line in connection.command('UID FETCH 1:* (UID FLAGS BODY.PEEK[])')[1]:
+        if b' FETCH (' in line and (body := BODY.search(line)):
+            start, size = body.end(), int(body[0][8:-3])
+            known = UID_FLAGS.match(line[:body.start()] + line[start + size:])
+            found.append(Held(int(known[1]), frozenset(known[2].decode().split()), line[start:start + size]))
+    connection.command('UNSELECT')
+    return found
+
+
+def holds(host, user, mailbox='INBOX'):
+    with login(host, user) as connection:
+        return held(connection, mailbox)
+
+
+def holds_all(host, user):
+    """{mailbox: [Held]} of every mailbox that can be opened."""
+    with login(host, user) as connection:
+        return {name: held(connection, name) for name, attributes in mailboxes(connection).items()
+                if not attributes & {'\\Noselect', '\\NonExistent'}}

@@ -1,0 +1,111 @@
+"""The IMAP clients that Penfold has to get on with, each driven as its users drive it.
+
+tls is None, 'starttls' or 'connect' everywhere; `folder` is the client's home, kept between its runs.
+"""
+import os
+import re
+
+from harness import clients
+from harness.clients import program, write_private
+
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+LETTERS = {'D': '\\Draft', 'F': '\\Flagged', 'P': '$Forwarded', 'R': '\\Answered', 'S': '\\Seen', 'T': '\\Deleted'}  # of a maildir
+SSL_TYPES = {None: 'None', 'starttls': 'STARTTLS', 'connect': 'IMAPS'}
+
+
+def port(host, tls):
+    return host.port('imaps' if tls == 'connect' else 'imap')
+
+
+# --- two ways ----------------------------------------------------------------------------------------------------------
+
+def mbsync(host, user, folder, tls='starttls', account='', shows_commands=False):
+    """isync between the account and a maildir tree in folder/mail; what it said."""
+    folder = str(folder)
+    mail = os.path.join(folder, 'mail')
+    os.makedirs(mail, exist_ok=True)
+    rc = write_private(os.path.join(folder, 'mbsyncrc'), f'''\
+IMAPAccount penfold
+Host 127.0.0.1
+Port {port(host, tls)}
+User {host.address(user)}
+Pass {host.passwords[user]}
+SSLType {SSL_TYPES[tls]}
+AuthMechs {'*' if tls else 'LOGIN'}
+CertificateFile {host.certificate()}
+SystemCertificates no
+{account}
+
+IMAPStore far
+Account penfold
+
+MaildirStore near
+Path {mail}/
+Inbox {mail}/INBOX
+SubFolders Verbatim
+
+Channel both
+Far :far:
+Near :near:
+Patterns *
+Create Both
+Remove Both
+Expunge Both
+SyncState *
+CopyArrivalDate yes
+''')
+    status, out, error = program(['mbsync', '-c', rc, '-Dn' if shows_commands else '-q', '-a'], env={'HOME': folder})
+    said = out.decode('utf-8', 'replace') + error
+    assert status == 0, f'mbsync: status {status}: {said[-3000:]}'
+    return said
+
+
+def near_mail(folder):
+    """{mailbox: [(message, flags)]} of mbsync's maildir tree; line ends as CRLF, without the mark that mbsync leaves in what it
+    hands on."""
+    root, found = os.path.join(str(folder), 'mail'), {}
+    for path, subfolders, _ in os.walk(root):
+        if 'cur' in subfolders:
+            found[os.path.relpath(path, root)] = [
+                (without_mark(clients.read_file(entry.path).replace(b'\n', b'\r\n')), maildir_flags(entry.name))
+                for sub in ('cur', 'new') for entry in os.scandir(os.path.join(path, sub))]
+    return found
+
+
+def without_mark(message):
+    return re.sub(rb'^X-TUID: .*\r\n', b'', message, count=1, flags=re.M)
+
+
+def maildir_flags(name):
+    return frozenset(LETTERS[letter] for letter in name.partition(':2,')[2])
+
+
+# --- libraries ---------------------------------------------------------------------------------------------------------
+
+def node_modules():
+    """Where tools/deps has put the packages that tests/clients/node pins; None when it has not."""
+    path = os.path.expanduser('~/.cache/penfold/node/node_modules')
+    return path if os.path.isdir(os.path.join(path, 'imapflow')) else None
+
+
+# --- on a terminal -----------------------------------------------------------------------------------------------------
+
+def mutt(name, host, user, folder, keys, mailbox='INBOX', tls='starttls', settings=''):
+    """mutt or neomutt on a terminal of its own opens a mailbox (or a file, by its path), is given the keys and ends by them;
+    what it drew."""
+    secure = {None: '', 'starttls': 'set ssl_starttls=yes ssl_force_tls=yes', 'connect': 'set ssl_force_tls=yes'}[tls]
+    root = f'imap{"s" if tls == "connect" else ""}://localhost:{port(host, tls)}/'
+    rc = write_private(os.path.join(str(folder), 'imap-muttrc'), f'''\
+set folder={root} spoolfile=+INBOX record=+Sent postponed=+Drafts tmpdir={folder} header_cache="" message_cachedir=""
+set ssl_starttls=no ssl_verify_host=no certificate_file={host.certificate()}
+{secure}
+set imap_user="{host.address(user)}" imap_pass="{host.passwords[user]}" imap_check_subscribed=yes imap_passive=no
+set from={host.address(user)} use_from=yes realname=Alice copy=yes smtp_url="smtp://localhost:{host.port('smtp')}/"
+set confirmappend=no confirmcreate=no delete=yes quit=yes mark_old=no wait_key=no beep=no sleep_time=0 sort=mailbox-order abort_unmodified=no
+set editor="true" fast_reply=yes include=no pager_stop=yes
+{settings}
+''')
+    line = [name, '-n', '-F', rc, '-e', f'push "{keys}"', '-f', mailbox if mailbox.startswith('/') else root + mailbox]
+    return clients.on_terminal(line, dict(os.environ, TERM='xterm', HOME=str(folder), LC_ALL='C.UTF-8'))
