@@ -169,7 +169,7 @@ static void refusals_come_before_the_bytes(void **state)
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
         buf_clear(&line);
         buf_putf(&line, "C: a %s\nP: a %s\n", refusals[i].command, refusals[i].answer);
-        buf_add_byte(&line, 0);
+        buf_put(&line, str_from("", 1));
         client_talk(fd, buf_str(&line).p, AT_ONCE);
         if (i % 8 == 7) { /* too many errors end a session */
             client_close(h, fd);
