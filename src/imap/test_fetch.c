@@ -1,6 +1,8 @@
 /* FETCH as clients see it. */
 #include "imap/test_home.h"
 
+#include <time.h>
+
 static const char plain[] = "From: A <a@example.test>\r\n"
                             "Subject: one\r\n"
                             "\r\n"
@@ -77,6 +79,17 @@ static void test_body(void **state)
                 "S: there\n"
                 "S: )\n"
                 "S: a OK FETCH completed\n"
+                "C: b FETCH 1 (RFC822.HEADER BODY.PEEK[HEADER])\n"
+                "S: * 1 FETCH (RFC822.HEADER {42}\n"
+                "S: From: A <a@example.test>\n"
+                "S: Subject: one\n"
+                "S: \n"
+                "S:  BODY[HEADER] {42}\n"
+                "S: From: A <a@example.test>\n"
+                "S: Subject: one\n"
+                "S: \n"
+                "S: )\n"
+                "S: b OK FETCH completed\n"
                 "C: b FETCH 1 (BODY.PEEK[HEADER.FIELDS (subject)] BODY.PEEK[1]<3.4> "
                 "BODY.PEEK[2] BODY.PEEK[TEXT]<99.1>)\n"
                 "S: * 1 FETCH (BODY[HEADER.FIELDS (subject)] {16}\n"
@@ -89,6 +102,21 @@ static void test_body(void **state)
                 "S: b OK FETCH completed\n",
                 1 << 20);
     assert_int_equal(home_flags(&h, h.alice, 1), 0);
+    client_talk(fd,
+                "C: c FETCH 1 (RFC822 RFC822.TEXT)\n"
+                "S: * 1 FETCH (RFC822 {56}\n"
+                "S: From: A <a@example.test>\n"
+                "S: Subject: one\n"
+                "S: \n"
+                "S: Hello\n"
+                "S: there\n"
+                "S:  RFC822.TEXT {14}\n"
+                "S: Hello\n"
+                "S: there\n"
+                "S:  FLAGS (\\Seen))\n"
+                "S: c OK FETCH completed\n",
+                1 << 20);
+    assert_int_equal(home_flags(&h, h.alice, 1), STORE_SEEN);
     client_close(&h, fd);
     home_end(&h);
 }
@@ -183,12 +211,36 @@ static void test_others_expunge(void **state)
     home_end(&h);
 }
 
+/* INTERNALDATE beside the C library's calendar, and back through the parser. */
+static void test_date(void **state)
+{
+    struct arena arena;
+    arena_init(&arena, 0);
+    for (uint64_t seconds = 0; seconds < 8000ULL * 365 * 86400 / 20; seconds += 86400 * 13 + 4567) {
+        char wanted[40], got[IMAP_DATE_TIME + 1];
+        struct tm tm;
+        time_t t = (time_t)seconds;
+        assert_non_null(gmtime_r(&t, &tm));
+        strftime(wanted, sizeof wanted, "\"%e-%b-%Y %H:%M:%S +0000\"", &tm);
+        char *end = imap_put_date_time(got, seconds * NS_PER_SEC + 999999999);
+        assert_int_equal(end - got, IMAP_DATE_TIME);
+        *end = '\0';
+        assert_string_equal(got, wanted);
+        struct imap_parse p = {.rest = str_of(got), .arena = &arena};
+        uint64_t back;
+        assert_true(imap_take_date_time(&p, &back));
+        assert_int_equal(back / NS_PER_SEC, seconds);
+    }
+    arena_fini(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_row),    cmocka_unit_test(test_summary),
-        cmocka_unit_test(test_body),   cmocka_unit_test(test_seen),
-        cmocka_unit_test(test_others), cmocka_unit_test(test_others_expunge),
+        cmocka_unit_test(test_date),           cmocka_unit_test(test_row),
+        cmocka_unit_test(test_summary),        cmocka_unit_test(test_body),
+        cmocka_unit_test(test_seen),           cmocka_unit_test(test_others),
+        cmocka_unit_test(test_others_expunge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
