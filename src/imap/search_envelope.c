@@ -100,7 +100,7 @@ static void put_raw(struct buf *out, struct raw raw)
 
 static bool is_plain(struct str s)
 {
-    return imap_is_ascii(s) && !memmem(s.p, s.n, "=?", 2);
+    return imap_is_ascii(s) && !imap_has_words(s);
 }
 
 /* The name, decoded. */

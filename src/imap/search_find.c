@@ -106,6 +106,12 @@ bool imap_needle_find(const struct imap_needle *n, struct str in)
     return find_slowly(n, in.p + at, places - at);
 }
 
+bool imap_has_words(struct str s)
+{
+    static const struct imap_needle words = {STR_INIT("=?"), 1, 0};
+    return imap_needle_find(&words, s);
+}
+
 bool imap_is_ascii(struct str s)
 {
     vec all = {0};

@@ -27,7 +27,8 @@ struct imap_needle {
 };
 void imap_needle_init(struct imap_needle *n, struct str text);
 bool imap_needle_find(const struct imap_needle *n, struct str in);
-bool imap_is_ascii(struct str s); /* fast, for much of it */
+bool imap_is_ascii(struct str s);  /* fast, for much of it */
+bool imap_has_words(struct str s); /* "=?": perhaps words of RFC 2047 */
 
 /* --- search_parse.c --------------------------------------------------------------------------- */
 
@@ -159,6 +160,14 @@ void imap_search_open(struct imap_search_text *t, struct store_message **message
 enum rc imap_search_summary(struct imap_search_text *t, uint64_t until, struct buf *out);
 enum rc imap_search_header(struct imap_search_text *t);
 enum rc imap_search_body(struct imap_search_text *t, uint64_t until);
+
+/* Messages that need no decoding: ASCII from end to end, one text, nothing encoded, nothing that
+ * the parser stumbles over. For a simple text only (ASCII without line ends), one of a key that is
+ * BODY or TEXT; IMAP_SEARCH_UNKNOWN: the header has to be looked at by itself. Pure. */
+bool imap_search_is_simple(struct str text);
+bool imap_search_is_plain(struct str message, struct str *out_header, struct str *out_body);
+enum imap_search_answer imap_search_plainly(const struct imap_search_key *key, struct str header,
+                                            struct str body);
 
 /* Whether a value of a header field, as it stands, has the key's text in it; decodes and folds it
  * when need be. */

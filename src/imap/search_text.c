@@ -25,7 +25,7 @@ enum {
 
 /* --- the keys --------------------------------------------------------------------------------- */
 
-static bool is_simple(struct str text)
+bool imap_search_is_simple(struct str text)
 {
     for (size_t i = 0; i < text.n; i++)
         if ((unsigned char)text.p[i] < 0x20 && text.p[i] != '\t')
@@ -37,7 +37,7 @@ static enum rc prepare(struct imap_search_text *t, struct imap_search_key *key, 
 {
     imap_needle_init(&key->needle, key->text);
     key->is_ascii = imap_is_ascii(key->text);
-    key->is_simple = is_simple(key->text);
+    key->is_simple = imap_search_is_simple(key->text);
     if (key->kind == IMAP_SEARCH_SENT)
         t->fields |= 1u << IMAP_SEARCH_DATE;
     if (key->kind == IMAP_SEARCH_ENVELOPE)
@@ -215,8 +215,7 @@ static bool is_mbox_line(struct str s)
     return str_starts(s, STR("From ")) || str_starts(s, STR(">From "));
 }
 
-/* ASCII from end to end, one text, nothing encoded, nothing that the parser stumbles over. */
-static bool is_plain(struct str message, struct str *out_header, struct str *out_body)
+bool imap_search_is_plain(struct str message, struct str *out_header, struct str *out_body)
 {
     struct mime_field field;
     struct str rest = message;
@@ -236,7 +235,7 @@ static bool is_plain(struct str message, struct str *out_header, struct str *out
     *out_body = str_skip(rest, n);
     if (is_mbox_line(rest))
         return false;
-    return !out_header->n || !memmem(out_header->p, out_header->n, "=?", 2);
+    return !imap_has_words(*out_header);
 }
 
 /* Unfolding changes white space, names have a colon behind them: without both the header is as good
@@ -261,7 +260,7 @@ static enum imap_search_answer find_in_header(const struct imap_search_key *key,
     return imap_needle_find(&needle, header) ? IMAP_SEARCH_UNKNOWN : IMAP_SEARCH_NO;
 }
 
-static enum imap_search_answer find_plainly(const struct imap_search_key *key, struct str header,
+enum imap_search_answer imap_search_plainly(const struct imap_search_key *key, struct str header,
                                             struct str body)
 {
     if (imap_needle_find(&key->needle, body))
@@ -285,14 +284,14 @@ static enum rc answer_plainly(struct imap_search_text *t, bool *out_is_done)
     enum rc rc = look_at_all(t, &message);
     if (rc != RC_OK)
         return rc == RC_LIMIT ? RC_OK : rc;
-    if (!is_plain(message, &header, &body))
+    if (!imap_search_is_plain(message, &header, &body))
         return RC_OK;
     *out_is_done = true;
     for (size_t i = 0; i < t->program->n_texts; i++) {
         struct imap_search_key *key = t->program->texts[i];
         if (!is_of_body(key))
             continue;
-        key->answer = find_plainly(key, header, body);
+        key->answer = imap_search_plainly(key, header, body);
         *out_is_done = *out_is_done && key->answer != IMAP_SEARCH_UNKNOWN;
     }
     return RC_OK;
