@@ -395,12 +395,133 @@ static void keys_find_messages(void **state)
     home_end(&h);
 }
 
+/* --- long ones -------------------------------------------------------------------------------- */
+
+/* Text that has to be decoded, a megabyte of it. */
+static struct buf long_message(void)
+{
+    struct buf text = {.cap = 2 << 20};
+    buf_put(&text, STR("From: a@b.test\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
+                       "Content-Transfer-Encoding: quoted-printable\r\n\r\n"));
+    while (buf_len(&text) < 1 << 20)
+        buf_put(&text, STR("Gr=FC=DFe, and a line that is decoded slowly\r\n"));
+    return text;
+}
+
+static uint64_t blobs_read(struct home *h)
+{
+    struct kv_mem_stats stats;
+    kv_mem_stats(h->kv, &stats);
+    return stats.blobs_read;
+}
+
+/* A message is read in pieces of 64 KB at most: what was read tells how far a search went. */
+enum { LONG = 1000, ALL_OF_IT = LONG * 16 };
+
+static void a_search_ends_with_its_client(void **state)
+{
+    struct home h;
+    struct buf text = long_message();
+    home_make(&h);
+    home_start(&h);
+    home_deliver_many(&h, h.alice, buf_str(&text), LONG);
+    int fd = client_select(&h, "SELECT");
+    uint64_t before = blobs_read(&h);
+    client_send(fd, STR("a SEARCH TEXT \"not there\"\r\n"));
+    while (blobs_read(&h) == before)
+        usleep(1000); /* it has begun */
+    close(fd);
+    while (net_count(h.net))
+        usleep(1000);
+    assert_true(blobs_read(&h) - before < ALL_OF_IT);
+    buf_fini(&text);
+    home_end(&h);
+}
+
+static void a_search_ends_with_the_server(void **state)
+{
+    struct home h;
+    struct buf text = long_message();
+    home_make(&h);
+    home_start(&h);
+    home_deliver_many(&h, h.alice, buf_str(&text), LONG);
+    int fd = client_select(&h, "SELECT");
+    uint64_t before = blobs_read(&h);
+    client_send(fd, STR("a SEARCH NOT BODY \"not there\"\r\n"));
+    while (blobs_read(&h) == before)
+        usleep(1000);
+    net_drain(h.net);
+    client_expect(fd, STR("* BYE the server is shutting down\r\n"));
+    client_expect_end(fd);
+    assert_true(blobs_read(&h) - before < ALL_OF_IT);
+    buf_fini(&text);
+    home_end(&h);
+}
+
+/* While a worker searches, others are served by the same loop and find what they look for. */
+static void others_are_served(void **state)
+{
+    struct home h;
+    struct buf text = long_message();
+    home_make(&h);
+    home_start(&h);
+    home_deliver_many(&h, h.alice, buf_str(&text), LONG);
+    home_deliver(&h, h.alice, second);
+    int fd = client_select(&h, "SELECT"), other = client_select(&h, "SELECT");
+    uint64_t before = blobs_read(&h);
+    client_send(fd, STR("a SEARCH TEXT \"not there\"\r\n"));
+    while (blobs_read(&h) == before)
+        usleep(1000);
+    client_talk(other,
+                "C: a SEARCH SEEN\n"
+                "S: * SEARCH\n"
+                "S: a OK SEARCH completed\n"
+                "C: b SEARCH 1001 TEXT fox\n" /* behind the other one's turn on the heavy lane */
+                "S: * SEARCH 1001\n"
+                "S: b OK SEARCH completed\n",
+                1 << 20);
+    assert_true(blobs_read(&h) - before < ALL_OF_IT);
+    close(fd);
+    client_close(&h, other);
+    buf_fini(&text);
+    home_end(&h);
+}
+
+/* More numbers than one page of output takes. */
+static void a_long_answer_comes_in_pages(void **state)
+{
+    enum { MANY = 20000 };
+    struct home h;
+    struct buf expected = {.cap = 1 << 20};
+    home_make(&h);
+    home_start(&h);
+    home_deliver_many(&h, h.alice, STR("Subject: x\r\n\r\n"), MANY);
+    int fd = client_select(&h, "SELECT");
+    client_send(fd, STR("a UID SEARCH ALL\r\nb SEARCH SUBJECT X NOT 1:19999\r\n"));
+    buf_put(&expected, STR("* SEARCH"));
+    for (int i = 1; i <= MANY; i++)
+        buf_putf(&expected, " %d", i);
+    buf_put(&expected, STR("\r\na OK UID SEARCH completed\r\n"
+                           "* SEARCH 20000\r\nb OK SEARCH completed\r\n"));
+    client_expect(fd, buf_str(&expected));
+    client_close(&h, fd);
+    buf_fini(&expected);
+    home_end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys_are_read), cmocka_unit_test(keys_are_limited),
-        cmocka_unit_test(rows_decide),   cmocka_unit_test(strings_are_found),
-        cmocka_unit_test(days_are_read), cmocka_unit_test(keys_find_messages),
+        cmocka_unit_test(keys_are_read),
+        cmocka_unit_test(keys_are_limited),
+        cmocka_unit_test(rows_decide),
+        cmocka_unit_test(strings_are_found),
+        cmocka_unit_test(days_are_read),
+        cmocka_unit_test(keys_find_messages),
+        cmocka_unit_test(a_search_ends_with_its_client),
+        cmocka_unit_test(a_search_ends_with_the_server),
+        cmocka_unit_test(others_are_served),
+        cmocka_unit_test(a_long_answer_comes_in_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
