@@ -118,41 +118,44 @@ static enum net_step take_literal(struct conn *c, struct imap_session *s, struct
     return NET_READ;
 }
 
-/* Before the login any line may hold a password, also one that is no command: it does not stay. */
-static enum net_step run_command(struct conn *c, struct imap_session *s, struct str text)
+static enum net_step take_gathered(struct conn *c, struct imap_session *s, struct imap_gathered *it)
 {
-    bool is_before = s->state == IMAP_NOT_AUTHENTICATED;
-    bool is_held = buf_len(&s->gather.held) > 0; /* wiped when it is freed */
-    enum net_step next = imap_command_run(c, s, text);
-    if (is_before && !is_held)
-        net_wipe(c, text);
-    return next;
+    switch (it->kind) {
+    case IMAP_INPUT_NONE:
+        net_consume(c, it->used);
+        return imap_wait(s);
+    case IMAP_INPUT_COMMAND:
+        s->has_progress = true;
+        net_consume(c, it->used); /* whatever waits, waits behind this command; the view stays */
+        return imap_command_run(c, s, it->text);
+    case IMAP_INPUT_LITERAL:
+        s->has_progress = true;
+        return take_literal(c, s, it);
+    case IMAP_INPUT_BARE:
+    case IMAP_INPUT_TOO_LONG:
+        break;
+    }
+    net_consume(c, it->used);
+    return imap_bad_line(c, s, it->kind == IMAP_INPUT_BARE ? IMAP_BARE : IMAP_TOO_LONG);
 }
 
 static enum net_step next_command(struct conn *c, struct imap_session *s)
 {
     struct imap_gathered it;
+    bool is_before = s->state == IMAP_NOT_AUTHENTICATED;
     enum net_step next = s->user ? imap_login_check(c, s) : NET_READ;
     if (next != NET_READ)
         return next;
-    imap_gather_next(&s->gather, net_in(c), line_max(s), &it);
-    switch (it.kind) {
-    case IMAP_INPUT_NONE:
-        net_consume(c, it.used);
-        return imap_wait(s);
-    case IMAP_INPUT_COMMAND:
-        s->has_progress = true;
-        net_consume(c, it.used); /* whatever waits, waits behind this command; the view stays */
-        return run_command(c, s, it.text);
-    case IMAP_INPUT_LITERAL:
-        s->has_progress = true;
-        return take_literal(c, s, &it);
-    case IMAP_INPUT_BARE:
-    case IMAP_INPUT_TOO_LONG:
-        break;
-    }
-    net_consume(c, it.used);
-    return imap_bad_line(c, s, it.kind == IMAP_INPUT_BARE ? IMAP_BARE : IMAP_TOO_LONG);
+    /* For each command: those behind a LOGIN come in the same step. */
+    s->arena.cap = is_before ? ARENA_BEFORE : ARENA_AFTER;
+    struct str in = net_in(c);
+    imap_gather_next(&s->gather, in, line_max(s), &it);
+    next = take_gathered(c, s, &it);
+    /* Before the login any line or literal may hold a password, also one that is no command: it
+     * does not stay. What the command holds of it is wiped when that is freed. */
+    if (is_before)
+        net_wipe(c, str_head(in, it.used));
+    return next;
 }
 
 enum net_step imap_read_line(struct conn *c, struct imap_session *s, struct str *out)
@@ -225,7 +228,6 @@ static enum net_step step(struct conn *c, unsigned events)
         begin(c, s);
     if (events & NET_EV_TLS)
         start_again(c, s);
-    s->arena.cap = s->state == IMAP_NOT_AUTHENTICATED ? ARENA_BEFORE : ARENA_AFTER;
     s->is_draining = s->is_draining || events & NET_EV_DRAIN;
     if (events & NET_EV_KICK) {
         s->end = "kicked";
@@ -234,9 +236,9 @@ static enum net_step step(struct conn *c, unsigned events)
         return NET_CLOSE;
     }
     s->has_progress = false;
-    enum net_step next = NET_READ;
-    if (events & NET_EV_TIMEOUT)
-        next = time_out(c, s);
+    s->is_late = s->is_late || events & NET_EV_TIMEOUT;
+    enum net_step next = s->is_late ? time_out(c, s) : NET_READ;
+    s->is_late = next == NET_SHORT; /* it comes again, on a worker and without the event */
     if (next == NET_READ)
         next = run(c, s);
     if (s->has_progress && s->state != IMAP_NOT_AUTHENTICATED && !s->is_idling)

@@ -264,6 +264,7 @@ struct imap_session {
     enum imap_state state;
     bool is_draining, is_logout, has_progress, is_idling;
     bool is_waiting; /* go_on needs more input: see imap_wait */
+    bool is_late;    /* the deadline has passed and has not been dealt with yet */
     uint32_t errors, failures;
     struct imap_gather gather;
     /* The command under way. */

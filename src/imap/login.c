@@ -199,7 +199,8 @@ static enum net_step challenge(struct conn *c, struct imap_session *s, struct st
     return imap_wait(s);
 }
 
-/* One response; absent: there was none with the command. */
+/* One response; absent: there was none with the command. When it returns, `line` may be freed: a
+ * command with literals goes when it ends. */
 static enum net_step exchange(struct conn *c, struct imap_session *s, struct str line)
 {
     struct buf response = {.cap = AUTH_SASL_RESPONSE_MAX + 3}, text = {.cap = 256};
@@ -220,7 +221,6 @@ static enum net_step exchange(struct conn *c, struct imap_session *s, struct str
             next = refuse(c, s, rc == RC_DENIED ? IMAP_OTHER_IDENTITY : IMAP_NOT_A_RESPONSE);
     }
     wipe(&response);
-    net_wipe(c, line);
     buf_fini(&text);
     return next;
 }
@@ -234,7 +234,9 @@ static enum net_step next_response(struct conn *c, struct imap_session *s)
     s->go_on = NULL;
     if (str_eq(line, STR("*"))) /* [RFC3501 6.2.2] */
         return refuse(c, s, IMAP_CANCELLED);
-    return exchange(c, s, line);
+    next = exchange(c, s, line);
+    net_wipe(c, line); /* a line of the input, whatever has become of the command */
+    return next;
 }
 
 enum net_step imap_authenticate(struct conn *c, struct imap_session *s, struct imap_parse *p)

@@ -152,7 +152,11 @@ static enum net_step finish_line(struct conn *c, struct imap_session *s)
     imap_command_end(s);
     if (s->is_logout)
         return NET_CLOSE;
-    return is_bad ? count_error(c, s) : NET_READ;
+    if (is_bad)
+        return count_error(c, s);
+    if (s->state != IMAP_NOT_AUTHENTICATED) /* a mail program that errs now and then, for weeks */
+        s->errors = 0;
+    return NET_READ;
 }
 
 static enum net_step finish(struct conn *c, struct imap_session *s)

@@ -1,0 +1,138 @@
+/* The frame of a session: what one step leaves to the next, counts, time, and what is wiped. */
+#include "imap/test_home.h"
+
+static void make(struct home *h)
+{
+    home_make(h);
+    home_start(h);
+}
+
+/* --- before the login ------------------------------------------------------------------------- */
+
+/* The command is freed with its literals before the answer has gone: nothing writes there then. */
+static void a_response_with_literals_is_no_response(void **state)
+{
+    struct home h;
+    make(&h);
+    int fd = client_open(&h);
+    client_talk(fd,
+                "P: * OK \n"
+                "C: a AUTHENTICATE PLAIN {10+}\n"
+                "C: 12345678\n"
+                "C: \n"
+                "S: a BAD the response is not base 64\n"
+                "C: b LOGIN {18+}\n"
+                "C: alice@example.test {9+}\n"
+                "C: pass word\n"
+                "P: b OK \n",
+                1 << 20);
+    close(fd);
+    home_end(&h);
+}
+
+/* What comes behind a LOGIN in the same piece of input has the memory of those who are logged in.
+ */
+static void commands_behind_a_login_have_their_memory(void **state)
+{
+    struct home h;
+    struct buf text = {.cap = 1 << 20};
+    make(&h);
+    for (int i = 0; i < 2; i++) { /* the second time the password is known */
+        int fd = client_open(&h);
+        buf_clear(&text);
+        buf_put(&text, STR("a LOGIN alice@example.test \"pass word\"\r\nb SELECT INBOX\r\n"
+                           "c SEARCH TEXT x\r\nd UID SEARCH UID 1"));
+        for (int k = 0; k < 5000; k++)
+            buf_put(&text, STR(",1"));
+        buf_put(&text, STR("\r\n"));
+        client_send(fd, buf_str(&text));
+        client_talk(fd,
+                    "P: * OK \nP: a OK \nP: * FLAGS \nP: * OK [PERM\nS: * 0 EXISTS\n"
+                    "S: * 0 RECENT\nP: * OK [UIDV\nP: * OK [UIDN\nP: b OK \n"
+                    "S: * SEARCH\nS: c OK SEARCH completed\n"
+                    "S: * SEARCH\nS: d OK UID SEARCH completed\n",
+                    1 << 20);
+        close(fd);
+    }
+    buf_fini(&text);
+    home_end(&h);
+}
+
+/* --- errors ----------------------------------------------------------------------------------- */
+
+/* Twenty commands in a row that are none end a connection; as many in weeks do not. */
+static void errors_are_forgotten(void **state)
+{
+    struct home h;
+    make(&h);
+    int fd = client_login(&h);
+    for (int i = 0; i < 50; i++)
+        client_talk(fd,
+                    "C: a XYZZY\n"
+                    "S: a BAD there is no such command\n"
+                    "C: b NOOP\n"
+                    "S: b OK NOOP completed\n",
+                    1 << 20);
+    for (int i = 0; i < 20; i++)
+        client_talk(fd, "C: a XYZZY\nS: a BAD there is no such command\n", 1 << 20);
+    client_expect_line(fd, STR("* BYE too many commands"));
+    client_expect_end(fd);
+    fd = client_open(&h);
+    client_expect_line(fd, STR("* OK"));
+    for (int i = 0; i < 20; i++) /* before the login they count, whatever lies between */
+        client_talk(fd, "C: b NOOP\nS: b OK NOOP completed\nC: a X\nP: a BAD \n", 1 << 20);
+    client_expect_line(fd, STR("* BYE too many commands"));
+    client_expect_end(fd);
+    home_end(&h);
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+static uint64_t fast_mono(const struct clock *c)
+{
+    return clock_mono(&clock_system) * 1000;
+}
+
+static uint64_t fast_wall(const struct clock *c)
+{
+    return clock_wall(&clock_system);
+}
+
+/* Whose password has changed is sent away, also when a disk has to be asked for that. */
+static void idling_ends_with_the_login(void **state)
+{
+    static const struct clock fast = {fast_mono, fast_wall};
+    struct home h;
+    home_make(&h);
+    struct ctx fast_ctx = h.ctx; /* ten seconds are ten milliseconds */
+    fast_ctx.clock = &fast;
+    h.conf.keepalive_ms = 50;
+    h.conf.idle_ms = 100000;
+    home_start(&h);
+    struct imap *slow = h.imap;
+    h.imap = imap_new(&fast_ctx, &h.conf);
+    h.listener.app = h.imap;
+    int fd = client_login(&h);
+    client_talk(fd, "C: a IDLE\nS: + idling\nS: * OK still here\n", 1 << 20);
+    assert_rc(auth_account_passwd(h.auth, STR("alice@example.test"), STR("another word")), RC_OK);
+    kv_mem_cold(h.kv, true);
+    char line[CLIENT_LINE];
+    while (str_starts(client_line(fd, line), STR("* OK still here")))
+        ;
+    assert_true(str_starts(str_of(line), STR("* BYE [AUTHENTICATIONFAILED]")));
+    client_expect_end(fd);
+    kv_mem_cold(h.kv, false);
+    imap_free(&slow);
+    home_end(&h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_response_with_literals_is_no_response),
+        cmocka_unit_test(commands_behind_a_login_have_their_memory),
+        cmocka_unit_test(errors_are_forgotten),
+        cmocka_unit_test(idling_ends_with_the_login),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
