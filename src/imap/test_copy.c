@@ -325,8 +325,9 @@ static void deleted_messages_go(void **state) /* [RFC3501 6.4.3] [RFC4315 2.1] *
                 "S: g OK EXPUNGE completed\n",
                 AT_ONCE);
     client_talk(other,
-                "C: b SEARCH ALL\n"
-                "P: b \n"
+                "C: b SEARCH ALL\n" /* no moment for it [RFC3501 7.4.1] */
+                "S: * SEARCH 1 2 3 4 5 6\n"
+                "S: b OK SEARCH completed\n"
                 "C: c NOOP\n"
                 "S: * 1 EXPUNGE\n"
                 "S: * 2 EXPUNGE\n"
