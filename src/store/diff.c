@@ -64,6 +64,19 @@ static bool differs(const struct store_row *a, const struct store_row *b)
            ((a->flags ^ b->flags) & ROW_FLAGS);
 }
 
+/* Passes over rows that both have and that are the same: nearly all there are in a chunk of which
+ * one has changed. */
+static bool pass_same(struct store_diff *d)
+{
+    const struct store_row *o = d->old_rows, *n = d->new_rows;
+    size_t most = d->old_left < d->new_left ? d->old_left : d->new_left, i = 0;
+    while (i < most && o[i].uid == n[i].uid && !differs(&o[i], &n[i]))
+        i++;
+    d->looked += i;
+    pass(d, i, i);
+    return i > 0;
+}
+
 enum store_diff_kind store_diff_next(struct store_diff *d, size_t *out_old, size_t *out_new,
                                      const struct store_row **out_row)
 {
@@ -72,6 +85,8 @@ enum store_diff_kind store_diff_next(struct store_diff *d, size_t *out_old, size
             pass_shared(d);
         if (d->old_left == 0 && d->new_left == 0)
             return STORE_DIFF_END;
+        if (pass_same(d))
+            continue;
         const struct store_row *o = d->old_rows, *n = d->new_rows;
         *out_old = d->i;
         *out_new = d->j;
@@ -87,8 +102,7 @@ enum store_diff_kind store_diff_next(struct store_diff *d, size_t *out_old, size
             return STORE_DIFF_NEW;
         }
         pass(d, 1, 1);
-        if (differs(o, n))
-            return STORE_DIFF_CHANGED;
+        return STORE_DIFF_CHANGED;
     }
 }
 
