@@ -234,7 +234,7 @@ static enum net_step read_rest(struct conn *c, struct imap_session *s)
         s->error = "the end of the command or another message";
         return refuse(s, IMAP_SYNTAX, false, 0);
     case IMAP_INPUT_BARE:
-        return refuse(s, IMAP_BARE, false, 0);
+        return refuse(s, IMAP_BARE, s->gather.is_skipping, s->gather.skip);
     case IMAP_INPUT_TOO_LONG:
         break;
     }

@@ -94,8 +94,10 @@ bool imap_take_date_time(struct imap_parse *p, uint64_t *out_ns)
                imap_take_byte(p, '"');
     if (!is_there)
         return imap_fail(p, "a date and time such as \"17-Jul-1996 02:44:25 -0700\"");
+    const int64_t most = INT64_MAX / (int64_t)NS_PER_SEC; /* in April 2262 */
     seconds += day_of(year, month, day) * 86400;
-    *out_ns = seconds < 0 ? 0 : (uint64_t)seconds * NS_PER_SEC; /* before 1970: 1970 */
+    seconds = seconds < 0 ? 0 : seconds > most ? most : seconds; /* the nearest that can be told */
+    *out_ns = (uint64_t)seconds * NS_PER_SEC;
     return true;
 }
 

@@ -44,6 +44,11 @@ static enum net_step look(struct conn *c, struct imap_session *s)
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
     struct imap_set whole = {.ranges = (struct imap_range *)(uintptr_t)&all, .n = 1};
+    if (rc == RC_NOTFOUND &&
+        k->is_closing) { /* removed by another session: nothing is left to go */
+        imap_view_close(s);
+        return imap_finish(c, s, IMAP_DONE);
+    }
     if (rc == RC_OK)
         rc = imap_set_resolve(s->is_uid ? &k->set : &whole, k->newest, true, &s->arena,
                               &k->change.spans);

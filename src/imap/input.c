@@ -79,6 +79,20 @@ static enum imap_input_kind give_up(struct imap_gather *g, enum imap_input_kind 
     return kind;
 }
 
+/* The same once the end of the line has been seen. A literal that it announces comes all the same,
+ * and is no command. */
+static enum imap_input_kind give_up_line(struct imap_gather *g, enum imap_input_kind kind,
+                                         struct str line)
+{
+    struct imap_literal literal;
+    give_up(g, kind);
+    if (str_ends(line, STR("\r")))
+        line.n--;
+    g->is_skipping = imap_literal_at_end(line, &literal) && !literal.is_sync && !literal.is_broken;
+    g->skip = g->is_skipping ? literal.n : 0;
+    return kind;
+}
+
 static enum imap_input_kind take_line(struct imap_gather *g, struct str in, size_t line_max,
                                       struct imap_gathered *out)
 {
@@ -89,17 +103,14 @@ static enum imap_input_kind take_line(struct imap_gather *g, struct str in, size
     out->used += (size_t)lf + 1;
     struct str line = str_head(rest, (size_t)lf);
     if (!str_ends(line, STR("\r")) || !is_clean(str_head(line, line.n - 1)))
-        return give_up(g, IMAP_INPUT_BARE);
+        return give_up_line(g, IMAP_INPUT_BARE, line);
     line.n--;
     bool has_literal = imap_literal_at_end(line, &out->literal);
     out->text = line;
     if (buf_len(&g->held)) {
         struct str whole = has_literal ? str_head(rest, (size_t)lf + 1) : line;
-        if (buf_add(&g->held, whole) != RC_OK) {
-            give_up(g, IMAP_INPUT_TOO_LONG);
-            g->is_skipping = false; /* its end has been seen */
-            return IMAP_INPUT_TOO_LONG;
-        }
+        if (buf_add(&g->held, whole) != RC_OK)
+            return give_up_line(g, IMAP_INPUT_TOO_LONG, line);
         out->text = buf_str(&g->held);
         if (has_literal)
             out->text.n -= 2;

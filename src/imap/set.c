@@ -9,7 +9,11 @@ static bool take_seq_number(struct imap_parse *p, uint32_t *out)
         *out = UINT32_MAX;
         return true;
     }
-    return imap_take_nz_number(p, out);
+    if (!imap_take_nz_number(p, out))
+        return false;
+    if (*out == UINT32_MAX) /* it is not '*', and as little there as the number below it */
+        *out = UINT32_MAX - 1;
+    return true;
 }
 
 static size_t count_ranges(struct str s)

@@ -86,6 +86,7 @@ static const struct {
     {"1:*", "1-4294967295"},
     {"*", "4294967295-4294967295"},
     {"*:4,7", "4-4294967295 7-7"},
+    {"4294967295", "4294967294-4294967294"}, /* not '*' */
     {"0", NULL},
     {"", NULL},
     {"1,", NULL},
@@ -114,17 +115,13 @@ static const struct {
     const char *text;
     int64_t seconds; /* -1: an error */
 } dates[] = {
-    {"\"17-Jul-1996 02:44:25 -0700\"", 837596665},
-    {"\" 1-Jan-1970 00:00:00 +0000\"", 0},
-    {"\"01-jan-1970 00:00:01 +0000\"", 1},
-    {"\"29-Feb-2000 12:00:00 +0100\"", 951822000},
-    {"\"29-Feb-1900 12:00:00 +0100\"", -1},
-    {"\"31-Apr-2000 12:00:00 +0100\"", -1},
-    {"\"17-Jul-1996 02:44:25\"", -1},
-    {"\"17-Jux-1996 02:44:25 +0000\"", -1},
-    {"\"17-Jul-1996 24:44:25 +0000\"", -1},
-    {"\"00-Jul-1996 02:44:25 +0000\"", -1},
-    {"17-Jul-1996 02:44:25 +0000", -1},
+    {"\"17-Jul-1996 02:44:25 -0700\"", 837596665},  {"\" 1-Jan-1970 00:00:00 +0000\"", 0},
+    {"\"01-jan-1970 00:00:01 +0000\"", 1},          {"\"31-Dec-1969 23:59:59 +0000\"", 0},
+    {"\"01-Jan-9999 00:00:00 +0000\"", 9223372036}, /* the last that ns can tell */
+    {"\"29-Feb-2000 12:00:00 +0100\"", 951822000},  {"\"29-Feb-1900 12:00:00 +0100\"", -1},
+    {"\"31-Apr-2000 12:00:00 +0100\"", -1},         {"\"17-Jul-1996 02:44:25\"", -1},
+    {"\"17-Jux-1996 02:44:25 +0000\"", -1},         {"\"17-Jul-1996 24:44:25 +0000\"", -1},
+    {"\"00-Jul-1996 02:44:25 +0000\"", -1},         {"17-Jul-1996 02:44:25 +0000", -1},
 };
 
 static void dates_are_read(void **state)
@@ -269,6 +266,14 @@ static const struct {
     {"a NOOP\nb NOOP\r\n", "bare\ncommand<b NOOP>\n"},
     {"a \rNOOP\r\nb NOOP\r\n", "bare\ncommand<b NOOP>\n"},
     {"a 0123456789012345678901234567890123456789 {12+}\r\nb LOGOUT\r\nxx\r\nc NOOP\r\n",
+     "long\ncommand<c NOOP>\n"},
+    /* Nor are those that a line announces which is none, or too much. */
+    {"a \rX {10+}\r\nb LOGOUT\r\n\r\nc NOOP\r\n", "bare\ncommand<c NOOP>\n"},
+    {"a X {9+}\nb LOGOUT\r\r\nc NOOP\r\n", "bare\ncommand<c NOOP>\n"},
+    {"a {9+}\r\n123456789xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx "
+     "{9+}\r\n123456789yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy {9+}\r\nb LOGOUT\n\r\n"
+     "c NOOP\r\n",
+     "literal<a {9+}>\nliteral<a {9+}\r\n123456789xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx {9+}>\n"
      "long\ncommand<c NOOP>\n"},
     {"a ~{2+}\r\n\\\"\r\n", "literal<a ~{2+}>\ncommand<a ~{2+}\r\n\\\">\n"},
 };
