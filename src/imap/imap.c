@@ -27,6 +27,8 @@ struct imap *imap_new(const struct ctx *ctx, const struct imap_conf *conf)
     or_default(&k->idle_ms, 1800 * 1000);
     or_default(&k->keepalive_ms, 240 * 1000);
     or_default(&k->message_size, 50 << 20);
+    or_default(&k->search_memory, 64 << 20);
+    imap_columns_init(&imap->columns, k->search_memory);
     or_default(&k->command_size, 1 << 20);
     k->login_failures = k->login_failures ? k->login_failures : 5;
     k->errors = k->errors ? k->errors : 20;
@@ -35,8 +37,10 @@ struct imap *imap_new(const struct ctx *ctx, const struct imap_conf *conf)
 
 void imap_free(struct imap **imap)
 {
-    if (*imap)
-        pthread_mutex_destroy(&(*imap)->damage.mutex);
+    if (!*imap)
+        return;
+    pthread_mutex_destroy(&(*imap)->damage.mutex);
+    imap_columns_fini(&(*imap)->columns);
     free(*imap);
     *imap = NULL;
 }

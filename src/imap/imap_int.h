@@ -27,10 +27,20 @@ struct imap_damage {
     size_t n; /* ever noted; the last ones are there */
 };
 
+/* What SEARCH has in memory of envelopes: see search_column.c. */
+struct imap_columns {
+    pthread_mutex_t mutex;
+    struct list all; /* the one used last first */
+    size_t bytes, max;
+};
+void imap_columns_init(struct imap_columns *c, size_t max);
+void imap_columns_fini(struct imap_columns *c);
+
 struct imap {
     const struct ctx *ctx;
     struct imap_conf conf; /* with the defaults filled in */
     struct imap_damage damage;
+    struct imap_columns columns;
 };
 
 struct imap_session;

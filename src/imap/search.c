@@ -42,7 +42,8 @@ struct search {
     uint64_t said;          /* when the client last heard of us */
     bool is_on_lane;
     enum imap_text answer;
-    unsigned stage; /* of the message at hand */
+    bool has_begun; /* the message at hand */
+    unsigned stage; /* of it */
     struct page *page;
     struct arena texts; /* its summaries */
 };
@@ -122,6 +123,8 @@ static enum rc answer_envelope(struct conn *c, struct imap_session *s, struct se
                                uint64_t until)
 {
     struct str envelope, structure;
+    if (imap_search_from_columns(&k->text))
+        return RC_OK;
     if (mime_summary_read(k->page->summaries[k->page->next], &envelope, &structure)) {
         imap_search_envelope(&k->text, envelope);
         return RC_OK;
@@ -165,6 +168,11 @@ static enum rc decide_message(struct conn *c, struct imap_session *s, struct sea
                   {k->text.has_body || k->text.has_text, answer_body}};
     size_t index = k->page->indices[k->page->next];
     const struct store_row *row = store_root_at(s->view.root, index);
+    if (!k->has_begun)
+        imap_search_next(&k->text, row->uid);
+    if (!k->has_begun)
+        k->stage = 0;
+    k->has_begun = true;
     for (; k->stage < sizeof stages / sizeof *stages; k->stage++) {
         if (!stages[k->stage].is_needed)
             continue;
@@ -176,6 +184,89 @@ static enum rc decide_message(struct conn *c, struct imap_session *s, struct sea
             return RC_OK;
     }
     return RC_OK;
+}
+
+/* --- columns ---------------------------------------------------------------------------------- */
+
+static struct imap_column_key column_key(struct imap_session *s, enum imap_search_field field)
+{
+    return (struct imap_column_key){store_account_id(s->account), s->view.mailbox,
+                                    store_root_mailbox(s->view.root)->uidvalidity, field};
+}
+
+/* Whether rows left all from `from` on undecided. */
+static bool are_all_open(const struct search *k, size_t from)
+{
+    size_t n = 0;
+    for (size_t i = from; i < k->count; i = (i / 64 + 1) * 64) {
+        uint64_t bits = k->maybe[i / 64] >> (i % 64);
+        n += (size_t)__builtin_popcountll(bits);
+    }
+    return n == k->count - from;
+}
+
+/* What is known of one field; what is not will be learned when all of it comes by. */
+static void begin_column(struct imap_session *s, struct search *k, enum imap_search_field field)
+{
+    struct imap_column_key key = column_key(s, field);
+    struct imap_column *column = imap_column_take(&s->imap->columns, &key);
+    struct imap_column_maker *m = &k->text.known[field].maker;
+    if (column && column->n > 2 * k->count + 1000) /* mostly of messages that are gone */
+        imap_column_release(&s->imap->columns, &column);
+    k->text.known[field].column = column;
+    *m = (struct imap_column_maker){.max = s->imap->columns.max / 2};
+    m->after = column && column->n ? column->uids[column->n - 1] : 0;
+    size_t from = m->after ? store_root_find(s->view.root, m->after + 1) : 0;
+    m->is_off = from >= k->count || !are_all_open(k, from);
+}
+
+static void begin_columns(struct imap_session *s, struct search *k)
+{
+    bool is_off = false;
+    for (size_t i = 0; i < k->program.n_texts; i++) {
+        const struct imap_search_key *key = k->program.texts[i];
+        if (key->kind == IMAP_SEARCH_ENVELOPE && !key->text.n)
+            is_off = true; /* whether a field is there is not what columns know */
+    }
+    for (unsigned field = 0; field < IMAP_SEARCH_FIELDS; field++) {
+        k->text.known[field].maker.is_off = true;
+        if (!is_off && k->text.fields >> field & 1)
+            begin_column(s, k, field);
+    }
+}
+
+static void publish(struct imap_session *s, struct search *k, enum imap_search_field field)
+{
+    struct imap_column_key key = column_key(s, field);
+    imap_column_publish(&s->imap->columns, &key, k->text.known[field].column,
+                        &k->text.known[field].maker);
+}
+
+static void end_columns(struct imap_session *s, struct search *k, bool is_whole)
+{
+    for (unsigned field = 0; field < IMAP_SEARCH_FIELDS; field++) {
+        if (is_whole)
+            publish(s, k, field);
+        imap_column_maker_fini(&k->text.known[field].maker);
+        imap_column_release(&s->imap->columns, &k->text.known[field].column);
+    }
+}
+
+static bool is_in_columns(struct imap_search_text *t, uint32_t uid)
+{
+    struct str text;
+    for (unsigned field = 0; field < IMAP_SEARCH_FIELDS; field++) {
+        if (t->fields >> field & 1 &&
+            !imap_column_find(t->known[field].column, uid, &t->known[field].ahead, &text))
+            return false;
+    }
+    return true;
+}
+
+static void stop_learning(struct imap_search_text *t)
+{
+    for (unsigned field = 0; field < IMAP_SEARCH_FIELDS; field++)
+        t->known[field].maker.is_off = true;
 }
 
 /* --- pages ------------------------------------------------------------------------------------ */
@@ -199,20 +290,18 @@ static void read_summaries(struct imap_session *s, struct search *k)
 static bool take_page(struct imap_session *s, struct search *k)
 {
     struct page *p = k->page;
+    bool is_known = true;
     p->n = p->next = 0;
     while (p->n < PAGE && (k->at = next_bit(k->maybe, k->at, k->count)) < k->count) {
-        p->indices[p->n] = (uint32_t)k->at;
-        p->emails[p->n++] = store_root_at(s->view.root, k->at++)->email;
+        const struct store_row *row = store_root_at(s->view.root, k->at);
+        p->indices[p->n] = (uint32_t)k->at++;
+        p->emails[p->n] = row->email;
+        p->summaries[p->n++] = (struct str){0};
+        is_known = is_known && is_in_columns(&k->text, row->uid);
     }
-    if (p->n && k->text.fields)
+    if (p->n && k->text.fields && !is_known)
         read_summaries(s, k);
     return p->n > 0;
-}
-
-static void begin_message(struct search *k)
-{
-    imap_search_next(&k->text);
-    k->stage = 0;
 }
 
 /* Whatever happened to this one, the others are looked at. */
@@ -223,8 +312,10 @@ static void end_message(struct conn *c, struct imap_session *s, struct search *k
         if (k->answer == IMAP_DONE)
             k->answer = imap_text_of_rc(rc);
     }
+    if (rc != RC_OK)
+        stop_learning(&k->text);
     k->page->next++;
-    begin_message(k);
+    k->has_begun = false;
 }
 
 /* --- turns ------------------------------------------------------------------------------------ */
@@ -265,6 +356,7 @@ static enum net_step look_closer(struct conn *c, struct imap_session *s)
         if (is_time_to_look && (net_pending(c) || now() >= until))
             return NET_HEAVY;
     }
+    end_columns(s, k, true);
     return begin_answer(c, s);
 }
 
@@ -301,6 +393,7 @@ static enum net_step look_at_rows(struct conn *c, struct imap_session *s)
         return NET_MORE;
     k->at = 0;
     if (k->program.n_texts && next_bit(k->maybe, 0, k->count) < k->count) {
+        begin_columns(s, k);
         s->go_on = look_closer;
         return look_closer(c, s);
     }
@@ -312,6 +405,7 @@ static enum net_step look_at_rows(struct conn *c, struct imap_session *s)
 static void free_job(struct imap_session *s)
 {
     struct search *k = s->job;
+    end_columns(s, k, false);
     imap_search_text_fini(&k->text);
     arena_fini(&k->texts);
 }
@@ -338,7 +432,6 @@ static enum rc begin(struct imap_session *s, struct search *k)
     k->page = arena_zero(arena, sizeof *k->page);
     k->maybe = new_bits(s, k->count);
     k->texts.cap = TEXTS;
-    begin_message(k);
     return k->page && k->maybe ? RC_OK : RC_LIMIT;
 }
 

@@ -198,14 +198,55 @@ static enum imap_search_answer answer_of(bool is_hit)
     return is_hit ? IMAP_SEARCH_YES : IMAP_SEARCH_NO;
 }
 
-static bool has_day(const struct imap_search_key *key, struct str date)
+/* In text that is decoded and folded; the day of a date. */
+static bool is_in_folded(const struct imap_search_key *key, struct str text)
 {
-    int64_t day;
-    if (!imap_read_date(date, &day))
-        return false;
-    return imap_search_day(day) >= key->from && imap_search_day(day) <= key->last;
+    uint64_t day;
+    if (key->kind == IMAP_SEARCH_SENT) {
+        if (text.n != sizeof day)
+            return false;
+        memcpy(&day, text.p, sizeof day);
+        return day >= key->from && day <= key->last;
+    }
+    if (key->is_ascii)
+        return imap_needle_find(&key->needle, text);
+    return text.n && memmem(text.p, text.n, key->text.p, key->text.n);
 }
 
+static bool is_of_field(const struct imap_search_key *key, enum imap_search_field field)
+{
+    return field == IMAP_SEARCH_DATE ? key->kind == IMAP_SEARCH_SENT
+                                     : key->kind == IMAP_SEARCH_ENVELOPE && key->field == field;
+}
+
+static void answer_folded(struct imap_search_text *t, enum imap_search_field field, struct str text)
+{
+    for (size_t i = 0; i < t->program->n_texts; i++)
+        if (is_of_field(t->program->texts[i], field))
+            t->program->texts[i]->answer = answer_of(is_in_folded(t->program->texts[i], text));
+}
+
+static void learn(struct imap_search_text *t, enum imap_search_field field, struct str text)
+{
+    struct imap_column_maker *m = &t->known[field].maker;
+    if (!m->is_off && t->uid > m->after)
+        imap_column_add(m, t->uid, text);
+}
+
+static void answer_date(struct imap_search_text *t, struct str value)
+{
+    int64_t since_1970;
+    uint64_t day;
+    struct str text = {0};
+    if (imap_read_date(value, &since_1970)) {
+        day = imap_search_day(since_1970);
+        text = str_from(&day, sizeof day);
+    }
+    learn(t, IMAP_SEARCH_DATE, text);
+    answer_folded(t, IMAP_SEARCH_DATE, text);
+}
+
+/* NIL is learned too, and as nothing: keys that look for nothing do without columns. */
 static void answer_string(struct imap_search_text *t, enum imap_search_field field, struct raw raw)
 {
     struct str value = raw.text;
@@ -214,22 +255,54 @@ static void answer_string(struct imap_search_text *t, enum imap_search_field fie
         put_raw(&t->value, raw);
         value = buf_str(&t->value);
     }
+    if (field == IMAP_SEARCH_DATE) {
+        answer_date(t, value);
+        return;
+    }
+    if (!t->known[field].maker.is_off) {
+        buf_clear(&t->folded);
+        t->folded.cap = value.n * 48 + 1000;
+        if (mime_text_of_value(value, t->charsets, &t->folded) == RC_OK) {
+            learn(t, field, buf_str(&t->folded));
+            answer_folded(t, field, buf_str(&t->folded));
+            return;
+        }
+    }
     for (size_t i = 0; i < t->program->n_texts; i++) {
         struct imap_search_key *key = t->program->texts[i];
-        if (field == IMAP_SEARCH_DATE && key->kind == IMAP_SEARCH_SENT)
-            key->answer = answer_of(has_day(key, value));
-        if (key->kind == IMAP_SEARCH_ENVELOPE && key->field == field && raw.text.p)
+        if (is_of_field(key, field) && raw.text.p)
             key->answer = answer_of(imap_search_value(t, key, value));
     }
 }
 
 static void answer_addresses(struct imap_search_text *t, enum imap_search_field field)
 {
-    for (size_t i = 0; i < t->program->n_texts; i++) {
-        struct imap_search_key *key = t->program->texts[i];
-        if (key->kind == IMAP_SEARCH_ENVELOPE && key->field == field)
-            key->answer = answer_of(is_in(t, key, buf_str(&t->value)));
+    struct str value = buf_str(&t->value);
+    if (!t->known[field].maker.is_off) {
+        buf_clear(&t->folded);
+        t->folded.cap = value.n * 12 + 1;
+        if (mime_fold(value, &t->folded) == RC_OK) {
+            learn(t, field, buf_str(&t->folded));
+            answer_folded(t, field, buf_str(&t->folded));
+            return;
+        }
     }
+    for (size_t i = 0; i < t->program->n_texts; i++)
+        if (is_of_field(t->program->texts[i], field))
+            t->program->texts[i]->answer = answer_of(is_in(t, t->program->texts[i], value));
+}
+
+bool imap_search_from_columns(struct imap_search_text *t)
+{
+    struct str texts[IMAP_SEARCH_FIELDS];
+    for (unsigned field = 0; field < IMAP_SEARCH_FIELDS; field++)
+        if (t->fields >> field & 1 &&
+            !imap_column_find(t->known[field].column, t->uid, &t->known[field].at, &texts[field]))
+            return false;
+    for (unsigned field = 0; field < IMAP_SEARCH_FIELDS; field++)
+        if (t->fields >> field & 1)
+            answer_folded(t, field, texts[field]);
+    return true;
 }
 
 void imap_search_envelope(struct imap_search_text *t, struct str envelope)
@@ -250,8 +323,11 @@ void imap_search_envelope(struct imap_search_text *t, struct str envelope)
                 return;
             if (is_wanted)
                 answer_string(t, field, raw);
-        } else if (put_addresses(t, &envelope, is_wanted) && is_wanted) {
-            answer_addresses(t, field);
+        } else if (put_addresses(t, &envelope, is_wanted)) {
+            if (is_wanted)
+                answer_addresses(t, field);
+        } else if (is_wanted && envelope.p) { /* NIL */
+            learn(t, field, STR(""));
         }
     }
 }

@@ -65,10 +65,16 @@ static bool any(vec v)
     return (half[0] | half[1]) != 0;
 }
 
+/* ascii_lower, without a call for each byte. */
+static inline char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
 static bool is_here(const struct imap_needle *n, const char *p)
 {
     for (size_t i = 0; i < n->text.n; i++)
-        if (ascii_lower(p[i]) != n->text.p[i])
+        if (lower(p[i]) != n->text.p[i])
             return false;
     return true;
 }
@@ -78,7 +84,7 @@ static bool find_slowly(const struct imap_needle *n, const char *p, size_t place
 {
     char first = n->text.p[n->first], second = n->text.p[n->second];
     for (size_t i = 0; i < places; i++)
-        if (ascii_lower(p[i + n->first]) == first && ascii_lower(p[i + n->second]) == second &&
+        if (lower(p[i + n->first]) == first && lower(p[i + n->second]) == second &&
             is_here(n, p + i))
             return true;
     return false;

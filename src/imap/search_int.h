@@ -121,6 +121,46 @@ void imap_search_rows(const struct imap_search_key *all, const struct store_row 
 enum imap_search_answer imap_search_row(const struct imap_search_key *all,
                                         const struct store_row *row, size_t index);
 
+/* --- search_column.c -------------------------------------------------------------------------- */
+
+struct imap_column_key {
+    uint64_t account;
+    uint32_t mailbox, uidvalidity;
+    enum imap_search_field field;
+};
+
+/* Of one field: what messages say, decoded and folded; of the date its day, as a uint64_t, or
+ * nothing. Not to be changed. */
+struct imap_column {
+    struct list link;
+    struct imap_column_key key;
+    unsigned refs; /* by the mutex */
+    size_t n, bytes;
+    uint32_t *uids, *ends; /* ascending; where in the text each one's ends */
+    char *text;
+};
+
+/* The newest one of a key; NULL: there is none. To be released. */
+struct imap_column *imap_column_take(struct imap_columns *c, const struct imap_column_key *key);
+void imap_column_release(struct imap_columns *c, struct imap_column **column);
+/* *at: where to look first; moves on. False: it is not there. */
+bool imap_column_find(const struct imap_column *column, uint32_t uid, size_t *at, struct str *out);
+
+/* One being made; zeroed but for max and after. */
+struct imap_column_maker {
+    bool is_off;    /* nothing will come of it */
+    uint32_t after; /* those up to this UID are in the old one */
+    size_t max;     /* bytes */
+    size_t n, text_n, uids_size, ends_size, text_size;
+    uint32_t *uids, *ends;
+    char *text;
+};
+void imap_column_add(struct imap_column_maker *m, uint32_t uid, struct str text);
+void imap_column_maker_fini(struct imap_column_maker *m);
+/* The old one (NULL: none) and what was made become the newest. */
+void imap_column_publish(struct imap_columns *c, const struct imap_column_key *key,
+                         const struct imap_column *old, struct imap_column_maker *m);
+
 /* --- search_envelope.c and search_text.c ------------------------------------------------------ */
 
 /* What looks at messages, one after the other. */
@@ -130,6 +170,13 @@ struct imap_search_text {
     unsigned fields; /* of the envelope that are asked for: 1 << field */
     bool has_header, has_body, has_text, keeps;
     struct buf value, folded; /* between steps */
+    /* What is known of fields in memory, and what is being learned. */
+    struct {
+        struct imap_column *column;
+        size_t at, ahead; /* where to look next: for answers, for pages */
+        struct imap_column_maker maker;
+    } known[IMAP_SEARCH_FIELDS];
+    uint32_t uid; /* of the message at hand */
     /* The message at hand, from imap_search_open on. */
     struct store_message *message;
     uint64_t size;
@@ -149,8 +196,10 @@ enum rc imap_search_text_init(struct imap_search_text *t, struct imap_search_pro
 void imap_search_text_fini(struct imap_search_text *t); /* also of zeroes */
 
 /* The next message: no key has an answer, none is open. */
-void imap_search_next(struct imap_search_text *t);
-/* Answers the keys of its ENVELOPE. */
+void imap_search_next(struct imap_search_text *t, uint32_t uid);
+/* Answers the keys of its ENVELOPE from the columns; false: they do not have it. */
+bool imap_search_from_columns(struct imap_search_text *t);
+/* The same from the ENVELOPE itself, which goes to the columns that are being made. */
 void imap_search_envelope(struct imap_search_text *t, struct str envelope);
 
 /* The rest reads the message, which is taken over here, and blocks. RC_AGAIN: call again, it is

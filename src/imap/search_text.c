@@ -84,9 +84,10 @@ void imap_search_text_fini(struct imap_search_text *t)
     t->window = NULL;
 }
 
-void imap_search_next(struct imap_search_text *t)
+void imap_search_next(struct imap_search_text *t, uint32_t uid)
 {
     close_message(t);
+    t->uid = uid;
     for (size_t i = 0; i < t->program->n_texts; i++)
         t->program->texts[i]->answer = IMAP_SEARCH_UNKNOWN;
 }

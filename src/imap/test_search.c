@@ -395,6 +395,123 @@ static void keys_find_messages(void **state)
     home_end(&h);
 }
 
+/* --- columns ---------------------------------------------------------------------------------- */
+
+static void columns_go_on(void **state)
+{
+    struct imap_columns all;
+    struct imap_column_key key = {.account = 1, .mailbox = 2, .field = IMAP_SEARCH_FROM};
+    struct imap_column_maker m = {.max = 1000};
+    struct str text;
+    size_t at = 0;
+    imap_columns_init(&all, 2000);
+    assert_null(imap_column_take(&all, &key));
+    imap_column_add(&m, 3, STR("three"));
+    imap_column_add(&m, 5, STR(""));
+    imap_column_publish(&all, &key, NULL, &m);
+    imap_column_maker_fini(&m);
+    struct imap_column *first_one = imap_column_take(&all, &key);
+    m = (struct imap_column_maker){.max = 1000};
+    imap_column_add(&m, 9, STR("nine"));
+    imap_column_publish(&all, &key, first_one, &m);
+    imap_column_maker_fini(&m);
+    struct imap_column *both = imap_column_take(&all, &key);
+    assert_false(imap_column_find(first_one, 9, &at, &text)); /* whoever holds it keeps it */
+    at = 0;
+    assert_true(imap_column_find(both, 3, &at, &text));
+    assert_str(text, "three");
+    assert_false(imap_column_find(both, 4, &at, &text));
+    assert_true(imap_column_find(both, 9, &at, &text));
+    assert_str(text, "nine");
+    assert_true(imap_column_find(both, 5, &at, &text)); /* back again */
+    assert_int_equal(text.n, 0);
+    key.field = IMAP_SEARCH_TO;
+    assert_null(imap_column_take(&all, &key));
+    imap_column_release(&all, &first_one);
+    imap_column_release(&all, &both);
+    imap_columns_fini(&all);
+}
+
+static void columns_are_bounded(void **state)
+{
+    enum { MANY = 50, MAX = 4000 };
+    struct imap_columns all;
+    struct imap_column_maker m;
+    imap_columns_init(&all, MAX);
+    for (uint32_t i = 1; i <= MANY; i++) {
+        struct imap_column_key key = {.account = i};
+        m = (struct imap_column_maker){.max = 500};
+        imap_column_add(&m, 1, str_from((char[400]){0}, 400));
+        imap_column_publish(&all, &key, NULL, &m);
+        imap_column_maker_fini(&m);
+        assert_true(all.bytes <= MAX);
+        struct imap_column *newest = imap_column_take(&all, &key);
+        assert_non_null(newest);
+        imap_column_release(&all, &newest);
+    }
+    assert_null(imap_column_take(&all, &(struct imap_column_key){.account = 1}));
+    m = (struct imap_column_maker){.max = 500};
+    imap_column_add(&m, 1, str_from((char[501]){0}, 501)); /* more than one may have */
+    assert_true(m.is_off);
+    imap_column_maker_fini(&m);
+    m = (struct imap_column_maker){.max = 500};
+    imap_column_add(&m, 2, STR("x"));
+    imap_column_add(&m, 2, STR("x")); /* UIDs grow */
+    assert_true(m.is_off);
+    imap_column_maker_fini(&m);
+    imap_columns_fini(&all);
+}
+
+static void expect_search(int fd, const char *keys, const char *numbers)
+{
+    struct buf text = {.cap = 4096};
+    buf_putf(&text, "x SEARCH %s\r\n", keys);
+    client_send(fd, buf_str(&text));
+    buf_clear(&text);
+    buf_putf(&text, "* SEARCH%s\r\nx OK SEARCH completed\r\n", numbers);
+    client_expect(fd, buf_str(&text));
+    buf_fini(&text);
+}
+
+static uint64_t scans(struct home *h)
+{
+    struct kv_mem_stats stats;
+    kv_mem_stats(h->kv, &stats);
+    return stats.scans + stats.keys_read;
+}
+
+/* The second search of a field reads nothing; what is new is read, and what has gone is no hit. */
+static void fields_stay_in_memory(void **state)
+{
+    struct home h;
+    int fd = select_three(&h);
+    expect_search(fd, "FROM example", " 1 2 3");
+    expect_search(fd, "SENTON 1-Jan-2001", " 3");
+    uint64_t before = scans(&h);
+    expect_search(fd, "FROM example.net NOT FROM plain", " 2");
+    expect_search(fd, "OR FROM \"zo\" SENTON 1-Jan-2001", " 3");
+    assert_int_equal(scans(&h), before);
+    home_expunge(&h, h.alice, 2);
+    home_deliver(&h, h.alice, second);
+    client_talk(fd,
+                "C: n NOOP\n"
+                "S: * 1 EXPUNGE\n"
+                "S: * 3 EXISTS\n"
+                "S: n OK NOOP completed\n",
+                1 << 20);
+    expect_search(fd, "FROM plain", " 3");
+    assert_true(scans(&h) > before);
+    before = scans(&h);
+    expect_search(fd, "FROM plain", " 3");
+    expect_search(fd, "NOT FROM plain", " 1 2");
+    assert_int_equal(scans(&h), before);
+    expect_search(fd, "FROM plain SUBJECT report", " 3"); /* one of the two fields is known */
+    expect_search(fd, "SUBJECT report", " 3");
+    expect_search(fd, "FROM \"\"", " 1 2 3");
+    client_close(&h, fd);
+    home_end(&h);
+}
+
 /* --- long ones -------------------------------------------------------------------------------- */
 
 /* Text that has to be decoded, a megabyte of it. */
@@ -518,6 +635,9 @@ int main(void)
         cmocka_unit_test(strings_are_found),
         cmocka_unit_test(days_are_read),
         cmocka_unit_test(keys_find_messages),
+        cmocka_unit_test(columns_go_on),
+        cmocka_unit_test(columns_are_bounded),
+        cmocka_unit_test(fields_stay_in_memory),
         cmocka_unit_test(a_search_ends_with_its_client),
         cmocka_unit_test(a_search_ends_with_the_server),
         cmocka_unit_test(others_are_served),
