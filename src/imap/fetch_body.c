@@ -15,8 +15,9 @@
 enum {
     WORK_LOOP = 1 << 20,    /* bytes to look at in one step */
     WORK_WORKER = 16 << 20, /* the same on a worker */
-    WORK_OPEN = 8 << 10,    /* what opening a message counts for */
-    ENCODING_MAX = 1 << 10  /* of a Content-Transfer-Encoding's word */
+    WORK_OPEN = 8 << 10,    /* what opening a message counts for, and on a worker, where a slow */
+    WORK_OPEN_WORKER = 128 << 10, /* disk may have to be waited for */
+    ENCODING_MAX = 1 << 10        /* of a Content-Transfer-Encoding's word */
 };
 
 void imap_body_close(struct imap_body *b)
@@ -57,7 +58,7 @@ enum rc imap_body_open(struct conn *c, struct imap_session *s, size_t index, str
 {
     if (b->message)
         return RC_OK;
-    TRY(note_work(c, b, WORK_OPEN));
+    TRY(note_work(c, b, net_can_block(c) ? WORK_OPEN_WORKER : WORK_OPEN));
     TRY(imap_view_message(c, s, index, &b->message));
     b->size = store_message_size(b->message);
     return RC_OK;
@@ -189,6 +190,7 @@ enum rc imap_body_fields(struct conn *c, struct imap_body *b, const struct imap_
         rc = imap_body_read(c, b, begin, n, &header);
         there = buf_str(&header);
     }
+    buf_fini(&b->text);
     buf_init(&b->text, n + 4);
     if (rc == RC_OK)
         rc = mime_header_select(there, item->names, item->n_names, item->is_not, &b->text);
@@ -212,6 +214,9 @@ static enum rc find_encoding(struct conn *c, struct imap_body *b,
     const struct mime_part *part = &b->tree.parts[i];
     if (part->kind != MIME_LEAF || !part->encoding.n)
         return RC_OK;
+    struct str there = in_window(b, part->encoding.begin, part->encoding.n);
+    if (there.p)
+        return mime_encoding_read(there, out);
     if (part->encoding.n > sizeof word)
         return RC_PERM;
     TRY(read_some(c, b, part->encoding.begin, word, part->encoding.n));
