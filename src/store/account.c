@@ -24,7 +24,9 @@ static uint32_t new_uidvalidity(const struct store *store)
     return seconds ? seconds : 1;
 }
 
-static enum rc put_standard(struct store *store, struct kv_txn *txn, uint32_t uidvalidity)
+/* They are subscribed from the beginning: many clients show nothing else [RFC3501 6.3.9]. */
+static enum rc put_standard(struct store *store, struct kv_txn *txn, const struct hot *hot,
+                            uint32_t uidvalidity)
 {
     unsigned char mem[RECORD_VALUE];
     for (uint32_t i = 0; i < N_STANDARD; i++) {
@@ -39,6 +41,8 @@ static enum rc put_standard(struct store *store, struct kv_txn *txn, uint32_t ui
                                          .highest_modseq = 1}};
         struct key key = key_mailbox(r.m.id);
         TRY(kv_txn_put(txn, key_str(&key), mailbox_encode(&r, mem, sizeof mem)));
+        key = key_subscription(r.m.name, hot->hash_key);
+        TRY(kv_txn_put(txn, key_str(&key), text_encode(r.m.name, mem, sizeof mem)));
     }
     return RC_OK;
 }
@@ -63,7 +67,7 @@ enum rc store_account_create(struct store *store, uint64_t id, struct store_quot
     if (rc == RC_OK)
         rc = kv_txn_put(txn, key_str(&key), hot_encode(&hot, mem, sizeof mem));
     if (rc == RC_OK)
-        rc = put_standard(store, txn, uidvalidity);
+        rc = put_standard(store, txn, &hot, uidvalidity);
     if (rc != RC_OK) {
         kv_txn_free(&txn);
         return rc;

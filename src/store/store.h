@@ -80,8 +80,8 @@ struct store_usage {
     uint64_t modseq;          /* the highest one */
 };
 
-/* Makes the account's partition with INBOX, Drafts, Sent, Junk, Trash and Archive [RFC6154].
- * RC_EXISTS. Blocks. */
+/* Makes the account's partition with INBOX, Drafts, Sent, Junk, Trash and Archive [RFC6154],
+ * which are subscribed. RC_EXISTS. Blocks. */
 enum rc store_account_create(struct store *store, uint64_t id, struct store_quota quota);
 /* Removes all its rows and references, in bounded steps; again after a crash. RC_CONFLICT while it
  * is open elsewhere. Blocks. */

@@ -197,6 +197,9 @@ static void assert_subscribed(struct store_account *a, const char *expected)
     arena_fini(&arena);
 }
 
+/* An account's own, from the beginning. */
+#define OWN "Archive,Drafts,INBOX,Junk,Sent,Trash"
+
 static void subscriptions_are_names(void **state)
 {
     struct fixture *f = *state;
@@ -206,7 +209,7 @@ static void subscriptions_are_names(void **state)
     size_t n;
     arena_init(&arena, 0);
     assert_rc(store_subscriptions(a, KV_CACHED, &arena, &names, &n), RC_AGAIN);
-    assert_subscribed(a, "");
+    assert_subscribed(a, OWN);
     assert_rc(store_subscriptions(a, KV_CACHED, &arena, &names, &n), RC_OK);
     arena_fini(&arena);
     assert_rc(subscribe(a, "gone/long ago", true), RC_OK); /* no such mailbox [RFC3501 6.3.6] */
@@ -215,9 +218,12 @@ static void subscriptions_are_names(void **state)
     assert_rc(subscribe(a, "Inbox/a", true), RC_OK);
     assert_rc(subscribe(a, "a//b", true), RC_SYNTAX);
     assert_rc(subscribe(a, "never", false), RC_OK);
-    assert_subscribed(a, "INBOX,INBOX/a,gone/long ago");
+    assert_subscribed(a, "Archive,Drafts,INBOX,INBOX/a,Junk,Sent,Trash,gone/long ago");
     assert_rc(subscribe(a, "iNBOX/a", false), RC_OK);
-    assert_rc(subscribe(a, "Sent", true), RC_OK);
+    assert_rc(subscribe(a, "Archive", false), RC_OK);
+    assert_rc(subscribe(a, "Drafts", false), RC_OK);
+    assert_rc(subscribe(a, "Junk", false), RC_OK);
+    assert_rc(subscribe(a, "Trash", false), RC_OK);
     assert_subscribed(a, "INBOX,Sent,gone/long ago");
     fixture_close(f, &a);
     fixture_reopen(f);
@@ -235,18 +241,18 @@ static void subscriptions_are_seen_when_durable(void **state)
         struct waiter w[2];
         waiter_init(&w[0]);
         waiter_init(&w[1]);
-        assert_subscribed(a, "");
+        assert_subscribed(a, OWN);
         kv_mem_hold(f->kv, true);
         if (fails)
             kv_mem_fail(f->kv, RC_FULL);
         assert_rc(store_subscribe(a, STR("x"), true, 0, &w[0].op), RC_OK);
         assert_rc(store_subscribe(a, STR("x"), true, 0, &w[1].op), RC_OK); /* done at once */
-        assert_subscribed(a, "");
+        assert_subscribed(a, OWN);
         kv_mem_hold(f->kv, false);
         assert_rc(waiter_wait(&w[0], RC_OK), fails ? RC_FULL : RC_OK);
         assert_rc(waiter_wait(&w[1], RC_OK), RC_OK);
     }
-    assert_subscribed(a, "x");
+    assert_subscribed(a, OWN ",x");
     fixture_close(f, &a);
     fixture_assert_sound(f, 1);
 }
