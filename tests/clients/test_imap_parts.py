@@ -6,11 +6,12 @@ know, or does otherwise than RFC 2045 and 2046 say. A mail there that no longer 
 import email
 import email.policy
 import imaplib
+import random
 import re
 
 import pytest
 
-from harness import mails, wire
+from harness import imap, mails, wire
 from harness.host import DOMAIN, Host
 
 DIFFERENT = {
@@ -29,16 +30,25 @@ DIFFERENT = {
 
 
 @pytest.fixture(scope='module')
-def session(tmp_path_factory):
+def corpus():
+    return [(name, message) for name, message in mails.corpus() if not message.startswith(b'From ')]
+
+
+@pytest.fixture(scope='module')
+def host(tmp_path_factory, corpus):
     with Host(tmp_path_factory.mktemp('parts') / 'mail', users=('alice',)) as host:
-        corpus = [(name, message) for name, message in mails.corpus() if not message.startswith(b'From ')]
         for _, message in corpus:
             wire.deliver(host, message, 'alice')
-        client = imaplib.IMAP4('127.0.0.1', host.port('imap'))
-        client.login(f'alice@{DOMAIN}', host.passwords['alice'])
-        client.select(readonly=True)
-        yield client, [name for name, _ in corpus]
-        client.logout()
+        yield host
+
+
+@pytest.fixture
+def session(host, corpus):
+    client = imaplib.IMAP4('127.0.0.1', host.port('imap'))
+    client.login(f'alice@{DOMAIN}', host.passwords['alice'])
+    client.select(readonly=True)
+    yield client, [name for name, _ in corpus]
+    client.logout()
 
 
 def fetch(client, number, items):
@@ -111,3 +121,31 @@ def test_every_part_is_what_python_sees(session):
             found[name] = seen
     assert set(found) == set(DIFFERENT), {name: found.get(name) for name in set(found) ^ set(DIFFERENT)}
     assert len(names) > 60 + len(DIFFERENT)
+
+
+ITEMS = ('UID', 'FLAGS', 'INTERNALDATE', 'RFC822.SIZE', 'ENVELOPE', 'BODY', 'BODYSTRUCTURE', 'RFC822', 'RFC822.HEADER', 'RFC822.TEXT', 'BODY[]',
+         'BODY[]<7.300>', 'BODY[HEADER]', 'BODY[TEXT]<100000.1>', 'BODY[HEADER.FIELDS (Subject to)]', 'BODY[HEADER.FIELDS.NOT (Received)]<0.99>',
+         'BODY[1]', 'BODY[1]<1.10>', 'BODY[1.MIME]', 'BODY[2]', 'BODY[2.MIME]', 'BODY[2.HEADER]', 'BODY[2.TEXT]', 'BODY[2.1]', 'BODY[1.2]',
+         'BODY[2.HEADER.FIELDS (from)]', 'BINARY[]<5.5>', 'BINARY[1]', 'BINARY[1]<2.1000>', 'BINARY[2]', 'BINARY.SIZE[1]', 'BINARY.SIZE[2]')
+
+
+def rows(connection, number, items):
+    """{sequence number: what stands in the parentheses}; where an encoding is unknown, that item is left out."""
+    answer, found = connection.command(f'FETCH {number} ({" ".join(items)})', ok=False)
+    assert answer.startswith((b'OK', b'NO [UNKNOWN-CTE]')), answer
+    return {int(n): value for n, value in (re.fullmatch(rb'\* (\d+) FETCH \((.*)\)', row, re.S).groups() for row in found)}
+
+
+def test_items_together_are_what_they_are_alone(host, corpus):
+    """Lists of items, drawn at random, over ranges of messages: whatever one item leaves behind, the next one is the same."""
+    chance = random.Random(3501)
+    with imap.login(host, 'alice') as connection:
+        connection.command('EXAMINE INBOX')
+        alone = {item: rows(connection, '1:*', [item]) for item in ITEMS}
+        for _ in range(200):
+            items = chance.choices(ITEMS, k=chance.randint(2, 12))
+            first = chance.randint(1, len(corpus))
+            last = min(len(corpus), first + chance.randint(0, 9))
+            wanted = {n: b' '.join(alone[item][n] for item in items if n in alone[item]) for n in range(first, last + 1)}
+            assert rows(connection, f'{first}:{last}', items) == {n: text for n, text in wanted.items() if text}, items
+        assert all(len(alone[item]) == len(corpus) for item in ITEMS if not item.startswith('BINARY'))
