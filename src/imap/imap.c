@@ -208,12 +208,19 @@ static enum net_step run(struct conn *c, struct imap_session *s)
     return next;
 }
 
+/* Within an answer there is no place for words of our own; between two, and where the client is to
+ * go on, nobody leaves without them [RFC3501 3.4]. */
+static bool is_between(const struct imap_session *s)
+{
+    return !s->go_on || s->is_waiting || s->is_idling;
+}
+
 static enum net_step time_out(struct conn *c, struct imap_session *s)
 {
     if (s->is_idling)
         return imap_idle_timeout(c, s);
     s->end = "timeout";
-    if (!s->go_on) /* within an answer there is no place for words of our own */
+    if (is_between(s))
         imap_bye(c, (struct str){0}, STR("nothing has been said for too long")); /* [RFC3501 5.4] */
     return NET_CLOSE;
 }
@@ -235,7 +242,7 @@ static enum net_step step(struct conn *c, unsigned events)
     s->is_draining = s->is_draining || events & NET_EV_DRAIN;
     if (events & NET_EV_KICK) {
         s->end = "kicked";
-        if (!s->go_on || s->is_idling)
+        if (is_between(s))
             imap_bye(c, (struct str){0}, STR("an administrator ended this session"));
         return NET_CLOSE;
     }

@@ -304,6 +304,7 @@ struct imap_session {
     struct store_watch watch; /* while idling */
     uint64_t idle_left_ms;
     const char *end; /* for the log: how the session ended */
+    const char *bye; /* what BYE says behind the answer, with is_logout; NULL: it has been said */
 };
 
 /* Who has logged in: kept to look whether that is still so (auth_login_holds). */

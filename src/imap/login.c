@@ -105,6 +105,7 @@ static enum net_step refused(struct conn *c, struct imap_session *s)
     /* Those put off count as well: asking again and again keeps others out. */
     if (++s->failures >= s->imap->conf.login_failures || is_blocked) {
         s->end = is_blocked ? "blocked" : "logins";
+        s->bye = "too many logins that failed";
         s->is_logout = true;
     }
     if (is_blocked)
@@ -265,6 +266,7 @@ enum net_step imap_starttls(struct conn *c, struct imap_session *s, struct imap_
         return imap_finish(c, s, IMAP_NO_TLS);
     if (net_in(c).n) { /* it would be taken for what came in TLS */
         s->end = "injection";
+        s->bye = "start again";
         s->is_logout = true;
         return imap_finish(c, s, IMAP_INJECTION);
     }

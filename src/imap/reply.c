@@ -150,6 +150,8 @@ static enum net_step finish_line(struct conn *c, struct imap_session *s)
     buf_put(net_out(c), STR("\r\n"));
     bool is_bad = imap_text_status(s->answer) == IMAP_BAD;
     imap_command_end(s);
+    if (s->is_logout && s->bye) /* [RFC3501 3.4] */
+        imap_bye(c, (struct str){0}, str_of(s->bye));
     if (s->is_logout)
         return NET_CLOSE;
     if (is_bad)

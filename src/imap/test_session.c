@@ -126,6 +126,35 @@ static void idling_ends_with_the_login(void **state)
     home_end(&h);
 }
 
+/* Nobody is left without a word, also who does not finish what he began [RFC3501 3.4]. */
+static void who_says_nothing_is_told(void **state)
+{
+    static const char *const beginnings[] = {
+        "C: a NOOP\nS: a OK NOOP completed\n",
+        "C: a APPEND INBOX {5}\nS: + go on\n",
+        "C: a LIST {5}\nS: + go on\n",
+    };
+    struct home h;
+    home_make(&h);
+    h.conf.idle_ms = 100;
+    home_start(&h);
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
+        int fd = client_login(&h);
+        client_talk(fd, beginnings[i], 1 << 20);
+        client_expect_line(fd, STR("* BYE nothing has been said for too long"));
+        client_expect_end(fd);
+    }
+    home_end(&h);
+    home_make(&h);
+    h.conf.login_ms = 100;
+    home_start(&h);
+    int fd = client_open(&h);
+    client_talk(fd, "P: * OK\nC: a AUTHENTICATE PLAIN\nS: + \nP: * BYE nothing has been said\n",
+                1 << 20);
+    client_expect_end(fd);
+    home_end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +162,7 @@ int main(void)
         cmocka_unit_test(commands_behind_a_login_have_their_memory),
         cmocka_unit_test(errors_are_forgotten),
         cmocka_unit_test(idling_ends_with_the_login),
+        cmocka_unit_test(who_says_nothing_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
