@@ -150,7 +150,10 @@ def logins(over_tls):
 def idle(over_tls):
     def measure(load):
         count = load.side.held // (5 if load.quick else 1)
+        load.side.stop()
+        load.side.start()  # nothing left of other connections
         before = load.resident()
+        load.raw.write(f'before: pss_kb={before}\n')
         held = load.imap('--mode', 'idle', '--conns', count, '--users', count, '--user-base', IDLERS, '--ramp', load.side.ramp, '--hold', 1,
                          '--on-held', f'sleep 1; {LOAD}/procmem --cgroup {load.side.cgroup.path}', *(['--tls'] if over_tls else []),
                          port=load.side.imaps_port if over_tls else None)
@@ -187,7 +190,7 @@ STORE = [*STORE1, '--conns', 64]
 BODY = ['--mode', 'random-body']
 SENDER, RARE = "FROM sender009", 'TEXT zebrafishery'
 
-# key: title, mailboxes, measurement, bar, aim, sides. In the order in which they are measured: what a later one would spoil comes first.
+# key: title, mailboxes, measurement, bar, aim. In the order in which they are measured: what a later one would spoil comes first.
 ROWS = {
     'select-cold': ('SELECT 100,000 messages, cold', ['100k'], select_cold, '20 ms', '4 ms'),
     'fetch-first': ('FETCH 1:* of 100,000 (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE), CPU a row, first', ['100k'],
@@ -221,6 +224,7 @@ ROWS = {
     'store-1m': ('STORE one flag, 64 connections, one mailbox of 1,000,000', ['1m'], cpu(*STORE, users=user('1m')), '', ''),
     'growth': ('STORE one flag, 1 connection, at 1,000,000 to at 1,000 messages', [], None, '1.3 x', '1.0 x'),
 }
+FRESH = ('idle', 'idle-tls')  # first of all: the memory of a server that has done nothing else
 HIGHER = {'bodies', 'bodies-tls'}  # is better
 
 
@@ -238,30 +242,32 @@ def chosen(only):
 
 
 def fill(side, boxes, raw):
+    """By a server that is started for it: on the one that is measured nothing is left of it."""
+    side.stop()
     for box in boxes:
         started = time.monotonic()
         side.fill(*BOXES[box])
         raw.write(f'filled {box}: {BOXES[box][2]} messages in {time.monotonic() - started:.1f} s\n')
         raw.flush()
+    side.start()
 
 
 def measure(side, only, raw, quick):
     """All chosen rows of one side; a row that fails is named in 'failed', and the others are measured."""
     rows = [key for key in chosen(only) if '1m' not in ROWS[key][1] or side.name in MILLION]
-    results, failed, late = {}, {}, ['1m']
+    rows.sort(key=lambda key: key not in FRESH)
+    wanted = [box for box in BOXES if any(box in ROWS[key][1] for key in rows)]
+    results, failed = {}, {}
     side.prepare()
-    first = [box for box in BOXES if box not in late and any(box in ROWS[key][1] for key in rows)]
-    fill(side, first, raw)
     side.start()
     load = Load(side, raw, quick)
     for key in rows:
         started = time.monotonic()
         try:
-            if late and late[0] in ROWS[key][1]:  # last, and for these rows only: it takes minutes
-                side.stop()
-                fill(side, late, raw)
-                late = []
-                side.start()
+            if any(box in wanted for box in ROWS[key][1]):  # all at once but the largest: it takes minutes
+                now = ['1m'] if '1m' in ROWS[key][1] else [box for box in wanted if box != '1m']
+                wanted = [box for box in wanted if box not in now]
+                fill(side, now, raw)
             result = ROWS[key][2](load) if ROWS[key][2] else growth(results)
             if result:
                 results[key] = result
@@ -291,7 +297,7 @@ def ratio(key, results):
     if not own or not theirs or not own['value']:
         return ''
     times = own['value'] / max(theirs) if key in HIGHER else min(theirs) / own['value']
-    return f'{times:.1f} x'
+    return f'{times:.1f} x' if times >= 1 else f'{times:.2f} x'
 
 
 def table(results, only, floor):

@@ -32,6 +32,19 @@ class Cgroup:
         with open(os.path.join(self.path, 'cgroup.procs'), 'w', encoding='ascii') as f:
             f.write('0')
 
+    def processes(self):
+        with open(os.path.join(self.path, 'cgroup.procs'), encoding='ascii') as f:
+            return [int(pid) for pid in f.read().split()]
+
+    def end(self, seconds=10):
+        """Waits for the last process; those that stay (Cyrus leaves them their connections) are killed."""
+        end = time.monotonic() + seconds
+        while self.processes():
+            for pid in self.processes() if time.monotonic() > end else []:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
     def microseconds(self):
         old = os.path.join(self.path, 'cpuacct.usage')
         if os.path.exists(old):
@@ -87,6 +100,7 @@ class Side:
             process.terminate()
             process.wait(60)
         self.processes = []
+        self.cgroup.end()
 
     def queued(self):
         return 0
