@@ -15,9 +15,11 @@
 enum {
     WORK_LOOP = 1 << 20,    /* bytes to look at in one step */
     WORK_WORKER = 16 << 20, /* the same on a worker */
-    WORK_OPEN = 8 << 10,    /* what opening a message counts for, and on a worker, where a slow */
-    WORK_OPEN_WORKER = 128 << 10, /* disk may have to be waited for */
-    ENCODING_MAX = 1 << 10        /* of a Content-Transfer-Encoding's word */
+    /* What opening a message counts for; on a worker a slow disk may have to be waited for. */
+    WORK_OPEN = 8 << 10,
+    WORK_OPEN_WORKER = 128 << 10,
+    NAMES_AT_ONCE = 16,    /* header fields that are looked for in the time that reading takes */
+    ENCODING_MAX = 1 << 10 /* of a Content-Transfer-Encoding's word */
 };
 
 void imap_body_close(struct imap_body *b)
@@ -183,6 +185,7 @@ enum rc imap_body_fields(struct conn *c, struct imap_body *b, const struct imap_
     struct buf header;
     TRY(imap_body_section(c, b, item, &begin, &end));
     size_t n = (size_t)(end - begin); /* limited by the parser */
+    TRY(note_work(c, b, n * (1 + item->n_names / NAMES_AT_ONCE)));
     struct str there = in_window(b, begin, n);
     buf_init(&header, n);
     enum rc rc = RC_OK;
