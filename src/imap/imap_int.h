@@ -4,6 +4,8 @@
 
 #include "imap/imap.h"
 
+#include "base/map.h"
+
 #include "mime/mime.h"
 
 enum {
@@ -30,6 +32,7 @@ struct imap_damage {
 /* What SEARCH has in memory of envelopes: see search_column.c. */
 struct imap_columns {
     pthread_mutex_t mutex;
+    struct map by_key;
     struct list all; /* the one used last first */
     size_t bytes, max;
 };

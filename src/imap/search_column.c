@@ -12,11 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMN_MAX = UINT32_MAX / 2 };
+enum { COLUMN_MAX = INT32_MAX, OVERHEAD = 128 /* of allocating */ };
 
 void imap_columns_init(struct imap_columns *c, size_t max)
 {
     pthread_mutex_init(&c->mutex, NULL);
+    map_init(&c->by_key);
     list_init(&c->all);
     c->bytes = 0;
     c->max = max;
@@ -40,6 +41,7 @@ static void unref(struct imap_column *column)
 static void drop(struct imap_columns *c, struct imap_column *column)
 {
     list_remove(&column->link);
+    map_remove(&c->by_key, &column->node);
     c->bytes -= column->bytes;
     unref(column);
 }
@@ -48,7 +50,14 @@ void imap_columns_fini(struct imap_columns *c)
 {
     while (!list_is_empty(&c->all))
         drop(c, CONTAINER(c->all.next, struct imap_column, link));
+    map_fini(&c->by_key);
     pthread_mutex_destroy(&c->mutex);
+}
+
+static uint64_t hash_of(const struct imap_column_key *key)
+{
+    return map_hash_u64(key->account * 8 + key->field) ^
+           map_hash_u64((uint64_t)key->mailbox << 32 | key->uidvalidity);
 }
 
 static bool is_same(const struct imap_column_key *a, const struct imap_column_key *b)
@@ -59,12 +68,10 @@ static bool is_same(const struct imap_column_key *a, const struct imap_column_ke
 
 static struct imap_column *find(struct imap_columns *c, const struct imap_column_key *key)
 {
-    LIST_EACH (&c->all, it) {
-        struct imap_column *column = CONTAINER(it, struct imap_column, link);
-        if (is_same(&column->key, key))
-            return column;
-    }
-    return NULL;
+    struct map_node *node = map_find(&c->by_key, hash_of(key));
+    while (node && !is_same(&CONTAINER(node, struct imap_column, node)->key, key))
+        node = map_next(node);
+    return node ? CONTAINER(node, struct imap_column, node) : NULL;
 }
 
 struct imap_column *imap_column_take(struct imap_columns *c, const struct imap_column_key *key)
@@ -160,7 +167,7 @@ static struct imap_column *join(const struct imap_column *old, struct imap_colum
     }
     if (m->text_n)
         memcpy(column->text + text_old, m->text, m->text_n);
-    column->bytes = sizeof *column + column->n * 8 + text_old + m->text_n;
+    column->bytes = sizeof *column + OVERHEAD + column->n * 8 + text_old + m->text_n;
     column->refs = 1;
     return column;
 }
@@ -183,6 +190,7 @@ void imap_column_publish(struct imap_columns *c, const struct imap_column_key *k
     if (before)
         drop(c, before);
     list_add_head(&c->all, &column->link);
+    map_add(&c->by_key, &column->node, hash_of(key));
     c->bytes += column->bytes;
     while (c->bytes > c->max)
         drop(c, CONTAINER(c->all.prev, struct imap_column, link));

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { VEC = 16, BLOCK = 64 };
+enum { VEC = 16, BLOCK = 64, PIECE = 4 << 10 };
 
 typedef unsigned char vec __attribute__((vector_size(VEC)));
 
@@ -71,45 +71,84 @@ static inline char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
-static bool is_here(const struct imap_needle *n, const char *p)
+/* Bytes compared. */
+static size_t compare(const struct imap_needle *n, const char *p, bool *out_is_here)
 {
-    for (size_t i = 0; i < n->text.n; i++)
-        if (lower(p[i]) != n->text.p[i])
-            return false;
-    return true;
+    size_t i = 0;
+    while (i < n->text.n && lower(p[i]) == n->text.p[i])
+        i++;
+    *out_is_here = i == n->text.n;
+    return i + 1;
 }
 
+enum found { FOUND_NOT, FOUND, FOUND_TOO_SLOW };
+
 /* At any of the places from p on. */
-static bool find_slowly(const struct imap_needle *n, const char *p, size_t places)
+static enum found find_slowly(const struct imap_needle *n, const char *p, size_t places,
+                              size_t *budget)
 {
     char first = n->text.p[n->first], second = n->text.p[n->second];
-    for (size_t i = 0; i < places; i++)
-        if (lower(p[i + n->first]) == first && lower(p[i + n->second]) == second &&
-            is_here(n, p + i))
+    bool is_here;
+    for (size_t i = 0; i < places; i++) {
+        if (lower(p[i + n->first]) != first || lower(p[i + n->second]) != second)
+            continue;
+        size_t work = compare(n, p + i, &is_here);
+        if (is_here)
+            return FOUND;
+        if (work > *budget)
+            return FOUND_TOO_SLOW;
+        *budget -= work;
+    }
+    return FOUND_NOT;
+}
+
+static enum found find_fast(const struct imap_needle *n, struct str in)
+{
+    char first = n->text.p[n->first], second = n->text.p[n->second];
+    const vec a = all_of((unsigned char)first), b = all_of((unsigned char)second);
+    const vec case_a = all_of(case_bit(first)), case_b = all_of(case_bit(second));
+    size_t places = in.n - n->text.n + 1, at = 0, budget = 4 * in.n + 1000;
+    /* Vectors never reach beyond the text: the last place and the needle's length do. */
+    for (; at + BLOCK <= places; at += BLOCK) {
+        const char *p = in.p + at + n->first, *q = in.p + at + n->second;
+        vec some = {0};
+        for (size_t k = 0; k < BLOCK; k += VEC)
+            some |= (vec)((load(p + k) | case_a) == a) & (vec)((load(q + k) | case_b) == b);
+        if (!any(some))
+            continue;
+        enum found found = find_slowly(n, in.p + at, BLOCK, &budget);
+        if (found != FOUND_NOT)
+            return found;
+    }
+    return find_slowly(n, in.p + at, places - at, &budget);
+}
+
+/* For text that nearly is the string again and again: folded in pieces, and looked through by the C
+ * library, whose time does not depend on that. */
+static bool find_steadily(const struct imap_needle *n, struct str in)
+{
+    char folded[PIECE + MIME_NEEDLE_MAX];
+    size_t kept = 0;
+    while (in.n) {
+        struct str piece = str_head(in, PIECE);
+        for (size_t i = 0; i < piece.n; i++)
+            folded[kept + i] = lower(piece.p[i]);
+        size_t all = kept + piece.n;
+        if (memmem(folded, all, n->text.p, n->text.n))
             return true;
+        kept = n->text.n - 1 < all ? n->text.n - 1 : all;
+        memmove(folded, folded + all - kept, kept);
+        in = str_skip(in, piece.n);
+    }
     return false;
 }
 
 bool imap_needle_find(const struct imap_needle *n, struct str in)
 {
-    if (in.n < n->text.n)
-        return false;
-    if (!n->text.n)
-        return true;
-    char first = n->text.p[n->first], second = n->text.p[n->second];
-    const vec a = all_of((unsigned char)first), b = all_of((unsigned char)second);
-    const vec case_a = all_of(case_bit(first)), case_b = all_of(case_bit(second));
-    size_t places = in.n - n->text.n + 1, at = 0;
-    /* Vectors never reach beyond the text: the last place and the needle's length do. */
-    for (; at + BLOCK <= places; at += BLOCK) {
-        const char *p = in.p + at + n->first, *q = in.p + at + n->second;
-        vec found = {0};
-        for (size_t k = 0; k < BLOCK; k += VEC)
-            found |= (vec)((load(p + k) | case_a) == a) & (vec)((load(q + k) | case_b) == b);
-        if (any(found) && find_slowly(n, in.p + at, BLOCK))
-            return true;
-    }
-    return find_slowly(n, in.p + at, places - at);
+    if (!n->text.n || in.n < n->text.n)
+        return !n->text.n;
+    enum found found = find_fast(n, in);
+    return found == FOUND || (found == FOUND_TOO_SLOW && find_steadily(n, in));
 }
 
 bool imap_has_words(struct str s)

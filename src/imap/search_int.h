@@ -88,7 +88,7 @@ struct imap_search_key {
 struct imap_search_program {
     struct imap_search_key *all;    /* kind IMAP_SEARCH_ALL_OF */
     struct imap_search_key **texts; /* the keys beyond the row */
-    size_t n_texts, n_keys;
+    size_t n_texts, n_keys, n_ranges;
     struct str charset; /* of the strings; absent: none was named */
 };
 
@@ -132,6 +132,7 @@ struct imap_column_key {
 /* Of one field: what messages say, decoded and folded; of the date its day, as a uint64_t, or
  * nothing. Not to be changed. */
 struct imap_column {
+    struct map_node node;
     struct list link;
     struct imap_column_key key;
     unsigned refs; /* by the mutex */

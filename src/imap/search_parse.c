@@ -174,6 +174,16 @@ static bool take_day(struct taker *t, const struct row *row, struct imap_search_
     return true;
 }
 
+/* All sets together have no more ranges than one may have: each is looked up before the search
+ * begins. */
+static bool take_set(struct taker *t, struct imap_search_key *key)
+{
+    if (!imap_take_set(t->p, &key->set))
+        return false;
+    t->program->n_ranges += key->set.n;
+    return t->program->n_ranges <= IMAP_RANGES_MAX || too_much(t->p);
+}
+
 static bool take_below(struct taker *t, unsigned n, unsigned depth, struct imap_search_key *key)
 {
     for (struct imap_search_key **at = &key->first; n--; at = &(*at)->next)
@@ -210,7 +220,7 @@ static bool take_argument(struct taker *t, const struct row *row, unsigned depth
         return take_below(t, 2, depth, key);
     case ARG_UIDS:
         key->is_uid = true;
-        return imap_take_sp(p) && imap_take_set(p, &key->set);
+        return imap_take_sp(p) && take_set(t, key);
     }
     return false;
 }
@@ -239,7 +249,7 @@ static bool take_list(struct taker *t, unsigned depth, struct imap_search_key **
 static bool take_numbers(struct taker *t, struct imap_search_key **out)
 {
     *out = new_key(t, IMAP_SEARCH_SET);
-    return *out && imap_take_set(t->p, &(*out)->set);
+    return *out && take_set(t, *out);
 }
 
 static bool take_named(struct taker *t, unsigned depth, struct imap_search_key **out)

@@ -103,6 +103,9 @@ static void keys_are_limited(void **state)
     assert_true(take_many("NOT ", IMAP_SEARCH_DEPTH - 1, &is_limit));
     assert_false(take_many("NOT ", IMAP_SEARCH_DEPTH, &is_limit));
     assert_true(is_limit);
+    assert_true(take_many("1,3,5,7 ", 900, &is_limit));
+    assert_false(take_many("1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1 ", 900, &is_limit));
+    assert_true(is_limit);
     assert_false(take_many("(", 100000, &is_limit));
     assert_true(is_limit);
     assert_true(take_many("SEEN ", IMAP_SEARCH_KEYS - 2, &is_limit));
@@ -234,6 +237,28 @@ static void strings_are_found(void **state)
         }
         free(text);
     }
+}
+
+/* Text that nearly is the string at every place costs no more than a few looks at it: a thousand
+ * times the length would take minutes here. */
+static void strings_cost_what_they_are_long(void **state)
+{
+    enum { LENGTH = 4 << 20, NEEDLE = 1000 };
+    struct imap_needle n;
+    char needle[NEEDLE];
+    char *text = mem_alloc(LENGTH);
+    memset(text, 'Z', LENGTH);
+    memset(needle, 'z', NEEDLE);
+    needle[NEEDLE - 1] = 'e';
+    imap_needle_init(&n, str_from(needle, NEEDLE));
+    for (unsigned i = 0; i < 20; i++)
+        assert_false(imap_needle_find(&n, str_from(text, LENGTH)));
+    for (size_t i = 8; i < 20; i++) { /* wherever pieces end */
+        text[4096 * i + i - 14] = 'E';
+        assert_true(imap_needle_find(&n, str_from(text, LENGTH)));
+        text[4096 * i + i - 14] = 'Z';
+    }
+    free(text);
 }
 
 /* --- days ------------------------------------------------------------------------------------- */
@@ -633,6 +658,7 @@ int main(void)
         cmocka_unit_test(keys_are_limited),
         cmocka_unit_test(rows_decide),
         cmocka_unit_test(strings_are_found),
+        cmocka_unit_test(strings_cost_what_they_are_long),
         cmocka_unit_test(days_are_read),
         cmocka_unit_test(keys_find_messages),
         cmocka_unit_test(columns_go_on),
