@@ -167,11 +167,26 @@ static enum rc put_structure(struct conn *c, struct imap_session *s, struct imap
     return put_text(f, net_out(c), item->label, f->structure);
 }
 
+static enum rc put_short_body(struct imap_fetch *f, struct buf *out, struct str label)
+{
+    size_t before = buf_len(out);
+    bool had_begun = f->has_begun;
+    TRY(put_value(f, out, label, STR("")));
+    enum rc rc = mime_structure_to_body(f->structure, out);
+    if (rc != RC_OK) {
+        buf_truncate(out, before);
+        f->has_begun = had_begun;
+    }
+    return rc;
+}
+
 static enum rc put_body(struct conn *c, struct imap_session *s, struct imap_fetch *f,
                         const struct imap_fetch_item *item)
 {
     struct buf *text = &f->body.text;
     TRY(need_summary(c, s, f));
+    if (f->structure.n <= IMAP_FETCH_SHORT)
+        return put_short_body(f, net_out(c), item->label);
     buf_fini(text);
     buf_init(text, f->structure.n);
     TRY(mime_structure_to_body(f->structure, text));

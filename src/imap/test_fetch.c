@@ -204,6 +204,16 @@ static void test_others(void **state)
                 "C: b NOOP\n"
                 "S: b OK NOOP completed\n",
                 1 << 20);
+    home_flag(&h, h.alice, 3, STORE_SEEN); /* so nothing is left to change */
+    client_talk(fd,
+                "C: c UID FETCH 3 BODY[1]<0.1>\n"
+                "S: * 3 FETCH (UID 3 BODY[1]<0> {1}\n"
+                "S: H FLAGS (\\Seen \\Draft))\n"
+                "S: * 3 FETCH (UID 3 FLAGS (\\Seen \\Draft))\n"
+                "S: c OK UID FETCH completed\n"
+                "C: d NOOP\n"
+                "S: d OK NOOP completed\n",
+                1 << 20);
     client_close(&h, fd);
     home_end(&h);
 }
