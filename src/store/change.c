@@ -213,6 +213,7 @@ void change_free(struct change *c)
         free(c->deltas);
     if (c->size_notes)
         free(c->notes);
+    free(c->slots);
     free((void *)(uintptr_t)c->subscription.p);
     free(c);
 }

@@ -172,7 +172,7 @@ static enum rc find_going(struct expunging *p, struct mailbox *m, struct going *
 }
 
 /* The head's `e`, as this change has left it when it took another place of the same message. */
-static enum rc email_now(struct expunging *p, const struct change *c, const struct going *going,
+static enum rc email_now(struct expunging *p, struct change *c, const struct going *going,
                          struct email *out)
 {
     const struct store_row *row = &going->row;

@@ -4,6 +4,7 @@
  * place [RFC8621 4.1.1]. */
 #include "store/store_int.h"
 
+#include "base/map.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -55,13 +56,40 @@ void count_unseen(struct mailbox_record *r, uint32_t uid, uint32_t before, uint3
         r->m.first_unseen = uid;
 }
 
-const struct row_delta *delta_of(const struct change *c, uint32_t mailbox, uint32_t uid)
+/* --- what a change does to a row already ------------------------------------------------------ */
+
+/* The place in the table where the row's delta is, or would be: its number plus one, or 0. */
+static uint32_t *slot_of(struct change *c, uint32_t mailbox, uint32_t uid)
 {
-    for (size_t i = 0; i < c->n_deltas; i++)
-        if (c->deltas[i].mailbox == mailbox && c->deltas[i].row.uid == uid)
-            return &c->deltas[i];
-    return NULL;
+    size_t i = map_hash_u64((uint64_t)mailbox << 32 | uid) & (c->n_slots - 1);
+    for (; c->slots[i]; i = (i + 1) & (c->n_slots - 1)) {
+        const struct row_delta *d = &c->deltas[c->slots[i] - 1];
+        if (d->mailbox == mailbox && d->row.uid == uid)
+            break;
+    }
+    return &c->slots[i];
 }
+
+const struct row_delta *delta_of(struct change *c, uint32_t mailbox, uint32_t uid)
+{
+    if (c->n_slots < 2 * c->n_deltas + 2) {
+        free(c->slots);
+        for (c->n_slots = 64; c->n_slots < 4 * c->n_deltas; c->n_slots *= 2)
+            ;
+        c->slots = mem_zero(c->n_slots * sizeof *c->slots);
+        c->n_known = 0;
+    }
+    for (; c->n_known < c->n_deltas; c->n_known++) {
+        const struct row_delta *d = &c->deltas[c->n_known];
+        uint32_t *slot = slot_of(c, d->mailbox, d->row.uid);
+        if (!*slot)
+            *slot = (uint32_t)c->n_known + 1;
+    }
+    uint32_t at = *slot_of(c, mailbox, uid);
+    return at ? &c->deltas[at - 1] : NULL;
+}
+
+/* --- flags and copies ------------------------------------------------------------------------- */
 
 static bool row_differs(const struct store_row *a, const struct store_row *b)
 {
@@ -152,7 +180,7 @@ static enum rc run_flags(struct attempt *attempt)
     p->op->changed = 0;
     enum rc rc = change_keywords(c, p->flags->keywords, p->flags->n_keywords, is_making, &p->bits);
     for (size_t i = 0; i < p->n_uids && (rc == RC_OK || rc == RC_AGAIN); i++) {
-        enum rc one = change_one(p, c, m, p->uids[i]);
+        enum rc one = c->rc == RC_OK ? change_one(p, c, m, p->uids[i]) : c->rc;
         if (one != RC_OK) /* RC_AGAIN: look on, to find all that must be read */
             rc = one;
     }

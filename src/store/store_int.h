@@ -409,6 +409,8 @@ struct change {
     struct touched *touched;
     struct row_delta *deltas;
     struct note *notes;
+    uint32_t *slots; /* delta_of's: the first n_known deltas by row, in n_slots, a power of two */
+    size_t n_slots, n_known;
     struct touched first_touched[1];
     struct row_delta first_deltas[1];
     struct note first_notes[4];
@@ -467,7 +469,7 @@ enum rc head_scan(struct attempt *t, struct key from, struct key to, size_t max_
 
 /* What changing flags and expunging share, modify.c. */
 void count_unseen(struct mailbox_record *r, uint32_t uid, uint32_t before, uint32_t after);
-const struct row_delta *delta_of(const struct change *c, uint32_t mailbox, uint32_t uid);
+const struct row_delta *delta_of(struct change *c, uint32_t mailbox, uint32_t uid);
 /* The end of an attempt to change so many messages; `rc`: how it went. RC_EOF: nothing to do. */
 enum rc change_finish(struct change *c, enum rc rc);
 /* Runs it on UIDs that ascend. Its op is done when there was nothing to do. */
