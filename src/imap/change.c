@@ -3,31 +3,53 @@
  *
  * Invariants: messages are named by their UIDs, taken from a root that does not change, so whatever
  * others do meanwhile no other message is ever meant; what is gone is passed over by the store. A
- * part that failed only because a change of somebody else before it did is tried again. When a part
- * fails for good, those before it stay. */
+ * part that failed only because a change of somebody else before it did is tried again, one that
+ * was too much for the store in halves, where the command says so. When a part fails for good,
+ * those before it stay. */
 #include "imap/imap_int.h"
 
 #include <string.h>
 
 enum { TRIES = 5 };
 
-/* The UIDs of the next part. RC_AGAIN: too many rows to look at here. */
-static enum rc fill(struct conn *c, struct imap_change *k)
+/* Looks for the UIDs of the next part. RC_AGAIN: too many rows to look at here. */
+static enum rc look(struct conn *c, struct imap_change *k)
 {
     size_t looked = 0;
     for (; k->span < k->spans.n; k->span++, k->at = 0) {
         const struct imap_span *span = &k->spans.at[k->span];
         for (; span->from + k->at < span->to; k->at++) {
-            if (k->n_uids == STORE_BATCH)
+            if (k->n_room == STORE_BATCH)
                 return RC_OK;
             if (looked++ == IMAP_LOOK_MAX && !net_can_block(c))
                 return RC_AGAIN;
             const struct store_row *row = store_root_at(k->root, span->from + k->at);
             if ((row->flags & k->with_flags) == k->with_flags)
-                k->room[k->n_uids++] = row->uid;
+                k->room[k->n_room++] = row->uid;
         }
     }
     return RC_OK;
+}
+
+/* The part at hand is what `room` still has, but no more than the store takes at once. */
+static enum rc fill(struct conn *c, struct imap_change *k)
+{
+    if (!k->is_filled)
+        TRY(look(c, k));
+    k->is_filled = true;
+    k->uids = k->room + k->n_done;
+    k->n_uids = k->n_room - k->n_done < k->most ? k->n_room - k->n_done : k->most;
+    return RC_OK;
+}
+
+static void part_is_over(struct imap_change *k)
+{
+    k->tries = 0;
+    k->n_done += k->n_uids;
+    if (k->n_done < k->n_room)
+        return;
+    k->n_done = k->n_room = 0;
+    k->is_filled = false;
 }
 
 static enum net_step next_part(struct conn *c, struct imap_session *s);
@@ -49,8 +71,7 @@ static enum net_step part_done(struct conn *c, struct imap_session *s)
         return over(c, s, k->op.op.rc);
     if (k->part)
         k->part(s);
-    k->tries = 0;
-    k->n_uids = 0;
+    part_is_over(k);
     return next_part(c, s);
 }
 
@@ -67,11 +88,14 @@ static enum net_step next_part(struct conn *c, struct imap_session *s)
     enum rc rc = k->queue(s, imap_flags(c));
     if (rc == RC_OK)
         return NET_WAIT;
-    if (rc == RC_AGAIN && !net_can_block(c)) {
+    bool is_too_much = rc == RC_LIMIT && k->is_divisible && k->n_uids > 1;
+    if (is_too_much) /* what is shared with many copies changes with all of them */
+        k->most = k->n_uids / 2;
+    if ((is_too_much || rc == RC_AGAIN) && !net_can_block(c)) {
         s->go_on = next_part;
         return NET_SHORT;
     }
-    return over(c, s, rc);
+    return is_too_much ? next_part(c, s) : over(c, s, rc);
 }
 
 enum net_step imap_change_run(struct conn *c, struct imap_session *s)
@@ -80,6 +104,7 @@ enum net_step imap_change_run(struct conn *c, struct imap_session *s)
     size_t most = k->spans.total < STORE_BATCH ? k->spans.total : STORE_BATCH;
     k->span = k->at = k->n_uids = 0;
     k->tries = 0;
+    k->most = STORE_BATCH;
     k->uids = k->room = arena_alloc(&s->arena, most * sizeof *k->room + 1);
     return k->room ? next_part(c, s) : over(c, s, RC_LIMIT);
 }

@@ -14,6 +14,8 @@
 
 #include "base/mem.h"
 
+#include <string.h>
+
 enum { TRIES = 3 };
 
 static enum net_step put_rows(struct conn *c, struct imap_session *s, struct imap_fetch *f);
@@ -111,6 +113,20 @@ static enum net_step look_at_newest(struct conn *c, struct imap_session *s, stru
     return rc == RC_OK ? after_seen(c, s, f) : go_without(c, s, f, rc);
 }
 
+/* Without room for more of them the client hears of some changes twice. */
+static void keep_modseq(struct imap_session *s, struct imap_fetch *f)
+{
+    if (f->n_modseqs == f->modseqs_size) {
+        uint64_t *more = arena_alloc(&s->arena, 2 * f->modseqs_size * sizeof *more);
+        if (!more)
+            return;
+        memcpy(more, f->modseqs, f->n_modseqs * sizeof *more);
+        f->modseqs = more;
+        f->modseqs_size *= 2;
+    }
+    f->modseqs[f->n_modseqs++] = f->change.op.modseq;
+}
+
 static enum net_step seen_is_set(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     enum rc rc = f->change.op.rc;
@@ -120,9 +136,20 @@ static enum net_step seen_is_set(struct conn *c, struct imap_session *s, struct 
     }
     if (rc != RC_OK)
         return go_without(c, s, f, rc);
-    if (f->change.op.changed && f->n_modseqs < f->modseqs_size)
-        f->modseqs[f->n_modseqs++] = f->change.op.modseq; /* of others the client hears twice */
+    if (f->change.op.changed)
+        keep_modseq(s, f);
     f->stage = look_at_newest;
+    return NET_READ;
+}
+
+static enum net_step choose_page(struct conn *c, struct imap_session *s, struct imap_fetch *f);
+
+/* The page is chosen anew, with half of its messages. */
+static enum net_step take_half(struct imap_fetch *f)
+{
+    f->most = f->n / 2;
+    shorten(f, 0);
+    f->stage = choose_page;
     return NET_READ;
 }
 
@@ -137,8 +164,11 @@ static enum net_step set_seen(struct conn *c, struct imap_session *s, struct ima
                                        .unchanged_since = UINT64_MAX};
     f->change = (struct imap_fetch_change){.op.done = changed, .net = s->net, .handle = s->handle};
     enum rc rc = store_change_flags(s->account, &change, imap_flags(c), &f->change.op);
-    if (rc == RC_AGAIN && !net_can_block(c))
+    bool is_too_much = rc == RC_LIMIT && f->n > 1; /* in all copies of the messages */
+    if ((is_too_much || rc == RC_AGAIN) && !net_can_block(c))
         return NET_SHORT;
+    if (is_too_much)
+        return take_half(f);
     if (rc != RC_OK)
         return go_without(c, s, f, rc);
     f->stage = seen_is_set;

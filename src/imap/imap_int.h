@@ -490,6 +490,7 @@ struct imap_change {
     const struct store_root *root; /* stays until the end */
     struct imap_spans spans;       /* of the root: the messages */
     uint32_t with_flags;           /* only those of them that have these flags there */
+    bool is_divisible;             /* RC_LIMIT: half of a part may be possible */
     /* Hands `uids` to the store, with `op`. */
     enum rc (*queue)(struct imap_session *s, unsigned flags);
     void (*part)(struct imap_session *s); /* a part is durable: look at `op`. May be NULL */
@@ -500,8 +501,10 @@ struct imap_change {
     struct imap_op op;
     enum rc rc;
     /* change.c's. */
-    uint32_t *room;
+    uint32_t *room; /* n_room UIDs, the first n_done of them changed */
+    size_t n_room, n_done, most;
     size_t span, at;
+    bool is_filled;
     unsigned tries;
 };
 enum net_step imap_change_run(struct conn *c, struct imap_session *s);

@@ -175,6 +175,7 @@ enum net_step imap_store(struct conn *c, struct imap_session *s, struct imap_par
     k->flags.mailbox = s->view.mailbox;
     k->flags.unchanged_since = UINT64_MAX;
     k->change.root = s->view.root;
+    k->change.is_divisible = true;
     k->change.queue = queue;
     k->change.then = answer;
     enum rc rc = imap_set_resolve(&set, s->view.root, s->is_uid, &s->arena, &k->change.spans);

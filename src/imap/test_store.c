@@ -263,6 +263,33 @@ static void many_messages_go_in_parts(void **state)
 }
 
 /* Nothing is acknowledged before it is durable, and nobody sees it before. */
+/* A message's flags change in all its copies; what is too much for one change goes in several. */
+static void messages_with_many_copies_go_in_smaller_parts(void **state)
+{
+    struct home *h = *state;
+    int fd = with_messages(h, 100);
+    client_talk(fd, "C: a CREATE Copies\nS: a OK CREATE completed\n", AT_ONCE);
+    for (int i = 0; i < 55; i++)
+        client_talk(fd, "C: a COPY 1:* Copies\nP: a OK [COPYUID \n", AT_ONCE);
+    client_talk(fd,
+                "C: b STORE 1:* +FLAGS.SILENT (\\Flagged)\n"
+                "S: b OK STORE completed\n"
+                "C: c UID FETCH 1:* BODY[HEADER.FIELDS (Subject)]\n",
+                AT_ONCE);
+    for (int i = 0; i < 100; i++)
+        client_talk(fd, "P: * \nP: Subject: x\nS: \nS:  FLAGS (\\Flagged \\Seen))\n", AT_ONCE);
+    client_talk(fd,
+                "S: c OK UID FETCH completed\n"
+                "C: d SELECT Copies\n"
+                "P: * FLAGS \nP: * OK [PERM\nS: * 5500 EXISTS\nS: * 0 RECENT\n" /* none UNSEEN */
+                "P: * OK [UIDV\nP: * OK [UIDN\nP: d OK \n"
+                "C: e SEARCH UNFLAGGED\n"
+                "S: * SEARCH\n"
+                "S: e OK SEARCH completed\n",
+                AT_ONCE);
+    client_close(h, fd);
+}
+
 static void flags_wait_for_the_disk(void **state)
 {
     struct home *h = *state;
@@ -325,6 +352,7 @@ int main(void)
         TEST(expunged_messages_are_told_later),
         TEST(new_messages_are_told),
         TEST(many_messages_go_in_parts),
+        TEST(messages_with_many_copies_go_in_smaller_parts),
         TEST(flags_wait_for_the_disk),
         TEST(cold_stores_go_to_workers),
     };
