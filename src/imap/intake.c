@@ -3,7 +3,7 @@
  *
  * Invariants: nothing of a message is changed. In memory there are at most KV_BLOB_SMALL bytes of
  * it, HEAD_MAX of its header, and what the parser keeps; the first two are taken from the budget
- * before they come and given back when the command ends. Whoever gets a finished blob gives it
+ * as they come and given back when the command ends. Whoever gets a finished blob gives it
  * back; one that is not finished is aborted by imap_intake_end. */
 #include "imap/imap_int.h"
 
@@ -91,7 +91,9 @@ static void keep_head(struct imap_intake *in, struct str piece)
     buf_put(&in->head, str_head(piece, HEAD_MAX - before));
     struct str head = buf_str(&in->head);
     ptrdiff_t end = str_find(str_skip(head, from), STR("\r\n\r\n"));
-    if (end >= 0)
+    if (str_starts(head, STR("\r\n")))
+        buf_truncate(&in->head, 2);
+    else if (end >= 0)
         buf_truncate(&in->head, from + (size_t)end + 4);
     in->is_head_whole = end >= 0 || buf_len(&in->head) == HEAD_MAX || str_starts(head, STR("\r\n"));
 }
@@ -99,14 +101,13 @@ static void keep_head(struct imap_intake *in, struct str piece)
 enum imap_text imap_intake_take(struct imap_session *s, struct imap_intake *in, struct str piece)
 {
     uint64_t size = kv_blob_size(in->blob) + piece.n;
-    uint64_t head = buf_len(&in->head) + (in->is_head_whole ? 0 : piece.n);
     if (!piece.n)
         return IMAP_DONE;
     if (!in->is_binary && memchr(piece.p, 0, piece.n)) /* [RFC3516 4.4] */
         return IMAP_NUL;
-    if (!charge(s, in, at_most(size, KV_BLOB_SMALL) + at_most(head, HEAD_MAX)))
-        return IMAP_NOT_NOW;
     keep_head(in, piece);
+    if (!charge(s, in, at_most(size, KV_BLOB_SMALL) + buf_len(&in->head)))
+        return IMAP_NOT_NOW;
     mime_feed(&in->parser, piece);
     if (piece.n > 1)
         in->end[0] = piece.p[piece.n - 2];

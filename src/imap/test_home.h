@@ -211,6 +211,25 @@ static inline uint32_t home_flags(struct home *h, uint64_t id, uint32_t uid)
     return flags;
 }
 
+static inline void home_report(struct store_fsck *fsck, const char *line)
+{
+    print_error("%s\n", line);
+}
+
+static inline void home_report_kv(struct kv_fsck *fsck, const char *line)
+{
+    print_error("%s\n", line);
+}
+
+/* Every counter, reference and index of an account is what its messages say. */
+static inline void home_assert_sound(struct home *h, uint64_t id)
+{
+    struct store_fsck fsck = {.report = home_report};
+    struct kv_fsck kv = {.report = home_report_kv};
+    assert_rc(store_fsck(h->store, id, &fsck), RC_OK);
+    assert_rc(kv_fsck(h->kv, &kv), RC_OK);
+}
+
 /* --- a client --------------------------------------------------------------------------------- */
 
 enum { CLIENT_PATIENCE_MS = 60000 }; /* only a failing test waits so long */

@@ -15,6 +15,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
+    home_assert_sound(*state, home.alice);
     home_end(*state);
     return 0;
 }
