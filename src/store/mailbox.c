@@ -209,7 +209,8 @@ static enum rc load_root(struct store_account *a, struct mailbox *m)
     }
     if (rc == RC_OK)
         make_roots(a, m, &rows);
-    change_unobserve(a);
+    m->is_loading = false;
+    change_unobserve(a); /* which may free the mailbox, when it was removed meanwhile */
     free(rows.at);
     return rc;
 }
@@ -234,7 +235,6 @@ enum rc store_mailbox_open(struct store_account *a, uint32_t mailbox, unsigned f
         } else {
             m->is_loading = true;
             rc = load_root(a, m);
-            m->is_loading = false;
             pthread_cond_broadcast(&a->cond);
             if (rc == RC_OK)
                 rc = RC_AGAIN; /* look again: it may have been removed meanwhile */
