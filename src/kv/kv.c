@@ -217,6 +217,20 @@ enum rc kv_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags, struct
     return kv_blob_id_is_zero(id) ? RC_NOTFOUND : kv->backend->blob_open(kv, id, flags, out);
 }
 
+void kv_blob_open_many(struct kv *kv, const struct kv_blob_id *ids, size_t n, unsigned flags,
+                       struct kv_blob_in **out, enum rc *out_rcs)
+{
+    bool is_together = kv->backend->blob_open_many && !(flags & KV_CACHED);
+    for (size_t i = 0; i < n; i++)
+        is_together = is_together && !kv_blob_id_is_zero(ids[i]);
+    if (is_together) {
+        kv->backend->blob_open_many(kv, ids, n, out, out_rcs);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        out_rcs[i] = kv_blob_open(kv, ids[i], flags, &out[i]);
+}
+
 struct kv_blob_meta kv_blob_meta(const struct kv_blob_in *in)
 {
     return in->meta;

@@ -273,6 +273,12 @@ void kv_blob_forget(struct kv *kv, struct kv_blob_id id);
  * RC_NOTFOUND, RC_AGAIN, RC_TEMP, RC_CORRUPT. */
 struct kv_blob_in;
 enum rc kv_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags, struct kv_blob_in **out);
+/* The same for several at once (at most KV_BLOBS_AT_ONCE), so that what has to be looked up is
+ * looked up together: for reading many one after the other. Each has a result of its own; out is
+ * NULL where it is not RC_OK. */
+enum { KV_BLOBS_AT_ONCE = 64 };
+void kv_blob_open_many(struct kv *kv, const struct kv_blob_id *ids, size_t n, unsigned flags,
+                       struct kv_blob_in **out, enum rc *out_rcs);
 struct kv_blob_meta kv_blob_meta(const struct kv_blob_in *in);
 /* Up to n bytes from `offset` to `to`; *out_got < n only at the end. RC_CORRUPT when the checksum
  * of a chunk that was touched does not hold (nothing is given then), RC_AGAIN with KV_CACHED when

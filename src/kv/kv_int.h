@@ -104,6 +104,9 @@ struct kv_backend {
     /* Fills in all of struct kv_blob_in. */
     enum rc (*blob_open)(struct kv *kv, struct kv_blob_id id, unsigned flags,
                          struct kv_blob_in **out);
+    /* Without KV_CACHED; NULL: one by one. */
+    void (*blob_open_many)(struct kv *kv, const struct kv_blob_id *ids, size_t n,
+                           struct kv_blob_in **out, enum rc *out_rcs);
     /* offset < meta.size; n > 0 and not beyond the end: all of it is read or nothing. */
     enum rc (*blob_read)(struct kv_blob_in *in, uint64_t offset, void *to, size_t n,
                          unsigned flags);

@@ -125,6 +125,7 @@ static const struct kv_backend backend = {
     .blob_abort = local_blob_abort,
     .blob_forget = local_blob_forget,
     .blob_open = local_blob_open,
+    .blob_open_many = local_blob_open_many,
     .blob_read = local_blob_read,
     .blob_close = local_blob_close,
     .fsck = local_fsck,

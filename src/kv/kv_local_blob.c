@@ -402,18 +402,21 @@ static enum rc learn(struct local *l, struct blob *blob, unsigned flags)
     return rc;
 }
 
-enum rc local_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags,
-                        struct kv_blob_in **out)
+static struct local_in *enter(struct kv *kv, struct kv_blob_id id)
 {
-    struct local *l = local_of(kv);
     struct local_in *in = mem_zero(sizeof *in);
     in->in.kv = kv;
     in->in.id = id;
     in->fd = -1;
-    in->blob = local_blob_enter(l, &id);
-    enum rc rc = learn(l, in->blob, flags);
+    in->blob = local_blob_enter(local_of(kv), &id);
+    return in;
+}
+
+/* After what is known of it has been learned, or has not: rc. */
+static enum rc finish_open(struct local_in *in, enum rc rc, struct kv_blob_in **out)
+{
     if (rc == RC_OK)
-        while ((rc = attach(l, in)) == RC_CONFLICT)
+        while ((rc = attach(local_of(in->in.kv), in)) == RC_CONFLICT)
             ;
     *out = &in->in;
     if (rc == RC_OK)
@@ -421,6 +424,47 @@ enum rc local_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags,
     local_blob_close(*out);
     *out = NULL;
     return rc;
+}
+
+enum rc local_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags,
+                        struct kv_blob_in **out)
+{
+    struct local_in *in = enter(kv, id);
+    return finish_open(in, learn(local_of(kv), in->blob, flags), out);
+}
+
+/* As learn(), for all that are not known. */
+static void learn_many(struct local *l, struct local_in *const *all, size_t n, enum rc *out_rcs)
+{
+    struct kv_blob_id ids[KV_BLOBS_AT_ONCE] = {0};
+    struct blob_row rows[KV_BLOBS_AT_ONCE];
+    enum rc rcs[KV_BLOBS_AT_ONCE];
+    size_t which[KV_BLOBS_AT_ONCE], n_unknown = 0;
+    for (size_t i = 0; i < n; i++) {
+        out_rcs[i] = RC_OK;
+        if (local_blob_look(l, all[i]->blob).at.place != BLOB_UNKNOWN)
+            continue;
+        ids[n_unknown] = all[i]->in.id;
+        which[n_unknown++] = i;
+    }
+    local_row_blob_load_many(l, ids, n_unknown, rows, rcs);
+    for (size_t i = 0; i < n_unknown; i++) {
+        out_rcs[which[i]] = rcs[i];
+        if (rcs[i] == RC_OK)
+            local_blob_learn(l, all[which[i]]->blob, &rows[i]);
+        free(rows[i].refs);
+    }
+}
+
+void local_blob_open_many(struct kv *kv, const struct kv_blob_id *ids, size_t n,
+                          struct kv_blob_in **out, enum rc *out_rcs)
+{
+    struct local_in *all[KV_BLOBS_AT_ONCE] = {0};
+    for (size_t i = 0; i < n; i++)
+        all[i] = enter(kv, ids[i]);
+    learn_many(local_of(kv), all, n, out_rcs);
+    for (size_t i = 0; i < n; i++)
+        out_rcs[i] = finish_open(all[i], out_rcs[i], &out[i]);
 }
 
 static bool is_frame_of(const struct local_in *in, const unsigned char *bytes)

@@ -75,6 +75,9 @@ enum rc local_row_blob_parse(struct str value,
 /* RC_NOTFOUND, RC_AGAIN, RC_CORRUPT */
 enum rc local_row_blob_load(struct local *l, const struct kv_blob_id *id, bool is_cached,
                             struct blob_row *out);
+/* n up to KV_BLOBS_AT_ONCE; each has a result of its own. */
+void local_row_blob_load_many(struct local *l, const struct kv_blob_id *ids, size_t n,
+                              struct blob_row *out, enum rc *out_rcs);
 
 enum rc local_row_version(struct local *l, struct kv_part part, bool is_cached,
                           uint64_t *out_version);
@@ -137,6 +140,8 @@ void local_blob_abort(struct kv_blob_out *out);
 void local_blob_forget(struct kv *kv, struct kv_blob_id id);
 enum rc local_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags,
                         struct kv_blob_in **out);
+void local_blob_open_many(struct kv *kv, const struct kv_blob_id *ids, size_t n,
+                          struct kv_blob_in **out, enum rc *out_rcs);
 enum rc local_blob_read(struct kv_blob_in *in, uint64_t offset, void *to, size_t n, unsigned flags);
 void local_blob_close(struct kv_blob_in *in);
 

@@ -154,6 +154,26 @@ enum rc local_row_blob_load(struct local *l, const struct kv_blob_id *id, bool i
     return rc;
 }
 
+void local_row_blob_load_many(struct local *l, const struct kv_blob_id *ids, size_t n,
+                              struct blob_row *out, enum rc *out_rcs)
+{
+    struct row_key keys[KV_BLOBS_AT_ONCE];
+    struct str names[KV_BLOBS_AT_ONCE] = {0}, values[KV_BLOBS_AT_ONCE];
+    struct arena arena = {0};
+    for (size_t i = 0; i < n; i++) {
+        local_key_blob(&keys[i], &ids[i]);
+        names[i] = row_key_str(&keys[i]);
+        out[i] = (struct blob_row){0};
+    }
+    enum rc rc = local_rocks_get_many(l->rocks, ROCKS_META, names, n, &arena, values);
+    for (size_t i = 0; i < n; i++) {
+        out_rcs[i] = rc == RC_OK && str_is_null(values[i]) ? RC_NOTFOUND : rc;
+        if (out_rcs[i] == RC_OK)
+            out_rcs[i] = local_row_blob_parse(values[i], &out[i]);
+    }
+    arena_fini(&arena);
+}
+
 /* --- the reading calls ------------------------------------------------------------------------ */
 
 static enum rc parse_version(struct str value, uint64_t *out_version)

@@ -244,6 +244,40 @@ static void t408(void **state)
         check_blob(c, ids[i], 100 + i, PIECES * PIECE);
 }
 
+/* Stored ones, one that is only finished, one twice, and two that are none. */
+static void t409(void **state)
+{
+    struct conform *c = *state;
+    struct kv_blob_id ids[SIZES + 4];
+    struct kv_blob_in *in[SIZES + 4];
+    enum rc rcs[SIZES + 4];
+    for (size_t i = 0; i < SIZES; i++) {
+        ids[i] = conform_blob(c, CONFORM_PART, i, sizes[i]);
+        assert_rc(conform_ref(c, CONFORM_PART, ids[i]), RC_OK);
+        kv_blob_forget(c->kv, ids[i]);
+    }
+    if (c->backend->is_persistent)
+        conform_reopen(c);
+    ids[SIZES] = conform_blob(c, CONFORM_PART, 1, sizes[1]);
+    ids[SIZES + 1] = ids[0];
+    ids[SIZES + 2] = (struct kv_blob_id){"unknown to all"};
+    ids[SIZES + 3] = (struct kv_blob_id){{0}};
+    for (size_t n = SIZES + 4; n >= SIZES; n--) { /* with the one that is zero, and without */
+        kv_blob_open_many(c->kv, ids, n, 0, in, rcs);
+        for (size_t i = 0; i < n; i++) {
+            assert_rc(rcs[i], i < SIZES + 2 ? RC_OK : RC_NOTFOUND);
+            assert_int_equal(in[i] != NULL, i < SIZES + 2);
+            if (!in[i])
+                continue;
+            size_t seed = i < SIZES ? i : i == SIZES ? 1 : 0;
+            check_part(in[i], seed, 0, sizes[seed]);
+            kv_blob_close(&in[i]);
+        }
+    }
+    kv_blob_open_many(c->kv, ids, 0, 0, in, rcs);
+    kv_blob_forget(c->kv, ids[SIZES]);
+}
+
 const struct conform_test conform_blob_tests[] = {
     {"401 blobs of every size are read in every part", t401, CONFORM_ANY},
     {"402 an aborted or forgotten blob is gone", t402, CONFORM_ANY},
@@ -253,5 +287,6 @@ const struct conform_test conform_blob_tests[] = {
     {"406 codec and key id are kept", t406, CONFORM_ANY},
     {"407 nothing is left of a blob that no commit named", t407, CONFORM_PERSISTENT},
     {"408 blobs written at the same time do not mix", t408, CONFORM_ANY},
+    {"409 several opened at once are what each one is", t409, CONFORM_ANY},
     {0},
 };
