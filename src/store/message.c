@@ -28,16 +28,9 @@ static enum rc read_email(struct store_account *a, uint64_t id, unsigned flags, 
     return rc;
 }
 
-enum rc message_open_blob(struct store *s, struct kv_blob_id blob, unsigned flags,
-                          struct store_message **out)
+/* Takes the body over. */
+static enum rc wrap(struct kv_blob_in *body, struct store_message **out)
 {
-    struct kv_blob_in *body;
-    *out = NULL;
-    enum rc rc = kv_blob_open(s->kv, blob, flags & KV_CACHED, &body);
-    if (rc == RC_NOTFOUND)
-        rc = RC_CORRUPT; /* a message without its body */
-    if (rc != RC_OK)
-        return rc;
     struct kv_blob_meta meta = kv_blob_meta(body);
     if (meta.codec != 0 || meta.key_id != 0) {
         kv_blob_close(&body);
@@ -47,6 +40,30 @@ enum rc message_open_blob(struct store *s, struct kv_blob_id blob, unsigned flag
     *m = (struct store_message){.body = body, .size = meta.size};
     *out = m;
     return RC_OK;
+}
+
+enum rc message_open_blob(struct store *s, struct kv_blob_id blob, unsigned flags,
+                          struct store_message **out)
+{
+    struct kv_blob_in *body;
+    *out = NULL;
+    enum rc rc = kv_blob_open(s->kv, blob, flags & KV_CACHED, &body);
+    if (rc == RC_NOTFOUND)
+        rc = RC_CORRUPT; /* a message without its body */
+    return rc == RC_OK ? wrap(body, out) : rc;
+}
+
+void message_open_blobs(struct store *s, const struct kv_blob_id *blobs, size_t n,
+                        struct store_message **out)
+{
+    struct kv_blob_in *bodies[KV_BLOBS_AT_ONCE];
+    enum rc rcs[KV_BLOBS_AT_ONCE];
+    kv_blob_open_many(s->kv, blobs, n, 0, bodies, rcs);
+    for (size_t i = 0; i < n; i++) {
+        out[i] = NULL;
+        if (rcs[i] == RC_OK && wrap(bodies[i], &out[i]) != RC_OK)
+            out[i] = NULL; /* who asks for it alone is told why */
+    }
 }
 
 enum rc store_message_open(struct store_account *account, uint64_t email, unsigned flags,

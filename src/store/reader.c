@@ -264,3 +264,13 @@ enum rc store_reader_message(struct store_reader *r, size_t index, unsigned flag
     TRY(know(r, index, flags));
     return message_open_blob(r->account->store, r->known[index - r->known_from], flags, out);
 }
+
+void store_reader_messages(struct store_reader *r, const uint32_t *indices, size_t n,
+                           struct store_message **out)
+{
+    struct kv_blob_id ids[STORE_AHEAD] = {0}; /* zero: not known, and never found */
+    for (size_t i = 0; i < n; i++)
+        if (indices[i] < store_root_count(r->root) && know(r, indices[i], 0) == RC_OK)
+            ids[i] = r->known[indices[i] - r->known_from];
+    message_open_blobs(r->account->store, ids, n, out);
+}

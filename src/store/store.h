@@ -369,6 +369,12 @@ const struct store_root *store_reader_root(const struct store_reader *reader);
  */
 enum rc store_reader_message(struct store_reader *reader, size_t index, unsigned flags,
                              struct store_message **out);
+/* Several at once (at most STORE_AHEAD, indices ascending), for reading one after the other: what
+ * has to be looked up is looked up together. NULL where one could not be opened;
+ * store_reader_message tells why. Blocks. */
+enum { STORE_AHEAD = 64 };
+void store_reader_messages(struct store_reader *reader, const uint32_t *indices, size_t n,
+                           struct store_message **out);
 /* Goes on with a newer root of the same mailbox, also one of store_root_keep; takes a reference of
  * its own. Its rows can be opened as before, and maintenance is held back only for those of them
  * that are gone. */

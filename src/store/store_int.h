@@ -371,6 +371,9 @@ struct mailbox *path_find_head(struct store_account *a, struct store_path path);
 uint64_t reader_limit(struct store_account *a);
 enum rc message_open_blob(struct store *s, struct kv_blob_id blob, unsigned flags,
                           struct store_message **out); /* message.c */
+/* n up to KV_BLOBS_AT_ONCE; NULL where one could not be opened. Blocks. */
+void message_open_blobs(struct store *s, const struct kv_blob_id *blobs, size_t n,
+                        struct store_message **out);
 
 /* --- changes: change.c ------------------------------------------------------------------------ */
 

@@ -102,6 +102,42 @@ static void a_later_reader_is_no_hindrance_to_earlier_graves(void **state)
     fixture_assert_sound(f, 1);
 }
 
+/* Also those that somebody expunges; what cannot be opened is left to be asked for alone. */
+static void several_are_opened_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct store_reader *r = NULL;
+    uint32_t indices[STORE_AHEAD], uid = 6;
+    struct store_message *m[STORE_AHEAD];
+    f->conf.undelete_ns = UINT64_MAX;
+    fixture_reopen_store(f);
+    struct store_account *a = fixture_account(f, 1);
+    append_numbered(f, a, 200);
+    assert_rc(store_reader_open(a, 1, 0, &r), RC_OK);
+    assert_rc(fixture_expunge(a, 1, &uid, 1, NULL), RC_OK);
+    fixture_maintain(a);
+    for (uint32_t i = 0; i < STORE_AHEAD; i++)
+        indices[i] = i < 20 ? i : 3 * i;
+    indices[STORE_AHEAD - 1] = 200; /* there is none */
+    store_reader_messages(r, indices, STORE_AHEAD, m);
+    for (uint32_t i = 0; i < STORE_AHEAD; i++) {
+        char text[32], got[32];
+        size_t n;
+        assert_int_equal(m[i] != NULL, indices[i] < 200);
+        if (!m[i])
+            continue;
+        (void)snprintf(text, sizeof text, "message %u", indices[i]);
+        assert_rc(store_message_read(m[i], 0, got, sizeof got, 0, &n), RC_OK);
+        assert_int_equal(n, strlen(text));
+        assert_memory_equal(got, text, n);
+        store_message_close(&m[i]);
+    }
+    store_reader_messages(r, indices, 0, m);
+    store_reader_close(&r);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
 static void what_is_cold_is_said_to_be(void **state)
 {
     struct fixture *f = *state;
@@ -216,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_BOTH(expunged_messages_stay_readable),
         ON_BOTH(a_later_reader_is_no_hindrance_to_earlier_graves),
+        ON_BOTH(several_are_opened_at_once),
         ON_MEM(what_is_cold_is_said_to_be),
         ON_BOTH(going_on_with_newer_roots),
         ON_MEM(a_quiet_mailbox_holds_nothing_back),
