@@ -17,6 +17,7 @@
 
 enum {
     PAGE = STORE_SUMMARIES,
+    AHEAD = 32,      /* messages opened together, when all of a page have to be */
     LOOK_EVERY = 32, /* messages between two looks at the clock, when summaries decide */
     TEXTS = 4 << 20  /* bytes of summaries held at once */
 };
@@ -32,6 +33,8 @@ struct page {
     uint32_t indices[PAGE];
     uint64_t emails[PAGE];
     struct str summaries[PAGE];
+    size_t ahead_from, ahead_to; /* those that were opened before their turn */
+    struct store_message *ahead[AHEAD];
 };
 
 struct search {
@@ -109,12 +112,37 @@ static void log_failure(struct conn *c, struct imap_session *s, uint64_t email, 
     log_end(&l);
 }
 
+static void close_ahead(struct page *p)
+{
+    for (size_t i = 0; i < p->ahead_to - p->ahead_from; i++)
+        if (p->ahead[i])
+            store_message_close(&p->ahead[i]);
+    p->ahead_from = p->ahead_to = 0;
+}
+
+static void open_ahead(struct imap_session *s, struct page *p)
+{
+    size_t n = p->n - p->next < AHEAD ? p->n - p->next : AHEAD;
+    close_ahead(p);
+    store_reader_messages(s->view.reader, &p->indices[p->next], n, p->ahead);
+    p->ahead_from = p->next;
+    p->ahead_to = p->next + n;
+}
+
 static enum rc open_message(struct conn *c, struct imap_session *s, struct search *k)
 {
-    struct store_message *message;
+    struct page *p = k->page;
+    struct store_message *message = NULL;
     if (k->text.message)
         return RC_OK;
-    TRY(imap_view_message(c, s, k->page->indices[k->page->next], &message));
+    if (!k->text.fields && p->next >= p->ahead_to)
+        open_ahead(s, p);
+    if (p->next >= p->ahead_from && p->next < p->ahead_to) {
+        message = p->ahead[p->next - p->ahead_from];
+        p->ahead[p->next - p->ahead_from] = NULL;
+    }
+    if (!message)
+        TRY(imap_view_message(c, s, p->indices[p->next], &message));
     imap_search_open(&k->text, &message);
     return RC_OK;
 }
@@ -291,6 +319,7 @@ static bool take_page(struct imap_session *s, struct search *k)
 {
     struct page *p = k->page;
     bool is_known = true;
+    close_ahead(p);
     p->n = p->next = 0;
     while (p->n < PAGE && (k->at = next_bit(k->maybe, k->at, k->count)) < k->count) {
         const struct store_row *row = store_root_at(s->view.root, k->at);
@@ -406,6 +435,8 @@ static void free_job(struct imap_session *s)
 {
     struct search *k = s->job;
     end_columns(s, k, false);
+    if (k->page)
+        close_ahead(k->page);
     imap_search_text_fini(&k->text);
     arena_fini(&k->texts);
 }
