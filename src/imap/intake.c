@@ -58,7 +58,8 @@ enum imap_text imap_intake_begin(struct imap_session *s, struct imap_intake *in,
                                  const struct imap_literal *literal)
 {
     struct kv_part part = {KV_ACCOUNT, store_account_id(s->account)};
-    enum rc rc = kv_room(s->imap->conf.kv, literal->n);
+    /* A small one is refused by its commit just as early. */
+    enum rc rc = literal->n > KV_BLOB_SMALL ? kv_room(s->imap->conf.kv, literal->n) : RC_OK;
     if (rc != RC_OK)
         return imap_text_of_rc(rc);
     if (in->held > SMALL_MAX)

@@ -345,6 +345,23 @@ static void memory_is_asked_for(void **state)
     assert_int_equal(count_in(h, STORE_INBOX), 1);
 }
 
+/* Before a large message comes; a small one is tried. */
+static void full_disks_are_told(void **state)
+{
+    struct home *h = *state;
+    int fd = client_login(h);
+    kv_mem_shrink(h->kv, 1000000);
+    client_talk(fd,
+                "C: a APPEND INBOX {1000001}\n"
+                "P: a NO [UNAVAILABLE] \n"
+                "C: b APPEND INBOX {3}\n"
+                "P: + \n"
+                "C: abc\n"
+                "P: b OK [APPENDUID \n",
+                AT_ONCE);
+    client_close(h, fd);
+}
+
 static void quotas_are_told_at_once(void **state)
 {
     struct home *h = *state;
@@ -421,6 +438,7 @@ int main(void)
         TEST(so_many_and_not_more),
         TEST(large_messages_go_to_workers),
         TEST(memory_is_asked_for),
+        TEST(full_disks_are_told),
         TEST(quotas_are_told_at_once),
         TEST(threads_and_summaries_are_made),
     };
