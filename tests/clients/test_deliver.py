@@ -96,8 +96,9 @@ def test_curl_two_recipients(penfold_server, tmp_path):
     message = mails.sized(2000)
     (tmp_path / 'mail').write_bytes(message)
     clients.curl_send(penfold_server, tmp_path / 'mail', 'alice', 'bob')
-    assert mails.same(message, only_message(penfold_server, 'alice'))
-    assert mails.same(message, only_message(penfold_server, 'bob'))
+    for user in ('alice', 'bob'):
+        wire.arrived(penfold_server, user, 1)
+        assert mails.same(message, only_message(penfold_server, user))
 
 
 def test_the_unknown_and_the_foreign_are_refused(penfold_server):

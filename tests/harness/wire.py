@@ -178,3 +178,11 @@ def messages(host, user, delete=False, **options):
         line = wire.line()
         assert line.startswith('+OK'), line
     return found
+
+
+def arrived(host, user, count, seconds=60):
+    """messages() once there are so many: several recipients of one message get it after the answer."""
+    until = time.monotonic() + seconds
+    while len(found := messages(host, user)) < count and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
