@@ -321,7 +321,8 @@ def test_an_interrupted_password_leaves_the_terminal_as_it_was(host):
         ours, theirs = pty.openpty()
         before = termios.tcgetattr(theirs)
         with subprocess.Popen([host.binary, 'account', 'passwd', f'bob@{DOMAIN}', '-c', host.conf], stdin=theirs,
-                              stdout=theirs, stderr=theirs, start_new_session=True) as child:
+                              stdout=theirs, stderr=theirs, start_new_session=True,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as child:  # a job in the background ignores it
             seen = b''
             while b'New password: ' not in seen:
                 seen += os.read(ours, 1000)
