@@ -340,6 +340,62 @@ static void cold_stores_go_to_workers(void **state)
     client_close(h, fd);
 }
 
+/* Many messages quickly: one body, STORE_APPENDS at once. */
+static void fill(struct home *h, size_t n)
+{
+    struct store_append appends[STORE_APPENDS];
+    struct store_account *account;
+    struct kv_blob_id blob;
+    struct kv_blob_out *out = kv_blob_new(h->kv, (struct kv_part){KV_ACCOUNT, h->alice}, 0, 0);
+    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
+    assert_rc(store_account_open(h->store, h->alice, 0, &account), RC_OK);
+    for (size_t i = 0; i < STORE_APPENDS; i++)
+        appends[i] = (struct store_append){.blob = blob};
+    for (size_t i = 0; i < n; i += STORE_APPENDS) {
+        struct home_op o;
+        home_op_init(&o);
+        assert_rc(store_append_many(account, appends, STORE_APPENDS, 0, &o.op), RC_OK);
+        home_op_wait(&o);
+    }
+    store_account_close(&account);
+    kv_blob_forget(h->kv, blob);
+}
+
+static struct kv_mem_stats cost_of_store(struct home *h)
+{
+    struct kv_mem_stats before, after;
+    int fd = client_select(h, "SELECT");
+    client_talk(fd, "C: a STORE 5 +FLAGS.SILENT (\\Seen)\nS: a OK STORE completed\n", AT_ONCE);
+    kv_mem_stats(h->kv, &before);
+    client_talk(fd,
+                "C: b STORE 7 FLAGS (\\Flagged)\n"
+                "S: * 7 FETCH (FLAGS (\\Flagged))\n"
+                "S: b OK STORE completed\n"
+                "C: c STORE 7 FLAGS.SILENT ()\n"
+                "S: c OK STORE completed\n",
+                AT_ONCE);
+    kv_mem_stats(h->kv, &after);
+    client_close(h, fd);
+    return (struct kv_mem_stats){.keys_read = after.keys_read - before.keys_read,
+                                 .keys_written = after.keys_written - before.keys_written,
+                                 .rows_scanned = after.rows_scanned - before.rows_scanned,
+                                 .commits = after.commits - before.commits};
+}
+
+/* Whatever the size of the mailbox. */
+static void one_flag_costs_the_same(void **state)
+{
+    struct home *h = *state;
+    fill(h, 1000);
+    struct kv_mem_stats small = cost_of_store(h);
+    fill(h, 40000);
+    struct kv_mem_stats large = cost_of_store(h);
+    assert_int_equal(small.commits, 2);
+    assert_memory_equal(&small, &large, sizeof small);
+    assert_int_equal(small.rows_scanned, 0);
+    assert_int_equal(small.keys_read, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -354,6 +410,7 @@ int main(void)
         TEST(new_messages_are_told),
         TEST(many_messages_go_in_parts),
         TEST(messages_with_many_copies_go_in_smaller_parts),
+        TEST(one_flag_costs_the_same),
         TEST(flags_wait_for_the_disk),
         TEST(cold_stores_go_to_workers),
     };
