@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SORT_MAX = 1000 };
+
 struct entry {
     struct str path;
     const struct store_mailbox *mailbox; /* NULL: only a name */
@@ -62,11 +64,14 @@ static int by_path(const void *a, const void *b)
     return x.n < y.n ? -1 : x.n > y.n;
 }
 
-static enum rc take_tree(struct imap_session *s, struct listing *k)
+/* RC_AGAIN: there are so many that putting them in order is nothing for a loop. */
+static enum rc take_tree(struct conn *c, struct imap_session *s, struct listing *k)
 {
     struct store_mailbox *list;
     size_t n;
     TRY(store_mailbox_list(s->account, &s->arena, &list, &n));
+    if (n > SORT_MAX && !net_can_block(c))
+        return RC_AGAIN;
     k->entries = arena_zero(&s->arena, n * sizeof *k->entries + 1);
     if (!k->entries)
         return RC_LIMIT;
@@ -168,7 +173,7 @@ static enum net_step put_lines(struct conn *c, struct imap_session *s)
 static enum net_step list(struct conn *c, struct imap_session *s)
 {
     struct listing *k = s->job;
-    enum rc rc = take_tree(s, k);
+    enum rc rc = take_tree(c, s, k);
     if (rc == RC_OK && k->is_lsub)
         rc = store_subscriptions(s->account, imap_flags(c), &s->arena, &k->subscribed,
                                  &k->n_subscribed);

@@ -86,6 +86,42 @@ static void errors_are_forgotten(void **state)
     home_end(&h);
 }
 
+/* --- many mailboxes --------------------------------------------------------------------------- */
+
+static void many_mailboxes_are_listed(void **state)
+{
+    struct home h;
+    char create[100];
+    make(&h);
+    int fd = client_login(&h);
+    for (int i = 0; i < 1100; i++) {
+        snprintf(create, sizeof create, "C: a CREATE m%d/below\nS: a OK CREATE completed\n", i);
+        client_talk(fd, create, 1 << 20);
+    }
+    client_talk(fd,
+                "C: b LIST \"\" \"m107%/%\"\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m107/below\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m1070/below\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m1071/below\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m1072/below\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m1073/below\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m1074/below\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m1075/below\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m1076/below\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m1077/below\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m1078/below\n"
+                "S: * LIST (\\HasNoChildren) \"/\" m1079/below\n"
+                "S: b OK LIST completed\n"
+                "C: c SUBSCRIBE m1099/below\n"
+                "S: c OK SUBSCRIBE completed\n"
+                "C: d LSUB \"\" %\n"
+                "S: * LSUB (\\Noselect) \"/\" m1099\n"
+                "S: d OK LSUB completed\n",
+                1 << 20);
+    close(fd);
+    home_end(&h);
+}
+
 /* --- time ------------------------------------------------------------------------------------- */
 
 static uint64_t fast_mono(const struct clock *c)
@@ -161,6 +197,7 @@ int main(void)
         cmocka_unit_test(a_response_with_literals_is_no_response),
         cmocka_unit_test(commands_behind_a_login_have_their_memory),
         cmocka_unit_test(errors_are_forgotten),
+        cmocka_unit_test(many_mailboxes_are_listed),
         cmocka_unit_test(idling_ends_with_the_login),
         cmocka_unit_test(who_says_nothing_is_told),
     };
