@@ -114,7 +114,7 @@ static void many_mailboxes_are_listed(void **state)
                 "S: b OK LIST completed\n"
                 "C: c SUBSCRIBE m1099/below\n"
                 "S: c OK SUBSCRIBE completed\n"
-                "C: d LSUB \"\" %\n"
+                "C: d LSUB \"\" m%\n"
                 "S: * LSUB (\\Noselect) \"/\" m1099\n"
                 "S: d OK LSUB completed\n",
                 1 << 20);
