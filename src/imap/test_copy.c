@@ -154,6 +154,15 @@ static void gone_messages_are_not_copied(void **state)
     client_close(h, fd);
 }
 
+static void expect_expunges(int fd, const char *line, size_t n)
+{
+    struct buf lines = {.cap = 4 << 20};
+    for (size_t i = 0; i < n; i++)
+        buf_put(&lines, str_of(line));
+    client_expect(fd, buf_str(&lines));
+    buf_fini(&lines);
+}
+
 static void large_copies_are_whole_or_nothing(void **state)
 {
     struct home *h = *state;
@@ -171,8 +180,7 @@ static void large_copies_are_whole_or_nothing(void **state)
     assert_int_equal(mailbox(h, STORE_ARCHIVE).exists, MANY);
     client_send(fd, STR("c MOVE 2:* Trash\r\n"));
     expect_copyuid(fd, "* OK", "2:2010 1:2009] moved");
-    for (int i = 2; i <= MANY; i++)
-        client_expect(fd, STR("* 2 EXPUNGE\r\n"));
+    expect_expunges(fd, "* 2 EXPUNGE\r\n", MANY - 1);
     client_talk(fd, "S: c OK MOVE completed\n", AT_ONCE);
     assert_int_equal(mailbox(h, STORE_INBOX).exists, 1);
     assert_int_equal(mailbox(h, STORE_TRASH).exists, MANY - 1);
@@ -244,8 +252,7 @@ static void long_codes_go_out_in_pages(void **state)
     pass_over(fd, "* OK [COPYUID ");
     expect_uids(fd, MANY);
     client_expect(fd, STR("moved\r\n"));
-    for (int i = 0; i < MANY / 2; i++)
-        client_expect(fd, STR("* 1 EXPUNGE\r\n"));
+    expect_expunges(fd, "* 1 EXPUNGE\r\n", MANY / 2);
     client_talk(fd, "S: b OK MOVE completed\n", AT_ONCE);
     client_close(h, fd);
 }
