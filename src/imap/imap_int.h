@@ -35,6 +35,7 @@ struct imap_columns {
     struct map by_key;
     struct list all; /* the one used last first */
     size_t bytes, max;
+    bool is_learning; /* one search makes columns at a time: what it holds is not in `bytes` */
 };
 void imap_columns_init(struct imap_columns *c, size_t max);
 void imap_columns_fini(struct imap_columns *c);

@@ -17,9 +17,8 @@
 
 enum {
     PAGE = STORE_SUMMARIES,
-    AHEAD = 32,      /* messages opened together, when all of a page have to be */
-    LOOK_EVERY = 32, /* messages between two looks at the clock, when summaries decide */
-    TEXTS = 4 << 20  /* bytes of summaries held at once */
+    AHEAD = 32,     /* messages opened together, when all of a page have to be */
+    TEXTS = 1 << 20 /* bytes of summaries held at once */
 };
 
 static const uint64_t page_ns = 100 * 1000, /* net calls 32 times before it looks at others */
@@ -43,7 +42,7 @@ struct search {
     size_t count, at;       /* rows; the first one not looked at */
     uint64_t *hits, *maybe; /* one bit a row */
     uint64_t said;          /* when the client last heard of us */
-    bool is_on_lane;
+    bool is_on_lane, is_learning;
     enum imap_text answer;
     bool has_begun; /* the message at hand */
     unsigned stage; /* of it */
@@ -246,6 +245,9 @@ static void begin_column(struct imap_session *s, struct search *k, enum imap_sea
     m->after = column && column->n ? column->uids[column->n - 1] : 0;
     size_t from = m->after ? store_root_find(s->view.root, m->after + 1) : 0;
     m->is_off = from >= k->count || !are_all_open(k, from);
+    if (!m->is_off && !k->is_learning)
+        k->is_learning = imap_columns_begin_learning(&s->imap->columns);
+    m->is_off = m->is_off || !k->is_learning;
 }
 
 static void begin_columns(struct imap_session *s, struct search *k)
@@ -278,6 +280,9 @@ static void end_columns(struct imap_session *s, struct search *k, bool is_whole)
         imap_column_maker_fini(&k->text.known[field].maker);
         imap_column_release(&s->imap->columns, &k->text.known[field].column);
     }
+    if (k->is_learning)
+        imap_columns_end_learning(&s->imap->columns);
+    k->is_learning = false;
 }
 
 static bool is_in_columns(struct imap_search_text *t, uint32_t uid)
@@ -343,6 +348,7 @@ static void end_message(struct conn *c, struct imap_session *s, struct search *k
     }
     if (rc != RC_OK)
         stop_learning(&k->text);
+    imap_search_close(&k->text);
     k->page->next++;
     k->has_begun = false;
 }
@@ -357,6 +363,16 @@ static void give_sign_of_life(struct conn *c, struct search *k)
         return;
     buf_put(net_out(c), STR("* OK still searching\r\n"));
     k->said = now();
+}
+
+/* Many may search at a time, but only whose turn it is holds much memory or files. */
+static enum net_step let_others(struct search *k)
+{
+    close_ahead(k->page);
+    imap_search_rest(&k->text);
+    if (k->page->next == k->page->n)
+        arena_fini(&k->texts);
+    return NET_HEAVY;
 }
 
 static enum net_step look_closer(struct conn *c, struct imap_session *s)
@@ -378,12 +394,11 @@ static enum net_step look_closer(struct conn *c, struct imap_session *s)
         bool was_read = k->text.message;
         enum rc rc = decide_message(c, s, k, until);
         if (rc == RC_AGAIN)
-            return NET_HEAVY;
+            return let_others(k);
         was_read = was_read || k->text.message;
         end_message(c, s, k, rc);
-        bool is_time_to_look = was_read || k->page->next % LOOK_EVERY == 0;
-        if (is_time_to_look && (net_pending(c) || now() >= until))
-            return NET_HEAVY;
+        if ((was_read || k->page->next == k->page->n) && (net_pending(c) || now() >= until))
+            return let_others(k);
     }
     end_columns(s, k, true);
     return begin_answer(c, s);

@@ -20,6 +20,7 @@ void imap_columns_init(struct imap_columns *c, size_t max)
     map_init(&c->by_key);
     list_init(&c->all);
     c->bytes = 0;
+    c->is_learning = false;
     c->max = max;
 }
 
@@ -85,6 +86,22 @@ struct imap_column *imap_column_take(struct imap_columns *c, const struct imap_c
     }
     pthread_mutex_unlock(&c->mutex);
     return column;
+}
+
+bool imap_columns_begin_learning(struct imap_columns *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    bool is_free = !c->is_learning;
+    c->is_learning = true;
+    pthread_mutex_unlock(&c->mutex);
+    return is_free;
+}
+
+void imap_columns_end_learning(struct imap_columns *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->is_learning = false;
+    pthread_mutex_unlock(&c->mutex);
 }
 
 void imap_column_release(struct imap_columns *c, struct imap_column **column)

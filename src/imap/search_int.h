@@ -147,6 +147,9 @@ void imap_column_release(struct imap_columns *c, struct imap_column **column);
 /* *at: where to look first; moves on. False: it is not there. */
 bool imap_column_find(const struct imap_column *column, uint32_t uid, size_t *at, struct str *out);
 
+/* One search at a time may make columns; false: another one does. */
+bool imap_columns_begin_learning(struct imap_columns *c);
+void imap_columns_end_learning(struct imap_columns *c);
 /* One being made; zeroed but for max and after. */
 struct imap_column_maker {
     bool is_off;    /* nothing will come of it */
@@ -198,6 +201,8 @@ void imap_search_text_fini(struct imap_search_text *t); /* also of zeroes */
 
 /* The next message: no key has an answer, none is open. */
 void imap_search_next(struct imap_search_text *t, uint32_t uid);
+/* Between two messages: gives memory back until the next one. */
+void imap_search_rest(struct imap_search_text *t);
 /* Answers the keys of its ENVELOPE from the columns; false: they do not have it. */
 bool imap_search_from_columns(struct imap_search_text *t);
 /* The same from the ENVELOPE itself, which goes to the columns that are being made. */
@@ -206,6 +211,7 @@ void imap_search_envelope(struct imap_search_text *t, struct str envelope);
 /* The rest reads the message, which is taken over here, and blocks. RC_AGAIN: call again, it is
  * time for others (clock_mono of the system against `until`). */
 void imap_search_open(struct imap_search_text *t, struct store_message **message);
+void imap_search_close(struct imap_search_text *t);
 /* Makes the summary, when it was not there. */
 enum rc imap_search_summary(struct imap_search_text *t, uint64_t until, struct buf *out);
 enum rc imap_search_header(struct imap_search_text *t);

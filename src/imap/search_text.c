@@ -60,7 +60,7 @@ enum rc imap_search_text_init(struct imap_search_text *t, struct imap_search_pro
     return RC_OK;
 }
 
-static void close_message(struct imap_search_text *t)
+void imap_search_close(struct imap_search_text *t)
 {
     if (t->is_pulling)
         mime_text_fini(&t->text);
@@ -77,16 +77,25 @@ static void close_message(struct imap_search_text *t)
 
 void imap_search_text_fini(struct imap_search_text *t)
 {
-    close_message(t);
+    imap_search_close(t);
     buf_fini(&t->value);
     buf_fini(&t->folded);
     free(t->window);
     t->window = NULL;
 }
 
+void imap_search_rest(struct imap_search_text *t)
+{
+    if (t->message)
+        return;
+    free(t->window);
+    t->window = NULL;
+    t->window_size = 0;
+}
+
 void imap_search_next(struct imap_search_text *t, uint32_t uid)
 {
-    close_message(t);
+    imap_search_close(t);
     t->uid = uid;
     for (size_t i = 0; i < t->program->n_texts; i++)
         t->program->texts[i]->answer = IMAP_SEARCH_UNKNOWN;

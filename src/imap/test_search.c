@@ -558,6 +558,30 @@ static uint64_t blobs_read(struct home *h)
 }
 
 /* A message is read in pieces of 64 KB at most: what was read tells how far a search went. */
+/* Larger than the window: looked through in pieces, and found wherever it is. */
+static void large_messages_are_searched(void **state)
+{
+    struct home h;
+    struct buf text = long_message();
+    buf_put(&text, STR("the v=C3=A4ry last w=\r\n=F6rd\r\n"));
+    home_make(&h);
+    home_start(&h);
+    home_deliver_many(&h, h.alice, buf_str(&text), 2);
+    home_deliver(&h, h.alice, second);
+    int fd = client_select(&h, "SELECT");
+    expect_search(fd, "TEXT \"W\xc3\x96RD\"", " 1 2");
+    expect_search(fd,
+                  "BODY \"last w\" TEXT \"gr\xc3\xbc"
+                  "sse\" FROM b.test",
+                  " 1 2");
+    expect_search(fd, "NOT BODY \"last x\" NOT TEXT fox", " 1 2");
+    expect_search(fd, "HEADER content-type 8859 BODY ast", " 1 2");
+    expect_search(fd, "BODY content-type", "");
+    client_close(&h, fd);
+    buf_fini(&text);
+    home_end(&h);
+}
+
 enum { LONG = 1000, ALL_OF_IT = LONG * 16 };
 
 static void a_search_ends_with_its_client(void **state)
@@ -664,6 +688,7 @@ int main(void)
         cmocka_unit_test(columns_go_on),
         cmocka_unit_test(columns_are_bounded),
         cmocka_unit_test(fields_stay_in_memory),
+        cmocka_unit_test(large_messages_are_searched),
         cmocka_unit_test(a_search_ends_with_its_client),
         cmocka_unit_test(a_search_ends_with_the_server),
         cmocka_unit_test(others_are_served),
