@@ -2,8 +2,9 @@
 
 tls is None, 'starttls' or 'connect' everywhere; `folder` is the client's home, kept between its runs.
 """
+import hashlib
 import os
-import re
+import ssl
 
 from harness import clients
 from harness.clients import program, write_private
@@ -11,7 +12,6 @@ from harness.clients import program, write_private
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-LETTERS = {'D': '\\Draft', 'F': '\\Flagged', 'P': '$Forwarded', 'R': '\\Answered', 'S': '\\Seen', 'T': '\\Deleted'}  # of a maildir
 SSL_TYPES = {None: 'None', 'starttls': 'STARTTLS', 'connect': 'IMAPS'}
 
 
@@ -62,24 +62,38 @@ CopyArrivalDate yes
     return said
 
 
-def near_mail(folder):
-    """{mailbox: [(message, flags)]} of mbsync's maildir tree; line ends as CRLF, without the mark that mbsync leaves in what it
-    hands on."""
-    root, found = os.path.join(str(folder), 'mail'), {}
-    for path, subfolders, _ in os.walk(root):
-        if 'cur' in subfolders:
-            found[os.path.relpath(path, root)] = [
-                (without_mark(clients.read_file(entry.path).replace(b'\n', b'\r\n')), maildir_flags(entry.name))
-                for sub in ('cur', 'new') for entry in os.scandir(os.path.join(path, sub))]
-    return found
-
-
-def without_mark(message):
-    return re.sub(rb'^X-TUID: .*\r\n', b'', message, count=1, flags=re.M)
-
-
-def maildir_flags(name):
-    return frozenset(LETTERS[letter] for letter in name.partition(':2,')[2])
+def offlineimap(host, user, folder, tls='starttls', shows_commands=False):
+    """offlineimap3 between the account and a maildir tree in folder/mail; what it said."""
+    folder = str(folder)
+    with open(host.certificate(), encoding='ascii') as f:
+        fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(f.read())).hexdigest()
+    rc = write_private(os.path.join(folder, 'offlineimaprc'), f'''\
+[general]
+accounts = Penfold
+metadata = {folder}/offlineimap
+[Account Penfold]
+localrepository = Near
+remoterepository = Far
+[Repository Near]
+type = Maildir
+localfolders = {folder}/mail
+sep = /
+[Repository Far]
+type = IMAP
+remotehost = localhost
+remoteport = {port(host, tls)}
+remoteuser = {host.address(user)}
+remotepass = {host.passwords[user]}
+ssl = {'yes' if tls == 'connect' else 'no'}
+starttls = {'yes' if tls == 'starttls' else 'no'}
+cert_fingerprint = {fingerprint}
+auth_mechanisms = {'PLAIN' if tls else 'LOGIN'}
+maxconnections = 2
+''')
+    status, out, error = program(['offlineimap', '-c', rc, '-o', '-u', 'basic', *(['-d', 'imap'] if shows_commands else [])], env={'HOME': folder})
+    said = out.decode('utf-8', 'replace') + error
+    assert status == 0 and 'ERROR' not in said, f'offlineimap: status {status}: {said[-3000:]}'
+    return said
 
 
 # --- libraries ---------------------------------------------------------------------------------------------------------
