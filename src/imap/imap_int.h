@@ -258,6 +258,7 @@ enum imap_state {
 struct imap_view {
     uint32_t mailbox; /* 0: none */
     bool is_read_only;
+    uint32_t uidvalidity;          /* as it was told */
     unsigned n_keywords;           /* whose names the client has been told */
     struct store_reader *reader;   /* so that what is expunged can be fetched until that is told */
     const struct store_root *root; /* the reader's */

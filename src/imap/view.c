@@ -22,6 +22,7 @@ enum rc imap_view_open(struct conn *c, struct imap_session *s, uint32_t mailbox,
     TRY(store_reader_open(s->account, mailbox, imap_flags(c), &s->view.reader));
     s->view.root = store_reader_root(s->view.reader);
     s->view.mailbox = mailbox;
+    s->view.uidvalidity = store_root_mailbox(s->view.root)->uidvalidity;
     s->view.is_read_only = is_read_only;
     s->state = IMAP_SELECTED;
     return RC_OK;
@@ -158,6 +159,11 @@ static enum rc begin_telling(struct conn *c, struct imap_session *s, bool is_exp
 {
     struct store_root *newest;
     TRY(store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), &newest));
+    /* Removed, and made again where it was: another one, and its UIDs mean other messages. */
+    if (store_root_mailbox(newest)->uidvalidity != s->view.uidvalidity) {
+        store_root_release(&newest);
+        return RC_NOTFOUND;
+    }
     imap_view_begin(s, newest, is_expunge_ok);
     return RC_OK;
 }
