@@ -104,6 +104,25 @@ def node_modules():
     return path if os.path.isdir(os.path.join(path, 'imapflow')) else None
 
 
+# --- by rules ------------------------------------------------------------------------------------------------------------
+
+def imapfilter(host, user, folder, rules, tls='connect'):
+    """imapfilter with a configuration of its language Lua, in which `account` is the account; what it printed."""
+    folder = str(folder)
+    config = write_private(os.path.join(folder, 'imapfilter.lua'), f'''\
+options.timeout = 60
+options.info = false
+options.hostnames = false
+options.starttls = {'true' if tls == 'starttls' else 'false'}
+options.create = false
+options.subscribe = true
+account = IMAP {{ server = 'localhost', port = {port(host, tls)}, username = '{host.address(user)}', password = '{host.passwords[user]}',
+    {"ssl = 'auto'," if tls == 'connect' else ''} }}
+{rules}
+''')
+    return clients.check(['imapfilter', '-t', host.certificate(), '-c', config, '-l', os.path.join(folder, 'imapfilter.log')], env={'HOME': folder}).decode()
+
+
 # --- on a terminal -----------------------------------------------------------------------------------------------------
 
 def mutt(name, host, user, folder, keys, mailbox='INBOX', tls='starttls', settings=''):
