@@ -278,6 +278,7 @@ struct imap_session {
     struct net_handle handle;
     enum imap_state state;
     bool is_draining, is_logout, has_progress, is_idling;
+    bool has_id;     /* the client has said what it is */
     bool is_waiting; /* go_on needs more input: see imap_wait */
     bool is_late;    /* the deadline has passed and has not been dealt with yet */
     uint32_t errors, failures;

@@ -65,6 +65,7 @@ enum net_step imap_enable(struct conn *c, struct imap_session *s, struct imap_pa
 
 enum { ID_FIELDS = 30, ID_NAME = 30, ID_VALUE = 1024 }; /* [RFC2971 3.3] */
 
+/* `l` is NULL, or a line to write into. */
 static bool take_field(struct imap_parse *p, struct log_line *l)
 {
     struct str name, value;
@@ -72,9 +73,9 @@ static bool take_field(struct imap_parse *p, struct log_line *l)
         return false;
     if (name.n > ID_NAME || value.n > ID_VALUE)
         return imap_fail(p, "shorter names and values");
-    if (str_ieq(name, STR("name")))
+    if (l && str_ieq(name, STR("name")))
         log_str(l, "name", str_head(value, 60));
-    if (str_ieq(name, STR("version")))
+    if (l && str_ieq(name, STR("version")))
         log_str(l, "version", str_head(value, 60));
     return true;
 }
@@ -101,9 +102,13 @@ enum net_step imap_id(struct conn *c, struct imap_session *s, struct imap_parse 
 {
     struct log_line l;
     struct buf *out = net_out(c);
-    net_log(c, &l, LOG_INFO, "client");
-    bool is_good = take_fields(p, &l);
-    log_end(&l);
+    bool is_first = !s->has_id; /* anybody can say it, and as often as he likes */
+    s->has_id = true;
+    if (is_first)
+        net_log(c, &l, LOG_INFO, "client");
+    bool is_good = take_fields(p, is_first ? &l : NULL);
+    if (is_first)
+        log_end(&l);
     if (!is_good)
         return imap_finish_syntax(c, s, p);
     const char *version = s->user ? s->imap->conf.version : NULL; /* to those we know */

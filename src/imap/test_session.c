@@ -1,6 +1,8 @@
 /* The frame of a session: what one step leaves to the next, counts, time, and what is wiped. */
 #include "imap/test_home.h"
 
+#include <string.h>
+
 static void make(struct home *h)
 {
     home_make(h);
@@ -83,6 +85,31 @@ static void errors_are_forgotten(void **state)
         client_talk(fd, "C: b NOOP\nS: b OK NOOP completed\nC: a X\nP: a BAD \n", 1 << 20);
     client_expect_line(fd, STR("* BYE too many commands"));
     client_expect_end(fd);
+    home_end(&h);
+}
+
+static size_t count_in_log(struct home *h, const char *text)
+{
+    char line[4096];
+    size_t n = 0;
+    rewind(h->log_file);
+    while (fgets(line, sizeof line, h->log_file))
+        n += strstr(line, text) != NULL;
+    return n;
+}
+
+/* Nobody fills the log with what he says of himself. */
+static void clients_are_logged_once(void **state)
+{
+    struct home h;
+    make(&h);
+    int fd = client_open(&h);
+    client_expect_line(fd, STR("* OK"));
+    for (int i = 0; i < 100; i++)
+        client_talk(fd, "C: a ID (\"name\" \"x\")\nP: * ID (\nS: a OK ID completed\n", 1 << 20);
+    client_close(&h, fd);
+    log_flush(h.ctx.log);
+    assert_int_equal(count_in_log(&h, "event=client"), 1);
     home_end(&h);
 }
 
@@ -197,6 +224,7 @@ int main(void)
         cmocka_unit_test(a_response_with_literals_is_no_response),
         cmocka_unit_test(commands_behind_a_login_have_their_memory),
         cmocka_unit_test(errors_are_forgotten),
+        cmocka_unit_test(clients_are_logged_once),
         cmocka_unit_test(many_mailboxes_are_listed),
         cmocka_unit_test(idling_ends_with_the_login),
         cmocka_unit_test(who_says_nothing_is_told),
