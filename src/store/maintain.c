@@ -179,8 +179,21 @@ static void put_group(struct change *c, const struct packing *p, const struct gr
         change_put(c, key, packed_encode(g->rows, g->n, mem, sizeof mem));
     else
         change_delete(c, key);
-    for (size_t i = 0; i < g->n_own; i++)
-        change_delete(c, key_row(id, g->own[i].uid));
+}
+
+/* The rows that have been packed. They are all that lies between the first and the last of them:
+ * the page was read without gaps, and nothing has changed there since. Many go as one range, which
+ * later scans step over; a mark for each would be looked at one by one until it is compacted. */
+static void drop_own(struct change *c, const struct packing *p)
+{
+    enum { RANGE_FROM = 64 };
+    uint32_t id = p->mailbox->id;
+    if (p->n_own >= RANGE_FROM) {
+        change_trim(c, key_row(id, p->own[0].uid), key_row(id, p->own[p->n_own - 1].uid + 1));
+        return;
+    }
+    for (size_t i = 0; i < p->n_own; i++)
+        change_delete(c, key_row(id, p->own[i].uid));
 }
 
 static enum rc run_pack(struct attempt *attempt)
@@ -195,6 +208,7 @@ static enum rc run_pack(struct attempt *attempt)
     struct touched *t = quiet_touch(c, p->mailbox);
     for (size_t i = 0; i < p->n_groups; i++)
         put_group(c, p, &p->groups[i]);
+    drop_own(c, p);
     if (p->n_groups) {
         uint32_t end = (p->groups[p->n_groups - 1].number + 1) * RECORD_PACK;
         if (t->record.packed < end)
