@@ -31,6 +31,18 @@ static void pass(struct store_diff *d, size_t n_old, size_t n_new)
     d->new_left -= n_new;
 }
 
+/* Rows of the chunks from here on that both nodes have side by side, but for the last of a node,
+ * whose end is not written there. */
+static uint32_t shared_siblings(const struct span *o, const struct span *n)
+{
+    const struct child *a = o->siblings, *b = n->siblings;
+    uint32_t most = o->n_siblings < n->n_siblings ? o->n_siblings : n->n_siblings, i = 0;
+    while (i + 1 < most && a[i].p == b[i].p &&
+           a[i + 1].start - a[i].start == b[i + 1].start - b[i].start)
+        i++;
+    return i ? a[i].start - a[0].start : 0;
+}
+
 /* Brings the next rows of both into view, and passes over what is the same memory. */
 static void pass_shared(struct store_diff *d)
 {
@@ -52,9 +64,15 @@ static void pass_shared(struct store_diff *d)
         if (o.node && o.node == n.node && d->old_left == o.n && d->new_left == n.n) {
             rows = o.node_rows < n.node_rows ? o.node_rows : n.node_rows;
             d->old_left = d->new_left = rows; /* gone at once: both are looked for again */
+        } else if (o.siblings && n.siblings) {
+            size_t more = shared_siblings(&o, &n);
+            rows = more ? more : rows;
+            if (more)
+                d->old_left = d->new_left = rows;
         }
         pass(d, rows, rows);
         o.node = NULL;
+        o.siblings = n.siblings = NULL;
     }
 }
 

@@ -141,6 +141,10 @@ struct span root_span(const struct store_root *r, size_t index)
     struct span span = {.rows = &chunk->rows[offset],
                         .n = chunk_count(r, at, in) - offset,
                         .chunk = offset ? NULL : chunk};
+    if (offset == 0) {
+        span.siblings = &node->children[in];
+        span.n_siblings = (uint32_t)(chunks_of(r, at) - in);
+    }
     if (rest == 0) {
         span.node = node;
         span.node_rows = node_end(r, at) - r->table->children[at].start;

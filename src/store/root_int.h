@@ -50,6 +50,8 @@ struct span {
     struct chunk *chunk; /* NULL unless it begins here */
     struct node *node;   /* the same */
     uint32_t node_rows, node_chunks;
+    const struct child *siblings; /* from the chunk on to the node's last; NULL as the chunk */
+    uint32_t n_siblings;
 };
 struct span root_span(const struct store_root *root, size_t index);
 
