@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { ARENA_BEFORE = 24 << 10, ARENA_AFTER = 32 << 20 };
+enum { ARENA_BEFORE = 24 << 10, ARENA_AFTER = 32 << 20, LAST_WAIT_MS = 5000 };
 
 static void or_default(uint64_t *value, uint64_t fallback)
 {
@@ -217,6 +217,8 @@ static bool is_between(const struct imap_session *s)
 
 static enum net_step time_out(struct conn *c, struct imap_session *s)
 {
+    if (s->is_draining && is_between(s))
+        return say_goodbye(c, s);
     if (s->is_idling)
         return imap_idle_timeout(c, s);
     s->end = "timeout";
@@ -254,6 +256,8 @@ static enum net_step step(struct conn *c, unsigned events)
         next = run(c, s);
     if (s->has_progress && s->state != IMAP_NOT_AUTHENTICATED && !s->is_idling)
         net_deadline(c, s->imap->conf.idle_ms);
+    if (s->is_draining && next == NET_READ) /* the rest of a command may be on its way */
+        net_deadline(c, LAST_WAIT_MS);
     return next;
 }
 

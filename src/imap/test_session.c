@@ -218,6 +218,28 @@ static void who_says_nothing_is_told(void **state)
     home_end(&h);
 }
 
+/* A shutdown waits for the rest of a command, but not until it cuts off without a word. */
+static void who_is_in_the_midst_is_told_of_a_shutdown(void **state)
+{
+    struct home h;
+    home_make(&h);
+    h.limits.drain_ms = 600 * 1000;
+    home_start(&h);
+    int append = client_login(&h), sasl = client_open(&h), whole = client_login(&h);
+    client_talk(append, "C: a APPEND INBOX {5}\nS: + go on\n", 1 << 20);
+    client_talk(whole, "C: a APPEND INBOX {5}\nS: + go on\n", 1 << 20);
+    client_talk(sasl, "P: * OK\nC: a AUTHENTICATE PLAIN\nS: + \n", 1 << 20);
+    net_drain(h.net);
+    client_talk(whole, "C: hello\nP: a OK [APPENDUID\nP: * BYE the server is shutting down\n",
+                1 << 20);
+    client_talk(append, "P: * BYE the server is shutting down\n", 1 << 20);
+    client_talk(sasl, "P: * BYE the server is shutting down\n", 1 << 20);
+    client_expect_end(append);
+    client_expect_end(sasl);
+    client_expect_end(whole);
+    home_end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +250,7 @@ int main(void)
         cmocka_unit_test(many_mailboxes_are_listed),
         cmocka_unit_test(idling_ends_with_the_login),
         cmocka_unit_test(who_says_nothing_is_told),
+        cmocka_unit_test(who_is_in_the_midst_is_told_of_a_shutdown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
