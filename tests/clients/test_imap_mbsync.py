@@ -1,11 +1,12 @@
 """mbsync keeps an account and a maildir tree the same, both ways: what was changed on one side, on the other, or on both."""
 import concurrent.futures
 import os
+import shutil
 
 import pytest
 
-from harness import imap, imapclients
-from harness.sides import Sides, first_flags, mark_near, near_mail, subject_of
+from harness import imap, imapclients, mails
+from harness.sides import Sides, first_flags, mark_near, near_mail, subject_of, without_mark
 
 
 def test_two_ways(penfold_server, new_user, tmp_path):
@@ -62,3 +63,19 @@ def test_two_computers(penfold_server, new_user, tmp_path):
             assert sorted((subject_of(data), sorted(flags)) for data, flags in near_mail(home)['INBOX']) == far
     for sides in both:
         sides.assert_settled()
+
+
+def test_real_mails(penfold_server, new_user, tmp_path):
+    """Every mail of the corpus, and 3 MB at once, into the maildir; then from another maildir into another account."""
+    sent = [m for _, m in mails.corpus() if b'\r\n\r\n' in m]  # mbsync takes none without an empty line
+    sent += [mails.sized(3 << 20, name='large'), mails.sized(4000, eight_bit=True)]
+    users = new_user(), new_user()
+    with imap.login(penfold_server, users[0]) as connection:
+        for message in sent:
+            connection.append('INBOX', message)
+    imapclients.mbsync(penfold_server, users[0], tmp_path / 'one')
+    shutil.copytree(tmp_path / 'one' / 'mail' / 'INBOX', tmp_path / 'two' / 'mail' / 'INBOX', ignore=shutil.ignore_patterns('.*'))
+    imapclients.mbsync(penfold_server, users[1], tmp_path / 'two', tls='connect')
+    for home, user in zip(('one', 'two'), users):
+        assert sorted(data for data, _ in near_mail(tmp_path / home)['INBOX']) == sorted(sent)
+        assert sorted(without_mark(m.data) for m in imap.holds(penfold_server, user)) == sorted(sent)
