@@ -261,19 +261,23 @@ static enum net_step step(struct conn *c, unsigned events)
     return next;
 }
 
+void imap_log_session(struct conn *c, const struct imap_session *s, const char *end)
+{
+    struct log_line l;
+    net_log(c, &l, LOG_INFO, "imap-session");
+    log_u64(&l, "account", s->user->account);
+    log_u64(&l, "commands", s->user->commands);
+    log_text(&l, "end", end);
+    log_end(&l);
+}
+
 static void closed(struct conn *c)
 {
     struct imap_session *s = net_session(c);
-    struct log_line l;
     imap_command_end(s);
     imap_login_end(s);
-    if (s->user) {
-        net_log(c, &l, LOG_INFO, "imap-session");
-        log_u64(&l, "account", s->user->account);
-        log_u64(&l, "commands", s->user->commands);
-        log_text(&l, "end", s->end ? s->end : "closed");
-        log_end(&l);
-    }
+    if (s->user)
+        imap_log_session(c, s, s->end ? s->end : "closed");
     imap_login_forget(s);
 }
 

@@ -279,6 +279,7 @@ enum net_step imap_unauthenticate(struct conn *c, struct imap_session *s, struct
     if (!imap_take_end(p))
         return imap_finish_syntax(c, s, p);
     /* As in a new connection, but for TLS [RFC8437 3]. */
+    imap_log_session(c, s, "unauthenticate");
     imap_login_forget(s);
     s->state = IMAP_NOT_AUTHENTICATED;
     net_deadline(c, s->imap->conf.login_ms);

@@ -113,6 +113,33 @@ static void clients_are_logged_once(void **state)
     home_end(&h);
 }
 
+/* [RFC8437 3]: nothing of an account is left for the next one, and each has its line in the log. */
+static void accounts_follow_one_another(void **state)
+{
+    struct home h;
+    make(&h);
+    home_deliver(&h, h.alice, "Subject: hers\r\n\r\nx\r\n");
+    int fd = client_select(&h, "SELECT");
+    client_talk(fd,
+                "C: a UNAUTHENTICATE\n"
+                "P: a OK \n"
+                "C: b FETCH 1 BODY[]\n"
+                "S: b BAD log in first\n"
+                "C: c LOGIN bob@example.test \"pass word\"\n"
+                "P: c OK \n"
+                "C: d FETCH 1 BODY[]\n"
+                "S: d BAD select a mailbox first\n"
+                "C: e STATUS INBOX (MESSAGES)\n"
+                "S: * STATUS INBOX (MESSAGES 0)\n"
+                "S: e OK STATUS completed\n",
+                1 << 20);
+    client_close(&h, fd);
+    log_flush(h.ctx.log);
+    assert_int_equal(count_in_log(&h, "event=imap-session"), 2);
+    assert_int_equal(count_in_log(&h, "end=unauthenticate"), 1);
+    home_end(&h);
+}
+
 /* --- many mailboxes --------------------------------------------------------------------------- */
 
 static void many_mailboxes_are_listed(void **state)
@@ -247,6 +274,7 @@ int main(void)
         cmocka_unit_test(commands_behind_a_login_have_their_memory),
         cmocka_unit_test(errors_are_forgotten),
         cmocka_unit_test(clients_are_logged_once),
+        cmocka_unit_test(accounts_follow_one_another),
         cmocka_unit_test(many_mailboxes_are_listed),
         cmocka_unit_test(idling_ends_with_the_login),
         cmocka_unit_test(who_says_nothing_is_told),
