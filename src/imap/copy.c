@@ -79,6 +79,21 @@ static enum net_step finish_move(struct conn *c, struct imap_session *s)
 
 /* --- taking back ------------------------------------------------------------------------------ */
 
+static enum net_step undo(struct conn *c, struct imap_session *s);
+
+static enum net_step part_undone(struct conn *c, struct imap_session *s)
+{
+    struct copying *k = s->job;
+    enum { TRIES = 5 };
+    /* Once more, if it failed only because a change before it did. */
+    if (k->change.op.op.rc != RC_CONFLICT || ++k->change.tries >= TRIES) {
+        k->undone++;
+        k->change.tries = 0;
+    }
+    s->go_on = undo;
+    return undo(c, s);
+}
+
 static enum net_step undo(struct conn *c, struct imap_session *s)
 {
     struct copying *k = s->job;
@@ -92,9 +107,10 @@ static enum net_step undo(struct conn *c, struct imap_session *s)
             store_expunge(s->account, k->copy.to, uids, part.n, imap_flags(c), &k->change.op.op);
         if (rc == RC_AGAIN && !net_can_block(c))
             return NET_SHORT;
-        k->undone++;
+        s->go_on = part_undone;
         if (rc == RC_OK)
             return NET_WAIT;
+        k->undone++; /* it cannot be queued: it stays */
     }
     return imap_finish(c, s, k->answer);
 }
@@ -149,6 +165,7 @@ static enum net_step over(struct conn *c, struct imap_session *s)
         return finish_move(c, s);
     if (k->answer == IMAP_DONE)
         return imap_finish_code(c, s, IMAP_DONE, copyuid(k));
+    k->change.tries = 0;
     s->go_on = undo;
     return undo(c, s);
 }

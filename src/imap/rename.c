@@ -2,12 +2,15 @@
  * was in it when the command came moves, in parts. */
 #include "imap/imap_int.h"
 
+enum { TRIES = 5 };
+
 struct renaming {
     struct imap_op op; /* first: imap_op_finish */
     struct store_path path, to;
     uint32_t mailbox, made;
     struct store_root *root; /* what INBOX held when its rename began */
-    size_t moved;
+    size_t moved, n_moving;
+    unsigned tries; /* of the part at hand */
     uint32_t uids[STORE_BATCH], copied[STORE_BATCH];
 };
 
@@ -41,16 +44,22 @@ static enum net_step move_on(struct conn *c, struct imap_session *s)
                               .is_move = true,
                               .out_uids = m->copied};
     rc = store_copy(s->account, &copy, imap_flags(c), imap_op_begin(&m->op, s));
-    if (rc == RC_OK)
-        m->moved += n;
+    m->n_moving = n;
     return imap_op_wait(c, s, rc, moved);
 }
 
 static enum net_step moved(struct conn *c, struct imap_session *s)
 {
     struct renaming *m = s->job;
-    if (m->op.op.rc != RC_OK)
-        return imap_finish_rc(c, s, m->op.op.rc);
+    enum rc rc = m->op.op.rc;
+    /* One that failed only because a change before it did is made again: half a rename cannot be.
+     */
+    if (rc != RC_OK && (rc != RC_CONFLICT || ++m->tries == TRIES))
+        return imap_finish_rc(c, s, rc);
+    if (rc == RC_OK) {
+        m->moved += m->n_moving;
+        m->tries = 0;
+    }
     s->go_on = move_on;
     return move_on(c, s);
 }
@@ -58,8 +67,11 @@ static enum net_step moved(struct conn *c, struct imap_session *s)
 static enum net_step inbox_made(struct conn *c, struct imap_session *s)
 {
     struct renaming *m = s->job;
+    if (m->op.op.rc != RC_OK)
+        return imap_finish_rc(c, s, m->op.op.rc);
     m->made = m->op.op.mailbox;
-    return moved(c, s);
+    s->go_on = move_on;
+    return move_on(c, s);
 }
 
 static enum net_step rename_found(struct conn *c, struct imap_session *s)
