@@ -39,11 +39,12 @@ def test_there_and_back(penfold_server, new_user, tmp_path, tls):
     sides.assert_settled()
 
 
-def test_two_computers(penfold_server, new_user, tmp_path):
+@pytest.mark.parametrize('second', [imapclients.mbsync, imapclients.offlineimap], ids=['mbsync', 'offlineimap'])
+def test_two_computers(penfold_server, new_user, tmp_path, second):
     """Two maildirs of one account, each changed, both run at the same moment; then each once more: all three are the same."""
     user = new_user()
     homes = [str(tmp_path / name) for name in ('laptop', 'desktop')]
-    both = [Sides(imapclients.mbsync, penfold_server, user, home) for home in homes]
+    both = [Sides(client, penfold_server, user, home) for client, home in zip((imapclients.mbsync, second), homes)]
     for rounds in range(3):
         for number, sides in enumerate(both):
             for n in range(30):

@@ -5,7 +5,7 @@ from harness import imapclients
 from harness.sides import Sides
 
 
-@pytest.mark.parametrize('tls', [None, 'starttls', 'connect'], ids=['plain', 'starttls', 'imaps'])
+@pytest.mark.parametrize('tls', [None, 'connect'], ids=['plain', 'imaps'])
 def test_two_ways(penfold_server, new_user, tmp_path, tls):
     sides = Sides(imapclients.offlineimap, penfold_server, new_user(), tmp_path)
     shared = {'INBOX': 40, 'Work/2026': 20, 'B&APw-ro': 5}

@@ -62,8 +62,11 @@ CopyArrivalDate yes
     return said
 
 
-def offlineimap(host, user, folder, tls='starttls', shows_commands=False):
-    """offlineimap3 between the account and a maildir tree in folder/mail; what it said."""
+def offlineimap(host, user, folder, tls='connect', shows_commands=False):
+    """offlineimap3 between the account and a maildir tree in folder/mail; what it said.
+
+    Not by STARTTLS: the reading thread of its library now and then ends with the response before the one to STARTTLS, and the
+    program waits for that one forever."""
     folder = str(folder)
     with open(host.certificate(), encoding='ascii') as f:
         fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(f.read())).hexdigest()
