@@ -1,7 +1,7 @@
 """imapfilter: rules that search on the server, and flag, move, copy and delete what they found."""
 import pytest
 
-from harness import imap, imapclients, mails
+from harness import imap, imapclients
 
 RULES = '''
 inbox = account.INBOX
