@@ -24,10 +24,10 @@ void store_diff_begin(struct store_diff *d, const struct store_root *old,
 static void pass(struct store_diff *d, size_t n_old, size_t n_new)
 {
     d->i += n_old;
-    d->old_rows += n_old;
+    d->old_rows = n_old ? d->old_rows + n_old : d->old_rows; /* there may be none at all */
     d->old_left -= n_old;
     d->j += n_new;
-    d->new_rows += n_new;
+    d->new_rows = n_new ? d->new_rows + n_new : d->new_rows;
     d->new_left -= n_new;
 }
 
