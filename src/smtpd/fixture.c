@@ -53,14 +53,15 @@ void fixture_start(struct fixture *f, const struct smtpd_conf *conf)
     struct net_conf net = {.loops = 2, .short_lane = f->short_lane, .heavy_lane = f->heavy_lane};
     net.limits.drain_ms = PATIENCE_MS;
     f->net = net_new(&f->ctx, &net);
-    fixture_role(f, SMTPD_MX);
+    for (int role = 0; role < SMTPD_ROLES; role++)
+        f->listeners[role] = (struct net_listener){
+            .fd = -1, .proto = &smtpd_protos[role], .app = smtpd_service(f->smtpd, role)};
     net_start(f->net);
 }
 
 void fixture_role(struct fixture *f, enum smtpd_role role)
 {
-    f->listener = (struct net_listener){
-        .fd = -1, .proto = &smtpd_protos[role], .app = smtpd_service(f->smtpd, role)};
+    f->role = role;
 }
 
 void fixture_stop(struct fixture *f)
@@ -95,7 +96,7 @@ int fixture_connect(struct fixture *f)
 {
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    assert_rc(net_adopt(f->net, fds[1], &f->listener), RC_OK);
+    assert_rc(net_adopt(f->net, fds[1], &f->listeners[f->role]), RC_OK);
     return fds[0];
 }
 

@@ -19,7 +19,8 @@ struct fixture {
     struct task_lane *short_lane, *heavy_lane, *hash_lane;
     struct net *net;
     struct smtpd *smtpd;
-    struct net_listener listener;
+    struct net_listener listeners[SMTPD_ROLES];
+    enum smtpd_role role; /* of the connections to come */
     uint64_t alice, bob;
 };
 

@@ -18,7 +18,8 @@ static void start(struct fixture *f)
     buf_init(&cert, 8192);
     buf_init(&key, 8192);
     assert_rc(crypto_selfsign(names, 1, 30, &cert, &key), RC_OK);
-    assert_rc(net_tls_new(buf_str(&cert), buf_str(&key), NULL, &f->listener.tls, why), RC_OK);
+    assert_rc(net_tls_new(buf_str(&cert), buf_str(&key), NULL, &f->listeners[SMTPD_MX].tls, why),
+              RC_OK);
     buf_fini(&cert);
     buf_fini(&key);
 }
@@ -26,7 +27,7 @@ static void start(struct fixture *f)
 static void stop(struct fixture *f)
 {
     fixture_stop(f);
-    net_tls_free(&f->listener.tls);
+    net_tls_free(&f->listeners[SMTPD_MX].tls);
 }
 
 static int connect_and_ask(struct fixture *f)
