@@ -299,6 +299,16 @@ static enum rc maintain_account(struct visit *v, uint64_t id, bool addressed)
     return RC_OK;
 }
 
+void admin_tidy(struct admin *admin, const _Atomic bool *stop)
+{
+    enum { ACCOUNTS = 64 };
+    struct visit v = {.admin = admin, .stop = stop};
+    uint64_t ids[ACCOUNTS];
+    size_t n = store_untidy(admin->store, ids, ACCOUNTS);
+    for (size_t i = 0; i < n && !atomic_load(stop); i++)
+        (void)maintain_account(&v, ids[i], true);
+}
+
 void admin_maintain(struct admin *admin, const _Atomic bool *stop)
 {
     struct visit v = {.admin = admin, .stop = stop, .account = maintain_account};

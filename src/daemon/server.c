@@ -32,6 +32,7 @@ enum {
     HASH_QUEUE = 1000,
     MAINTAIN_FIRST_SECONDS = 300, /* after the start, so that one that often restarts does it too */
     MAINTAIN_SECONDS = 3600,
+    TIDY_SECONDS = 10,
     STORE_TRIES = 10 /* a second between them */
 };
 
@@ -442,19 +443,23 @@ static void free_net(struct server *s)
 static void *keeper_main(void *arg)
 {
     struct server *s = arg;
-    time_t wait = MAINTAIN_FIRST_SECONDS;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    time_t due = now.tv_sec + MAINTAIN_FIRST_SECONDS;
     pthread_mutex_lock(&s->mutex);
     while (!s->stop) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += wait;
-        wait = MAINTAIN_SECONDS;
+        struct timespec until = {.tv_sec = now.tv_sec + TIDY_SECONDS, .tv_nsec = now.tv_nsec};
         int error = 0;
         while (!s->stop && error != ETIMEDOUT)
             error = pthread_cond_timedwait(&s->ending, &s->mutex, &until);
         pthread_mutex_unlock(&s->mutex);
-        if (!s->stop)
+        if (!s->stop && until.tv_sec >= due) {
             admin_maintain(&s->admin, &s->stop);
+            due = until.tv_sec + MAINTAIN_SECONDS;
+        } else if (!s->stop) {
+            admin_tidy(&s->admin, &s->stop);
+        }
+        clock_gettime(CLOCK_MONOTONIC, &now);
         pthread_mutex_lock(&s->mutex);
     }
     pthread_mutex_unlock(&s->mutex);

@@ -553,6 +553,33 @@ enum rc store_maintain(struct store_account *a, bool *out_more)
     return rc;
 }
 
+/* The account's mutex is held. */
+static bool is_untidy(const struct store_account *a)
+{
+    bool is = false;
+    for (size_t i = 0; i < a->n_mailboxes && !is; i++)
+        is = is_pack_due(a->mailboxes[i]) || a->mailboxes[i]->published.removed_below;
+    return is;
+}
+
+size_t store_untidy(struct store *s, uint64_t *out_ids, size_t max)
+{
+    size_t n = 0, slot = 0;
+    pthread_mutex_lock(&s->mutex);
+    struct map_node *node = NULL;
+    while (n < max && (node = map_each(&s->accounts, &slot, node))) {
+        struct store_account *a = CONTAINER(node, struct store_account, node);
+        if (a->state != ACCOUNT_READY)
+            continue;
+        pthread_mutex_lock(&a->mutex);
+        if (is_untidy(a))
+            out_ids[n++] = a->id;
+        pthread_mutex_unlock(&a->mutex);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return n;
+}
+
 bool store_maintain_is_due(struct store_account *a)
 {
     bool is_due = false;
@@ -560,8 +587,7 @@ bool store_maintain_is_due(struct store_account *a)
     uint64_t now = store_now(a->store), hour = 3600 * NS_PER_SEC;
     if (a->maintained_at == 0 || now < a->maintained_at || now - a->maintained_at >= hour)
         is_due = true;
-    for (size_t i = 0; i < a->n_mailboxes && !is_due; i++)
-        is_due = is_pack_due(a->mailboxes[i]) || a->mailboxes[i]->published.removed_below;
+    is_due = is_due || is_untidy(a);
     pthread_mutex_unlock(&a->mutex);
     return is_due;
 }

@@ -425,6 +425,10 @@ enum rc store_maintain(struct store_account *account, bool *out_more);
  * worker. Never blocks. */
 bool store_maintain_is_due(struct store_account *account);
 
+/* Accounts in memory whose mailboxes have many rows to pack or have been removed, at most `max` of
+ * them: for who looks every few seconds. Never blocks for long. */
+size_t store_untidy(struct store *store, uint64_t *out_ids, size_t max);
+
 /* Compares every counter, reference and index of an account with its messages. report() gets a line
  * for each fault. RC_OK: sound; RC_CORRUPT: faults were reported. Changes of the account wait
  * meanwhile. Blocks. */
