@@ -220,6 +220,7 @@ def verify(group, final):
         assert all(uid > max(worker.last, default=0) for uid in final.keys() - worker.last.keys()), 'something was never told'
 
 
+@pytest.mark.timeout(480)  # three minutes of check-full, and as long to end
 def test_many_clients_agree(make_host, is_full):
     seed = int(os.environ.get('PENFOLD_SEED') or random.SystemRandom().randrange(1 << 32))
     print(f'PENFOLD_SEED={seed}')
