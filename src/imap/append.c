@@ -15,7 +15,6 @@
 #include <string.h>
 
 enum {
-    TRIES = 5,
     PROGRESS = 1 << 20, /* so many bytes are a sign of life */
     WASTE = 2           /* times the largest message is read to be thrown away, not more */
 };
@@ -30,7 +29,6 @@ struct append {
     uint64_t bytes; /* of all of them, as announced */
     uint64_t unseen_progress;
     enum imap_text refusal;
-    unsigned tries;
 };
 
 static void fini(struct imap_session *s)
@@ -114,7 +112,7 @@ static enum net_step committed(struct conn *c, struct imap_session *s)
 {
     struct append *k = s->job;
     const struct store_op *op = &k->op.op;
-    if (op->rc == RC_CONFLICT && ++k->tries < TRIES) /* only because a change before it failed */
+    if (imap_op_again(&k->op))
         return commit(c, s);
     if (op->rc != RC_OK)
         return fail(c, s, op->rc);

@@ -10,8 +10,6 @@
 
 #include <string.h>
 
-enum { TRIES = 5 };
-
 /* Looks for the UIDs of the next part. RC_AGAIN: too many rows to look at here. */
 static enum rc look(struct conn *c, struct imap_change *k)
 {
@@ -44,7 +42,6 @@ static enum rc fill(struct conn *c, struct imap_change *k)
 
 static void part_is_over(struct imap_change *k)
 {
-    k->tries = 0;
     k->n_done += k->n_uids;
     if (k->n_done < k->n_room)
         return;
@@ -65,7 +62,7 @@ static enum net_step over(struct conn *c, struct imap_session *s, enum rc rc)
 static enum net_step part_done(struct conn *c, struct imap_session *s)
 {
     struct imap_change *k = s->job;
-    if (k->op.op.rc == RC_CONFLICT && ++k->tries < TRIES)
+    if (imap_op_again(&k->op))
         return next_part(c, s); /* the same one */
     if (k->op.op.rc != RC_OK)
         return over(c, s, k->op.op.rc);
@@ -79,7 +76,7 @@ static enum net_step next_part(struct conn *c, struct imap_session *s)
 {
     struct imap_change *k = s->job;
     s->go_on = next_part;
-    if (!k->tries && fill(c, k) == RC_AGAIN)
+    if (!k->op.tries && fill(c, k) == RC_AGAIN)
         return NET_SHORT;
     if (!k->n_uids)
         return over(c, s, RC_OK);
@@ -103,7 +100,6 @@ enum net_step imap_change_run(struct conn *c, struct imap_session *s)
     struct imap_change *k = s->job;
     size_t most = k->spans.total < STORE_BATCH ? k->spans.total : STORE_BATCH;
     k->span = k->at = k->n_uids = 0;
-    k->tries = 0;
     k->most = STORE_BATCH;
     k->uids = k->room = arena_alloc(&s->arena, most * sizeof *k->room + 1);
     return k->room ? next_part(c, s) : over(c, s, RC_LIMIT);

@@ -84,12 +84,8 @@ static enum net_step undo(struct conn *c, struct imap_session *s);
 static enum net_step part_undone(struct conn *c, struct imap_session *s)
 {
     struct copying *k = s->job;
-    enum { TRIES = 5 };
-    /* Once more, if it failed only because a change before it did. */
-    if (k->change.op.op.rc != RC_CONFLICT || ++k->change.tries >= TRIES) {
+    if (!imap_op_again(&k->change.op))
         k->undone++;
-        k->change.tries = 0;
-    }
     s->go_on = undo;
     return undo(c, s);
 }
@@ -165,7 +161,6 @@ static enum net_step over(struct conn *c, struct imap_session *s)
         return finish_move(c, s);
     if (k->answer == IMAP_DONE)
         return imap_finish_code(c, s, IMAP_DONE, copyuid(k));
-    k->change.tries = 0;
     s->go_on = undo;
     return undo(c, s);
 }

@@ -87,12 +87,6 @@ static enum net_step after_seen(struct conn *c, struct imap_session *s, struct i
 
 /* --- \Seen ------------------------------------------------------------------------------------ */
 
-static void changed(struct store_op *op)
-{
-    struct imap_fetch_change *k = CONTAINER(op, struct imap_fetch_change, op);
-    net_resume(k->net, k->handle);
-}
-
 /* Mail can be read although nothing can be written; the client is told at the end. */
 static enum net_step go_without(struct conn *c, struct imap_session *s, struct imap_fetch *f,
                                 enum rc rc)
@@ -162,8 +156,8 @@ static enum net_step set_seen(struct conn *c, struct imap_session *s, struct ima
                                        .how = STORE_FLAGS_ADD,
                                        .flags = STORE_SEEN,
                                        .unchanged_since = UINT64_MAX};
-    f->change = (struct imap_fetch_change){.op.done = changed, .net = s->net, .handle = s->handle};
-    enum rc rc = store_change_flags(s->account, &change, imap_flags(c), &f->change.op);
+    enum rc rc =
+        store_change_flags(s->account, &change, imap_flags(c), imap_op_begin(&f->change, s));
     bool is_too_much = rc == RC_LIMIT && f->n > 1; /* in all copies of the messages */
     if ((is_too_much || rc == RC_AGAIN) && !net_can_block(c))
         return NET_SHORT;

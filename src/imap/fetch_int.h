@@ -124,13 +124,6 @@ enum imap_fetch_stream {
     IMAP_FETCH_DECODED /* bytes of a part, decoded */
 };
 
-/* The change that sets \Seen. */
-struct imap_fetch_change {
-    struct store_op op;
-    struct net *net;
-    struct net_handle handle;
-};
-
 struct imap_fetch;
 typedef enum net_step (*imap_fetch_stage)(struct conn *c, struct imap_session *s,
                                           struct imap_fetch *f);
@@ -148,8 +141,8 @@ struct imap_fetch {
     struct str *summaries;
     uint32_t *unseen; /* UIDs */
     size_t n_unseen;
-    struct arena texts; /* of the summaries */
-    struct imap_fetch_change change;
+    struct arena texts;        /* of the summaries */
+    struct imap_op change;     /* that sets \Seen */
     struct store_root *newest; /* with the change; NULL: there was none */
     unsigned tries;
     uint64_t *modseqs; /* of the changes so far */

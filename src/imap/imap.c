@@ -90,11 +90,7 @@ static enum net_step refuse(struct conn *c, struct imap_session *s, struct imap_
     buf_put(net_out(c), imap_text_line(text));
     buf_put(net_out(c), it->literal.is_broken ? STR(" the size of a literal\r\n") : STR("\r\n"));
     imap_gather_refuse(&s->gather, it);
-    if (++s->errors < s->imap->conf.errors)
-        return NET_READ;
-    s->end = "errors";
-    imap_bye(c, (struct str){0}, STR("too many commands that are none"));
-    return NET_CLOSE;
+    return imap_count_error(c, s);
 }
 
 static bool is_allowed(const struct imap_session *s, const struct imap_gathered *it)

@@ -414,6 +414,8 @@ enum net_step imap_finish_syntax(struct conn *c, struct imap_session *s,
                                  const struct imap_parse *p);
 /* For what is no command: "* BAD text"; closes when there were too many. */
 enum net_step imap_bad_line(struct conn *c, struct imap_session *s, enum imap_text text);
+/* One more command that is none: NET_CLOSE, with BYE, when there were too many. */
+enum net_step imap_count_error(struct conn *c, struct imap_session *s);
 void imap_continue(struct conn *c, struct str text);             /* "+ text" */
 void imap_bye(struct conn *c, struct str code, struct str text); /* "* BYE ..." */
 /* Frees what the command under way holds; for its end and for the session's. */
@@ -432,12 +434,16 @@ void imap_put_astring(struct buf *out, struct str s);
 struct imap_op {
     struct store_op op;
     struct imap_session *session;
+    unsigned tries; /* op.c's; zero to begin with */
 };
 /* Before each use: its done() goes on with the session. */
 struct store_op *imap_op_begin(struct imap_op *o, struct imap_session *s);
 /* After the call that queued it: waits for `then`. RC_AGAIN on a loop: the step comes again on a
  * worker. Anything else ends the command. */
 enum net_step imap_op_wait(struct conn *c, struct imap_session *s, enum rc queued, imap_step then);
+/* Whether it failed only because a change of somebody else before it did, and is worth queueing
+ * once more. Asked once for each time it was done. */
+bool imap_op_again(struct imap_op *o);
 /* The step of a command that is done with its change; s->job begins with a struct imap_op. */
 enum net_step imap_op_finish(struct conn *c, struct imap_session *s);
 
@@ -510,7 +516,6 @@ struct imap_change {
     size_t n_room, n_done, most;
     size_t span, at;
     bool is_filled;
-    unsigned tries;
 };
 enum net_step imap_change_run(struct conn *c, struct imap_session *s);
 /* The mailbox that messages are to go to. IMAP_DONE: *out_id; otherwise the answer. */

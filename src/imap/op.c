@@ -1,6 +1,8 @@
 /* Waiting for a change of the store. */
 #include "imap/imap_int.h"
 
+enum { TRIES = 5 };
+
 static void done(struct store_op *op)
 {
     struct imap_session *s = CONTAINER(op, struct imap_op, op)->session;
@@ -9,8 +11,17 @@ static void done(struct store_op *op)
 
 struct store_op *imap_op_begin(struct imap_op *o, struct imap_session *s)
 {
-    *o = (struct imap_op){.op.done = done, .session = s};
+    o->op = (struct store_op){.done = done};
+    o->session = s;
     return &o->op;
+}
+
+bool imap_op_again(struct imap_op *o)
+{
+    bool is_again = o->op.rc == RC_CONFLICT && ++o->tries < TRIES;
+    if (!is_again)
+        o->tries = 0;
+    return is_again;
 }
 
 enum net_step imap_op_wait(struct conn *c, struct imap_session *s, enum rc queued, imap_step then)

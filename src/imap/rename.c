@@ -51,15 +51,11 @@ static enum net_step move_on(struct conn *c, struct imap_session *s)
 static enum net_step moved(struct conn *c, struct imap_session *s)
 {
     struct renaming *m = s->job;
-    enum rc rc = m->op.op.rc;
-    /* One that failed only because a change before it did is made again: half a rename cannot be.
-     */
-    if (rc != RC_OK && (rc != RC_CONFLICT || ++m->tries == TRIES))
-        return imap_finish_rc(c, s, rc);
-    if (rc == RC_OK) {
+    bool is_again = imap_op_again(&m->op); /* half a rename cannot be asked for again */
+    if (m->op.op.rc != RC_OK && !is_again)
+        return imap_finish_rc(c, s, m->op.op.rc);
+    if (!is_again)
         m->moved += m->n_moving;
-        m->tries = 0;
-    }
     s->go_on = move_on;
     return move_on(c, s);
 }

@@ -7,12 +7,8 @@
 
 void imap_put_u64(struct buf *out, uint64_t n)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + n % 10);
-    while (n /= 10);
-    buf_put(out, str_from(digits + at, sizeof digits - at));
+    if (buf_add_u64(out, n) != RC_OK)
+        out->over = true;
 }
 
 /* What is written at once stays far below the output's cap. */
@@ -131,7 +127,7 @@ static void begin_answer(struct conn *c, struct imap_session *s)
 }
 
 /* BAD again and again is no mail program. */
-static enum net_step count_error(struct conn *c, struct imap_session *s)
+enum net_step imap_count_error(struct conn *c, struct imap_session *s)
 {
     if (++s->errors < s->imap->conf.errors)
         return NET_READ;
@@ -155,7 +151,7 @@ static enum net_step finish_line(struct conn *c, struct imap_session *s)
     if (s->is_logout)
         return NET_CLOSE;
     if (is_bad)
-        return count_error(c, s);
+        return imap_count_error(c, s);
     if (s->state != IMAP_NOT_AUTHENTICATED) /* a mail program that errs now and then, for weeks */
         s->errors = 0;
     return NET_READ;
@@ -207,7 +203,7 @@ enum net_step imap_bad_line(struct conn *c, struct imap_session *s, enum imap_te
     buf_put(out, code.p ? code : STR(""));
     buf_put(out, imap_text_line(text));
     buf_put(out, STR("\r\n"));
-    return count_error(c, s);
+    return imap_count_error(c, s);
 }
 
 void imap_continue(struct conn *c, struct str text)
