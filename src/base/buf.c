@@ -21,6 +21,13 @@ void buf_fini(struct buf *b)
     *b = (struct buf){.cap = b->cap};
 }
 
+void buf_wipe(struct buf *b)
+{
+    if (b->mem)
+        explicit_bzero(b->mem, b->size);
+    buf_fini(b);
+}
+
 void buf_release(struct buf *b)
 {
     if (b->from == b->to)

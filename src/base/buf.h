@@ -21,6 +21,8 @@ struct buf {
 
 void buf_init(struct buf *b, size_t cap);
 void buf_fini(struct buf *b); /* frees the memory; the cap stays, so the buffer can be used again */
+/* The same for what held a secret: all of the memory is overwritten before. */
+void buf_wipe(struct buf *b);
 void buf_release(
     struct buf *b); /* frees the memory when the buffer is empty: what an idle connection calls */
 

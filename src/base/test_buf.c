@@ -43,12 +43,26 @@ static void printing_and_numbers(void **state)
     buf_fini(&b);
 }
 
+static void what_is_wiped_can_be_used_again(void **state)
+{
+    struct buf b = {.cap = 10}, empty = {.cap = 10};
+    assert_rc(buf_add(&b, STR("secret")), RC_OK);
+    buf_wipe(&b);
+    buf_wipe(&empty);
+    assert_null(b.mem);
+    assert_int_equal(buf_len(&b), 0);
+    assert_rc(buf_add(&b, STR("0123456789")), RC_OK);
+    assert_rc(buf_add(&b, STR("x")), RC_LIMIT);
+    buf_fini(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_cap_holds),
         cmocka_unit_test(a_long_stream_stays_small),
         cmocka_unit_test(printing_and_numbers),
+        cmocka_unit_test(what_is_wiped_can_be_used_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

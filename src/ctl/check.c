@@ -99,10 +99,8 @@ static void check_tls(struct check *k)
     if (has_key && stat(conf->tls.key, &st) == 0 && st.st_mode & (S_IRWXG | S_IRWXO) & ~S_IRGRP)
         fault(k, &conf->tls.key, "%s: others than its owner may use it: chmod 600", conf->tls.key);
     crypto_signer_free(&signer);
-    if (key.mem)
-        explicit_bzero(key.mem, key.size);
     buf_fini(&chain);
-    buf_fini(&key);
+    buf_wipe(&key);
 }
 
 /* --- data folder and user -----------------------------------------------------------------------

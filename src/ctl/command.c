@@ -150,13 +150,11 @@ static enum rc ask_server(int fd, const struct admin_request *request, struct ad
     enum rc rc = ctl_request_pack(request, &out);
     if (rc == RC_OK)
         rc = send_all(fd, buf_str(&out));
-    if (out.mem)
-        explicit_bzero(out.mem, out.size);
+    buf_wipe(&out);
     if (rc == RC_OK)
         rc = receive_all(fd, &in);
     if (rc == RC_OK)
         rc = ctl_answer_unpack(buf_str(&in), answer);
-    buf_fini(&out);
     buf_fini(&in);
     return rc == RC_AGAIN ? RC_TEMP : rc; /* cut off: the server ended */
 }

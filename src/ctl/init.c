@@ -256,10 +256,8 @@ static enum rc make_certificate(const struct plan *plan)
         rc = write_file(path_of(plan, "tls/key.pem", path), 0600, buf_str(&key));
     if (rc == RC_OK)
         rc = write_file(path_of(plan, "tls/certificate.pem", path), 0644, buf_str(&certificate));
-    if (key.mem)
-        explicit_bzero(key.mem, key.size);
     buf_fini(&certificate);
-    buf_fini(&key);
+    buf_wipe(&key);
     return rc;
 }
 

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { FILE_MAX = 1 << 20 };
@@ -36,9 +35,7 @@ enum rc file_read_open(int fd, struct str *out)
     int error = rc == RC_LIMIT ? EFBIG : errno;
     if (rc == RC_OK)
         *out = str_from(mem_dup(buf_str(&b).p, buf_len(&b)), buf_len(&b));
-    if (b.mem)
-        explicit_bzero(b.mem, b.size); /* it may be a key */
-    buf_fini(&b);
+    buf_wipe(&b); /* it may be a key */
     errno = error;
     return rc;
 }

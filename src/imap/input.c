@@ -148,8 +148,8 @@ void imap_gather_refuse(struct imap_gather *g, const struct imap_gathered *it)
 void imap_gather_reset(struct imap_gather *g, bool is_secret)
 {
     size_t cap = g->held.cap;
-    if (g->held.mem && is_secret)
-        explicit_bzero(g->held.mem, g->held.size);
+    if (is_secret)
+        buf_wipe(&g->held);
     buf_fini(&g->held);
     *g = (struct imap_gather){.held.cap = cap};
 }

@@ -21,13 +21,6 @@ struct imap_login {
     struct buf name;
 };
 
-static void wipe(struct buf *b)
-{
-    if (b->mem)
-        explicit_bzero(b->mem, b->size);
-    buf_fini(b);
-}
-
 static struct imap_login *login_begin(struct imap_session *s)
 {
     imap_login_end(s);
@@ -221,7 +214,7 @@ static enum net_step exchange(struct conn *c, struct imap_session *s, struct str
         else
             next = refuse(c, s, rc == RC_DENIED ? IMAP_OTHER_IDENTITY : IMAP_NOT_A_RESPONSE);
     }
-    wipe(&response);
+    buf_wipe(&response);
     buf_fini(&text);
     return next;
 }

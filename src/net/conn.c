@@ -35,9 +35,7 @@ void conn_free(struct conn *c)
 {
     struct net *net = c->loop->net;
     tls_free(&c->tls);
-    if (c->in.mem) /* a line that was cut may be one with a password */
-        explicit_bzero(c->in.mem, c->in.size);
-    buf_fini(&c->in);
+    buf_wipe(&c->in); /* a line that was cut may be one with a password */
     buf_fini(&c->out);
     close(c->fd);
     if (c->listener) {

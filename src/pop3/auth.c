@@ -7,15 +7,6 @@
 
 #include "base/base64.h"
 
-#include <string.h>
-
-static void wipe(struct buf *b)
-{
-    if (b->mem)
-        explicit_bzero(b->mem, b->size);
-    buf_fini(b);
-}
-
 static enum net_step refuse(struct conn *c, struct pop3_session *s, enum pop3_text text)
 {
     auth_sasl_fini(&s->sasl);
@@ -60,14 +51,14 @@ static enum net_step exchange(struct conn *c, struct pop3_session *s, struct str
     struct str decoded = {0};
     if (!str_is_null(line)) {
         if (base64_decode(&response, line) != RC_OK) {
-            wipe(&response);
+            buf_wipe(&response);
             return refuse(c, s, POP3_NOT_BASE64);
         }
         decoded = response.mem ? buf_str(&response) : STR("");
     }
     enum rc rc = auth_sasl_step(&s->sasl, decoded, &text);
     enum net_step next = answer(c, s, rc, buf_str(&text));
-    wipe(&response); /* auth_login has taken its copy */
+    buf_wipe(&response); /* auth_login has taken its copy */
     net_wipe(c, line);
     buf_fini(&text);
     return next;

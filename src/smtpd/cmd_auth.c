@@ -154,9 +154,7 @@ static enum flow take(struct session *s, struct str text, bool is_initial)
         flow = log_in(s, s->exchange);
     else
         flow = fail(s, smtpd_reply_of_sasl(rc));
-    if (decoded.mem)
-        explicit_bzero(decoded.mem, decoded.size);
-    buf_fini(&decoded);
+    buf_wipe(&decoded);
     buf_fini(&challenge);
     return flow;
 }
