@@ -26,7 +26,7 @@ run:
 	@exec $(PYTHON) tools/run $(RUN_OPTIONS)
 
 check:
-	@tools/deps build run deb test fetch
+	@tools/deps build run deb test ceph fetch
 	@exec $(PYTHON) tools/check
 
 check-full:
