@@ -138,7 +138,7 @@ static enum rc check_asserts(struct group *g, const struct part *part, const str
 static struct group_blob *find_blob(struct group *g, const struct kv_blob_id *id)
 {
     struct map_node *node = map_find(&g->blobs, get_u64(id->b));
-    while (node && !local_blob_id_eq(&CONTAINER(node, struct group_blob, node)->id, id))
+    while (node && !kv_blob_id_eq(CONTAINER(node, struct group_blob, node)->id, *id))
         node = map_next(node);
     return node ? CONTAINER(node, struct group_blob, node) : NULL;
 }

@@ -45,7 +45,7 @@ static uint64_t hash_of(const struct kv_blob_id *id)
 static struct blob *find(struct blobs *b, const struct kv_blob_id *id)
 {
     struct map_node *node = map_find(&b->by_id, hash_of(id));
-    while (node && !local_blob_id_eq(&CONTAINER(node, struct blob, node)->id, id))
+    while (node && !kv_blob_id_eq(CONTAINER(node, struct blob, node)->id, *id))
         node = map_next(node);
     return node ? CONTAINER(node, struct blob, node) : NULL;
 }
@@ -279,12 +279,12 @@ enum rc local_blob_write(struct kv_blob_out *out, struct str bytes)
 /* Sums behind the body, zeroes up to the alignment. */
 static void seal_record(struct local_out *o)
 {
-    size_t size = (size_t)o->out.meta.size, all = (size_t)local_record_bytes(size);
+    size_t size = (size_t)o->out.meta.size, all = (size_t)kv_record_bytes(size);
     if (!o->record)
         o->record = mem_alloc(all);
     unsigned char *end = o->record + RECORD_FRAME + size;
     memset(end, 0, (size_t)(o->record + all - end));
-    local_record_sums(end, str_from(o->record + RECORD_FRAME, size));
+    kv_record_sums(end, str_from(o->record + RECORD_FRAME, size));
 }
 
 static enum rc seal_large(struct local *l, struct local_out *o)
@@ -359,7 +359,7 @@ struct local_in {
 
 static void set_layout(struct local_in *in, const struct blob *b)
 {
-    uint64_t size = b->meta.size, chunks = local_record_chunks(size);
+    uint64_t size = b->meta.size, chunks = kv_record_chunks(size);
     in->body_at = b->at.place == BLOB_SEGMENT ? b->at.offset + RECORD_FRAME : 0;
     in->sums_at = in->body_at + size;
     in->frame_at = b->at.place == BLOB_SEGMENT ? b->at.offset : size + 4 * chunks;
@@ -470,8 +470,8 @@ void local_blob_open_many(struct kv *kv, const struct kv_blob_id *ids, size_t n,
 static bool is_frame_of(const struct local_in *in, const unsigned char *bytes)
 {
     struct record record;
-    return local_record_parse(bytes, &record) == RC_OK &&
-           local_blob_id_eq(&record.id, &in->in.id) && record.size == in->in.meta.size;
+    return kv_record_parse(bytes, &record) == RC_OK && kv_blob_id_eq(record.id, in->in.id) &&
+           record.size == in->in.meta.size;
 }
 
 /* Before the first read: the frame has to be this blob's. */

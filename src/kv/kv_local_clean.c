@@ -173,7 +173,7 @@ static bool is_live(struct local *l, const struct record *record, uint32_t segme
 static enum rc add_move(struct pass *p, struct segment *s, const struct record *record, uint64_t at)
 {
     struct batch *b = p->batch;
-    size_t bytes = (size_t)local_record_bytes(record->size);
+    size_t bytes = (size_t)kv_record_bytes(record->size);
     unsigned char *copy = mem_alloc(bytes);
     enum rc rc = local_file_read(s->fd, copy, bytes, at, false);
     if (rc == RC_OK && !sums_hold(copy, record->size))
@@ -197,7 +197,7 @@ static enum rc move_records(struct pass *p, struct segment *s, uint64_t end)
     enum rc rc, damage = RC_OK;
     for (uint64_t from = 0;
          (rc = local_segment_next(s->fd, from, end, true, &record, &at)) == RC_OK;
-         from = at + local_record_bytes(record.size)) {
+         from = at + kv_record_bytes(record.size)) {
         if (!is_live(p->local, &record, s->number, at))
             continue;
         rc = add_move(p, s, &record, at);

@@ -47,7 +47,7 @@ static void fault(struct check *c, const char *format, ...)
 static void blob_fault(struct check *c, const struct kv_blob_id *id, const char *what)
 {
     char text[BLOB_ID_TEXT];
-    local_blob_id_text(text, id);
+    kv_blob_id_text(text, id);
     fault(c, "blob %s: %s", text, what);
 }
 
@@ -92,7 +92,7 @@ static void add_live(struct check *c, const struct blob_row *row)
         node = &live->node;
         map_add(&c->live, node, hash);
     }
-    CONTAINER(node, struct live, node)->bytes += local_record_bytes(row->meta.size);
+    CONTAINER(node, struct live, node)->bytes += kv_record_bytes(row->meta.size);
 }
 
 static enum rc read_all(struct check *c, struct kv_blob_in *in, uint64_t size)

@@ -72,9 +72,9 @@ static enum rc append(struct group *g, struct group_blob *gb, unsigned char *rec
                       struct record *head)
 {
     head->commit = g->commit;
-    local_record_frame(record, head);
+    kv_record_frame(record, head);
     struct segment *segment;
-    struct iovec iov = {record, (size_t)local_record_bytes(head->size)};
+    struct iovec iov = {record, (size_t)kv_record_bytes(head->size)};
     TRY(local_segments_append(&g->local->segments, iov, &segment, &gb->to.offset));
     gb->to.place = BLOB_SEGMENT;
     gb->to.segment = segment->number;
@@ -97,7 +97,7 @@ static enum rc append_new(struct group *g, struct group_blob *gb)
 static enum rc append_move(struct group *g, struct group_blob *gb)
 {
     struct record head;
-    TRY(local_record_parse(gb->move->record, &head));
+    TRY(kv_record_parse(gb->move->record, &head));
     TRY(append(g, gb, gb->move->record, &head));
     local_segments_live(&g->local->segments, gb->row.at.segment, -(int64_t)gb->move->bytes);
     return RC_OK;
@@ -120,7 +120,7 @@ static enum rc link_large(struct group *g, struct group_blob *gb)
 static enum rc place_blob(struct group *g, struct group_blob *gb)
 {
     struct segment_log *segments = &g->local->segments;
-    int64_t bytes = (int64_t)local_record_bytes(gb->row.meta.size);
+    int64_t bytes = (int64_t)kv_record_bytes(gb->row.meta.size);
     bool has_row = gb->row.n > 0;
     gb->to = gb->row.at;
     if (!gb->is_changed && !gb->move)

@@ -18,9 +18,9 @@
 
 #include "kv/kv_int.h"
 #include "kv/kv_local_large.h"
-#include "kv/kv_local_record.h"
 #include "kv/kv_local_rocks.h"
 #include "kv/kv_local_segment.h"
+#include "kv/kv_record.h"
 
 struct local;
 

@@ -38,7 +38,7 @@ static void folder_name(char *to, unsigned folder)
 static void path_of(char *to, const struct kv_blob_id *id)
 {
     char text[BLOB_ID_TEXT];
-    local_blob_id_text(text, id);
+    kv_blob_id_text(text, id);
     snprintf(to, PATH_TEXT, "%.2s/%s", text, text + 2);
 }
 
@@ -115,7 +115,7 @@ static enum rc put_chunk(struct large_out *out)
     struct iovec iov = {out->chunk, out->n};
     TRY(local_file_write(out->fd, &iov, 1, out->record.size));
     out->sums = mem_array(out->sums, &out->sums_capacity, out->n_sums + 4, 1);
-    local_record_sums(out->sums + out->n_sums, str_from(out->chunk, out->n));
+    kv_record_sums(out->sums + out->n_sums, str_from(out->chunk, out->n));
     out->n_sums += 4;
     out->record.size += out->n;
     out->n = 0;
@@ -140,7 +140,7 @@ enum rc local_large_finish(struct large_out *out)
 {
     TRY(put_chunk(out));
     unsigned char frame[RECORD_FRAME];
-    local_record_frame(frame, &out->record);
+    kv_record_frame(frame, &out->record);
     struct iovec iov[2] = {{out->sums, out->n_sums}, {frame, sizeof frame}};
     return local_file_write(out->fd, iov, 2, out->record.size);
 }
@@ -239,7 +239,7 @@ static enum rc each_in_folder(struct large_files *f, unsigned folder,
         char text[BLOB_ID_TEXT + 256];
         snprintf(text, sizeof text, "%s%s", name, entry->d_name);
         struct kv_blob_id id;
-        if (local_blob_id_parse(text, &id))
+        if (kv_blob_id_parse(text, &id))
             rc = each(arg, &id);
     }
     closedir(dir);

@@ -4,7 +4,7 @@
 #define KV_KV_LOCAL_LARGE_H
 
 #include "base/budget.h"
-#include "kv/kv_local_record.h"
+#include "kv/kv_record.h"
 
 struct large_files {
     int dir;            /* "big" */

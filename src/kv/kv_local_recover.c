@@ -92,7 +92,7 @@ static enum rc scan_tail(struct recovery *r, int fd, uint64_t from, uint64_t to)
     uint64_t at;
     enum rc rc;
     for (; (rc = local_segment_next(fd, from, to, false, &record, &at)) == RC_OK;
-         from = at + local_record_bytes(record.size))
+         from = at + kv_record_bytes(record.size))
         if (record.commit > r->last_seen)
             r->last_seen = record.commit;
     return rc == RC_EOF ? RC_OK : rc;

@@ -346,8 +346,8 @@ enum rc local_segment_next(int fd, uint64_t from, uint64_t to, bool is_resync,
     for (; from + RECORD_FRAME <= to; from += RECORD_ALIGN) {
         TRY(local_file_read(fd, frame, sizeof frame, from, false));
         *out_at = from;
-        if (local_record_parse(frame, out_record) == RC_OK &&
-            local_record_bytes(out_record->size) <= to - from)
+        if (kv_record_parse(frame, out_record) == RC_OK &&
+            kv_record_bytes(out_record->size) <= to - from)
             return RC_OK;
         if (!is_resync)
             break;

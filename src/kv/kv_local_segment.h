@@ -1,5 +1,5 @@
 /* The segment log: where small blobs live. Append-only files "seg/0000002a", each up to a fixed
- * size; records back to back from offset 0 (kv_local_record.h).
+ * size; records back to back from offset 0 (kv_record.h).
  *
  * The committer alone appends, in groups: append and live only change the head; end_group makes the
  * head the present, or forgets it. A segment is never appended to after a restart. Readers pin a
@@ -10,7 +10,7 @@
 #include "base/ctx.h"
 #include "base/list.h"
 #include "base/map.h"
-#include "kv/kv_local_record.h"
+#include "kv/kv_record.h"
 
 #include <pthread.h>
 #include <sys/uio.h>
@@ -91,7 +91,7 @@ bool local_segments_remove(struct segment_log *log, uint32_t number);
 
 /* Reads frames from `from` on. RC_EOF where there is no further one before `to`: with `is_resync`
  * after looking for one at every aligned place, otherwise at once. *at is where the frame is; go on
- * from there plus local_record_bytes. */
+ * from there plus kv_record_bytes. */
 enum rc local_segment_next(int fd, uint64_t from, uint64_t to, bool is_resync,
                            struct record *out_record, uint64_t *out_at);
 

@@ -160,7 +160,7 @@ static void damage(const char *path, off_t at)
 static void path_of_large(struct fixture *f, struct kv_blob_id id, char *to, size_t size)
 {
     char text[BLOB_ID_TEXT];
-    local_blob_id_text(text, &id);
+    kv_blob_id_text(text, &id);
     snprintf(to, size, "%s/big/%.2s/%s", f->dir, text, text + 2);
 }
 
@@ -299,7 +299,7 @@ static void segments_of_earlier_runs_are_not_appended_to(void **state)
     kv_close(&f->kv);
     snprintf(path, sizeof path, "%s/seg/00000001", f->dir);
     assert_int_equal(stat(path, &before), 0);
-    assert_int_equal(before.st_size, local_record_bytes(SMALL));
+    assert_int_equal(before.st_size, kv_record_bytes(SMALL));
     assert_rc(open_with(f, (struct kv_local_conf){.reserve_bytes = 1}), RC_OK);
     store_blob(f->kv, SMALL);
     assert_int_equal(segments(f), 2);

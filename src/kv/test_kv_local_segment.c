@@ -56,10 +56,10 @@ static struct segment *append(struct fixture *f, char fill, uint64_t commit, uin
     struct record head = {.id = {{(unsigned char)fill}}, .commit = commit, .size = SIZE};
     struct segment *s = NULL;
     memset(record, 0, sizeof f->records[0]);
-    local_record_frame(record, &head);
+    kv_record_frame(record, &head);
     memset(record + RECORD_FRAME, fill, SIZE);
-    local_record_sums(record + RECORD_FRAME + SIZE, str_from(record + RECORD_FRAME, SIZE));
-    struct iovec iov = {record, (size_t)local_record_bytes(SIZE)};
+    kv_record_sums(record + RECORD_FRAME + SIZE, str_from(record + RECORD_FRAME, SIZE));
+    struct iovec iov = {record, (size_t)kv_record_bytes(SIZE)};
     assert_rc(local_segments_append(&f->log, iov, &s, out_at), RC_OK);
     return s;
 }
@@ -86,10 +86,10 @@ static void a_forgotten_group_is_overwritten(void **state)
     end_group(f, true);
     assert_ptr_equal(append(f, 'b', 2, &b), s);
     end_group(f, false);
-    assert_true(s->now.end == local_record_bytes(SIZE) && s->now.live == s->now.end);
+    assert_true(s->now.end == kv_record_bytes(SIZE) && s->now.live == s->now.end);
     assert_ptr_equal(append(f, 'c', 2, &c), s);
     end_group(f, true);
-    assert_true(a == 0 && b == c && c == local_record_bytes(SIZE));
+    assert_true(a == 0 && b == c && c == kv_record_bytes(SIZE));
     assert_true(byte_at(s, a) == 'a' && byte_at(s, c) == 'c');
 }
 
@@ -102,7 +102,7 @@ static void a_segment_ends_where_a_record_does_not_fit(void **state)
         last = append(f, c, 1, &at);
     end_group(f, true);
     assert_true(first->number == 1 && last->number == 2);
-    assert_true(first->now.end <= LIMIT && first->now.end + local_record_bytes(SIZE) > LIMIT);
+    assert_true(first->now.end <= LIMIT && first->now.end + kv_record_bytes(SIZE) > LIMIT);
     assert_int_equal(byte_at(last, at), '5');
 }
 
@@ -146,7 +146,7 @@ static void a_dead_segment_is_worth_cleaning_when_it_ends(void **state)
     struct fixture *f = *state;
     uint64_t at;
     struct segment *s = append(f, 'a', 1, &at);
-    while (s->head.end + (uint64_t)local_record_bytes(SIZE) <= LIMIT)
+    while (s->head.end + (uint64_t)kv_record_bytes(SIZE) <= LIMIT)
         append(f, 'b', 1, &at);
     end_group(f, true);
     local_segments_live(&f->log, s->number, -(int64_t)s->now.live);
@@ -162,7 +162,7 @@ static void a_dead_segment_is_worth_cleaning_when_it_ends(void **state)
 static void records_are_found_again(void **state)
 {
     struct fixture *f = *state;
-    uint64_t at, bytes = local_record_bytes(SIZE);
+    uint64_t at, bytes = kv_record_bytes(SIZE);
     struct record record;
     append(f, 'a', 7, &at);
     struct segment *s = append(f, 'b', 8, &at);

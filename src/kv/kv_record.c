@@ -1,6 +1,6 @@
 /* Frames and sums of stored blobs: pure functions over bytes, no I/O. The format is drawn in the
  * header; a change of it gets a new number and both are read. */
-#include "kv/kv_local_record.h"
+#include "kv/kv_record.h"
 
 #include "base/bytes.h"
 
@@ -8,18 +8,18 @@
 
 static const unsigned char magic[4] = {'P', 'f', 'B', '1'};
 
-uint64_t local_record_chunks(uint64_t size)
+uint64_t kv_record_chunks(uint64_t size)
 {
     return size / RECORD_CHUNK + (size % RECORD_CHUNK != 0);
 }
 
-uint64_t local_record_bytes(uint64_t size)
+uint64_t kv_record_bytes(uint64_t size)
 {
-    uint64_t n = RECORD_FRAME + size + 4 * local_record_chunks(size);
+    uint64_t n = RECORD_FRAME + size + 4 * kv_record_chunks(size);
     return (n + RECORD_ALIGN - 1) & ~(uint64_t)(RECORD_ALIGN - 1);
 }
 
-void local_record_frame(unsigned char *to, const struct record *record)
+void kv_record_frame(unsigned char *to, const struct record *record)
 {
     memset(to, 0, RECORD_FRAME);
     memcpy(to, magic, sizeof magic);
@@ -34,7 +34,7 @@ void local_record_frame(unsigned char *to, const struct record *record)
     put_u32(to + 60, crc32c(0, str_from(to, 60)));
 }
 
-enum rc local_record_parse(const unsigned char *from, struct record *out)
+enum rc kv_record_parse(const unsigned char *from, struct record *out)
 {
     if (memcmp(from, magic, sizeof magic) != 0 || from[4] != RECORD_FORMAT)
         return RC_CORRUPT;
@@ -51,18 +51,13 @@ enum rc local_record_parse(const unsigned char *from, struct record *out)
     return out->size > INT64_MAX / 2 ? RC_CORRUPT : RC_OK;
 }
 
-void local_record_sums(unsigned char *to, struct str body)
+void kv_record_sums(unsigned char *to, struct str body)
 {
     for (; body.n; to += 4, body = str_skip(body, RECORD_CHUNK))
         put_u32(to, crc32c(0, str_head(body, RECORD_CHUNK)));
 }
 
-bool local_blob_id_eq(const struct kv_blob_id *a, const struct kv_blob_id *b)
-{
-    return !memcmp(a->b, b->b, sizeof a->b);
-}
-
-void local_blob_id_text(char *to, const struct kv_blob_id *id)
+void kv_blob_id_text(char *to, const struct kv_blob_id *id)
 {
     static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < sizeof id->b; i++) {
@@ -79,7 +74,7 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-bool local_blob_id_parse(const char *text, struct kv_blob_id *out)
+bool kv_blob_id_parse(const char *text, struct kv_blob_id *out)
 {
     if (strlen(text) != BLOB_ID_TEXT - 1)
         return false;

@@ -1,5 +1,7 @@
 /* Frames and sums of stored blobs, against bytes written out by hand. */
-#include "kv/kv_local_record.h"
+#include "kv/kv_record.h"
+
+#include "kv/kv_int.h"
 
 #include "base/bytes.h"
 #include "base/test.h"
@@ -24,12 +26,12 @@ static void a_frame_is_as_drawn(void **state)
         0xaa, 0xbb, 0xcc, 0xdd, 0,    0,    0,    0,                                  /* 48 */
     };
     unsigned char frame[RECORD_FRAME];
-    local_record_frame(frame, &example);
+    kv_record_frame(frame, &example);
     assert_memory_equal(frame, drawn, sizeof drawn);
     assert_int_equal(get_u32(frame + 60), crc32c(0, str_from(drawn, sizeof drawn)));
     struct record back;
-    assert_rc(local_record_parse(frame, &back), RC_OK);
-    assert_true(local_blob_id_eq(&back.id, &example.id));
+    assert_rc(kv_record_parse(frame, &back), RC_OK);
+    assert_true(kv_blob_id_eq(back.id, example.id));
     assert_int_equal(back.part.class, KV_ACCOUNT);
     assert_true(back.part.id == example.part.id && back.commit == example.commit &&
                 back.size == example.size);
@@ -40,13 +42,13 @@ static void a_frame_with_any_bit_changed_is_none(void **state)
 {
     unsigned char frame[RECORD_FRAME];
     struct record back;
-    local_record_frame(frame, &example);
+    kv_record_frame(frame, &example);
     for (size_t bit = 0; bit < sizeof frame * 8; bit++) {
         frame[bit / 8] ^= (unsigned char)(1 << bit % 8);
-        assert_rc(local_record_parse(frame, &back), RC_CORRUPT);
+        assert_rc(kv_record_parse(frame, &back), RC_CORRUPT);
         frame[bit / 8] ^= (unsigned char)(1 << bit % 8);
     }
-    assert_rc(local_record_parse(frame, &back), RC_OK);
+    assert_rc(kv_record_parse(frame, &back), RC_OK);
 }
 
 static void sizes_are_counted_in_chunks(void **state)
@@ -58,8 +60,8 @@ static void sizes_are_counted_in_chunks(void **state)
         {65536, 1, 65608}, {65537, 2, 65616}, {262144, 4, 262224},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        assert_int_equal(local_record_chunks(table[i].size), table[i].chunks);
-        assert_int_equal(local_record_bytes(table[i].size), table[i].bytes);
+        assert_int_equal(kv_record_chunks(table[i].size), table[i].chunks);
+        assert_int_equal(kv_record_bytes(table[i].size), table[i].bytes);
     }
 }
 
@@ -69,7 +71,7 @@ static void each_chunk_has_its_sum(void **state)
     unsigned char sums[8];
     for (size_t i = 0; i < sizeof body; i++)
         body[i] = (unsigned char)(i * 7);
-    local_record_sums(sums, str_from(body, sizeof body));
+    kv_record_sums(sums, str_from(body, sizeof body));
     assert_int_equal(get_u32(sums), crc32c(0, str_from(body, RECORD_CHUNK)));
     assert_int_equal(get_u32(sums + 4), crc32c(0, str_from(body + RECORD_CHUNK, 3)));
 }
@@ -78,11 +80,11 @@ static void ids_are_written_as_hex(void **state)
 {
     char text[BLOB_ID_TEXT];
     struct kv_blob_id back;
-    local_blob_id_text(text, &example.id);
+    kv_blob_id_text(text, &example.id);
     assert_string_equal(text, "000102030405060708090a0b0c0d0e0f");
-    assert_true(local_blob_id_parse(text, &back) && local_blob_id_eq(&back, &example.id));
-    assert_false(local_blob_id_parse("000102030405060708090a0b0c0d0e0", &back));
-    assert_false(local_blob_id_parse("000102030405060708090a0b0c0d0e0F", &back));
+    assert_true(kv_blob_id_parse(text, &back) && kv_blob_id_eq(back, example.id));
+    assert_false(kv_blob_id_parse("000102030405060708090a0b0c0d0e0", &back));
+    assert_false(kv_blob_id_parse("000102030405060708090a0b0c0d0e0F", &back));
 }
 
 int main(void)
