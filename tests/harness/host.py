@@ -17,6 +17,7 @@ DOMAIN = 'example.test'
 STANDARD = {'smtp': 25, 'submission': 587, 'submissions': 465, 'lmtp': 24, 'pop3': 110, 'pop3s': 995, 'imap': 143, 'imaps': 993,
             'admin': 81}
 RESERVED = (24, 25, 80, 81, 110, 143, 443, 465, 587, 993, 995, 4190)
+BASES = range(10000, 28000, 250)  # no port of one base is a port of another: see test_no_base_has_a_port_of_another
 READY_SECONDS = 30
 STOP_SECONDS = 30
 
@@ -35,8 +36,8 @@ class PortBase:
     def __init__(self):
         folder = os.path.join(tempfile.gettempdir(), f'penfold-ports-{os.getuid()}')
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        for base in range(10000 + os.getpid() % 40 * 300, 10000 + os.getpid() % 40 * 300 + 12000, 300):
-            base = 10000 + (base - 10000) % 18000
+        first = os.getpid() % len(BASES)
+        for base in (*BASES[first:], *BASES[:first]):
             lock = open(os.path.join(folder, str(base)), 'w', encoding='ascii')
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
