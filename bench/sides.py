@@ -234,7 +234,15 @@ class PenfoldImap(Imap, Penfold):
         subprocess.run([os.path.join(LOAD, 'smtpload'), '--port', str(self.lmtp_port), '--lmtp', '--conns', '64', '--msgs', str(messages),
                         '--size', size, '--users', str(users), '--user-base', str(user), '--timeout', '1500'], stdout=self.log,
                        stderr=self.log, check=True)
+        self.settle()
         self.stop()
+
+    def settle(self, seconds=11):
+        """A server that runs packs the rows of new messages within ten seconds; waits until it has done nothing for longer."""
+        before = -1000000
+        while self.cgroup.microseconds() - before > 20000:
+            before = self.cgroup.microseconds()
+            time.sleep(seconds)
 
 
 class DovecotImap(Imap):

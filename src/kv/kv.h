@@ -65,8 +65,9 @@ enum {
     KV_LEASE_NAME_MAX = 128,
     /* Bytes of a value; it has at least one, so that "empty" can mean "absent" anywhere. */
     KV_VALUE_MAX = 1 << 20,
-    /* Rows a scan gives at once. */
+    /* Rows a scan gives at once, and about how many bytes of them. */
     KV_PAGE_ROWS = 1024,
+    KV_PAGE_BYTES = 512 << 10,
     /* Keys that kv_get takes at once. */
     KV_GET_KEYS = 1000,
     /* Blobs up to here share a commit's sync; larger ones are synced by who wrote them. */
@@ -115,7 +116,9 @@ uint64_t kv_generation(struct kv *kv);
 
 enum kv_flags {
     KV_CACHED = 1, /* answer RC_AGAIN instead of waiting for a disk or a network */
-    KV_LAZY = 2    /* commits of class KV_CACHE: published at once, durable with the next sync */
+    KV_LAZY = 2,   /* commits of class KV_CACHE: published at once, durable with the next sync */
+    KV_ONCE = 4    /* kv_scan: what is read will not be wanted again soon, and takes no room in
+                      caches */
 };
 
 enum rc kv_version(struct kv *kv, struct kv_part part, unsigned flags, uint64_t *out_version);
@@ -147,7 +150,7 @@ struct kv_range {
 };
 
 /* The rows in a range, in key order, at most `max_rows` (0 or more than that: KV_PAGE_ROWS) and
- * about KV_TXN_BYTES bytes, but at least one when there is one. There is no reverse order. Errors
+ * about KV_PAGE_BYTES bytes, but at least one when there is one. There is no reverse order. Errors
  * as kv_get. */
 enum rc kv_scan(struct kv *kv, struct kv_part part, struct kv_range range, size_t max_rows,
                 unsigned flags, struct arena *arena, struct kv_page *out_page);

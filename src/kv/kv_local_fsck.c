@@ -227,7 +227,7 @@ static void check_row(struct check *c, struct str key, struct str value)
 static enum rc check_family(struct check *c, enum rocks_family family)
 {
     struct rocks_iter *it;
-    TRY(local_rocks_iter_open(c->local->rocks, family, (struct str){0}, (struct str){0}, false,
+    TRY(local_rocks_iter_open(c->local->rocks, family, (struct str){0}, (struct str){0}, ROCKS_ONCE,
                               &it));
     struct str key, value;
     enum rc rc;

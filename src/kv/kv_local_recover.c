@@ -62,7 +62,7 @@ static enum rc read_number(struct local *l, char which, uint64_t *out)
 static enum rc read_segment_rows(struct recovery *r)
 {
     struct rocks_iter *it;
-    TRY(local_rocks_iter_open(r->local->rocks, ROCKS_META, STR("s"), STR("t"), false, &it));
+    TRY(local_rocks_iter_open(r->local->rocks, ROCKS_META, STR("s"), STR("t"), ROCKS_ONCE, &it));
     struct str key, value;
     enum rc rc;
     while ((rc = local_rocks_iter_next(it, &key, &value)) == RC_OK) {

@@ -310,14 +310,15 @@ enum rc local_rocks_get_many(struct rocks *r, enum rocks_family family, const st
 }
 
 enum rc local_rocks_iter_open(struct rocks *r, enum rocks_family family, struct str from,
-                              struct str to, bool is_cached, struct rocks_iter **out)
+                              struct str to, enum rocks_read read, struct rocks_iter **out)
 {
     struct rocks_iter *it = mem_zero(sizeof *it);
     it->rocks = r;
     it->to = to;
     it->options = rocksdb_readoptions_create();
-    if (is_cached)
+    if (read == ROCKS_CACHED)
         rocksdb_readoptions_set_read_tier(it->options, BLOCK_CACHE_TIER);
+    rocksdb_readoptions_set_fill_cache(it->options, read == ROCKS_KEEP);
     if (!str_is_null(to))
         rocksdb_readoptions_set_iterate_upper_bound(it->options, to.p, to.n);
     it->it = rocksdb_create_iterator_cf(r->db, it->options, r->family[family]);

@@ -34,11 +34,17 @@ enum rc local_rocks_get(struct rocks *r, enum rocks_family family, struct str ke
 enum rc local_rocks_get_many(struct rocks *r, enum rocks_family family, const struct str *keys,
                              size_t n, struct arena *arena, struct str *out_values);
 
+enum rocks_read {
+    ROCKS_KEEP,   /* what is read stays in the cache */
+    ROCKS_CACHED, /* only what is in the cache */
+    ROCKS_ONCE    /* nothing stays in the cache because of it */
+};
+
 /* The rows from `from` on and before `to` (absent: no bound), of one state. `from` and `to` must
  * stay until the iterator is closed. next answers RC_EOF at the end; key and value are valid until
  * the next call. */
 enum rc local_rocks_iter_open(struct rocks *r, enum rocks_family family, struct str from,
-                              struct str to, bool is_cached, struct rocks_iter **out);
+                              struct str to, enum rocks_read read, struct rocks_iter **out);
 enum rc local_rocks_iter_seek(struct rocks_iter *it, struct str from);
 enum rc local_rocks_iter_next(struct rocks_iter *it, struct str *out_key, struct str *out_value);
 void local_rocks_iter_close(struct rocks_iter **it);

@@ -277,7 +277,7 @@ static enum rc fill_page(struct rocks_iter *it, size_t max_rows, struct arena *a
     enum rc rc;
     struct str key, value;
     while ((rc = local_rocks_iter_next(it, &key, &value)) == RC_OK) {
-        if (page->n == max_rows || bytes > KV_TXN_BYTES) {
+        if (page->n == max_rows || bytes > KV_PAGE_BYTES) {
             page->has_more = true;
             break;
         }
@@ -311,6 +311,11 @@ static enum rc page_version(struct rocks_iter *it, struct kv_page *page)
     return rc == RC_OK ? parse_version(value, &page->version) : rc;
 }
 
+static enum rocks_read how_to_read(unsigned flags)
+{
+    return flags & KV_CACHED ? ROCKS_CACHED : flags & KV_ONCE ? ROCKS_ONCE : ROCKS_KEEP;
+}
+
 enum rc local_scan(struct kv *kv, struct kv_part part, struct kv_range range, size_t max_rows,
                    unsigned flags, struct arena *arena, struct kv_page *out_page)
 {
@@ -327,7 +332,7 @@ enum rc local_scan(struct kv *kv, struct kv_part part, struct kv_range range, si
     local_key_part(&to, part, range.to);
     struct rocks_iter *it;
     TRY(local_rocks_iter_open(local_of(kv)->rocks, local_family(part), row_key_str(&version),
-                              row_key_str(&to), flags & KV_CACHED, &it));
+                              row_key_str(&to), how_to_read(flags), &it));
     enum rc rc = page_version(it, out_page);
     if (rc == RC_OK)
         rc = local_rocks_iter_seek(it, row_key_str(&from));

@@ -104,7 +104,7 @@ static enum rc fill_page(const struct kv_mem_row *row, struct str to, size_t max
     size_t bytes = 0;
     const struct kv_mem_row *end = row;
     for (; end && str_cmp(end->key, to) < 0; end = end->next[0]) {
-        if (n == max_rows || (n > 0 && bytes + end->key.n + end->value.n > KV_TXN_BYTES)) {
+        if (n == max_rows || (n > 0 && bytes + end->key.n + end->value.n > KV_PAGE_BYTES)) {
             page->has_more = true;
             break;
         }

@@ -164,17 +164,17 @@ static void t204(void **state)
 
 static void t205(void **state)
 {
-    enum { N = 20 };
+    enum { N = 20, SIZE = KV_PAGE_BYTES / 4 };
     struct conform *c = *state;
     struct kv_page page = {.has_more = true};
     struct kv_range range = {0};
-    char *value = mem_zero(KV_VALUE_MAX);
+    char *value = mem_zero(SIZE);
     size_t rows = 0;
     for (int i = 0; i < N; i++)
-        conform_put(c, CONFORM_PART, conform_key(c, "%02d", i), str_from(value, KV_VALUE_MAX));
+        conform_put(c, CONFORM_PART, conform_key(c, "%02d", i), str_from(value, SIZE));
     for (; page.has_more; rows += page.n) {
-        assert_rc(kv_scan(c->kv, CONFORM_PART, range, 0, 0, &c->arena, &page), RC_OK);
-        assert_in_range(page.n, 1, KV_TXN_BYTES / KV_VALUE_MAX + 1);
+        assert_rc(kv_scan(c->kv, CONFORM_PART, range, 0, KV_ONCE, &c->arena, &page), RC_OK);
+        assert_in_range(page.n, 1, KV_PAGE_BYTES / SIZE + 1);
         range.after = arena_dup(&c->arena, page.rows[page.n - 1].key);
     }
     assert_int_equal(rows, N);

@@ -361,7 +361,28 @@ static int compare_deltas(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* The root after this change; NULL when the rows are not in memory. */
+struct store_root *change_root(const struct change *c, const struct store_mailbox *info,
+                               struct store_root *old)
+{
+    if (c->n_deltas == 1 && c->deltas[0].mailbox == info->id)
+        return root_apply(old, info, c->deltas, 1);
+    struct row_delta *mine = mem_alloc(c->n_deltas * sizeof *mine + 1);
+    size_t n = 0;
+    bool is_sorted = true;
+    for (size_t i = 0; i < c->n_deltas; i++) {
+        if (c->deltas[i].mailbox != info->id)
+            continue;
+        is_sorted = is_sorted && (n == 0 || mine[n - 1].row.uid < c->deltas[i].row.uid);
+        mine[n++] = c->deltas[i];
+    }
+    if (!is_sorted)
+        qsort(mine, n, sizeof *mine, compare_deltas);
+    struct store_root *root = root_apply(old, info, mine, n);
+    free(mine);
+    return root;
+}
+
+/* NULL when the rows are not in memory. */
 static struct store_root *root_after(const struct change *c, const struct touched *t,
                                      struct store_root *old)
 {
@@ -369,22 +390,7 @@ static struct store_root *root_after(const struct change *c, const struct touche
         return NULL;
     if (t->is_emptied)
         return root_new(&t->record.m, NULL, 0);
-    if (c->n_deltas == 1 && c->deltas[0].mailbox == t->record.m.id)
-        return root_apply(old, &t->record.m, c->deltas, 1);
-    struct row_delta *mine = mem_alloc(c->n_deltas * sizeof *mine + 1);
-    size_t n = 0;
-    bool is_sorted = true;
-    for (size_t i = 0; i < c->n_deltas; i++) {
-        if (c->deltas[i].mailbox != t->record.m.id)
-            continue;
-        is_sorted = is_sorted && (n == 0 || mine[n - 1].row.uid < c->deltas[i].row.uid);
-        mine[n++] = c->deltas[i];
-    }
-    if (!is_sorted)
-        qsort(mine, n, sizeof *mine, compare_deltas);
-    struct store_root *root = root_apply(old, &t->record.m, mine, n);
-    free(mine);
-    return root;
+    return change_root(c, &t->record.m, old);
 }
 
 void change_move_head(struct change *c, struct touched *t)

@@ -196,38 +196,46 @@ static void compare(struct check *k, const char *what, uint64_t stored, uint64_t
               (unsigned long long)counted);
 }
 
+struct row_check {
+    struct rows_reader reader;
+    struct check *check;
+    uint64_t n, unseen, bytes; /* but for rows that are nobody's, for maintenance to take away */
+};
+
+static void check_rows(struct rows_reader *reader, const struct store_row *rows, size_t n)
+{
+    struct row_check *r = CONTAINER(reader, struct row_check, reader);
+    for (size_t i = 0; i < n; i++) {
+        check_row(r->check, &rows[i]);
+        if (rows[i].uid < r->check->mailbox->published.removed_below)
+            continue;
+        r->n++;
+        r->unseen += !(rows[i].flags & STORE_SEEN);
+        r->bytes += rows[i].size;
+    }
+}
+
 static enum rc check_mailbox(struct check *k)
 {
     const struct mailbox_record *m = &k->mailbox->published;
-    struct rows rows = {0};
-    uint64_t unseen = 0, bytes = 0, version;
-    enum rc rc = read_rows(k->account, m->m.id, &rows, &version);
+    struct row_check r = {.reader.each = check_rows, .check = k};
+    enum rc rc = rows_read(k->account, m->m.id, &r.reader);
     if (rc == RC_CORRUPT) {
         fault(k, "mailbox %u: a row is damaged", m->m.id);
         return RC_OK;
     }
-    size_t removed = 0; /* rows that are nobody's, for maintenance to take away */
-    for (size_t i = 0; rc == RC_OK && i < rows.n; i++) {
-        check_row(k, &rows.at[i]);
-        if (rows.at[i].uid < m->removed_below) {
-            removed++;
-            continue;
-        }
-        unseen += !(rows.at[i].flags & STORE_SEEN);
-        bytes += rows.at[i].size;
-    }
     if (rc == RC_OK) {
-        compare(k, "the number of messages", m->m.exists, rows.n - removed);
-        compare(k, "the number of unseen messages", m->m.unseen, unseen);
-        compare(k, "the size", m->m.bytes, bytes);
-        if (rows.last_packed >= m->packed)
-            fault(k, "mailbox %u: UID %u is packed beyond the mark", m->m.id, rows.last_packed);
+        compare(k, "the number of messages", m->m.exists, r.n);
+        compare(k, "the number of unseen messages", m->m.unseen, r.unseen);
+        compare(k, "the size", m->m.bytes, r.bytes);
+        if (r.reader.packed_end > m->packed)
+            fault(k, "mailbox %u: UIDs below %u are packed, beyond the mark", m->m.id,
+                  r.reader.packed_end);
         if (m->m.highest_modseq >= k->account->published.hot.next_modseq)
             fault(k, "mailbox %u: its modseq is still to be given", m->m.id);
     }
-    k->rows += rows.n - removed;
-    k->bytes += bytes;
-    free(rows.at);
+    k->rows += r.n;
+    k->bytes += r.bytes;
     return rc;
 }
 

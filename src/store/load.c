@@ -25,7 +25,8 @@ enum rc scan_between(struct store_account *a, struct str from, struct str to, ro
     struct kv_page page;
     enum rc rc;
     do { /* the last key of a page lives until the next one has been read */
-        rc = kv_scan(a->store->kv, account_part(a->id), range, 0, 0, &arena, &page);
+        /* What is read stays in memory in another form. */
+        rc = kv_scan(a->store->kv, account_part(a->id), range, 0, KV_ONCE, &arena, &page);
         for (size_t i = 0; rc == RC_OK && i < page.n; i++)
             rc = each(arg, page.rows[i]);
         if (out_version && rc == RC_OK)

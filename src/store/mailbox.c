@@ -84,102 +84,91 @@ enum rc store_keywords(struct store_account *a, struct arena *arena,
 
 /* --- loading rows ----------------------------------------------------------------------------- */
 
-static struct store_row *rows_add(struct rows *r, size_t n)
-{
-    r->at = mem_array(r->at, &r->size, r->n + n, sizeof *r->at);
-    return r->at + r->n;
-}
+struct reading {
+    struct rows_reader *reader;
+    struct store_row *own;
+    size_t n_own, size;
+    size_t at; /* of `own`, the next one that was not given */
+};
 
-static enum rc load_own(void *arg, struct kv_row row)
+static enum rc keep_own(void *arg, struct kv_row row)
 {
-    struct rows *r = arg;
+    struct reading *r = arg;
     if (row.key.n != 9)
         return RC_CORRUPT;
-    TRY(row_decode(get_u32(row.key.p + 5), row.value, rows_add(r, 1)));
-    r->n++;
+    r->own = mem_array(r->own, &r->size, r->n_own + 1, sizeof *r->own);
+    TRY(row_decode(get_u32(row.key.p + 5), row.value, &r->own[r->n_own]));
+    r->n_own++;
     return RC_OK;
 }
 
-static enum rc load_packed(void *arg, struct kv_row row)
+static void give_own(struct reading *r, uint64_t below)
 {
-    struct rows *r = arg;
-    size_t n;
-    TRY(packed_decode(row.key, row.value, rows_add(r, RECORD_PACK), &n));
-    r->n += n;
+    for (; r->at < r->n_own && r->own[r->at].uid < below; r->at++)
+        if (!(r->own[r->at].flags & ROW_GONE))
+            r->reader->each(r->reader, &r->own[r->at], 1);
+}
+
+/* A packed row, with the rows of their own that are newer. */
+static enum rc give_packed(void *arg, struct kv_row row)
+{
+    struct reading *r = arg;
+    struct store_row rows[RECORD_PACK];
+    size_t n, n_own = 0;
+    if (row.key.n != 9)
+        return RC_CORRUPT;
+    uint64_t first = (uint64_t)get_u32(row.key.p + 5) * RECORD_PACK, end = first + RECORD_PACK;
+    give_own(r, first);
+    while (r->at + n_own < r->n_own && r->own[r->at + n_own].uid < end)
+        n_own++;
+    TRY(merge_rows(row.key, row.value, r->own + r->at, n_own, rows, &n));
+    r->at += n_own;
+    r->reader->each(r->reader, rows, n);
+    r->reader->packed_end = end > UINT32_MAX ? UINT32_MAX : (uint32_t)end;
     return RC_OK;
 }
 
-/* Both in order of UID; `own` wins, and hides what it says is gone. */
-static struct rows merge(const struct rows *packed, const struct rows *own)
+enum rc rows_read(struct store_account *a, uint32_t mailbox, struct rows_reader *reader)
 {
-    struct rows all = {0};
-    size_t i = 0, j = 0;
-    rows_add(&all, packed->n + own->n + 1);
-    while (i < packed->n || j < own->n) {
-        bool is_packed = j == own->n || (i < packed->n && packed->at[i].uid < own->at[j].uid);
-        if (is_packed) {
-            all.at[all.n++] = packed->at[i++];
-            continue;
-        }
-        if (i < packed->n && packed->at[i].uid == own->at[j].uid)
-            i++;
-        if (!(own->at[j].flags & ROW_GONE))
-            all.at[all.n++] = own->at[j];
-        j++;
-    }
-    return all;
-}
-
-enum rc read_rows(struct store_account *a, uint32_t mailbox, struct rows *out,
-                  uint64_t *out_version)
-{
-    struct rows own = {0}, packed = {0};
-    struct key u = key_of('u', mailbox, NULL, 0), packed_key = key_of('U', mailbox, NULL, 0);
-    enum rc rc = scan_rows(a, key_str(&u), load_own, &own, NULL);
+    struct reading r = {.reader = reader};
+    struct key own = key_of('u', mailbox, NULL, 0), packed = key_of('U', mailbox, NULL, 0);
+    reader->packed_end = 0;
+    enum rc rc = scan_rows(a, key_str(&own), keep_own, &r, NULL);
     if (rc == RC_OK)
-        rc = scan_rows(a, key_str(&packed_key), load_packed, &packed, out_version);
-    if (rc == RC_OK) {
-        *out = merge(&packed, &own);
-        out->n_own = own.n;
-        out->n_packed = packed.n;
-        out->last_packed = packed.n ? packed.at[packed.n - 1].uid : 0;
-    }
-    free(own.at);
-    free(packed.at);
+        rc = scan_rows(a, key_str(&packed), give_packed, &r, &reader->version);
+    if (rc == RC_OK)
+        give_own(&r, UINT64_MAX);
+    free(r.own);
     return rc;
 }
 
-/* A published change, on rows that may know it already. */
-static void replay(struct rows *r, const struct row_delta *delta)
+struct loading {
+    struct rows_reader reader;
+    uint32_t removed_below; /* rows of a mailbox that was removed */
+    struct store_root *root;
+};
+
+static void add_to_root(struct rows_reader *reader, const struct store_row *rows, size_t n)
 {
-    size_t at = r->n;
-    while (at && r->at[at - 1].uid >= delta->row.uid)
-        at--;
-    bool is_there = at < r->n && r->at[at].uid == delta->row.uid;
-    if (delta->is_gone && is_there) {
-        memmove(r->at + at, r->at + at + 1, (--r->n - at) * sizeof *r->at);
-    } else if (!delta->is_gone && is_there) {
-        r->at[at] = delta->row;
-    } else if (!delta->is_gone) {
-        rows_add(r, 1);
-        memmove(r->at + at + 1, r->at + at, (r->n++ - at) * sizeof *r->at);
-        r->at[at] = delta->row;
+    struct loading *l = CONTAINER(reader, struct loading, reader);
+    while (n && rows->uid < l->removed_below) {
+        rows++;
+        n--;
     }
+    root_add(l->root, rows, n);
 }
 
-static void make_roots(struct store_account *a, struct mailbox *m, struct rows *rows)
+/* What was read, brought to what is published: changes that came meanwhile may be in it already. */
+static void make_roots(struct store_account *a, struct mailbox *m, struct store_root *root)
 {
     LIST_EACH (&a->kept, it) {
         const struct change *c = CONTAINER(it, struct change, link);
-        for (size_t i = 0; i < c->n_deltas; i++)
-            if (c->deltas[i].mailbox == m->id)
-                replay(rows, &c->deltas[i]);
+        struct store_root *next = change_root(c, &m->published.m, root);
+        store_root_release(&root);
+        root = next;
     }
-    size_t gone = 0; /* rows of a mailbox that was removed */
-    while (gone < rows->n && rows->at[gone].uid < m->published.removed_below)
-        gone++;
-    memmove(rows->at, rows->at + gone, (rows->n -= gone) * sizeof *rows->at);
-    m->root = root_new(&m->published.m, rows->at, rows->n);
+    m->root = root_apply(root, &m->published.m, NULL, 0);
+    store_root_release(&root);
     m->head_root = root_ref(m->root);
     LIST_EACH (&a->in_flight, it) {
         struct change *c = CONTAINER(it, struct change, link);
@@ -192,26 +181,29 @@ static void make_roots(struct store_account *a, struct mailbox *m, struct rows *
 /* One try, with the lock, which is not held while it reads. RC_AGAIN: once more. */
 static enum rc load_root(struct store_account *a, struct mailbox *m)
 {
-    struct rows rows = {0};
-    uint64_t seen = 0;
+    struct loading l = {.reader.each = add_to_root,
+                        .removed_below = m->published.removed_below,
+                        .root = root_new(&m->published.m, NULL, 0)};
     unsigned epoch = a->epoch;
     change_observe(a);
     pthread_mutex_unlock(&a->mutex);
-    enum rc rc = read_rows(a, m->id, &rows, &seen);
+    enum rc rc = rows_read(a, m->id, &l.reader);
     pthread_mutex_lock(&a->mutex);
-    while (rc == RC_OK && a->version < seen && (a->n_in_flight || a->is_reloading))
+    while (rc == RC_OK && a->version < l.reader.version && (a->n_in_flight || a->is_reloading))
         pthread_cond_wait(&a->cond, &a->mutex);
-    if (rc == RC_OK && a->epoch != epoch)
+    if (rc == RC_OK && (a->epoch != epoch || m->published.removed_below > l.removed_below))
         rc = RC_AGAIN;
-    if (rc == RC_OK && a->version < seen) { /* somebody else has written */
+    if (rc == RC_OK && a->version < l.reader.version) { /* somebody else has written */
         a->is_stale = true;
         rc = RC_CONFLICT;
     }
-    if (rc == RC_OK)
-        make_roots(a, m, &rows);
+    if (rc == RC_OK) {
+        make_roots(a, m, l.root);
+        l.root = NULL;
+    }
     m->is_loading = false;
     change_unobserve(a); /* which may free the mailbox, when it was removed meanwhile */
-    free(rows.at);
+    store_root_release(&l.root);
     return rc;
 }
 

@@ -461,12 +461,17 @@ static uint32_t hint_after(const struct store_root *old, const struct store_mail
     return hint;
 }
 
+void root_add(struct store_root *r, const struct store_row *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        append_row(r, &rows[i]);
+}
+
 struct store_root *root_new(const struct store_mailbox *info, const struct store_row *rows,
                             size_t n)
 {
     struct store_root *r = root_alloc(info, info->highest_modseq, info->first_unseen);
-    for (size_t i = 0; i < n; i++)
-        append_row(r, &rows[i]);
+    root_add(r, rows, n);
     return r;
 }
 

@@ -186,6 +186,8 @@ struct row_delta {
 /* A root of these rows (ascending), or of none. One reference. */
 struct store_root *root_new(const struct store_mailbox *info, const struct store_row *rows,
                             size_t n);
+/* More rows, behind those that it has: while it is being made and nobody else has it. */
+void root_add(struct store_root *root, const struct store_row *rows, size_t n);
 /* `old` with the deltas (ascending UIDs; those that are not there yet are greater than all that
  * are). One writer at a time for all roots that came from one root_new. */
 struct store_root *root_apply(struct store_root *old, const struct store_mailbox *info,
@@ -326,15 +328,13 @@ enum rc scan_between(struct store_account *a, struct str from, struct str to, ro
 enum rc scan_rows(struct store_account *a, struct str prefix, row_fn each, void *arg,
                   uint64_t *out_version);
 
-/* A mailbox's rows as they are stored, mailbox.c. */
-struct rows {
-    struct store_row *at; /* free() it */
-    size_t n, size;
-    size_t n_own, n_packed; /* by kind, hidden ones too */
-    uint32_t last_packed;   /* UID; 0: none */
+/* A mailbox's rows as they are stored, in order of UID, some at a time, mailbox.c. */
+struct rows_reader {
+    void (*each)(struct rows_reader *reader, const struct store_row *rows, size_t n);
+    uint32_t packed_end; /* the result: no UID from here on is packed */
+    uint64_t version;    /* the result: nothing newer than this was seen */
 };
-enum rc read_rows(struct store_account *a, uint32_t mailbox, struct rows *out,
-                  uint64_t *out_version);
+enum rc rows_read(struct store_account *a, uint32_t mailbox, struct rows_reader *reader);
 
 /* A change that clients need not know of: it has no modseq, maintain.c. */
 struct change *change_quiet(struct store_account *a, struct store_op *op);
@@ -422,6 +422,10 @@ struct change {
 /* The account's mutex is held from change_lock to change_unlock. RC_AGAIN with KV_CACHED. */
 enum rc change_lock(struct store_account *a, unsigned flags);
 void change_unlock(struct store_account *a);
+
+/* The root of this mailbox after the change, as it is known by this record. */
+struct store_root *change_root(const struct change *c, const struct store_mailbox *info,
+                               struct store_root *old);
 
 struct change *change_new(struct store_account *a, struct store_op *user);
 void change_free(struct change *c);                                /* one that was not committed */
