@@ -137,11 +137,26 @@ def bodies(over_tls):
     return measure
 
 
-def logins(over_tls):
-    args = ['--mode', 'login', '--conns', 16, '--users', 100]
-    measured = cpu(*args, over_tls=over_tls)
+def random_bodies(connections):
+    """Of a mailbox that has been read once: the first reading is that of a disk."""
+    measured = cpu('--mode', 'random-body', '--conns', connections, users=user('100k'))
 
     def measure(load):
+        load.imap('--mode', 'fetch-all-bodies', '--ops', 1, *user('100k'))
+        return measured(load)
+    return measure
+
+
+def logins(kind=None):
+    """By TLS with a key of this kind, or plain."""
+    args = ['--mode', 'login', '--conns', 16, '--users', 100]
+    measured = cpu(*args, over_tls=kind is not None)
+
+    def measure(load):
+        if kind:
+            load.side.stop()
+            load.side.certify(kind)
+            load.side.start()
         load.imap(*args, '--ops', 100)  # each password verified once
         return measured(load)
     return measure
@@ -187,7 +202,6 @@ def growth(results):
 
 STORE1 = ['--mode', 'store']
 STORE = [*STORE1, '--conns', 64]
-BODY = ['--mode', 'random-body']
 SENDER, RARE = "FROM sender009", 'TEXT zebrafishery'
 
 # key: title, mailboxes, measurement, bar, aim. In the order in which they are measured: what a later one would spoil comes first.
@@ -200,8 +214,8 @@ ROWS = {
                     '40 us'),
     'bodies': ('all bodies of 10,000 x 2-64 KB', ['10k'], bodies(False), '1.2 x', '1.5 x'),
     'bodies-tls': ('all bodies of 10,000 x 2-64 KB, TLS', ['10k'], bodies(True), '4 x', '6 x'),
-    'body-1': ('random BODY.PEEK[] 4 KB of 100,000, 1 connection', ['100k'], cpu(*BODY, users=user('100k')), '30 us', '20 us'),
-    'body-64': ('random BODY.PEEK[] 4 KB of 100,000, 64 connections', ['100k'], cpu(*BODY, '--conns', 64, users=user('100k')), '25 us', '15 us'),
+    'body-1': ('random BODY.PEEK[] 4 KB of 100,000, 1 connection', ['100k'], random_bodies(1), '30 us', '20 us'),
+    'body-64': ('random BODY.PEEK[] 4 KB of 100,000, 64 connections', ['100k'], random_bodies(64), '25 us', '15 us'),
     'search-from': ('SEARCH FROM, 100,000', ['100k'],
                     time_of('search-header', '--mode', 'search', '--key', SENDER, '--expect', 100, '--ops', 5, *user('100k')), '30 ms', '8 ms'),
     'search-text': ('SEARCH TEXT, 100,000 x 4 KB, no index', ['100k'],
@@ -214,8 +228,9 @@ ROWS = {
     'store1-100k': ('STORE one flag, 1 connection, mailbox of 100,000', ['100k'], cpu(*STORE1, users=user('100k')), '', ''),
     'append-1': ('APPEND 4 KB, 1 connection', [], cpu('--mode', 'append', '--user-base', 64), '150 us', '90 us'),
     'append-64': ('APPEND 4 KB, 64 connections, 64 users', [], cpu('--mode', 'append', '--conns', 64, '--users', 64), '80 us', '50 us'),
-    'login': ('connect, LOGIN, LOGOUT, 16 connections, password verified lately', [], logins(False), '80 us', '50 us'),
-    'login-tls': ('connect, LOGIN, LOGOUT by TLS, RSA-2048', [], logins(True), '400 us', '350 us'),
+    'login': ('connect, LOGIN, LOGOUT, 16 connections, password verified lately', [], logins(), '80 us', '50 us'),
+    'login-tls': ('connect, LOGIN, LOGOUT by TLS, key as init makes it (P-256)', [], logins('P-256'), '400 us', '350 us'),
+    'login-rsa': ('connect, LOGIN, LOGOUT by TLS, RSA-2048', [], logins('RSA-2048'), '400 us', '350 us'),
     'noop': ('NOOP, 64 connections', [], cpu('--mode', 'noop', '--conns', 64, '--users', 64), '12 us', '7 us'),
     'idle': ('connection in IDLE, PSS each', [], idle(False), '16 KB', '8 KB'),
     'idle-tls': ('connection in IDLE, PSS each, TLS', [], idle(True), '40 KB', '24 KB'),

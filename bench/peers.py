@@ -31,15 +31,22 @@ def write(root, path, text, mode=0o644):
     os.chmod(full, mode)
 
 
+KEYS = {'RSA-2048': ['rsa:2048'], 'P-256': ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256']}
+
+
+def certify(kind, certificate, key):
+    """A certificate of its own signature; files that are there keep their owners."""
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', *KEYS[kind], '-nodes', '-days', '3650', '-subj', f'/CN=mail.{DOMAIN}',
+                    '-keyout', key, '-out', certificate], check=True, stderr=subprocess.DEVNULL)
+
+
 def common(root):
     """What both peers have: the users' system account, a resolver that fails at once, a certificate."""
     write(root, 'etc/resolv.conf', 'nameserver 127.0.0.1\n')
     write(root, 'etc/hosts', f'127.0.0.1 localhost mail.{DOMAIN}\n')
     os.makedirs(os.path.join(root, 'etc/ssl'), exist_ok=True)
     machine.run(root, ['sh', '-c', 'getent passwd vmail >/dev/null || useradd -u 5000 -d /srv/mail -s /usr/sbin/nologin vmail'])
-    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '3650', '-subj',
-                    f'/CN=mail.{DOMAIN}', '-keyout', os.path.join(root, 'etc/ssl/bench.key'), '-out',
-                    os.path.join(root, 'etc/ssl/bench.crt')], check=True, stderr=subprocess.DEVNULL)
+    certify('RSA-2048', os.path.join(root, 'etc/ssl/bench.crt'), os.path.join(root, 'etc/ssl/bench.key'))
     os.makedirs(os.path.join(root, 'srv/mail'), exist_ok=True)
     os.chown(os.path.join(root, 'srv/mail'), 5000, 5000)
 

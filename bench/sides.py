@@ -95,6 +95,10 @@ class Side:
         self.processes.append(child)
         return child
 
+    def certify(self, kind):
+        """Before it is started."""
+        peers.certify(kind, os.path.join(self.root, 'etc/ssl/bench.crt'), os.path.join(self.root, 'etc/ssl/bench.key'))
+
     def stop(self):
         for process in self.processes[:1]:
             process.terminate()
@@ -127,10 +131,11 @@ class Penfold(Side):
         self.binary = builds.penfold('build')
         self.conf = os.path.join(self.folder, 'penfold.conf')
         self.command('init', self.folder, '--domain', peers.DOMAIN, '--hostname', f'mail.{peers.DOMAIN}', '--port-base', '2000')
-        tls = os.path.join(self.folder, 'tls')  # init's key is of another kind than the peers'
-        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '30', '-subj', f'/CN=mail.{peers.DOMAIN}',
-                        '-keyout', os.path.join(tls, 'key.pem'), '-out', os.path.join(tls, 'certificate.pem')],
-                       check=True, stderr=subprocess.DEVNULL)
+        self.certify('RSA-2048')
+
+    def certify(self, kind):
+        tls = os.path.join(self.folder, 'tls')
+        peers.certify(kind, os.path.join(tls, 'certificate.pem'), os.path.join(tls, 'key.pem'))
 
     def command(self, *args, stdin=''):
         done = subprocess.run([self.binary, *args], input=stdin, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
