@@ -20,6 +20,7 @@ struct conform_backend {
     struct kv *(*open)(struct conform *c);
     /* What has been committed is there when the store is opened again; so kv_backup works too. */
     bool is_persistent;
+    const char *needs; /* NULL, or the environment variable without which it is skipped */
     /* Where not persistent: makes the store as if restored from a backup. */
     void (*restored)(struct kv *kv);
     /* NULL, or: queued commits wait unpublished while held; the next n of them go through. */

@@ -1,6 +1,6 @@
 /* kv: what Penfold stores its state in. This header is the contract; every back end keeps it and
  * one conformance suite (test_conform.c) checks all of them. Back ends: kv_mem (tests), kv_local
- * (one machine), later kv_rados.
+ * (one machine), kv_rados (a Ceph cluster; in a plug-in of its own, src/rados).
  *
  * PARTITIONS. A partition is the unit of atomicity and order: a class (account, cache, queue,
  * directory, global, jobs) and a number. It holds rows (key -> value, ordered by key bytes) and a
@@ -387,5 +387,38 @@ enum rc kv_local_open(const struct ctx *ctx, const struct kv_local_conf *conf, s
 /* Rebuilds the segment's list of live blobs and removes unused segments now, without the rate
  * limit: for tests and `fsck`. */
 enum rc kv_local_clean(struct kv *kv);
+
+/* On a Ceph cluster. Every member has a default when NULL or 0. The strings stay the caller's until
+ * kv_close. */
+struct kv_rados_hooks;
+struct kv_rados_conf {
+    const char *plugin;     /* path of the plug-in: <libdir>/penfold/penfold-rados.so */
+    const char *conf;       /* ceph.conf: where Ceph looks for it itself */
+    const char *client;     /* "client.penfold" */
+    const char *keyring;    /* what ceph.conf names */
+    const char *index_pool; /* replicated; rows live in it: "penfold" */
+    const char *body_pool;  /* may be erasure-coded; blobs live in it: the index pool */
+    const char *name;       /* namespace in both pools, so that several stores fit: "penfold" */
+    uint64_t memory_bytes;  /* of partitions and blobs in memory: 256 MB */
+    uint64_t queue_bytes;   /* queued and uncommitted, above which commits are refused: 64 MB */
+    uint32_t in_flight;     /* operations at the cluster at once: 512; at most 900 */
+    uint32_t threads;       /* that prepare and complete commits: 4 */
+    uint32_t connect_ms;    /* after which opening gives up: 30,000 */
+    uint32_t read_ms;       /* after which a read answers RC_TEMP: 60,000 */
+    uint32_t trust_ms;      /* a partition in memory is compared with the cluster when a call that
+                               may wait reads it and it was not for so long: 5,000 */
+    uint32_t head_rows;     /* of a partition, above which rows are folded into shards: 8,192 */
+    uint32_t shard_rows;    /* of a shard, above which it is split: 32,768 */
+    const struct kv_rados_hooks *hooks; /* tests' only */
+};
+/* What a test puts between two steps of the back end. */
+struct kv_rados_hooks {
+    /* At a named step, on the thread that takes it; may end the process or wait. */
+    void (*step)(const struct kv_rados_hooks *hooks, const char *name);
+};
+/* Connects: call it after the last fork. One a process is enough. RC_NOTFOUND: the plug-in (package
+ * penfold-rados) or a pool is not there; RC_DENIED, RC_TEMP, RC_CORRUPT, RC_PERM (the plug-in is of
+ * another version): the cause is logged. */
+enum rc kv_rados_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct kv **out);
 
 #endif

@@ -167,4 +167,15 @@ void kv_writer_fail(struct kv_writer *writer);
 void kv_writer_completed(struct kv_writer *writer);
 bool kv_writer_has_failure(const struct kv_writer *writer);
 
+/* --- back ends in plug-ins ------------------------------------------------------------------ */
+
+/* A plug-in is a shared object that exports this one symbol, `kv_plugin`. It takes the functions of
+ * base, task and kv from the program that loads it and shares the structs of this header with it,
+ * so both must be of one version of Penfold. */
+struct kv_plugin {
+    const char *version; /* PENFOLD_VERSION; stays the first member */
+    const char *name;
+    enum rc (*open)(const struct ctx *ctx, const struct kv_rados_conf *conf, struct kv **out);
+};
+
 #endif

@@ -18,7 +18,7 @@ struct part {
     struct map_node node;
     struct kv_part part;
     uint64_t version;
-    struct kv_mem_rows rows;
+    struct kv_rows rows;
 };
 
 static struct kv_mem *mem_of(struct kv *kv)
@@ -86,7 +86,7 @@ static enum rc mem_get(struct kv *kv, struct kv_part part, const struct str *key
         *out_version = p ? p->version : 0;
     m->stats.keys_read += n;
     for (size_t i = 0; p && i < n && rc == RC_OK; i++) {
-        struct str value = kv_mem_rows_get(&p->rows, keys[i]);
+        struct str value = kv_rows_get(&p->rows, keys[i]);
         if (value.n)
             out_values[i] = arena_dup(arena, value);
         if (value.n && !out_values[i].p)
@@ -97,12 +97,12 @@ static enum rc mem_get(struct kv *kv, struct kv_part part, const struct str *key
 }
 
 /* The rows from `row` on, as far as the page and the range go. */
-static enum rc fill_page(const struct kv_mem_row *row, struct str to, size_t max_rows,
+static enum rc fill_page(const struct kv_rows_row *row, struct str to, size_t max_rows,
                          struct arena *arena, struct kv_page *page)
 {
     size_t n = 0;
     size_t bytes = 0;
-    const struct kv_mem_row *end = row;
+    const struct kv_rows_row *end = row;
     for (; end && str_cmp(end->key, to) < 0; end = end->next[0]) {
         if (n == max_rows || (n > 0 && bytes + end->key.n + end->value.n > KV_PAGE_BYTES)) {
             page->has_more = true;
@@ -133,8 +133,7 @@ static enum rc mem_scan(struct kv *kv, struct kv_part part, struct kv_range rang
     m->stats.scans++;
     if (p) {
         bool is_after = !str_is_null(range.after);
-        const struct kv_mem_row *row =
-            kv_mem_rows_seek(&p->rows, is_after ? range.after : range.from);
+        const struct kv_rows_row *row = kv_rows_seek(&p->rows, is_after ? range.after : range.from);
         if (is_after && row && str_eq(row->key, range.after))
             row = row->next[0];
         out_page->version = p->version;
@@ -156,7 +155,7 @@ static enum rc check_asserts(struct kv_mem *m, const struct part *p, const struc
         if (item.kind != KV_ITEM_ASSERT_VALUE && item.kind != KV_ITEM_ASSERT_ABSENT)
             continue;
         m->stats.keys_read++;
-        struct str value = kv_mem_rows_get(&p->rows, item.key);
+        struct str value = kv_rows_get(&p->rows, item.key);
         if (!str_eq(value, item.value)) /* no value is empty, so absent equals absent only */
             return RC_CONFLICT;
     }
@@ -168,16 +167,16 @@ static void apply_rows(struct kv_mem *m, struct part *p, const struct kv_txn *tx
     struct kv_item item;
     for (size_t pos = 0; kv_txn_next(txn, &pos, &item);) {
         if (item.kind == KV_ITEM_PUT) {
-            kv_mem_rows_put(&p->rows, item.key, item.value);
+            kv_rows_put(&p->rows, item.key, item.value);
             m->stats.keys_written++;
         } else if (item.kind == KV_ITEM_DELETE) {
-            kv_mem_rows_delete(&p->rows, item.key);
+            kv_rows_delete(&p->rows, item.key);
             m->stats.keys_written++;
         } else if (item.kind == KV_ITEM_TRIM) {
-            struct kv_mem_row *row;
-            while ((row = kv_mem_rows_seek(&p->rows, item.key)) != NULL &&
+            struct kv_rows_row *row;
+            while ((row = kv_rows_seek(&p->rows, item.key)) != NULL &&
                    str_cmp(row->key, item.value) < 0) {
-                kv_mem_rows_delete(&p->rows, row->key);
+                kv_rows_delete(&p->rows, row->key);
                 m->stats.keys_written++;
             }
         }
@@ -194,9 +193,9 @@ static void apply_cached(struct kv_mem *m, const struct kv_txn *txn)
         struct part *cache = find_or_add(m, (struct kv_part){KV_CACHE, txn->part.id});
         m->stats.keys_written++;
         if (item.kind == KV_ITEM_PUT_CACHED)
-            kv_mem_rows_put(&cache->rows, item.key, item.value);
+            kv_rows_put(&cache->rows, item.key, item.value);
         else
-            kv_mem_rows_delete(&cache->rows, item.key);
+            kv_rows_delete(&cache->rows, item.key);
     }
 }
 
@@ -349,7 +348,7 @@ static void mem_close(struct kv *kv)
     for (struct map_node *node = map_each(&m->parts, &slot, NULL), *next; node; node = next) {
         next = map_each(&m->parts, &slot, node);
         struct part *p = CONTAINER(node, struct part, node);
-        kv_mem_rows_fini(&p->rows);
+        kv_rows_fini(&p->rows);
         free(p);
     }
     map_fini(&m->parts);

@@ -1,32 +1,9 @@
-/* kv_mem, inside: ordered rows (kv_mem_rows.c), blobs (kv_mem_blob.c), the store (kv_mem.c). */
+/* kv_mem, inside: blobs (kv_mem_blob.c), the store (kv_mem.c). */
 #ifndef KV_KV_MEM_INT_H
 #define KV_KV_MEM_INT_H
 
 #include "kv/kv_int.h"
-
-/* --- ordered rows: a skip list ---------------------------------------------------------------- */
-
-enum { KV_MEM_LEVELS = 12 };
-
-struct kv_mem_row {
-    struct str key;   /* in one piece with the row */
-    struct str value; /* owned */
-    struct kv_mem_row *next[];
-};
-
-/* All zeroes: empty. */
-struct kv_mem_rows {
-    struct kv_mem_row *first[KV_MEM_LEVELS];
-    size_t count;
-    uint64_t dice; /* from which the next row's height comes */
-};
-
-void kv_mem_rows_fini(struct kv_mem_rows *rows);
-struct str kv_mem_rows_get(const struct kv_mem_rows *rows, struct str key); /* absent: no row */
-void kv_mem_rows_put(struct kv_mem_rows *rows, struct str key, struct str value);
-bool kv_mem_rows_delete(struct kv_mem_rows *rows, struct str key); /* false: there was none */
-/* The first row whose key is at least `key`; go on by next[0]. */
-struct kv_mem_row *kv_mem_rows_seek(const struct kv_mem_rows *rows, struct str key);
+#include "kv/rows.h"
 
 /* --- the store -------------------------------------------------------------------------------- */
 

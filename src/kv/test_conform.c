@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define CEPH "PENFOLD_TEST_CEPH" /* path of a throw-away cluster's ceph.conf */
+
 /* --- the back ends ---------------------------------------------------------------------------- */
 
 static struct kv *open_mem(struct conform *c)
@@ -24,6 +26,19 @@ static struct kv *open_local(struct conform *c)
     return kv_local_open(&c->ctx, &conf, &kv) == RC_OK ? kv : NULL;
 }
 
+/* A namespace of its own for each store, on the cluster whose ceph.conf the environment names. */
+static struct kv *open_rados(struct conform *c)
+{
+    struct kv_rados_conf conf = {
+        .plugin = PENFOLD_TEST_PLUGINS "/penfold-rados.so",
+        .conf = getenv(CEPH),
+        .name = c->dir,
+        .trust_ms = 1,
+    };
+    struct kv *kv = NULL;
+    return kv_rados_open(&c->ctx, &conf, &kv) == RC_OK ? kv : NULL;
+}
+
 static const struct conform_backend backends[] = {
     {.name = "mem",
      .open = open_mem,
@@ -31,6 +46,7 @@ static const struct conform_backend backends[] = {
      .hold = kv_mem_hold,
      .step = kv_mem_step},
     {.name = "local", .open = open_local, .is_persistent = true},
+    {.name = "rados", .open = open_rados, .is_persistent = true, .needs = CEPH},
 };
 
 /* --- a store for each test -------------------------------------------------------------------- */
@@ -309,12 +325,20 @@ static int run_backend(const struct conform_backend *backend)
     return _cmocka_run_group_tests(backend->name, tests, n, NULL, NULL);
 }
 
-/* An argument names the one back end to run. */
+/* An argument names the one back end to run; a second one, a pattern, some of its tests. */
 int main(int argc, char **argv)
 {
     int failed = 0;
-    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
-        if (argc < 2 || strcmp(argv[1], backends[i].name) == 0)
-            failed += run_backend(&backends[i]);
+    if (argc >= 3)
+        cmocka_set_test_filter(argv[2]);
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        const struct conform_backend *backend = &backends[i];
+        if (argc >= 2 && strcmp(argv[1], backend->name) != 0)
+            continue;
+        if (backend->needs && !getenv(backend->needs))
+            print_message("%s: skipped, %s is not set\n", backend->name, backend->needs);
+        else
+            failed += run_backend(backend);
+    }
     return failed ? 1 : 0;
 }

@@ -1,34 +1,48 @@
 /* Rows in key order: a skip list, so that finding, changing and going on from any key cost the
  * logarithm of the rows. Every row is on level 0; a quarter of each level is on the next one. */
-#include "kv/kv_mem_int.h"
+#include "kv/rows.h"
 
+#include "base/map.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* Where a row with this key is or would be hung in, on each level. */
-static void find_links(const struct kv_mem_rows *rows, struct str key,
-                       struct kv_mem_row **out_links[KV_MEM_LEVELS])
+static void find_links(const struct kv_rows *rows, struct str key,
+                       struct kv_rows_row **out_links[KV_ROWS_LEVELS])
 {
-    struct kv_mem_row **links = (struct kv_mem_row **)(uintptr_t)rows->first;
-    for (int level = KV_MEM_LEVELS - 1; level >= 0; level--) {
+    struct kv_rows_row **links = (struct kv_rows_row **)(uintptr_t)rows->first;
+    for (int level = KV_ROWS_LEVELS - 1; level >= 0; level--) {
         while (links[level] && str_cmp(links[level]->key, key) < 0)
             links = links[level]->next;
         out_links[level] = &links[level];
     }
 }
 
-struct kv_mem_row *kv_mem_rows_seek(const struct kv_mem_rows *rows, struct str key)
+struct kv_rows_row *kv_rows_seek(const struct kv_rows *rows, struct str key)
 {
-    struct kv_mem_row **links[KV_MEM_LEVELS];
+    struct kv_rows_row **links[KV_ROWS_LEVELS];
     find_links(rows, key, links);
     return *links[0];
 }
 
-struct str kv_mem_rows_get(const struct kv_mem_rows *rows, struct str key)
+struct kv_rows_row *kv_rows_floor(const struct kv_rows *rows, struct str key)
 {
-    const struct kv_mem_row *row = kv_mem_rows_seek(rows, key);
+    struct kv_rows_row *const *links = rows->first;
+    struct kv_rows_row *floor = NULL;
+    for (int level = KV_ROWS_LEVELS - 1; level >= 0; level--) {
+        while (links[level] && str_cmp(links[level]->key, key) <= 0) {
+            floor = links[level];
+            links = floor->next;
+        }
+    }
+    return floor;
+}
+
+struct str kv_rows_get(const struct kv_rows *rows, struct str key)
+{
+    const struct kv_rows_row *row = kv_rows_seek(rows, key);
     return row && str_eq(row->key, key) ? row->value : (struct str){0};
 }
 
@@ -37,21 +51,21 @@ static void free_bytes(struct str s)
     free((void *)(uintptr_t)s.p);
 }
 
-static int throw_height(struct kv_mem_rows *rows)
+static int throw_height(struct kv_rows *rows)
 {
     uint64_t dice = map_hash_u64(++rows->dice);
     int height = 1;
-    for (; height < KV_MEM_LEVELS && (dice & 3) == 0; dice >>= 2)
+    for (; height < KV_ROWS_LEVELS && (dice & 3) == 0; dice >>= 2)
         height++;
     return height;
 }
 
-void kv_mem_rows_put(struct kv_mem_rows *rows, struct str key, struct str value)
+void kv_rows_put(struct kv_rows *rows, struct str key, struct str value)
 {
-    struct kv_mem_row **links[KV_MEM_LEVELS];
+    struct kv_rows_row **links[KV_ROWS_LEVELS];
     struct str copy = str_from(mem_dup(value.p, value.n), value.n);
     find_links(rows, key, links);
-    struct kv_mem_row *row = *links[0];
+    struct kv_rows_row *row = *links[0];
     if (row && str_eq(row->key, key)) {
         free_bytes(row->value);
         row->value = copy;
@@ -70,14 +84,14 @@ void kv_mem_rows_put(struct kv_mem_rows *rows, struct str key, struct str value)
     rows->count++;
 }
 
-bool kv_mem_rows_delete(struct kv_mem_rows *rows, struct str key)
+bool kv_rows_delete(struct kv_rows *rows, struct str key)
 {
-    struct kv_mem_row **links[KV_MEM_LEVELS];
+    struct kv_rows_row **links[KV_ROWS_LEVELS];
     find_links(rows, key, links);
-    struct kv_mem_row *row = *links[0];
+    struct kv_rows_row *row = *links[0];
     if (!row || !str_eq(row->key, key))
         return false;
-    for (int level = 0; level < KV_MEM_LEVELS && *links[level] == row; level++)
+    for (int level = 0; level < KV_ROWS_LEVELS && *links[level] == row; level++)
         *links[level] = row->next[level];
     free_bytes(row->value);
     free(row);
@@ -85,12 +99,12 @@ bool kv_mem_rows_delete(struct kv_mem_rows *rows, struct str key)
     return true;
 }
 
-void kv_mem_rows_fini(struct kv_mem_rows *rows)
+void kv_rows_fini(struct kv_rows *rows)
 {
-    for (struct kv_mem_row *row = rows->first[0], *next; row; row = next) {
+    for (struct kv_rows_row *row = rows->first[0], *next; row; row = next) {
         next = row->next[0];
         free_bytes(row->value);
         free(row);
     }
-    *rows = (struct kv_mem_rows){0};
+    *rows = (struct kv_rows){0};
 }

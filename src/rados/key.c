@@ -1,0 +1,122 @@
+/* How keys, states and fences look in omaps.
+ *
+ * Keys of omaps are C strings to some calls of librados, so rows' keys are escaped to hold no NUL;
+ * the escape keeps their order. Everything stored begins with a format byte. */
+#include "rados/rados_int.h"
+
+#include "base/bytes.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void rad_key_row(struct rad_key *to, struct str key)
+{
+    to->n = 0;
+    to->b[to->n++] = 'r';
+    for (size_t i = 0; i < key.n && to->n + 2 <= RAD_OMAP_KEY; i++) {
+        char c = key.p[i];
+        if (c == 0 || c == 1) {
+            to->b[to->n++] = 1;
+            to->b[to->n++] = (char)(c + 1);
+        } else {
+            to->b[to->n++] = c;
+        }
+    }
+    to->b[to->n] = '\0';
+}
+
+enum rc rad_key_row_parse(struct str omap_key, struct rad_key *out)
+{
+    out->n = 0;
+    if (omap_key.n < 2 || omap_key.n > RAD_OMAP_KEY || omap_key.p[0] != 'r')
+        return RC_CORRUPT;
+    for (size_t i = 1; i < omap_key.n; i++) {
+        char c = omap_key.p[i];
+        if (c == 1) {
+            i++;
+            if (i == omap_key.n || (omap_key.p[i] != 1 && omap_key.p[i] != 2))
+                return RC_CORRUPT;
+            c = (char)(omap_key.p[i] - 1);
+        }
+        out->b[out->n++] = c;
+    }
+    out->b[out->n] = '\0';
+    return RC_OK;
+}
+
+struct str rad_state_pack(unsigned char to[RAD_STATE], const struct rad_state *state)
+{
+    struct packer w;
+    pack_init(&w, to, RAD_STATE);
+    pack_u8(&w, RAD_FORMAT);
+    pack_u64(&w, state->version);
+    pack_u64(&w, state->epoch);
+    pack_u64(&w, state->finished);
+    pack_bytes(&w, str_from(state->ids, sizeof state->ids));
+    return pack_done(&w);
+}
+
+enum rc rad_state_parse(struct str row, struct rad_state *out)
+{
+    struct unpacker r;
+    unpack_init(&r, row);
+    bool is_known = unpack_u8(&r) == RAD_FORMAT;
+    out->version = unpack_u64(&r);
+    out->epoch = unpack_u64(&r);
+    out->finished = unpack_u64(&r);
+    struct str ids = unpack_bytes(&r, sizeof out->ids);
+    if (!is_known || unpack_done(&r) != RC_OK)
+        return RC_CORRUPT;
+    memcpy(out->ids, ids.p, sizeof out->ids);
+    return RC_OK;
+}
+
+bool rad_id_eq(const struct rad_id *a, const struct rad_id *b)
+{
+    return memcmp(a->b, b->b, sizeof a->b) == 0;
+}
+
+struct rad_id rad_id_new(struct rad *rad)
+{
+    struct rad_id id;
+    memcpy(id.b, rad->node, sizeof rad->node);
+    put_u64(id.b + sizeof rad->node, atomic_fetch_add(&rad->next_id, 1));
+    return id;
+}
+
+struct rad_state rad_state_next(struct rad *rad, const struct rad_state *state)
+{
+    struct rad_state next = *state;
+    memmove(next.ids + 1, next.ids, sizeof next.ids - sizeof next.ids[0]);
+    next.ids[0] = rad_id_new(rad);
+    return next;
+}
+
+void rad_name_head(char to[RAD_OBJECT], struct kv_part part)
+{
+    snprintf(to, RAD_OBJECT, "p.%c.%" PRIx64, (char)part.class, part.id);
+}
+
+void rad_name_shard(char to[RAD_OBJECT], struct kv_part part, uint64_t number)
+{
+    snprintf(to, RAD_OBJECT, "s.%c.%" PRIx64 ".%" PRIx64, (char)part.class, part.id, number);
+}
+
+struct str rad_fence_pack(unsigned char to[RAD_FENCE], uint64_t epoch)
+{
+    to[0] = RAD_FORMAT;
+    put_u64(to + 1, epoch);
+    return str_from(to, RAD_FENCE);
+}
+
+enum rc rad_fence_parse(struct str row, uint64_t *out_epoch)
+{
+    *out_epoch = 0;
+    if (str_is_null(row))
+        return RC_OK;
+    if (row.n != RAD_FENCE || row.p[0] != RAD_FORMAT)
+        return RC_CORRUPT;
+    *out_epoch = get_u64(row.p + 1);
+    return RC_OK;
+}

@@ -1,0 +1,766 @@
+/* The link to the cluster: the one file that knows librados.
+ *
+ * One handle, two pools in one namespace. A call collects its parts as copies and becomes an
+ * operation of librados when it is sent: there an operation is used once, and only then.
+ *
+ * Invariants, under the mutex:
+ *   1. A call is in `waiting`, in `sent`, in `broken` (librados did not take it) or in none; all
+ * but the waiting ones count in n_sent and sent_bytes until librados is done with them, however
+ *      long ago their owner was answered.
+ *   2. A call is answered once: by librados' completion, or before it by the watchman when its time
+ *      is over. Each of them and the owner holds one reference while it may touch the call.
+ *   3. n_sent and sent_bytes stay below librados' own bounds, so its calls here never block; one
+ *      call is always let through.
+ *
+ * The handle is set up after fork: a child that inherits one hangs in its first call. */
+#include "rados/link.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+
+#include "task/task.h"
+
+#include <errno.h>
+#include <rados/librados.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    IN_FLIGHT = 512,
+    IN_FLIGHT_MAX = 900,
+    BYTES_MAX = 64 << 20,
+    CONNECT_MS = 30000,
+    WATCH_MS = 250 /* how late a deadline may be noticed */
+};
+
+struct link {
+    const struct ctx *ctx;
+    rados_t cluster;
+    rados_ioctx_t pools[2]; /* by enum link_pool */
+    size_t most;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake; /* the watchman, before its time */
+    struct list waiting, sent, broken;
+    size_t n_sent, sent_bytes;
+    bool is_closing;
+    pthread_t watchman;
+};
+
+enum part_kind {
+    PART_GUARD_ROW,
+    PART_GUARD_ATTR,
+    PART_CREATE,
+    PART_ASSERT_EXISTS,
+    PART_RANGE_REMOVE,
+    PART_ROW_REMOVE,
+    PART_ROW,
+    PART_ATTR_REMOVE,
+    PART_ATTR,
+    PART_BYTES,
+    PART_REMOVE,
+    PART_READ_ROWS,
+    PART_READ_ROW,
+    PART_READ_ATTRS,
+    PART_READ_BYTES,
+    PART_KINDS
+};
+
+struct part {
+    struct str key, value; /* in the call's arena; names end with NUL */
+    uint64_t at, n;
+};
+
+struct parts {
+    struct part *part;
+    size_t n, capacity;
+};
+
+struct link_call {
+    struct list link;
+    struct link *to;
+    enum link_pool pool;
+    char *object;
+    struct arena arena;
+    struct parts parts[PART_KINDS];
+    size_t bytes;
+
+    link_done *done;
+    void *arg;
+    uint64_t until; /* by the monotonic clock; 0: for ever */
+    bool is_write, is_answered;
+    int error; /* of a broken call */
+    _Atomic int refs;
+
+    rados_write_op_t write;
+    rados_read_op_t read;
+    rados_omap_iter_t rows, keys;
+    rados_xattrs_iter_t attrs;
+    unsigned char has_more;
+    int unused_result; /* of a part of a read: that of the whole tells all */
+    char *data;
+    size_t data_n;
+};
+
+/* --- outcomes --------------------------------------------------------------------------------- */
+
+const char *link_result_name(enum link_result result)
+{
+    static const char *const names[] = {"ok",   "refused", "missing", "exists",
+                                        "full", "fenced",  "unknown", "failed"};
+    return names[result];
+}
+
+enum rc link_rc(enum link_result result)
+{
+    static const enum rc rcs[] = {
+        [LINK_OK] = RC_OK,         [LINK_REFUSED] = RC_CONFLICT, [LINK_MISSING] = RC_NOTFOUND,
+        [LINK_EXISTS] = RC_EXISTS, [LINK_FULL] = RC_FULL,        [LINK_FENCED] = RC_TEMP,
+        [LINK_UNKNOWN] = RC_TEMP,  [LINK_FAILED] = RC_TEMP,
+    };
+    return rcs[result];
+}
+
+static enum link_result result_of(struct link_call *call, int error)
+{
+    switch (error < 0 ? -error : 0) {
+    case 0:
+        return LINK_OK;
+    case ECANCELED:
+    case ERANGE:
+    case EOVERFLOW:
+        return LINK_REFUSED;
+    case ENOENT:
+    case ENODATA:
+        return LINK_MISSING;
+    case EEXIST:
+        return LINK_EXISTS;
+    case ENOSPC:
+    case EDQUOT:
+        return LINK_FULL;
+    case ESHUTDOWN:
+        return LINK_FENCED;
+    case ETIMEDOUT:
+        return LINK_UNKNOWN;
+    default:
+        log_event(call->to->ctx->log, LOG_ERROR, "cluster-call-failed", "object", call->object,
+                  "cause", strerror(-error), NULL);
+        return LINK_FAILED;
+    }
+}
+
+/* --- building a call -------------------------------------------------------------------------- */
+
+struct link_call *link_call_new(struct link *link, enum link_pool pool, const char *object)
+{
+    struct link_call *call = mem_zero(sizeof *call);
+    list_init(&call->link);
+    call->to = link;
+    call->pool = pool;
+    call->object = mem_dup(object, strlen(object));
+    atomic_init(&call->refs, 1);
+    return call;
+}
+
+static void let_go(struct link_call *call)
+{
+    if (atomic_fetch_sub(&call->refs, 1) > 1)
+        return;
+    if (call->write)
+        rados_release_write_op(call->write);
+    if (call->read)
+        rados_release_read_op(call->read);
+    if (call->rows)
+        rados_omap_get_end(call->rows);
+    if (call->keys)
+        rados_omap_get_end(call->keys);
+    if (call->attrs)
+        rados_getxattrs_end(call->attrs);
+    for (int kind = 0; kind < PART_KINDS; kind++)
+        free(call->parts[kind].part);
+    arena_fini(&call->arena);
+    free(call->object);
+    free(call->data);
+    free(call);
+}
+
+void link_call_free(struct link_call **call)
+{
+    if (*call)
+        let_go(*call);
+    *call = NULL;
+}
+
+size_t link_call_bytes(const struct link_call *call)
+{
+    return call->bytes;
+}
+
+static struct part *add(struct link_call *call, enum part_kind kind, struct str key,
+                        struct str value)
+{
+    struct parts *parts = &call->parts[kind];
+    parts->part = mem_array(parts->part, &parts->capacity, parts->n + 1, sizeof *parts->part);
+    struct part *part = &parts->part[parts->n++];
+    *part = (struct part){arena_dup(&call->arena, key), arena_dup(&call->arena, value), 0, 0};
+    call->bytes += key.n + value.n;
+    return part;
+}
+
+void link_guard_row(struct link_call *call, struct str key, struct str value)
+{
+    add(call, PART_GUARD_ROW, key, value);
+}
+
+void link_guard_attr(struct link_call *call, const char *name, struct str value)
+{
+    add(call, PART_GUARD_ATTR, str_of(name), value);
+}
+
+void link_write_create(struct link_call *call)
+{
+    add(call, PART_CREATE, (struct str){0}, (struct str){0});
+}
+
+void link_write_assert_exists(struct link_call *call)
+{
+    add(call, PART_ASSERT_EXISTS, (struct str){0}, (struct str){0});
+}
+
+void link_write_range_remove(struct link_call *call, struct str from, struct str to)
+{
+    add(call, PART_RANGE_REMOVE, from, to);
+}
+
+void link_write_row_remove(struct link_call *call, struct str key)
+{
+    add(call, PART_ROW_REMOVE, key, (struct str){0});
+}
+
+void link_write_row(struct link_call *call, struct str key, struct str value)
+{
+    add(call, PART_ROW, key, value);
+}
+
+void link_write_attr_remove(struct link_call *call, const char *name)
+{
+    add(call, PART_ATTR_REMOVE, str_of(name), (struct str){0});
+}
+
+void link_write_attr(struct link_call *call, const char *name, struct str value)
+{
+    add(call, PART_ATTR, str_of(name), value);
+}
+
+void link_write_bytes(struct link_call *call, struct str bytes)
+{
+    add(call, PART_BYTES, (struct str){0}, bytes);
+}
+
+void link_write_remove(struct link_call *call)
+{
+    add(call, PART_REMOVE, (struct str){0}, (struct str){0});
+}
+
+void link_read_rows(struct link_call *call, struct str after, uint64_t max)
+{
+    add(call, PART_READ_ROWS, after, (struct str){0})->n = max;
+}
+
+void link_read_row(struct link_call *call, struct str key)
+{
+    add(call, PART_READ_ROW, key, (struct str){0});
+}
+
+void link_read_attrs(struct link_call *call)
+{
+    add(call, PART_READ_ATTRS, (struct str){0}, (struct str){0});
+}
+
+void link_read_bytes(struct link_call *call, uint64_t offset, size_t n)
+{
+    struct part *part = add(call, PART_READ_BYTES, (struct str){0}, (struct str){0});
+    part->at = offset;
+    part->n = n;
+    call->bytes += n;
+}
+
+/* --- what a call is in librados --------------------------------------------------------------- */
+
+/* The keys and values of one kind as librados wants them; in the call's arena. */
+struct columns {
+    const char **keys, **values;
+    size_t *key_lens, *value_lens;
+    size_t n;
+};
+
+static struct columns columns_of(struct link_call *call, enum part_kind kind)
+{
+    const struct parts *parts = &call->parts[kind];
+    struct columns c = {.n = parts->n};
+    c.keys = arena_alloc(&call->arena, c.n * sizeof *c.keys);
+    c.values = arena_alloc(&call->arena, c.n * sizeof *c.values);
+    c.key_lens = arena_alloc(&call->arena, c.n * sizeof *c.key_lens);
+    c.value_lens = arena_alloc(&call->arena, c.n * sizeof *c.value_lens);
+    for (size_t i = 0; i < c.n; i++) {
+        c.keys[i] = parts->part[i].key.p;
+        c.values[i] = parts->part[i].value.p;
+        c.key_lens[i] = parts->part[i].key.n;
+        c.value_lens[i] = parts->part[i].value.n;
+    }
+    return c;
+}
+
+#define EACH_PART(call, kind, it)                                                                  \
+    for (const struct part *it = (call)->parts[kind].part, *it##_end = it + (call)->parts[kind].n; \
+         it != it##_end; it++)
+
+static void add_write_guards(struct link_call *call, rados_write_op_t op)
+{
+    if (call->parts[PART_CREATE].n)
+        rados_write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
+    if (call->parts[PART_ASSERT_EXISTS].n)
+        rados_write_op_assert_exists(op);
+    EACH_PART (call, PART_GUARD_ROW, p)
+        rados_write_op_omap_cmp2(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->key.n,
+                                 p->value.n, NULL);
+    EACH_PART (call, PART_GUARD_ATTR, p)
+        rados_write_op_cmpxattr(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->value.n);
+}
+
+static void build_write(struct link_call *call)
+{
+    rados_write_op_t op = call->write = rados_create_write_op();
+    add_write_guards(call, op);
+    EACH_PART (call, PART_RANGE_REMOVE, p)
+        rados_write_op_omap_rm_range2(op, p->key.p, p->key.n, p->value.p, p->value.n);
+    struct columns c = columns_of(call, PART_ROW_REMOVE);
+    if (c.n)
+        rados_write_op_omap_rm_keys2(op, c.keys, c.key_lens, c.n);
+    c = columns_of(call, PART_ROW);
+    if (c.n)
+        rados_write_op_omap_set2(op, c.keys, c.values, c.key_lens, c.value_lens, c.n);
+    EACH_PART (call, PART_ATTR_REMOVE, p)
+        rados_write_op_rmxattr(op, p->key.p);
+    EACH_PART (call, PART_ATTR, p)
+        rados_write_op_setxattr(op, p->key.p, p->value.p, p->value.n);
+    EACH_PART (call, PART_BYTES, p)
+        rados_write_op_write_full(op, p->value.p, p->value.n);
+    if (call->parts[PART_REMOVE].n)
+        rados_write_op_remove(op);
+}
+
+static void build_read(struct link_call *call)
+{
+    rados_read_op_t op = call->read = rados_create_read_op();
+    EACH_PART (call, PART_GUARD_ROW, p)
+        rados_read_op_omap_cmp2(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->key.n,
+                                p->value.n, NULL);
+    EACH_PART (call, PART_GUARD_ATTR, p)
+        rados_read_op_cmpxattr(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->value.n);
+    EACH_PART (call, PART_READ_ROWS, p)
+        rados_read_op_omap_get_vals2(op, p->key.n ? p->key.p : "", "", p->n, &call->rows,
+                                     &call->has_more, &call->unused_result);
+    struct columns c = columns_of(call, PART_READ_ROW);
+    if (c.n)
+        rados_read_op_omap_get_vals_by_keys2(op, c.keys, c.n, c.key_lens, &call->keys,
+                                             &call->unused_result);
+    if (call->parts[PART_READ_ATTRS].n)
+        rados_read_op_getxattrs(op, &call->attrs, &call->unused_result);
+    EACH_PART (call, PART_READ_BYTES, p) {
+        call->data = mem_alloc(p->n + 1);
+        rados_read_op_read(op, p->at, p->n, call->data, &call->data_n, &call->unused_result);
+    }
+}
+
+/* --- sending and answering -------------------------------------------------------------------- */
+
+static void submit(struct link_call *call);
+
+/* Moves what may be sent now from `waiting` to `sent` and, by their links, to `out`. */
+static void pick(struct link *link, struct list *out)
+{
+    struct list *it;
+    while ((it = list_first(&link->waiting)) != NULL) {
+        struct link_call *call = CONTAINER(it, struct link_call, link);
+        bool fits = link->n_sent < link->most && call->bytes <= BYTES_MAX - link->sent_bytes;
+        if (!fits && link->n_sent > 0)
+            break;
+        list_remove(it);
+        list_add_tail(out, it);
+        link->n_sent++;
+        link->sent_bytes += call->bytes < BYTES_MAX ? call->bytes : BYTES_MAX;
+        atomic_fetch_add(&call->refs, 2); /* librados' and this function's caller's */
+    }
+}
+
+/* Without the mutex. */
+static void submit_all(struct link *link, struct list *calls)
+{
+    struct list *it;
+    while ((it = list_first(calls)) != NULL) {
+        struct link_call *call = CONTAINER(it, struct link_call, link);
+        pthread_mutex_lock(&link->mutex);
+        list_remove(it);
+        list_add_tail(&link->sent, it);
+        pthread_mutex_unlock(&link->mutex);
+        submit(call);
+        let_go(call);
+    }
+}
+
+/* librados is done with the call. */
+static void complete(struct link_call *call, int error)
+{
+    struct link *link = call->to;
+    struct list next;
+    list_init(&next);
+    pthread_mutex_lock(&link->mutex);
+    list_remove(&call->link);
+    link->n_sent--;
+    link->sent_bytes -= call->bytes < BYTES_MAX ? call->bytes : BYTES_MAX;
+    bool is_late = call->is_answered;
+    call->is_answered = true;
+    pick(link, &next);
+    pthread_mutex_unlock(&link->mutex);
+    submit_all(link, &next);
+    if (!is_late)
+        call->done(call, result_of(call, error), call->arg);
+    let_go(call);
+}
+
+static void completed(rados_completion_t completion, void *arg)
+{
+    int error = rados_aio_get_return_value(completion);
+    rados_aio_release(completion);
+    complete(arg, error);
+}
+
+static void submit(struct link_call *call)
+{
+    rados_ioctx_t io = call->to->pools[call->pool];
+    rados_completion_t completion;
+    rados_aio_create_completion2(call, completed, &completion);
+    int error;
+    if (call->is_write) {
+        build_write(call);
+        /* A full pool is to be an answer, not an endless wait. */
+        error = rados_aio_write_op_operate(call->write, io, completion, call->object, NULL,
+                                           LIBRADOS_OPERATION_FULL_TRY);
+    } else {
+        build_read(call);
+        error = rados_aio_read_op_operate(call->read, io, completion, call->object, 0);
+    }
+    if (error == 0)
+        return;
+    rados_aio_release(completion);
+    pthread_mutex_lock(&call->to->mutex);
+    call->error = error;
+    list_remove(&call->link);
+    list_add_tail(&call->to->broken, &call->link);
+    pthread_cond_signal(&call->to->wake);
+    pthread_mutex_unlock(&call->to->mutex);
+}
+
+static void send_call(struct link_call *call, uint32_t ms, link_done *done, void *arg)
+{
+    struct link *link = call->to;
+    struct list now;
+    call->done = done;
+    call->arg = arg;
+    call->until = ms ? clock_mono(link->ctx->clock) + ms * NS_PER_MS : 0;
+    list_init(&now);
+    pthread_mutex_lock(&link->mutex);
+    list_add_tail(&link->waiting, &call->link);
+    pick(link, &now);
+    pthread_mutex_unlock(&link->mutex);
+    submit_all(link, &now);
+}
+
+void link_write(struct link_call *call, uint32_t ms, link_done *done, void *arg)
+{
+    call->is_write = true;
+    send_call(call, ms, done, arg);
+}
+
+void link_read(struct link_call *call, uint32_t ms, link_done *done, void *arg)
+{
+    call->is_write = false;
+    send_call(call, ms, done, arg);
+}
+
+struct waiter {
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool is_done;
+    enum link_result result;
+};
+
+static void wake(struct link_call *call, enum link_result result, void *arg)
+{
+    struct waiter *w = arg;
+    pthread_mutex_lock(&w->mutex);
+    w->result = result;
+    w->is_done = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+static enum link_result send_and_wait(struct link_call *call, uint32_t ms)
+{
+    struct waiter w = {.is_done = false};
+    pthread_mutex_init(&w.mutex, NULL);
+    pthread_cond_init(&w.cond, NULL);
+    send_call(call, ms, wake, &w);
+    pthread_mutex_lock(&w.mutex);
+    while (!w.is_done)
+        pthread_cond_wait(&w.cond, &w.mutex);
+    pthread_mutex_unlock(&w.mutex);
+    pthread_cond_destroy(&w.cond);
+    pthread_mutex_destroy(&w.mutex);
+    return w.result;
+}
+
+enum link_result link_write_wait(struct link_call *call, uint32_t ms)
+{
+    call->is_write = true;
+    return send_and_wait(call, ms);
+}
+
+enum link_result link_read_wait(struct link_call *call, uint32_t ms)
+{
+    call->is_write = false;
+    return send_and_wait(call, ms);
+}
+
+/* --- what a read got -------------------------------------------------------------------------- */
+
+static bool next_row(rados_omap_iter_t iter, struct str *out_key, struct str *out_value)
+{
+    char *key = NULL;
+    char *value = NULL;
+    size_t key_n = 0;
+    size_t value_n = 0;
+    if (!iter || rados_omap_get_next2(iter, &key, &value, &key_n, &value_n) < 0 || !key)
+        return false;
+    *out_key = str_from(key, key_n);
+    *out_value = str_from(value, value_n);
+    return true;
+}
+
+bool link_got_row(struct link_call *call, struct str *out_key, struct str *out_value)
+{
+    return next_row(call->rows, out_key, out_value);
+}
+
+bool link_got_key(struct link_call *call, struct str *out_key, struct str *out_value)
+{
+    return next_row(call->keys, out_key, out_value);
+}
+
+bool link_got_attr(struct link_call *call, struct str *out_name, struct str *out_value)
+{
+    const char *name = NULL;
+    const char *value = NULL;
+    size_t n = 0;
+    if (!call->attrs || rados_getxattrs_next(call->attrs, &name, &value, &n) < 0 || !name)
+        return false;
+    *out_name = str_of(name);
+    *out_value = str_from(value, n);
+    return true;
+}
+
+bool link_got_more(const struct link_call *call)
+{
+    return call->has_more != 0;
+}
+
+struct str link_got_bytes(const struct link_call *call)
+{
+    return str_from(call->data, call->data_n);
+}
+
+/* --- the watchman: answers calls whose time is over, or that librados did not take -------------
+ */
+
+static struct link_call *find_late(struct list *calls, uint64_t now)
+{
+    LIST_EACH (calls, it) {
+        struct link_call *call = CONTAINER(it, struct link_call, link);
+        if (!call->is_answered && call->until != 0 && call->until <= now)
+            return call;
+    }
+    return NULL;
+}
+
+/* Both with the mutex, which they let go of meanwhile. */
+static void answer_late(struct link *link)
+{
+    uint64_t now = clock_mono(link->ctx->clock);
+    struct link_call *call;
+    while ((call = find_late(&link->sent, now)) != NULL ||
+           (call = find_late(&link->waiting, now)) != NULL) {
+        call->is_answered = true;
+        list_remove(&call->link);
+        atomic_fetch_add(&call->refs, 1);
+        pthread_mutex_unlock(&link->mutex);
+        call->done(call, LINK_UNKNOWN, call->arg);
+        let_go(call);
+        pthread_mutex_lock(&link->mutex);
+    }
+}
+
+static void answer_broken(struct link *link)
+{
+    struct list *it;
+    while ((it = list_first(&link->broken)) != NULL) {
+        struct link_call *call = CONTAINER(it, struct link_call, link);
+        list_remove(it);
+        pthread_mutex_unlock(&link->mutex);
+        complete(call, call->error);
+        pthread_mutex_lock(&link->mutex);
+    }
+}
+
+static void *watch(void *arg)
+{
+    struct link *link = arg;
+    pthread_mutex_lock(&link->mutex);
+    while (!link->is_closing || link->n_sent > 0 || !list_is_empty(&link->waiting)) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += WATCH_MS * (long)NS_PER_MS;
+        until.tv_sec += until.tv_nsec / (long)NS_PER_SEC;
+        until.tv_nsec %= (long)NS_PER_SEC;
+        pthread_cond_timedwait(&link->wake, &link->mutex, &until);
+        answer_broken(link);
+        answer_late(link);
+    }
+    pthread_mutex_unlock(&link->mutex);
+    return NULL;
+}
+
+/* --- connecting ------------------------------------------------------------------------------- */
+
+struct setting {
+    const char *name, *value;
+};
+
+static enum rc refuse(const struct ctx *ctx, const char *step, const char *what, int error)
+{
+    enum rc rc = rc_from_errno(-error);
+    log_event(ctx->log, LOG_ERROR, "cluster-refused", "step", step, "what", what, "cause",
+              strerror(-error), NULL);
+    return rc == RC_NOTFOUND || rc == RC_DENIED ? rc : error == -EPERM ? RC_DENIED : RC_TEMP;
+}
+
+static int set(rados_t cluster, const char *name, const char *value)
+{
+    return value ? rados_conf_set(cluster, name, value) : 0;
+}
+
+/* What this file relies on, whatever ceph.conf says: librados never gives up an operation by
+ * itself, blocks later than the link holds back, and writes to no descriptor of ours. */
+static int set_all(rados_t cluster, const struct kv_rados_conf *conf)
+{
+    char seconds[16];
+    snprintf(seconds, sizeof seconds, "%u",
+             (conf->connect_ms ? conf->connect_ms : CONNECT_MS) / 1000 + 1);
+    const struct setting settings[] = {
+        {"keyring", conf->keyring},
+        {"client_mount_timeout", seconds},
+        {"rados_osd_op_timeout", "0"},
+        {"objecter_inflight_ops", "1024"},
+        {"objecter_inflight_op_bytes", "134217728"},
+        {"log_to_stderr", "false"},
+        {"err_to_stderr", "false"},
+    };
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        int error = set(cluster, settings[i].name, settings[i].value);
+        if (error < 0)
+            return error;
+    }
+    return 0;
+}
+
+static enum rc open_pool(struct link *link, enum link_pool pool, const char *name,
+                         const struct kv_rados_conf *conf)
+{
+    int error = rados_ioctx_create(link->cluster, name, &link->pools[pool]);
+    if (error < 0)
+        return refuse(link->ctx, "pool", name, error);
+    rados_ioctx_set_namespace(link->pools[pool], conf->name ? conf->name : "penfold");
+    return RC_OK;
+}
+
+static enum rc connect_to(struct link *link, const struct kv_rados_conf *conf)
+{
+    const char *client = conf->client ? conf->client : "client.penfold";
+    const char *index_pool = conf->index_pool ? conf->index_pool : "penfold";
+    int error = rados_create2(&link->cluster, "ceph", client, 0);
+    if (error < 0)
+        return refuse(link->ctx, "client", client, error);
+    error = rados_conf_read_file(link->cluster, conf->conf);
+    if (error < 0)
+        return refuse(link->ctx, "configuration", conf->conf ? conf->conf : "ceph.conf", error);
+    error = set_all(link->cluster, conf);
+    if (error < 0)
+        return refuse(link->ctx, "configuration", "a setting of Penfold's", error);
+    error = rados_connect(link->cluster);
+    if (error < 0)
+        return refuse(link->ctx, "connect", client, error);
+    TRY(open_pool(link, LINK_INDEX, index_pool, conf));
+    return open_pool(link, LINK_BODY, conf->body_pool ? conf->body_pool : index_pool, conf);
+}
+
+static void disconnect(struct link *link)
+{
+    for (int pool = 0; pool < 2; pool++)
+        if (link->pools[pool])
+            rados_ioctx_destroy(link->pools[pool]);
+    if (link->cluster)
+        rados_shutdown(link->cluster);
+    free(link);
+}
+
+enum rc link_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct link **out)
+{
+    struct link *link = mem_zero(sizeof *link);
+    link->ctx = ctx;
+    link->most = conf->in_flight ? conf->in_flight : IN_FLIGHT;
+    if (link->most > IN_FLIGHT_MAX)
+        link->most = IN_FLIGHT_MAX;
+    enum rc rc = connect_to(link, conf);
+    if (rc != RC_OK) {
+        disconnect(link);
+        return rc;
+    }
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&link->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&link->mutex, NULL);
+    list_init(&link->waiting);
+    list_init(&link->sent);
+    list_init(&link->broken);
+    link->watchman = task_thread("kv-watchman", watch, link);
+    *out = link;
+    return RC_OK;
+}
+
+void link_close(struct link **link)
+{
+    struct link *l = *link;
+    if (!l)
+        return;
+    pthread_mutex_lock(&l->mutex);
+    l->is_closing = true;
+    pthread_cond_signal(&l->wake);
+    pthread_mutex_unlock(&l->mutex);
+    pthread_join(l->watchman, NULL);
+    pthread_cond_destroy(&l->wake);
+    pthread_mutex_destroy(&l->mutex);
+    disconnect(l);
+    *link = NULL;
+}
