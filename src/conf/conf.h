@@ -24,13 +24,18 @@ struct conf {
     char *log_level;
 
     struct {
-        char *engine;          /* "local" */
+        char *engine;          /* "local", "rados" */
         uint64_t memory;       /* bytes of the engine's caches and buffers */
         uint64_t reserve;      /* free bytes on the disk below which new mail is refused for now */
         uint64_t segment;      /* bytes of a log segment */
         uint64_t clean_rate;   /* bytes a second that cleaning may copy */
         uint64_t undelete;     /* seconds that expunged messages are kept */
         uint64_t keep_removed; /* seconds that removed accounts can be restored */
+        /* Of the engine "rados". */
+        char *ceph_conf, *ceph_user, *ceph_keyring;
+        char *pool, *body_pool; /* body_pool empty: pool */
+        char *name;             /* of this store in its pool */
+        char *plugin;           /* empty: where it was installed */
     } store;
     struct {
         char *certificate, *key; /* PEM files */

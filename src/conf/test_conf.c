@@ -97,7 +97,7 @@ static void errors_name_the_line(void **state)
         {"hostname = \"mail\\r\\nx\"\n", ":1:", "a host name"},
         {"hostname = \"-x.test\"\n", ":1:", "a host name"},
         {"log = \"loud\"\n", ":1:", "\"warning\""},
-        {"store { engine = \"rados\" }\n", ":1:", "\"local\""},
+        {"store { engine = \"rodas\" }\n", ":1:", "\"rados\""},
         {"auth { hash_threads = 0 }\n", ":1:", "1 to 256"},
         {"auth { hash_ops = 4294967296 }\n", ":1:", "1 to 1000"},
         {"limits { recipients = 1001 }\n", ":1:", "1 to 1000"},

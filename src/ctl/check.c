@@ -127,6 +127,18 @@ static void check_data(struct check *k)
               (unsigned)st.st_uid, user ? conf->user : "you");
 }
 
+static void check_store(struct check *k)
+{
+    const struct conf *conf = k->conf;
+    char *const *const files[] = {&conf->store.ceph_conf, &conf->store.ceph_keyring,
+                                  &conf->store.plugin};
+    if (strcmp(conf->store.engine, "rados") != 0)
+        return;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if ((*files[i])[0] && access(*files[i], R_OK) != 0)
+            fault(k, files[i], "%s: %s", *files[i], strerror(errno));
+}
+
 static bool is_served(const struct conf *conf)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
@@ -206,6 +218,7 @@ int ctl_check(const struct conf *conf, const struct str *words, size_t n)
     }
     check_tls(&k);
     check_data(&k);
+    check_store(&k);
     check_listeners(&k);
     return k.faults ? CTL_FAILED : CTL_DONE;
 }

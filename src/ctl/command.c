@@ -23,7 +23,9 @@ struct line {
 static const struct {
     const char *name, *usage, *help;
 } own_commands[] = {
-    {"init", "DIR --domain NAME [--hostname H] [--port-base N] [--bind ADDR] [--user U]",
+    {"init",
+     "DIR --domain NAME [--hostname H] [--port-base N] [--bind ADDR] [--user U] "
+     "[--store rados [CEPH]...]",
      "makes a mail host in DIR"},
     {"serve", "", "runs the server in the foreground"},
     {"check", "[--show]",

@@ -25,6 +25,20 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path));
 /* Loads a configuration; complains on standard error and returns NULL. */
 struct conf *ctl_conf(const char *path);
 
+/* The store of a configuration, whatever its engine: the current folder is the data folder. As
+ * kv_local_open and kv_rados_open answer; the cause is logged. The configuration has to live as
+ * long as the store. */
+enum rc ctl_engine_open(const struct ctx *ctx, const struct conf *conf, struct kv **out);
+/* What the engine wants of a process that is confined before it opens the store. */
+struct ctl_engine_needs {
+    const char *readable[3]; /* files; ends with NULL */
+    bool connects;           /* to other machines */
+};
+/* Takes in what the engine is made of while files can still be read: call it before the process is
+ * confined. */
+enum rc ctl_engine_load(const struct ctx *ctx, const struct conf *conf,
+                        struct ctl_engine_needs *out);
+
 /* The server's side: a listener on the socket with app = struct admin. */
 extern const struct net_proto ctl_proto;
 

@@ -27,12 +27,15 @@ enum {
     PATH_SIZE = 4096,
     CERTIFICATE_DAYS = 3650,
     NAMES = 6,
+    PLAN_PATHS = 3,
     DOMAIN_MAX = 240 /* "autoconfig." still fits in front */
 };
 
 struct plan {
     const char *dir, *domain, *hostname, *bind, *user;
     char bind_text[64], own_name[64];
+    const char *engine, *ceph_conf, *ceph_user, *ceph_keyring, *pool, *body_pool, *name, *plugin;
+    char *real[PLAN_PATHS]; /* whole paths of files that were named; the plan's */
     uint64_t port_base;
     bool has_port_base;
     uid_t uid;
@@ -45,6 +48,36 @@ static enum rc fail(const char *what, const char *why)
     return RC_PERM;
 }
 
+/* The configuration may lie elsewhere than where init was called. */
+static enum rc read_path(const char **path, char **real)
+{
+    if (!*path)
+        return RC_OK;
+    *real = realpath(*path, NULL);
+    if (!*real)
+        return fail(*path, strerror(errno));
+    *path = *real;
+    return RC_OK;
+}
+
+static enum rc read_store(struct plan *plan)
+{
+    const char *const texts[] = {plan->ceph_conf, plan->ceph_user, plan->ceph_keyring, plan->pool,
+                                 plan->body_pool, plan->name,      plan->plugin};
+    bool is_rados = plan->engine && strcmp(plan->engine, "rados") == 0;
+    if (plan->engine && !is_rados && strcmp(plan->engine, "local") != 0)
+        return fail(plan->engine, "expected local or rados for --store");
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (texts[i] && !is_rados)
+            return fail(texts[i], "it is for a store on Ceph: --store rados");
+        if (texts[i] && (!texts[i][0] || strpbrk(texts[i], "\"\\$\n")))
+            return fail(texts[i], "not a name or path that the configuration can hold");
+    }
+    TRY(read_path(&plan->ceph_conf, &plan->real[0]));
+    TRY(read_path(&plan->ceph_keyring, &plan->real[1]));
+    return read_path(&plan->plugin, &plan->real[2]);
+}
+
 static enum rc read_options(int argc, char **argv, struct plan *plan)
 {
     const char *port = NULL;
@@ -52,8 +85,19 @@ static enum rc read_options(int argc, char **argv, struct plan *plan)
         const char *name;
         const char **value;
     } options[] = {
-        {"--domain", &plan->domain}, {"--hostname", &plan->hostname}, {"--bind", &plan->bind},
-        {"--user", &plan->user},     {"--port-base", &port},
+        {"--domain", &plan->domain},
+        {"--hostname", &plan->hostname},
+        {"--bind", &plan->bind},
+        {"--user", &plan->user},
+        {"--port-base", &port},
+        {"--store", &plan->engine},
+        {"--ceph-conf", &plan->ceph_conf},
+        {"--ceph-user", &plan->ceph_user},
+        {"--ceph-keyring", &plan->ceph_keyring},
+        {"--pool", &plan->pool},
+        {"--body-pool", &plan->body_pool},
+        {"--store-name", &plan->name},
+        {"--plugin", &plan->plugin},
     };
     for (int i = 2; i < argc; i++) {
         size_t k = 0;
@@ -77,7 +121,7 @@ static enum rc read_options(int argc, char **argv, struct plan *plan)
         return fail(plan->user, "expected a user's name for --user");
     if (!conf_is_hostname(plan->domain) || strlen(plan->domain) > DOMAIN_MAX)
         return fail(plan->domain[0] ? plan->domain : "--domain", "expected a domain for --domain");
-    return RC_OK;
+    return read_store(plan);
 }
 
 /* The address without port, as it stands in front of one: "127.0.0.1", "[::1]". */
@@ -293,6 +337,26 @@ static void put_admin(const struct plan *plan, struct buf *b)
         buf_putf(b, "    %-11s = {\"127.0.0.1:8081\"}\n", "admin");
 }
 
+static void put_store(const struct plan *plan, struct buf *b)
+{
+    const struct {
+        const char *key, *value;
+    } keys[] = {{"ceph_conf", plan->ceph_conf},
+                {"ceph_user", plan->ceph_user},
+                {"ceph_keyring", plan->ceph_keyring},
+                {"pool", plan->pool},
+                {"body_pool", plan->body_pool},
+                {"name", plan->name},
+                {"plugin", plan->plugin}};
+    if (!plan->engine)
+        return;
+    buf_putf(b, "store {\n    %-12s = \"%s\"\n", "engine", plan->engine);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (keys[i].value)
+            buf_putf(b, "    %-12s = \"%s\"\n", keys[i].key, keys[i].value);
+    buf_put(b, STR("}\n\n"));
+}
+
 static enum rc write_conf(const struct plan *plan)
 {
     char path[PATH_SIZE];
@@ -301,10 +365,11 @@ static enum rc write_conf(const struct plan *plan)
     buf_putf(&b,
              "# Penfold's configuration. Every key has a default; penfold check --show prints what "
              "is in force.\n\n"
-             "hostname = \"%s\"\ndata     = \"data\"\nuser     = \"%s\"\n\n"
-             "tls {\n    certificate = \"tls/certificate.pem\"\n    key         = "
-             "\"tls/key.pem\"\n}\n\nlisten {\n",
+             "hostname = \"%s\"\ndata     = \"data\"\nuser     = \"%s\"\n\n",
              plan->hostname, plan->user);
+    put_store(plan, &b);
+    buf_putf(&b, "tls {\n    certificate = \"tls/certificate.pem\"\n    key         = "
+                 "\"tls/key.pem\"\n}\n\nlisten {\n");
     put_listener(plan, &b, "smtp", 25);
     put_listener(plan, &b, "submission", 587);
     put_listener(plan, &b, "submissions", 465);
@@ -336,51 +401,72 @@ static enum rc sync_folders(const struct plan *plan)
     return rc;
 }
 
+static enum rc ask(const struct conf *conf, const struct str *words, size_t n,
+                   struct admin_answer *out)
+{
+    const struct admin_request request = {.words = words, .n_words = n};
+    enum rc rc = ctl_offline(conf, &request, out);
+    if (rc != RC_OK)
+        return fail(conf->data, admin_sentence(rc));
+    return out->rc == RC_OK ? RC_OK : fail("domain", out->error.p);
+}
+
+/* Pools of a cluster may hold what another host has under the same name. */
+static enum rc check_new(const struct conf *conf)
+{
+    const struct str list[] = {STR("domain"), STR("list")};
+    struct admin_answer answer = {0};
+    enum rc rc = ask(conf, list, 2, &answer);
+    if (rc == RC_OK && answer.n_cells)
+        rc = fail(conf->store.name, "the pool holds a mail host of this name; --store-name gives "
+                                    "another one");
+    admin_answer_fini(&answer);
+    return rc;
+}
+
 static enum rc add_domain(const struct plan *plan)
 {
     char path[PATH_SIZE];
-    const struct str words[] = {STR("domain"), STR("add"), str_of(plan->domain)};
-    struct admin_request request = {.words = words, .n_words = 3};
+    const struct str add[] = {STR("domain"), STR("add"), str_of(plan->domain)};
     struct admin_answer answer = {0};
     struct conf *conf = ctl_conf(path_of(plan, "penfold.conf", path));
     if (!conf)
         return RC_PERM;
     enum rc rc = ctl_enter_data(conf);
-    if (rc == RC_OK) {
-        rc = ctl_offline(conf, &request, &answer);
-        if (rc != RC_OK)
-            rc = fail(conf->data, admin_sentence(rc));
-    }
-    if (rc == RC_OK && answer.rc != RC_OK)
-        rc = fail("domain", answer.error.p);
+    if (rc == RC_OK)
+        rc = check_new(conf);
+    if (rc == RC_OK)
+        rc = ask(conf, add, 3, &answer);
     admin_answer_fini(&answer);
     conf_free(&conf);
     return rc;
+}
+
+static enum rc carry_out(struct plan *plan)
+{
+    TRY(choose_user(plan));
+    TRY(make_folders(plan));
+    TRY(make_certificate(plan));
+    TRY(write_conf(plan));
+    TRY(sync_folders(plan));
+    return add_domain(plan);
 }
 
 int ctl_init(int argc, char **argv)
 {
     char hostname[300];
     struct plan plan = {.user = "penfold"};
-    if (read_options(argc, argv, &plan) != RC_OK || read_bind(&plan) != RC_OK)
-        return CTL_USAGE;
-    if (!plan.hostname) {
+    int status = CTL_USAGE;
+    if (read_options(argc, argv, &plan) == RC_OK && read_bind(&plan) == RC_OK) {
         snprintf(hostname, sizeof hostname, "mail.%s", plan.domain);
-        plan.hostname = hostname;
+        if (!plan.hostname)
+            plan.hostname = hostname;
+        status = carry_out(&plan) == RC_OK ? CTL_DONE : CTL_FAILED;
     }
-    enum rc rc = choose_user(&plan);
-    if (rc == RC_OK)
-        rc = make_folders(&plan);
-    if (rc == RC_OK)
-        rc = make_certificate(&plan);
-    if (rc == RC_OK)
-        rc = write_conf(&plan);
-    if (rc == RC_OK)
-        rc = sync_folders(&plan);
-    if (rc == RC_OK)
-        rc = add_domain(&plan);
-    if (rc != RC_OK)
-        return CTL_FAILED;
+    for (size_t i = 0; i < PLAN_PATHS; i++)
+        free(plan.real[i]);
+    if (status != CTL_DONE)
+        return status;
     printf("%s is ready for %s.\nNext: penfold account add NAME@%s -c %s/penfold.conf, then "
            "penfold serve -c %s/penfold.conf\n",
            plan.dir, plan.domain, plan.domain, plan.dir, plan.dir);

@@ -38,16 +38,11 @@ struct house {
 
 static enum rc open_house(struct house *h, const struct conf *conf)
 {
-    struct kv_local_conf kv = {.path = ".",
-                               .segment_bytes = conf->store.segment,
-                               .memory_bytes = conf->store.memory,
-                               .clean_rate = conf->store.clean_rate,
-                               .reserve_bytes = conf->store.reserve};
     struct store_conf store = {.undelete_ns = conf->store.undelete * NS_PER_SEC};
     struct auth_conf auth = {.hash_lane = h->lane,
                              .hash_ops = (uint32_t)conf->auth.hash_ops,
                              .hash_memory = conf->auth.hash_memory};
-    TRY(kv_local_open(&h->ctx, &kv, &h->admin.kv));
+    TRY(ctl_engine_open(&h->ctx, conf, &h->admin.kv));
     TRY(store_open(&h->ctx, h->admin.kv, &store, &h->admin.store));
     TRY(auth_open(&h->ctx, h->admin.kv, &auth, &h->admin.auth));
     return queue_open(&h->ctx, h->admin.kv, &h->admin.queue);

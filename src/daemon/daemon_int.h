@@ -95,11 +95,13 @@ uint64_t notify_watchdog(void);
  * they are that user already. */
 enum rc sandbox_become(uid_t uid, gid_t gid);
 
-enum sandbox_role { SANDBOX_SERVER, SANDBOX_SIGNER };
-/* For good: files only below the current folder (the signer: none at all), no exec, no ptrace, no
- * new sockets, system calls from a short list. *out_why (may be NULL) names what this kernel could
- * not give; RC_PERM when even seccomp failed. Threads made later are inside. */
-enum rc sandbox_enter(enum sandbox_role role, const char **out_why);
+/* A server's store may be on other machines: then it makes connections too. */
+enum sandbox_role { SANDBOX_SERVER, SANDBOX_CONNECTING_SERVER, SANDBOX_SIGNER };
+/* For good: files only below the current folder (the signer: none at all) and those that `readable`
+ * names (ends with NULL, may be NULL), to read; no exec, no ptrace, no new sockets but a connecting
+ * server's by TCP; system calls from a short list. *out_why (may be NULL) names what this kernel
+ * could not give; RC_PERM when even seccomp failed. Threads made later are inside. */
+enum rc sandbox_enter(enum sandbox_role role, const char *const *readable, const char **out_why);
 
 /* --- generation.c: what one configuration decides for sessions ---------------------------------
  */

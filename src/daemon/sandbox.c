@@ -1,10 +1,10 @@
 /* The sandbox: what a process that reads bytes from outside can still do after they have taken it
  * over.
  *
- * Landlock leaves it the current folder and nothing else of the file system; seccomp (through
- * libseccomp, which is met in this file alone) a list of system calls. A call outside the list
- * fails with EPERM; those that only an attacker makes end the process. What the list must hold is
- * found by running the tests with the sandbox on.
+ * Landlock leaves it the current folder and a few files to read, nothing else of the file system;
+ * seccomp (through libseccomp, which is met in this file alone) a list of system calls. A call
+ * outside the list fails with EPERM; those that only an attacker makes end the process. What the
+ * list must hold is found by running the tests with the sandbox on.
  *
  * Builds with a sanitizer have no sandbox: their run-time libraries need what it forbids.
  */
@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -54,7 +55,7 @@ enum rc sandbox_become(uid_t uid, gid_t gid)
 #define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
 #endif
 
-enum { FS_OF_ABI_1 = (1 << 13) - 1 };
+enum { FS_OF_ABI_1 = (1 << 13) - 1, SOCK_TYPE = 0xf };
 
 static uint64_t rights_of(long abi)
 {
@@ -71,18 +72,19 @@ static const uint64_t folder_rights =
     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
     LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REFER | LANDLOCK_ACCESS_FS_TRUNCATE;
 
-static bool allow_folder(int rules, const char *path, uint64_t rights)
+/* What is not there needs no rule. */
+static bool allow(int rules, const char *path, uint64_t rights)
 {
     struct landlock_path_beneath_attr rule = {.allowed_access = rights};
     rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
     if (rule.parent_fd < 0)
-        return false;
+        return errno == ENOENT || errno == EACCES;
     long error = syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
     close(rule.parent_fd);
     return error == 0;
 }
 
-static bool confine_files(enum sandbox_role role)
+static bool confine_files(enum sandbox_role role, const char *const *readable)
 {
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (abi < 1)
@@ -91,8 +93,9 @@ static bool confine_files(enum sandbox_role role)
     int rules = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr.handled_access_fs, 0);
     if (rules < 0)
         return false;
-    bool ok =
-        role == SANDBOX_SIGNER || allow_folder(rules, ".", folder_rights & attr.handled_access_fs);
+    bool ok = role == SANDBOX_SIGNER || allow(rules, ".", folder_rights & attr.handled_access_fs);
+    for (; ok && readable && *readable; readable++)
+        ok = allow(rules, *readable, LANDLOCK_ACCESS_FS_READ_FILE);
     ok = ok && syscall(SYS_landlock_restrict_self, rules, 0) == 0;
     close(rules);
     return ok;
@@ -231,6 +234,12 @@ static const int for_server[] = {
     SCMP_SYS(pipe2),
 };
 
+/* Of librados. Its sockets are looked at below. */
+static const int for_connecting[] = {
+    SCMP_SYS(connect),
+};
+static const int families[] = {AF_INET, AF_INET6};
+
 /* Nothing in Penfold makes these after the sandbox has closed. */
 static const int deadly[] = {
     SCMP_SYS(execve),
@@ -260,21 +269,40 @@ static int add_all(scmp_filter_ctx filter, uint32_t action, const int *calls, si
 
 #define ADD_ALL(filter, action, calls) add_all(filter, action, calls, sizeof calls / sizeof *calls)
 
+/* TCP to other machines. */
+static int add_connecting(scmp_filter_ctx filter)
+{
+    int error = ADD_ALL(filter, SCMP_ACT_ALLOW, for_connecting);
+    for (size_t i = 0; i < sizeof families / sizeof *families && error == 0; i++)
+        error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+                                 SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]),
+                                 SCMP_A1(SCMP_CMP_MASKED_EQ, SOCK_TYPE, SOCK_STREAM));
+    return error;
+}
+
+/* Threads, but no processes: clone3's flags cannot be looked at, so the C library is told to use
+ * clone. */
+static int add_server(scmp_filter_ctx filter)
+{
+    int error = ADD_ALL(filter, SCMP_ACT_ALLOW, for_server);
+    if (error == 0)
+        error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                                 SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+    return error;
+}
+
 static enum rc confine_calls(enum sandbox_role role)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!filter)
         return RC_PERM;
     int error = ADD_ALL(filter, SCMP_ACT_ALLOW, for_both);
-    if (error == 0 && role == SANDBOX_SERVER)
-        error = ADD_ALL(filter, SCMP_ACT_ALLOW, for_server);
+    if (error == 0 && role != SANDBOX_SIGNER)
+        error = add_server(filter);
+    if (error == 0 && role == SANDBOX_CONNECTING_SERVER)
+        error = add_connecting(filter);
     if (error == 0)
         error = ADD_ALL(filter, SCMP_ACT_KILL_PROCESS, deadly);
-    /* Threads, but no processes: clone3's flags cannot be looked at, so the C library is told to
-     * use clone. */
-    if (error == 0 && role == SANDBOX_SERVER)
-        error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-                                 SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
     if (error == 0)
         error = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (error == 0)
@@ -286,7 +314,7 @@ static enum rc confine_calls(enum sandbox_role role)
     return error == 0 ? RC_OK : RC_PERM;
 }
 
-enum rc sandbox_enter(enum sandbox_role role, const char **out_why)
+enum rc sandbox_enter(enum sandbox_role role, const char *const *readable, const char **out_why)
 {
     const char *unused;
     const char **why = out_why ? out_why : &unused;
@@ -297,7 +325,7 @@ enum rc sandbox_enter(enum sandbox_role role, const char **out_why)
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return RC_PERM;
-    if (!confine_files(role))
+    if (!confine_files(role, readable))
         *why = "this kernel has no Landlock";
     return confine_calls(role);
 }

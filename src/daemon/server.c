@@ -11,6 +11,7 @@
 #include "daemon/daemon_int.h"
 
 #include "base/mem.h"
+#include "ctl/ctl.h"
 #include "mime/charset.h"
 
 #include <errno.h>
@@ -109,15 +110,16 @@ static struct auth_guard_conf guard_conf(const struct conf *c, const struct trus
 }
 
 /* A command that began without a server has the store for itself; most end in a moment. */
-static enum rc open_kv(struct server *s, const struct kv_local_conf *conf)
+static enum rc open_kv(struct server *s)
 {
     const struct timespec pause = {.tv_sec = 1};
-    enum rc rc = kv_local_open(&s->ctx, conf, &s->admin.kv);
+    const struct conf *c = s->start->conf;
+    enum rc rc = ctl_engine_open(&s->ctx, c, &s->admin.kv);
     for (int i = 1; rc == RC_CONFLICT && i < STORE_TRIES; i++) {
         log_event(s->log, LOG_WARNING, "store-in-use", "cause",
                   "another penfold command is at work on it: waiting", NULL);
         nanosleep(&pause, NULL);
-        rc = kv_local_open(&s->ctx, conf, &s->admin.kv);
+        rc = ctl_engine_open(&s->ctx, c, &s->admin.kv);
     }
     return rc;
 }
@@ -125,11 +127,6 @@ static enum rc open_kv(struct server *s, const struct kv_local_conf *conf)
 static enum rc open_store(struct server *s, const struct trusted *trusted)
 {
     const struct conf *c = s->start->conf;
-    struct kv_local_conf kv = {.path = ".",
-                               .segment_bytes = c->store.segment,
-                               .memory_bytes = c->store.memory,
-                               .clean_rate = c->store.clean_rate,
-                               .reserve_bytes = c->store.reserve};
     /* 0 is the store's word for its default: what is kept for no time goes with the next
      * maintenance. */
     struct store_conf store = {.undelete_ns =
@@ -140,7 +137,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
                              .guard = guard_conf(c, trusted)};
     s->admin.ctx = s->ctx;
     s->admin.keep_removed_ns = c->store.keep_removed * NS_PER_SEC;
-    TRY(tell(s, "store", open_kv(s, &kv)));
+    TRY(tell(s, "store", open_kv(s)));
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));
@@ -491,15 +488,18 @@ static void raise_file_limit(void)
 static enum rc confine(struct server *s)
 {
     const char *why;
+    struct ctl_engine_needs needs;
     unsigned missing; /* what this machine's C library does not have is read as an unknown one */
     raise_file_limit();
     mime_charsets_new(&s->charsets, &missing);                    /* reads files */
     s->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC); /* for /metrics; -1: no figure */
+    TRY(tell(s, "engine", ctl_engine_load(&s->ctx, s->start->conf, &needs)));
     TRY(tell(s, "user", sandbox_become(s->start->uid, s->start->gid)));
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* becoming another user has cleared it */
     if (getppid() != s->start->supervisor)
         return tell(s, "supervisor", RC_NOTFOUND);
-    TRY(tell(s, "sandbox", sandbox_enter(SANDBOX_SERVER, &why)));
+    enum sandbox_role role = needs.connects ? SANDBOX_CONNECTING_SERVER : SANDBOX_SERVER;
+    TRY(tell(s, "sandbox", sandbox_enter(role, needs.readable, &why)));
     if (why)
         log_event(s->log, LOG_WARNING, "sandbox-incomplete", "cause", why, NULL);
     return RC_OK;

@@ -152,7 +152,7 @@ static int signer_main(const struct supervisor *s, int ready_fd)
         return 1;
     prctl(PR_SET_NAME, "penfold-signer");
     if (rc == RC_OK)
-        rc = sandbox_enter(SANDBOX_SIGNER, &why);
+        rc = sandbox_enter(SANDBOX_SIGNER, NULL, &why);
     if (rc != RC_OK || write(ready_fd, "r", 1) != 1) {
         say(LOG_ERROR, "signer-failed", "cause", rc_name(rc));
         return 1;

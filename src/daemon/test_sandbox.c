@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,12 @@
 static int open_outside(void)
 {
     int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+    return fd >= 0 ? 0 : errno;
+}
+
+static int open_named(void)
+{
+    int fd = open("/etc/hostname", O_RDONLY | O_CLOEXEC);
     return fd >= 0 ? 0 : errno;
 }
 
@@ -39,9 +46,36 @@ static int trace_parent(void)
     return ptrace(PTRACE_ATTACH, getppid(), NULL, NULL) == 0 ? 0 : errno;
 }
 
-static int make_socket(void)
+/* A connection that is refused has been made as far as the sandbox goes. */
+static int connect_out(void)
 {
-    return socket(AF_INET, SOCK_STREAM, 0) >= 0 ? 0 : errno;
+    const struct sockaddr_in nobody = {
+        .sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return errno;
+    int error = connect(fd, (const struct sockaddr *)&nobody, sizeof nobody) == 0 ? 0 : errno;
+    close(fd);
+    return error == ECONNREFUSED ? 0 : error;
+}
+
+static int listen_out(void)
+{
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&any, sizeof any) != 0)
+        return errno;
+    return listen(fd, 1) == 0 ? 0 : errno;
+}
+
+static int make_datagrams(void)
+{
+    return socket(AF_INET, SOCK_DGRAM, 0) >= 0 ? 0 : errno;
+}
+
+static int make_local_socket(void)
+{
+    return socket(AF_UNIX, SOCK_STREAM, 0) >= 0 ? 0 : errno;
 }
 
 static int make_process(void)
@@ -72,11 +106,13 @@ enum outcome { WORKS, FAILS, KILLED };
  * worked. */
 static enum outcome try_it(int (*attempt)(void), bool sandboxed, enum sandbox_role role)
 {
+    const char *const readable[] = {role == SANDBOX_CONNECTING_SERVER ? "/etc/hostname" : NULL,
+                                    NULL};
     char folder[] = "/tmp/penfold-sandbox-XXXXXX";
     assert_non_null(mkdtemp(folder));
     pid_t pid = fork();
     if (pid == 0) {
-        if (chdir(folder) != 0 || (sandboxed && sandbox_enter(role, NULL) != RC_OK))
+        if (chdir(folder) != 0 || (sandboxed && sandbox_enter(role, readable, NULL) != RC_OK))
             _exit(120);
         _exit(attempt());
     }
@@ -94,17 +130,24 @@ static void only_what_is_needed_works_inside(void **state)
     const struct {
         const char *what;
         int (*attempt)(void);
-        enum outcome server, signer;
+        enum outcome server, connecting, signer;
     } cases[] = {
-        {"open inside", open_inside, WORKS, FAILS},   {"thread", make_thread, WORKS, FAILS},
-        {"open outside", open_outside, FAILS, FAILS}, {"socket", make_socket, FAILS, FAILS},
-        {"exec", run_program, KILLED, KILLED},        {"ptrace", trace_parent, KILLED, KILLED},
-        {"process", make_process, FAILS, FAILS},
+        {"open inside", open_inside, WORKS, WORKS, FAILS},
+        {"open outside", open_outside, FAILS, FAILS, FAILS},
+        {"open what is named", open_named, FAILS, WORKS, FAILS},
+        {"thread", make_thread, WORKS, WORKS, FAILS},
+        {"connect", connect_out, FAILS, WORKS, FAILS},
+        {"listen", listen_out, FAILS, FAILS, FAILS},
+        {"datagrams", make_datagrams, FAILS, FAILS, FAILS},
+        {"local socket", make_local_socket, FAILS, FAILS, FAILS},
+        {"exec", run_program, KILLED, KILLED, KILLED},
+        {"ptrace", trace_parent, KILLED, KILLED, KILLED},
+        {"process", make_process, FAILS, FAILS, FAILS},
     };
     const char *why;
     pid_t pid = fork();
     if (pid == 0)
-        _exit(sandbox_enter(SANDBOX_SERVER, &why) != RC_OK || why != NULL);
+        _exit(sandbox_enter(SANDBOX_SERVER, NULL, &why) != RC_OK || why != NULL);
     int status;
     waitpid(pid, &status, 0);
     if (status != 0) {
@@ -116,6 +159,8 @@ static void only_what_is_needed_works_inside(void **state)
         if (cases[i].attempt != trace_parent)
             assert_int_equal(try_it(cases[i].attempt, false, SANDBOX_SERVER), WORKS);
         assert_int_equal(try_it(cases[i].attempt, true, SANDBOX_SERVER), cases[i].server);
+        assert_int_equal(try_it(cases[i].attempt, true, SANDBOX_CONNECTING_SERVER),
+                         cases[i].connecting);
         assert_int_equal(try_it(cases[i].attempt, true, SANDBOX_SIGNER), cases[i].signer);
     }
 }

@@ -420,5 +420,8 @@ struct kv_rados_hooks {
  * penfold-rados) or a pool is not there; RC_DENIED, RC_TEMP, RC_CORRUPT, RC_PERM (the plug-in is of
  * another version): the cause is logged. */
 enum rc kv_rados_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct kv **out);
+/* Only loads the plug-in, with the same errors: for a process that will not read such files any
+ * more when it opens the store. */
+enum rc kv_rados_load(const struct ctx *ctx, const struct kv_rados_conf *conf);
 
 #endif

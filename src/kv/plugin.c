@@ -13,8 +13,10 @@ static enum rc refuse(const struct ctx *ctx, const char *path, const char *cause
     return rc;
 }
 
-static enum rc load(const struct ctx *ctx, const char *path, const struct kv_plugin **out)
+static enum rc load(const struct ctx *ctx, const struct kv_rados_conf *conf,
+                    const struct kv_plugin **out)
 {
+    const char *path = conf->plugin ? conf->plugin : PENFOLD_PLUGINS "/penfold-rados.so";
     void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!object) {
         const char *cause = dlerror();
@@ -36,6 +38,12 @@ enum rc kv_rados_open(const struct ctx *ctx, const struct kv_rados_conf *conf, s
 {
     const struct kv_plugin *plugin;
     *out = NULL;
-    TRY(load(ctx, conf->plugin ? conf->plugin : PENFOLD_PLUGINS "/penfold-rados.so", &plugin));
+    TRY(load(ctx, conf, &plugin));
     return plugin->open(ctx, conf, out);
+}
+
+enum rc kv_rados_load(const struct ctx *ctx, const struct kv_rados_conf *conf)
+{
+    const struct kv_plugin *unused;
+    return load(ctx, conf, &unused);
 }
