@@ -1,6 +1,7 @@
 """Fixtures of all tests that talk to a running server.
 
 PENFOLD_BIN names the program (default: the one in build/); PENFOLD_FULL=1 also runs what only make check-full has time for.
+With --store rados all hosts keep their mail in the cluster whose ceph.conf PENFOLD_TEST_CEPH names (see tools/cluster).
 """
 import os
 import sys
@@ -18,7 +19,16 @@ from harness.host import Host  # noqa: E402
 FULL = os.environ.get('PENFOLD_FULL') == '1'
 
 
+def pytest_addoption(parser):
+    parser.addoption('--store', choices=('local', 'rados'), default='local', help='the engine of all hosts')
+
+
 def pytest_configure(config):
+    os.environ.pop('PENFOLD_STORE_CEPH', None)
+    if config.getoption('--store') == 'rados':
+        if not os.environ.get('PENFOLD_TEST_CEPH'):
+            raise pytest.UsageError('--store rados: PENFOLD_TEST_CEPH has to name the ceph.conf of a cluster; see tools/cluster')
+        os.environ['PENFOLD_STORE_CEPH'] = os.environ['PENFOLD_TEST_CEPH']
     config.addinivalue_line('markers', 'full: takes too long for make check; runs in make check-full')
     os.environ.setdefault('PENFOLD_BUILD', 'build')
     if 'PENFOLD_BIN' not in os.environ:

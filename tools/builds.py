@@ -44,3 +44,11 @@ def penfold(name):
             if os.path.isfile(path) and os.access(path, os.X_OK):
                 return path
     raise SystemExit(f'{name}: no penfold program there; run make')
+
+
+def plugin(name):
+    """The engine on Ceph of a build folder."""
+    path = os.path.join(ROOT, name, 'penfold-rados.so')
+    if os.path.isfile(path):
+        return path
+    raise SystemExit(f'{name}: no penfold-rados.so there; run make deps and make')

@@ -25,7 +25,7 @@ INDEX, BODIES, USER = 'penfold', 'penfold-bodies', 'client.penfold'
 MARK = 'cluster.json'  # proves that a folder is ours, and keeps the options
 OPTIONS = {'port': 0, 'osds': 3, 'memory': False, 'gigabytes': 8, 'groups': 8, 'grace': 20, 'manager': False}
 PROGRAMS = ('ceph-mon', 'ceph-osd', 'monmaptool')
-PORTS = range(28100, 32700, 50)  # above those that tests/harness/host.py takes, below the ephemeral ones
+PORTS = range(7400, 9950, 50)  # below those that tests/harness/host.py takes
 PATH_MOST = 85  # a socket's path is limited to 107 bytes
 WAIT_SECONDS = 60
 
@@ -63,6 +63,9 @@ mon_osd_down_out_interval = 3600
 
 [client]
 log_to_stderr = false
+
+[client.penfold]
+keyring = {folder}/penfold.keyring
 
 [mon]
 mon_data = {folder}/mon.a
@@ -160,7 +163,7 @@ class Cluster:
 
     def __init__(self, folder, **options):
         self.folder = os.path.realpath(folder)
-        self.conf = self.path('ceph.conf')
+        self.conf, self.keyring = self.path('ceph.conf'), self.path('penfold.keyring')
         self.options = dict(OPTIONS, **options)
         self.children = {}
         if os.path.exists(self.path(MARK)):
@@ -270,7 +273,8 @@ class Cluster:
         lacking = missing()
         if lacking:
             raise ClusterError(lacking)
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        os.makedirs(self.folder, exist_ok=True)
+        os.chmod(self.folder, 0o711)  # a Penfold started by root runs as another user
         with locked(self.path('lock')):
             try:
                 if os.path.exists(self.path('made')):
@@ -313,12 +317,14 @@ class Cluster:
                   'store': 'memstore' if o['memory'] else 'bluestore'}
         text = CONF + ''.join(CONF_OF_DAEMONS.replace('{kind}', kind) for kind in ('mon', 'osd', 'mgr')) + CONF_OF_MANAGER
         write(self.conf, text.format(**values))
-        clients = keyring('client.admin') + keyring(USER)
-        write(self.path('keyring'), clients)
-        for name in self.daemons[1:]:
-            write(self.path(name, 'keyring'), keyring(name))
-            clients += read(self.path(name, 'keyring'))
-        write(self.path('mon.keyring'), clients + keyring('mon.'))
+        os.chmod(self.conf, 0o644)
+        all_keys = keyring('mon.')
+        for name, path in [('client.admin', 'keyring'), (USER, 'penfold.keyring'), *((d, f'{d}/keyring') for d in self.daemons[1:])]:
+            text = keyring(name)
+            all_keys += text
+            write(self.path(path), text)
+        os.chmod(self.keyring, 0o644)
+        write(self.path('mon.keyring'), all_keys)
 
     def make_osds(self):
         ids = [str(uuid.uuid4()) for _ in self.osds]
@@ -441,10 +447,6 @@ class Cluster:
     def destroy(self):
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def settings(self):
-        """What makes a Penfold use it: the section store of a configuration, as text."""
-        return f'store {{ engine = "rados"  ceph_conf = "{self.conf}" }}\n'
 
 
 def start_ticks(pid):

@@ -12,6 +12,7 @@ import threading
 import time
 
 import builds
+import cephcluster
 
 DOMAIN = 'example.test'
 STANDARD = {'smtp': 25, 'submission': 587, 'submissions': 465, 'lmtp': 24, 'pop3': 110, 'pop3s': 995, 'imap': 143, 'imaps': 993,
@@ -64,10 +65,20 @@ class PortBase:
         self.lock.close()
 
 
-class Host:
-    """`with Host(folder) as host:` makes, serves and ends one; `serve=False` only makes it."""
+def on_ceph(conf):
+    """What `penfold init` is told for a store of its own in a cluster of tools/cluster; nothing without one."""
+    if not conf:
+        return []
+    return ['--store', 'rados', '--ceph-conf', conf, '--ceph-keyring', os.path.join(os.path.dirname(conf), 'penfold.keyring'),
+            '--ceph-user', cephcluster.USER, '--pool', cephcluster.INDEX, '--body-pool', cephcluster.BODIES,
+            '--store-name', f'host-{secrets.token_hex(6)}', '--plugin', builds.plugin(os.environ['PENFOLD_BUILD'])]
 
-    def __init__(self, folder, users=('alice', 'bob'), binary=None, settings='', env=None, serve=True, init_options=()):
+
+class Host:
+    """`with Host(folder) as host:` makes, serves and ends one; `serve=False` only makes it. `ceph` is the ceph.conf of the cluster that
+    it keeps its mail in; given to pytest by --store rados, all hosts use that of PENFOLD_TEST_CEPH."""
+
+    def __init__(self, folder, users=('alice', 'bob'), binary=None, settings='', env=None, serve=True, init_options=(), ceph=None):
         self.folder = str(folder)
         self.binary = binary or os.environ.get('PENFOLD_BIN') or builds.penfold('build')
         self.ports = PortBase()
@@ -81,7 +92,7 @@ class Host:
         self.hostname = f'mail.{DOMAIN}'
         try:
             self.run('init', self.folder, '--domain', DOMAIN, '--hostname', self.hostname, '--port-base',
-                     str(self.ports.base), *init_options, conf=False)
+                     str(self.ports.base), *on_ceph(ceph or os.environ.get('PENFOLD_STORE_CEPH')), *init_options, conf=False)
             if settings:
                 with open(self.conf, 'a', encoding='utf-8') as f:
                     f.write('\n' + settings + '\n')
