@@ -1,4 +1,5 @@
 """kill -9 under load: no acknowledged message is lost, none is there twice, and the door stays open meanwhile."""
+import contextlib
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ import pytest
 
 from harness import wire
 from harness.load import Load, collect
+from harness.owner import Owner
 
 USERS = [f'user{n}' for n in range(8)]
 GREETING_SECONDS = 2.0
@@ -49,6 +51,21 @@ def test_kill_of_the_server_under_load(make_host, is_full):
     found, worst = kill_often(host, 200 if is_full else 12, seed=1)
     print(f'{found} messages, first greeting after at most {worst:.2f} s')
     assert worst < GREETING_SECONDS
+
+
+def test_kills_while_mailboxes_are_changed(make_host, is_full):
+    """Owners of mailboxes add, mark and expunge: what was acknowledged is done, what was not is done once or not at all."""
+    host, chance = make_host(users=USERS), random.Random(3)
+    with contextlib.ExitStack() as stack:
+        owners = [stack.enter_context(Owner(host, user)) for user in USERS]
+        for _ in range(60 if is_full else 6):
+            seen = [owner.changes for owner in owners]
+            while any(owner.changes < n + 3 and not owner.fault for owner, n in zip(owners, seen)):
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0.0, 0.2))
+            kill_and_greet(host)
+    assert all(owner.reconnects for owner in owners)
+    print(f'{sum(owner.changes for owner in owners)} changes, {sum(owner.verify() for owner in owners)} messages kept')
 
 
 def test_kill_with_large_messages(make_host, is_full):

@@ -217,6 +217,11 @@ def test_the_checker_sees_each_kind_of_fault():
                 {'a': [message('1'), message('2')], 'b': [message('1')]}, {'a': [message('1')], 'b': [message('1'), message('2')]}):
         with pytest.raises(AssertionError):
             ledger().verify(bad, message)
+    refused = ledger()
+    refused.refused = {('4', 'a')}
+    assert refused.verify(good, message) == 3
+    with pytest.raises(AssertionError, match='refused'):
+        refused.verify({'a': [message('1'), message('4')], 'b': [message('1')]}, message)
     twice = ledger()
     twice.got['2', 'a'] = 2
     with pytest.raises(AssertionError):

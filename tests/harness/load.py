@@ -11,17 +11,20 @@ import time
 from harness import wire
 
 
+PATIENCE = 120  # seconds that a client waits for an answer: a part of a cluster may be away for a while
+
+
 class Ledger:
     """What is known of each copy, (id, user): handed in, acknowledged, collected, or in doubt.
 
-    sent: its final dot went out; acked: the server has taken it over; got: how often its deletion was acknowledged;
-    unsure: its deletion was asked for and the answer was lost, so it may be there or not, but not twice. A message is never
-    sent twice, so a second copy is the server's doing.
+    sent: its final dot went out; acked: the server has taken it over; refused: it has said that it does not; got: how often its
+    deletion was acknowledged; unsure: its deletion was asked for and the answer was lost, so it may be there or not, but not twice. A
+    message is never sent twice, so a second copy is the server's doing.
     """
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.sent, self.acked, self.unsure, self.got = set(), set(), set(), {}
+        self.sent, self.acked, self.refused, self.unsure, self.got = set(), set(), set(), set(), {}
 
     def backlog(self):
         with self.lock:
@@ -40,6 +43,7 @@ class Ledger:
         strange = [c for c in copies if c not in self.sent]
         assert not lost, f'{len(lost)} of {len(self.acked)} acknowledged messages are lost: {sorted(lost)[:5]}'
         assert not twice, f'{len(twice)} messages are there twice: {sorted(twice)[:5]}'
+        assert not self.refused & copies.keys(), f'refused, and there: {sorted(self.refused & copies.keys())[:5]}'
         assert not strange, f'{len(strange)} messages were never sent there: {sorted(strange)[:5]}'
         return len(copies)
 
@@ -64,7 +68,7 @@ def envelope(host, sender, users):
 
 
 def greet(host, service, hello):
-    connection = wire.Wire(host.port(service), timeout=30)
+    connection = wire.Wire(host.port(service), timeout=PATIENCE)
     try:
         expect([connection.reply()], [220])
         connection.extensions = connection.command(f'{hello} client.test')[1]
@@ -180,7 +184,7 @@ class Load:
     def stop(self):
         self.ending.set()
         for thread in self.threads:
-            thread.join(60)
+            thread.join(PATIENCE + 30)
             assert not thread.is_alive(), 'a client hangs'
 
     def count(self):
@@ -244,6 +248,7 @@ class Load:
         answers = way.answers(connection, users)
         with self.ledger.lock:
             self.ledger.acked |= {(identity, user) for user, (code, _) in answers.items() if code == 250}
+            self.ledger.refused |= {(identity, user) for user, (code, _) in answers.items() if code != 250}
             if any(code == 250 for code, _ in answers.values()):
                 self.taken_by.add(way)
         self.refusals += [reply for reply in answers.values() if reply[0] != 250]
@@ -279,7 +284,7 @@ class Collectors:
     def stop(self):
         self.ending.set()
         for thread in self.threads:
-            thread.join(60)
+            thread.join(PATIENCE + 30)
             assert not thread.is_alive(), 'a client hangs'
         assert not self.faults, self.faults[:5]
 
