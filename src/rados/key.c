@@ -120,3 +120,82 @@ enum rc rad_fence_parse(struct str row, uint64_t *out_epoch)
     *out_epoch = get_u64(row.p + 1);
     return RC_OK;
 }
+
+/* --- rows of a head that are not a partition's ------------------------------------------------ */
+
+static void name_row(struct rad_key *to, char first, uint64_t number)
+{
+    to->n = (size_t)snprintf(to->b, sizeof to->b, "%c%016" PRIx64, first, number);
+}
+
+void rad_key_trim(struct rad_key *to, uint64_t number)
+{
+    name_row(to, 'd', number);
+}
+
+void rad_key_shard(struct rad_key *to, uint64_t number)
+{
+    name_row(to, 'm', number);
+}
+
+void rad_key_mark(struct rad_key *to, uint64_t number)
+{
+    name_row(to, 'x', number);
+}
+
+enum rc rad_key_number(struct str omap_key, uint64_t *out)
+{
+    enum { DIGITS = 16 };
+    *out = 0;
+    if (omap_key.n != 1 + DIGITS)
+        return RC_CORRUPT;
+    for (size_t i = 1; i < omap_key.n; i++) {
+        char c = omap_key.p[i];
+        if (!ascii_is_digit(c) && (c < 'a' || c > 'f'))
+            return RC_CORRUPT;
+        *out = *out << 4 | (uint64_t)(ascii_is_digit(c) ? c - '0' : c - 'a' + 10);
+    }
+    return RC_OK;
+}
+
+struct str rad_trim_pack(unsigned char to[RAD_HEAD_VALUE], const struct rad_trim *trim)
+{
+    struct packer w;
+    pack_init(&w, to, RAD_HEAD_VALUE);
+    pack_u8(&w, RAD_FORMAT);
+    pack_str16(&w, trim->from);
+    pack_str16(&w, trim->to);
+    return pack_done(&w);
+}
+
+enum rc rad_trim_parse(struct str row, struct str *out_from, struct str *out_to)
+{
+    struct unpacker r;
+    unpack_init(&r, row);
+    bool is_known = unpack_u8(&r) == RAD_FORMAT;
+    *out_from = unpack_str16(&r);
+    *out_to = unpack_str16(&r);
+    return is_known ? unpack_done(&r) : RC_CORRUPT;
+}
+
+struct str rad_shard_pack(unsigned char to[RAD_HEAD_VALUE], const struct rad_shard *shard)
+{
+    struct packer w;
+    pack_init(&w, to, RAD_HEAD_VALUE);
+    pack_u8(&w, RAD_FORMAT);
+    pack_u64(&w, shard->touched);
+    pack_u64(&w, shard->rows);
+    pack_str16(&w, shard->first);
+    return pack_done(&w);
+}
+
+enum rc rad_shard_parse(struct str row, struct rad_shard *out)
+{
+    struct unpacker r;
+    unpack_init(&r, row);
+    bool is_known = unpack_u8(&r) == RAD_FORMAT;
+    out->touched = unpack_u64(&r);
+    out->rows = unpack_u64(&r);
+    out->first = unpack_str16(&r);
+    return is_known ? unpack_done(&r) : RC_CORRUPT;
+}

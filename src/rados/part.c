@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What one partition may keep of its shards however little memory there is: more than any one call
+ * needs at once. */
+enum { PAGES_LEAST = 32 << 20 };
+
 void rad_parts_init(struct rad_parts *parts)
 {
     pthread_mutex_init(&parts->mutex, NULL);
@@ -36,6 +40,15 @@ struct rad_shards rad_shards_copy(const struct rad_shards *shards)
     return copy;
 }
 
+void rad_shards_add(struct rad_shards *shards, const struct rad_shard *shard)
+{
+    size_t i = shards->n++;
+    shards->shard = mem_grow(shards->shard, shards->n * sizeof *shards->shard);
+    for (; i > 0 && str_cmp(shards->shard[i - 1].first, shard->first) > 0; i--)
+        shards->shard[i] = shards->shard[i - 1];
+    shards->shard[i] = *shard;
+}
+
 const struct rad_shard *rad_shard_of(const struct rad_shards *shards, struct str key)
 {
     size_t low = 0;
@@ -54,6 +67,20 @@ struct str rad_shard_end(const struct rad_shards *shards, const struct rad_shard
 {
     size_t i = (size_t)(shard - shards->shard) + 1;
     return i < shards->n ? shards->shard[i].first : (struct str){0};
+}
+
+struct rad_trim *rad_trim_new(struct str from, struct str to)
+{
+    struct rad_trim *trim = mem_zero(sizeof *trim + from.n + to.n);
+    char *bytes = (char *)(trim + 1);
+    if (from.n)
+        memcpy(bytes, from.p, from.n);
+    if (to.n)
+        memcpy(bytes + from.n, to.p, to.n);
+    trim->from = str_from(bytes, from.n);
+    trim->to = str_from(bytes + from.n, to.n);
+    list_init(&trim->link);
+    return trim;
 }
 
 static void trims_free(struct list *trims)
@@ -89,6 +116,15 @@ void rad_head_fini(struct rad_head *head)
     rad_head_init(head);
 }
 
+void rad_head_move(struct rad_head *to, struct rad_head *from)
+{
+    rad_head_fini(to);
+    *to = *from;
+    list_init(&to->trims);
+    list_splice_tail(&to->trims, &from->trims);
+    rad_head_init(from);
+}
+
 /* --- pages ------------------------------------------------------------------------------------ */
 
 static struct rad_page *page_of(const struct kv_rows_row *row)
@@ -119,9 +155,12 @@ struct rad_page *rad_page_at(struct rad_part *p, struct str key)
 
 void rad_page_add(struct rad_part *p, struct rad_page *page)
 {
+    size_t most = p->rad->conf.memory_bytes / 2;
     struct rad_page *old = rad_page_at(p, page->from);
     if (old)
         page_free(p, old);
+    while (p->bytes > (most > PAGES_LEAST ? most : PAGES_LEAST) && !list_is_empty(&p->page_lru))
+        page_free(p, CONTAINER(list_first(&p->page_lru), struct rad_page, lru));
     struct kv_rows_row *row;
     while ((row = kv_rows_seek(&p->pages, page->from)) != NULL &&
            (str_is_null(page->to) || str_cmp(row->key, page->to) < 0))
@@ -181,7 +220,6 @@ static struct rad_part *part_new(struct rad *rad, struct kv_part part)
     list_init(&p->lru);
     list_init(&p->page_lru);
     list_init(&p->loads);
-    list_init(&p->wanted);
     list_init(&p->ops);
     list_init(&p->works);
     p->bytes = sizeof *p;
@@ -195,6 +233,7 @@ static void part_free(struct rad_part *p)
     struct rad *rad = p->rad;
     rad_part_cool(p);
     kv_rows_fini(&p->lazy);
+    free(p->wanted);
     kv_rows_fini(&p->pages);
     map_remove(&rad->parts.by_part, &p->node);
     list_remove(&p->lru);

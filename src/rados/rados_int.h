@@ -91,6 +91,21 @@ enum { RAD_FENCE = 9 };
 struct str rad_fence_pack(unsigned char to[RAD_FENCE], uint64_t epoch);
 enum rc rad_fence_parse(struct str row, uint64_t *out_epoch);
 
+/* Keys and values of a head beside the state and the rows of the partition. */
+enum { RAD_HEAD_VALUE = 1 + 8 + 8 + 2 * (2 + KV_KEY_MAX + 1) };
+struct rad_trim;
+struct rad_shard;
+void rad_key_trim(struct rad_key *to, uint64_t number);
+void rad_key_shard(struct rad_key *to, uint64_t number);
+void rad_key_mark(struct rad_key *to, uint64_t number);
+enum rc rad_key_number(struct str omap_key, uint64_t *out);
+/* Trims: format, from, to. Shards of the map: format, touched8, rows8, first. What is parsed are
+ * views. */
+struct str rad_trim_pack(unsigned char to[RAD_HEAD_VALUE], const struct rad_trim *trim);
+enum rc rad_trim_parse(struct str row, struct str *out_from, struct str *out_to);
+struct str rad_shard_pack(unsigned char to[RAD_HEAD_VALUE], const struct rad_shard *shard);
+enum rc rad_shard_parse(struct str row, struct rad_shard *out);
+
 /* --- a partition in memory (part.c, rows.c) -------------------------------------------------- */
 
 /* A range of keys that was removed; hides what shards hold of it. */
@@ -150,6 +165,7 @@ struct rad_part {
     pthread_cond_t news;   /* a load has ended */
 
     bool is_warm;         /* the head is in memory */
+    uint64_t told;        /* the last version that watches were told of */
     uint64_t checked;     /* when it was last known to be the cluster's, monotonic */
     uint64_t stamp;       /* of the last change to it in memory; rows carry that of their change */
     struct rad_head head; /* published; empty while cold */
@@ -167,14 +183,18 @@ struct rad_part {
     /* Loads under way (load.c). */
     struct list loads;
     uint64_t loads_failed; /* counted */
-    struct list wanted;    /* keys that a view has missed (change.c) */
+    struct str *wanted;    /* keys that a view has missed (change.c), owned */
+    size_t n_wanted, wanted_capacity;
 
     /* Work on it (commit.c). */
     struct list ops;         /* struct kv_op, queued */
     struct list works;       /* struct rad_work, queued; they come before ops */
     struct rad_group *group; /* at the cluster; NULL: none */
     struct task_job job;
-    bool is_posted, is_running, is_woken;
+    bool is_posted, is_running, is_woken, is_busy;
+    struct task_timer pause_timer;
+    bool is_paused;
+    uint64_t loads_failed_seen;
 };
 
 /* Pinned: it stays, warm or cold, until it is put back. */
@@ -189,8 +209,10 @@ void rad_part_cool(struct rad_part *p);
 void rad_part_drop_pages(struct rad_part *p, const struct rad_shards *before);
 
 void rad_head_init(struct rad_head *head);
+void rad_head_move(struct rad_head *to, struct rad_head *from); /* `from` is empty then */
 void rad_head_fini(struct rad_head *head);
 void rad_shards_fini(struct rad_shards *shards);
+void rad_shards_add(struct rad_shards *shards, const struct rad_shard *shard); /* takes `first` */
 struct rad_shards rad_shards_copy(const struct rad_shards *shards);
 /* The shard that has the key; NULL when there are no shards. */
 const struct rad_shard *rad_shard_of(const struct rad_shards *shards, struct str key);
@@ -200,15 +222,22 @@ struct str rad_shard_end(const struct rad_shards *shards, const struct rad_shard
 struct rad_page *rad_page_at(struct rad_part *p, struct str key);
 /* Takes the page; what it covers is forgotten. */
 void rad_page_add(struct rad_part *p, struct rad_page *page);
+struct rad_trim *rad_trim_new(struct str from, struct str to);
 bool rad_trims_cover(const struct list *trims, struct str key);
 
 /* A row of the head: its stamp and its bytes (empty: a tombstone). */
 uint64_t rad_row_stamp(struct str stored);
 struct str rad_row_bytes(struct str stored);
+size_t rad_row_weight(struct str key, struct str bytes); /* of a head's row in memory, about */
+void rad_row_put(struct kv_rows *rows, struct str key, uint64_t stamp, struct str bytes);
 
-/* One key as published. RC_AGAIN: it is not in memory, *out_shard says where it is. Under the
+/* One key as published; absent: no row. RC_AGAIN: it is not in memory. Here and below: under the
  * mutex, and the partition is warm; the value is a view. */
 enum rc rad_rows_get(struct rad_part *p, struct str key, struct str *out_value);
+/* Rows from `from` to before `to`, at most `max`, copied to the arena. RC_AGAIN: the page at
+ * *out_missing is not in memory; RC_LIMIT: the arena is full. */
+enum rc rad_rows_scan(struct rad_part *p, struct str from, struct str to, size_t max,
+                      struct arena *arena, struct kv_page *out, struct str *out_missing);
 
 /* --- from the cluster to memory (load.c); all under the mutex, none waits --------------------- */
 
@@ -225,8 +254,9 @@ void rad_load_keys(struct rad_part *p, const struct str *keys, size_t n);
 struct rad_change {
     struct rad_part *part;
     struct rad_change *below; /* NULL: the published state */
-    struct kv_rows rows;      /* key -> 'p' and bytes, or 'd' */
+    struct kv_rows rows;      /* key -> the value as the head will store it */
     struct list trims;        /* struct rad_trim */
+    size_t bytes;             /* of what was added */
 
     /* Of one that is not over another: the state after it, and what a fold does. */
     struct rad_state state;
@@ -246,9 +276,8 @@ void rad_view_trim(struct rad_change *c, struct str from, struct str to);
 void rad_change_init(struct rad_change *c, struct rad_part *p, struct rad_change *below);
 void rad_change_fini(struct rad_change *c);
 void rad_change_merge(struct rad_change *to, struct rad_change *from); /* from is over to */
-size_t rad_change_bytes(const struct rad_change *c);
 /* The operation on the head that makes it so: guarded by the published state. */
-struct link_call *rad_change_call(const struct rad_change *c);
+struct link_call *rad_change_call(struct rad_change *c);
 /* It is so: into the memory of the partition. Under the mutex. */
 void rad_change_publish(struct rad_change *c);
 
@@ -258,6 +287,8 @@ void rad_change_publish(struct rad_change *c);
  * queue, before transactions that wait, and is committed with them in one operation. */
 struct rad_work {
     struct list link;
+    struct rad_part *p; /* this and the next one are commit.c's */
+    enum rc rc;
     /* Under the mutex, partition warm: adds to the change. RC_OK; RC_AGAIN: not in memory yet,
      * asked again at the next turn; anything else: done with it. May be asked several times: the
      * state may have become another one. */
@@ -265,7 +296,7 @@ struct rad_work {
     /* Once: committed and published, or not. Without the mutex; may free the work. */
     void (*done)(struct rad_work *work, enum rc rc);
 };
-/* The partition is pinned until done. */
+/* The partition is pinned until done. Without its mutex. */
 void rad_work_post(struct rad_part *p, struct rad_work *work);
 
 enum rc rad_commit(struct kv *kv, struct kv_op *op);
@@ -274,8 +305,6 @@ enum rc rad_commit(struct kv *kv, struct kv_op *op);
 void rad_part_wake(struct rad_part *p);
 /* The same under its mutex. */
 void rad_part_wake_locked(struct rad_part *p);
-/* A row of the cache partition, readable from now on, written some seconds later. */
-void rad_lazy_put(struct rad *rad, struct kv_part cache, struct str key, struct str value);
 /* Waits until nothing is queued or at the cluster anywhere. */
 void rad_commits_drain(struct rad *rad);
 
