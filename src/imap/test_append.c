@@ -50,7 +50,7 @@ static void send_many(int fd, char byte, size_t n)
 static void expect_appenduid(int fd, const char *tag, const char *uids)
 {
     char mem[CLIENT_LINE];
-    struct str line = client_line(fd, mem);
+    struct str line = client_line(fd, mem, sizeof mem);
     struct buf text = {.cap = 1000};
     buf_putf(&text, "%s OK [APPENDUID ", tag);
     bool is_right = str_starts(line, buf_str(&text));
@@ -81,7 +81,7 @@ static void messages_come_as_they_are(void **state) /* [RFC3501 6.3.11] */
         send_in(fd, str_of(script), round == 1 ? 1 : AT_ONCE);
         expect_appenduid(fd, "a", round == 0 ? "1" : round == 1 ? "3" : "5");
         expect_appenduid(fd, "b", round == 0 ? "2" : round == 1 ? "4" : "6");
-        client_close(h, fd);
+        client_close(h->net, fd);
     }
     kv_mem_cold(h->kv, false);
     int fd = client_login(h);
@@ -109,7 +109,7 @@ static void messages_come_as_they_are(void **state) /* [RFC3501 6.3.11] */
                 "S: x)\n"
                 "S: e OK FETCH completed\n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
     assert_int_equal(budget_used(&budget), 0);
 }
 
@@ -135,7 +135,7 @@ static void literals_may_wait(void **state)
                 "S: * 2 FETCH (FLAGS () RFC822.SIZE 4)\n"
                 "S: b OK FETCH completed\n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 static const struct {
@@ -173,7 +173,7 @@ static void refusals_come_before_the_bytes(void **state)
         buf_put(&line, str_from("", 1));
         client_talk(fd, buf_str(&line).p, AT_ONCE);
         if (i % 8 == 7) { /* too many errors end a session */
-            client_close(h, fd);
+            client_close(h->net, fd);
             fd = client_login(h);
         }
     }
@@ -194,7 +194,7 @@ static void refusals_come_before_the_bytes(void **state)
                 "C: e NOOP\n"
                 "S: e OK NOOP completed\n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
     assert_int_equal(count_in(h, STORE_INBOX), 0);
     buf_fini(&line);
 }
@@ -218,7 +218,7 @@ static void nul_needs_literal8(void **state) /* [RFC3516 4.4] */
     expect_appenduid(fd, "b", "1");
     client_send(fd, STR("c FETCH 1 BINARY.PEEK[]\r\n"));
     client_expect(fd, STR("* 1 FETCH (BINARY[] ~{5}\r\na\0b\0c)\r\nc OK FETCH completed\r\n"));
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 /* --- several ---------------------------------------------------------------------------------- */
@@ -233,14 +233,14 @@ static void nothing_remains_of_half_a_command(void **state)
     for (size_t n = 1; n + 1 < sizeof several - 1; n++) {
         int fd = client_login(h);
         client_send(fd, str_from(several, n));
-        client_close(h, fd);
+        client_close(h->net, fd);
         assert_int_equal(budget_used(&budget), 0);
     }
     assert_int_equal(count_in(h, STORE_ARCHIVE), 0);
     int fd = client_login(h);
     send_in(fd, str_of(several), 1);
     expect_appenduid(fd, "a", "1:3");
-    client_close(h, fd);
+    client_close(h->net, fd);
     assert_int_equal(count_in(h, STORE_ARCHIVE), 3);
 }
 
@@ -264,7 +264,7 @@ static void one_that_fails_fails_all(void **state)
                 "C: def\n"
                 "P: d NO [UNAVAILABLE] \n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
     assert_int_equal(count_in(h, STORE_INBOX), 0);
     assert_int_equal(budget_used(&budget), 0);
 }
@@ -286,7 +286,7 @@ static void so_many_and_not_more(void **state)
         else
             expect_appenduid(fd, "a", "1:500");
     }
-    client_close(h, fd);
+    client_close(h->net, fd);
     assert_int_equal(count_in(h, STORE_ARCHIVE), STORE_APPENDS);
     buf_fini(&text);
 }
@@ -315,7 +315,7 @@ static void large_messages_go_to_workers(void **state)
                 "S: * 2 FETCH (RFC822.SIZE 300000)\n"
                 "S: d OK FETCH completed\n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
     assert_int_equal(budget_used(&budget), 0);
 }
 
@@ -338,10 +338,10 @@ static void memory_is_asked_for(void **state)
     send_many(other, 'x', 90000);
     client_send(other, STR("\r\n"));
     client_expect_line(other, STR("a NO [UNAVAILABLE] "));
-    client_close(h, fd);
+    client_close(h->net, fd);
     assert_int_equal(budget_used(&budget), 0);
     client_talk(other, "C: b APPEND INBOX {3+}\nC: abc\nP: b OK [APPENDUID\n", AT_ONCE);
-    client_close(h, other);
+    client_close(h->net, other);
     assert_int_equal(count_in(h, STORE_INBOX), 1);
 }
 
@@ -359,7 +359,7 @@ static void full_disks_are_told(void **state)
                 "C: abc\n"
                 "P: b OK [APPENDUID \n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 static void quotas_are_told_at_once(void **state)
@@ -389,7 +389,7 @@ static void quotas_are_told_at_once(void **state)
                 "C: e APPEND INBOX {1}\n"
                 "P: e NO [OVERQUOTA] \n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 /* Messages that answer one another come into one thread, and the summary is there. */
@@ -420,7 +420,7 @@ static void threads_and_summaries_are_made(void **state)
     arena_fini(&arena);
     store_root_release(&root);
     store_account_close(&account);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -30,7 +30,7 @@ static int with_messages(struct home *h, size_t n)
 static void expect_copyuid(int fd, const char *before, const char *after)
 {
     char mem[CLIENT_LINE];
-    struct str line = client_line(fd, mem), number;
+    struct str line = client_line(fd, mem, sizeof mem), number;
     struct buf text = {.cap = 1000};
     buf_putf(&text, "%s [COPYUID ", before);
     if (!str_starts(line, buf_str(&text)))
@@ -104,7 +104,7 @@ static void copies_keep_flags_and_tell_uids(void **state) /* [RFC3501 6.4.7] [RF
                 "C: h COPY 2 Trash\n", /* allowed: only the other one changes */
                 AT_ONCE);
     expect_copyuid(fd, "h OK", "2 1] COPY completed");
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 static void bad_copies_are_refused(void **state)
@@ -123,7 +123,7 @@ static void bad_copies_are_refused(void **state)
                 "C: e UID MOVE x Archive\n"
                 "P: e BAD expected\n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
     fd = client_select(h, "EXAMINE");
     client_talk(fd,
                 "C: a MOVE 1 Archive\n"
@@ -131,7 +131,7 @@ static void bad_copies_are_refused(void **state)
                 "C: b EXPUNGE\n"
                 "P: b NO [READ-ONLY] \n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 /* By number nothing is copied when one of them is gone; by UID it is passed over. */
@@ -150,8 +150,8 @@ static void gone_messages_are_not_copied(void **state)
     assert_int_equal(mailbox(h, STORE_ARCHIVE).exists, 0);
     client_send(fd, STR("b UID COPY 1:3 Archive\r\n"));
     expect_copyuid(fd, "b OK", "1,3 1:2] UID COPY completed");
-    client_close(h, other);
-    client_close(h, fd);
+    client_close(h->net, other);
+    client_close(h->net, fd);
 }
 
 static void expect_expunges(int fd, const char *line, size_t n)
@@ -184,7 +184,7 @@ static void large_copies_are_whole_or_nothing(void **state)
     client_talk(fd, "S: c OK MOVE completed\n", AT_ONCE);
     assert_int_equal(mailbox(h, STORE_INBOX).exists, 1);
     assert_int_equal(mailbox(h, STORE_TRASH).exists, MANY - 1);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 /* Many messages quickly: one body, STORE_APPENDS at once; then every second one goes. */
@@ -254,7 +254,7 @@ static void long_codes_go_out_in_pages(void **state)
     client_expect(fd, STR("moved\r\n"));
     expect_expunges(fd, "* 1 EXPUNGE\r\n", MANY / 2);
     client_talk(fd, "S: b OK MOVE completed\n", AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 /* --- MOVE ------------------------------------------------------------------------------------- */
@@ -293,8 +293,8 @@ static void moves_tell_uids_first(void **state) /* [RFC6851 4.3] */
                 "S: * 1 EXISTS\n"
                 "S: b OK UID MOVE completed\n",
                 AT_ONCE);
-    client_close(h, other);
-    client_close(h, fd);
+    client_close(h->net, other);
+    client_close(h->net, fd);
 }
 
 /* --- EXPUNGE ---------------------------------------------------------------------------------- */
@@ -343,8 +343,8 @@ static void deleted_messages_go(void **state) /* [RFC3501 6.4.3] [RFC4315 2.1] *
                 "S: * 3 EXPUNGE\n"
                 "S: c OK NOOP completed\n",
                 AT_ONCE);
-    client_close(h, other);
-    client_close(h, fd);
+    client_close(h->net, other);
+    client_close(h->net, fd);
 }
 
 static void closing_expunges_silently(void **state) /* [RFC3501 6.4.2] */
@@ -372,8 +372,8 @@ static void closing_expunges_silently(void **state) /* [RFC3501 6.4.2] */
                 "S: d BAD select a mailbox first\n",
                 AT_ONCE);
     assert_int_equal(mailbox(h, STORE_INBOX).exists, 2);
-    client_close(h, other);
-    client_close(h, fd);
+    client_close(h->net, other);
+    client_close(h->net, fd);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

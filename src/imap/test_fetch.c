@@ -35,7 +35,7 @@ static void test_row(void **state)
                 "C: e UID FETCH 3 UID\n" /* the last one */
                 "S: e OK UID FETCH completed\n",
                 1 << 20);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -58,7 +58,7 @@ static void test_summary(void **state)
             "NIL NIL NIL NIL))\n"
             "S: a OK FETCH completed\n",
             1 << 20);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -117,7 +117,7 @@ static void test_body(void **state)
                 "S: c OK FETCH completed\n",
                 1 << 20);
     assert_int_equal(home_flags(&h, h.alice, 1), STORE_SEEN);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -151,7 +151,7 @@ static void test_read_once(void **state)
                 1 << 20);
     kv_mem_stats(h.kv, &after);
     assert_int_equal(after.blobs_read - before.blobs_read, 1);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -176,7 +176,7 @@ static void test_seen(void **state)
                 "S: b OK FETCH completed\n",
                 1 << 20);
     assert_int_equal(home_flags(&h, h.alice, 2), STORE_SEEN);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -214,7 +214,7 @@ static void test_others(void **state)
                 "C: d NOOP\n"
                 "S: d OK NOOP completed\n",
                 1 << 20);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -251,7 +251,7 @@ static void test_others_expunge(void **state)
                 "S: * 1 EXPUNGE\n"
                 "S: c OK NOOP completed\n",
                 1 << 20);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 

@@ -62,7 +62,7 @@ static void check_big(struct home *h, bool is_cold)
     expect_literal(fd, "* 1 FETCH (BODY[HEADER] ", str_head(buf_str(&message), 59),
                    ")\r\ne OK FETCH completed\r\n");
     kv_mem_cold(h->kv, false);
-    client_close(h, fd);
+    client_close(h->net, fd);
     buf_fini(&message);
     buf_fini(&bytes);
 }
@@ -124,7 +124,7 @@ static void test_many(void **state)
         client_talk(fd, "S: b OK FETCH completed\n", 1 << 20);
     }
     kv_mem_cold(h.kv, false);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -152,8 +152,8 @@ static void test_many_seen(void **state)
     expect_rows(other, false, "FLAGS (\\Seen \\Draft))\r\n", 7, 7);
     expect_rows(other, false, "FLAGS (\\Seen))\r\n", 8, MANY);
     client_talk(other, "S: c OK NOOP completed\n", 1 << 20);
-    client_close(&h, other);
-    client_close(&h, fd);
+    client_close(h.net, other);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -179,7 +179,7 @@ static void test_full(void **state)
                 "S: H FLAGS (\\Seen))\n"
                 "S: b OK FETCH completed\n",
                 1 << 20);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -230,7 +230,7 @@ static void test_unreadable(void **state)
                 "S: * 2 FETCH (INTERNALDATE \" 1-Jan-1970 00:00:01 +0000\")\n"
                 "S: d OK FETCH completed\n",
                 1 << 20);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -303,7 +303,7 @@ static void test_long_texts(void **state)
     expect_literal(fd, "* 1 FETCH (BODY[HEADER.FIELDS (to)] ",
                    str_head(buf_str(&message), buf_len(&message) - 7),
                    ")\r\nb OK FETCH completed\r\n");
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
     buf_fini(&message);
     buf_fini(&summary);

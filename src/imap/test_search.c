@@ -416,7 +416,7 @@ static void keys_find_messages(void **state)
         client_expect(fd, buf_str(&out));
         buf_fini(&out);
     }
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -533,7 +533,7 @@ static void fields_stay_in_memory(void **state)
     expect_search(fd, "FROM plain SUBJECT report", " 3"); /* one of the two fields is known */
     expect_search(fd, "SUBJECT report", " 3");
     expect_search(fd, "FROM \"\"", " 1 2 3");
-    client_close(&h, fd);
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -577,7 +577,7 @@ static void large_messages_are_searched(void **state)
     expect_search(fd, "NOT BODY \"last x\" NOT TEXT fox", " 1 2");
     expect_search(fd, "HEADER content-type 8859 BODY ast", " 1 2");
     expect_search(fd, "BODY content-type", "");
-    client_close(&h, fd);
+    client_close(h.net, fd);
     buf_fini(&text);
     home_end(&h);
 }
@@ -648,7 +648,7 @@ static void others_are_served(void **state)
                 1 << 20);
     assert_true(blobs_read(&h) - before < ALL_OF_IT);
     close(fd);
-    client_close(&h, other);
+    client_close(h.net, other);
     buf_fini(&text);
     home_end(&h);
 }
@@ -670,7 +670,7 @@ static void a_long_answer_comes_in_pages(void **state)
     buf_put(&expected, STR("\r\na OK UID SEARCH completed\r\n"
                            "* SEARCH 20000\r\nb OK SEARCH completed\r\n"));
     client_expect(fd, buf_str(&expected));
-    client_close(&h, fd);
+    client_close(h.net, fd);
     buf_fini(&expected);
     home_end(&h);
 }

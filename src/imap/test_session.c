@@ -16,7 +16,7 @@ static void a_response_with_literals_is_no_response(void **state)
 {
     struct home h;
     make(&h);
-    int fd = client_open(&h);
+    int fd = home_connect(&h);
     client_talk(fd,
                 "P: * OK \n"
                 "C: a AUTHENTICATE PLAIN {10+}\n"
@@ -40,7 +40,7 @@ static void commands_behind_a_login_have_their_memory(void **state)
     struct buf text = {.cap = 1 << 20};
     make(&h);
     for (int i = 0; i < 2; i++) { /* the second time the password is known */
-        int fd = client_open(&h);
+        int fd = home_connect(&h);
         buf_clear(&text);
         buf_put(&text, STR("a LOGIN alice@example.test \"pass word\"\r\nb SELECT INBOX\r\n"
                            "c SEARCH TEXT x\r\nd UID SEARCH UID 1"));
@@ -79,7 +79,7 @@ static void errors_are_forgotten(void **state)
         client_talk(fd, "C: a XYZZY\nS: a BAD there is no such command\n", 1 << 20);
     client_expect_line(fd, STR("* BYE too many commands"));
     client_expect_end(fd);
-    fd = client_open(&h);
+    fd = home_connect(&h);
     client_expect_line(fd, STR("* OK"));
     for (int i = 0; i < 20; i++) /* before the login they count, whatever lies between */
         client_talk(fd, "C: b NOOP\nS: b OK NOOP completed\nC: a X\nP: a BAD \n", 1 << 20);
@@ -103,11 +103,11 @@ static void clients_are_logged_once(void **state)
 {
     struct home h;
     make(&h);
-    int fd = client_open(&h);
+    int fd = home_connect(&h);
     client_expect_line(fd, STR("* OK"));
     for (int i = 0; i < 100; i++)
         client_talk(fd, "C: a ID (\"name\" \"x\")\nP: * ID (\nS: a OK ID completed\n", 1 << 20);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     log_flush(h.ctx.log);
     assert_int_equal(count_in_log(&h, "event=client"), 1);
     home_end(&h);
@@ -133,7 +133,7 @@ static void accounts_follow_one_another(void **state)
                 "S: * STATUS INBOX (MESSAGES 0)\n"
                 "S: e OK STATUS completed\n",
                 1 << 20);
-    client_close(&h, fd);
+    client_close(h.net, fd);
     log_flush(h.ctx.log);
     assert_int_equal(count_in_log(&h, "event=imap-session"), 2);
     assert_int_equal(count_in_log(&h, "end=unauthenticate"), 1);
@@ -207,7 +207,7 @@ static void idling_ends_with_the_login(void **state)
     assert_rc(auth_account_passwd(h.auth, STR("alice@example.test"), STR("another word")), RC_OK);
     kv_mem_cold(h.kv, true);
     char line[CLIENT_LINE];
-    while (str_starts(client_line(fd, line), STR("* OK still here")))
+    while (str_starts(client_line(fd, line, sizeof line), STR("* OK still here")))
         ;
     assert_true(str_starts(str_of(line), STR("* BYE [AUTHENTICATIONFAILED]")));
     client_expect_end(fd);
@@ -238,7 +238,7 @@ static void who_says_nothing_is_told(void **state)
     home_make(&h);
     h.conf.login_ms = 100;
     home_start(&h);
-    int fd = client_open(&h);
+    int fd = home_connect(&h);
     client_talk(fd, "P: * OK\nC: a AUTHENTICATE PLAIN\nS: + \nP: * BYE nothing has been said\n",
                 1 << 20);
     client_expect_end(fd);
@@ -252,7 +252,7 @@ static void who_is_in_the_midst_is_told_of_a_shutdown(void **state)
     home_make(&h);
     h.limits.drain_ms = 600 * 1000;
     home_start(&h);
-    int append = client_login(&h), sasl = client_open(&h), whole = client_login(&h);
+    int append = client_login(&h), sasl = home_connect(&h), whole = client_login(&h);
     client_talk(append, "C: a APPEND INBOX {5}\nS: + go on\n", 1 << 20);
     client_talk(whole, "C: a APPEND INBOX {5}\nS: + go on\n", 1 << 20);
     client_talk(sasl, "P: * OK\nC: a AUTHENTICATE PLAIN\nS: + \n", 1 << 20);

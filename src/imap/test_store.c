@@ -59,7 +59,7 @@ static void flags_are_set_added_and_removed(void **state) /* [RFC3501 6.4.6] */
                 "C: h UID STORE 100:200 +FLAGS (\\Seen)\n"
                 "S: h OK UID STORE completed\n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 static void what_is_wrong_is_refused(void **state)
@@ -87,8 +87,8 @@ static void what_is_wrong_is_refused(void **state)
                 "C: a STORE 1 FLAGS (\\Seen)\n" /* [RFC3501 6.3.2] */
                 "P: a NO [READ-ONLY] \n",
                 AT_ONCE);
-    client_close(h, other);
-    client_close(h, fd);
+    client_close(h->net, other);
+    client_close(h->net, fd);
 }
 
 /* A new keyword is announced before it is used, and keeps the case of its first use. */
@@ -113,7 +113,7 @@ static void keywords_are_kept(void **state)
                 "S: * 2 FETCH (FLAGS ())\n"
                 "S: d OK STORE completed\n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 static void keywords_are_limited(void **state)
@@ -126,7 +126,7 @@ static void keywords_are_limited(void **state)
         buf_putf(&script, "k STORE 1 FLAGS.SILENT (k%d)\r\n", i);
         client_send(fd, buf_str(&script));
         char line[CLIENT_LINE];
-        while (client_line(fd, line).p[0] == '*')
+        while (client_line(fd, line, sizeof line).p[0] == '*')
             assert_false(str_starts(str_of(line), STR("* 1 FETCH")));
         assert_int_equal(line[2], 'O');
     }
@@ -141,7 +141,7 @@ static void keywords_are_limited(void **state)
                 "S: * 1 FETCH (FLAGS (k0))\n"
                 "S: c OK STORE completed\n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 /* What others did is told once: in the answer where it is about the same messages, as news where it
@@ -177,8 +177,8 @@ static void others_are_told(void **state)
                 "C: d NOOP\n"
                 "S: d OK NOOP completed\n",
                 AT_ONCE);
-    client_close(h, other);
-    client_close(h, fd);
+    client_close(h->net, other);
+    client_close(h->net, fd);
 }
 
 /* [RFC3501 7.4.1]: STORE is never told of an expunge; UID STORE may be. */
@@ -213,8 +213,8 @@ static void expunged_messages_are_told_later(void **state)
                 "S: * 3 FETCH (FLAGS ())\n"
                 "S: e OK STORE completed\n",
                 AT_ONCE);
-    client_close(h, other);
-    client_close(h, fd);
+    client_close(h->net, other);
+    client_close(h->net, fd);
 }
 
 /* New messages that come meanwhile are told, and are not meant. */
@@ -229,7 +229,7 @@ static void new_messages_are_told(void **state)
                 "S: * 2 EXISTS\n"
                 "S: a OK STORE completed\n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 static void expect_fetches(int fd, size_t from, size_t to, const char *flags)
@@ -259,8 +259,8 @@ static void many_messages_go_in_parts(void **state)
     client_send(other, STR("a NOOP\r\n"));
     expect_fetches(other, 1, MANY, "\\Answered");
     client_talk(other, "S: a OK NOOP completed\n", AT_ONCE);
-    client_close(h, other);
-    client_close(h, fd);
+    client_close(h->net, other);
+    client_close(h->net, fd);
 }
 
 /* Nothing is acknowledged before it is durable, and nobody sees it before. */
@@ -288,7 +288,7 @@ static void messages_with_many_copies_go_in_smaller_parts(void **state)
                 "S: * SEARCH\n"
                 "S: e OK SEARCH completed\n",
                 AT_ONCE);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 static void flags_wait_for_the_disk(void **state)
@@ -316,8 +316,8 @@ static void flags_wait_for_the_disk(void **state)
                 "S: * 1 FETCH (FLAGS (\\Flagged \\Seen))\n"
                 "S: c OK STORE completed\n",
                 AT_ONCE);
-    client_close(h, other);
-    client_close(h, fd);
+    client_close(h->net, other);
+    client_close(h->net, fd);
 }
 
 /* With nothing in memory that could be read at once; the same answers. */
@@ -337,7 +337,7 @@ static void cold_stores_go_to_workers(void **state)
                 "S: b OK EXPUNGE completed\n",
                 AT_ONCE);
     kv_mem_cold(h->kv, false);
-    client_close(h, fd);
+    client_close(h->net, fd);
 }
 
 /* Many messages quickly: one body, STORE_APPENDS at once. */
@@ -375,7 +375,7 @@ static struct kv_mem_stats cost_of_store(struct home *h)
                 "S: c OK STORE completed\n",
                 AT_ONCE);
     kv_mem_stats(h->kv, &after);
-    client_close(h, fd);
+    client_close(h->net, fd);
     return (struct kv_mem_stats){.keys_read = after.keys_read - before.keys_read,
                                  .keys_written = after.keys_written - before.keys_written,
                                  .rows_scanned = after.rows_scanned - before.rows_scanned,

@@ -22,7 +22,7 @@ static void talk(struct home *h, const char *script)
 {
     for (int round = 0; round < 3; round++) {
         kv_mem_cold(h->kv, round == 2);
-        int fd = client_open(h);
+        int fd = home_connect(h);
         client_talk(fd, script, round == 1 ? 1 : 1 << 20);
         client_expect_end(fd);
         while (net_count(h->net))
@@ -111,7 +111,7 @@ static void sasl_lines_that_are_none(void **state)
     memset(text, 'A', sizeof text);
     memcpy(text + sizeof text - 2, "\r\n", 2);
     home_start(h);
-    int fd = client_open(h);
+    int fd = home_connect(h);
     client_talk(fd, GREETING "C: AUTH PLAIN\nS: + \n", 100);
     client_send(fd, str_from(text, sizeof text));
     client_talk(fd, "S: -ERR the line is too long\nC: AUTH PLAIN\nS: + \n", 100);

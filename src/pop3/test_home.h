@@ -7,13 +7,9 @@
 
 #include "base/mem.h"
 #include "base/test.h"
+#include "net/test_client.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 struct home {
     struct counters counters;
@@ -160,92 +156,11 @@ static inline size_t home_count(struct home *h, uint64_t id)
 
 /* --- a client --------------------------------------------------------------------------------- */
 
-enum { CLIENT_PATIENCE_MS = 60000 }; /* only a failing test waits so long */
+enum { ANSWER_LINE = 512 }; /* [RFC1939 3] */
 
-static inline int client_open(struct home *h)
+static inline int home_connect(struct home *h)
 {
-    int fds[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    assert_rc(net_adopt(h->net, fds[0], &h->listener), RC_OK);
-    return fds[1];
-}
-
-static inline void client_send(int fd, struct str text)
-{
-    while (text.n) {
-        ssize_t n = send(fd, text.p, text.n, MSG_NOSIGNAL);
-        if (n < 0 && errno == EPIPE)
-            return; /* closed already: what comes from there is still to be looked at */
-        assert_true(n > 0);
-        text = str_skip(text, (size_t)n);
-    }
-}
-
-/* Up to n bytes; fewer only at the end of the stream. */
-static inline size_t client_read(int fd, char *to, size_t n)
-{
-    size_t got = 0;
-    while (got < n) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        assert_int_equal(poll(&p, 1, CLIENT_PATIENCE_MS), 1);
-        ssize_t r = recv(fd, to + got, n - got, 0);
-        if (r < 0 && errno == ECONNRESET)
-            r = 0;
-        assert_true(r >= 0);
-        if (!r)
-            break;
-        got += (size_t)r;
-    }
-    return got;
-}
-
-static inline void client_expect(int fd, struct str expected)
-{
-    char *got = mem_alloc(expected.n + 1);
-    size_t n = client_read(fd, got, expected.n);
-    if (n != expected.n || memcmp(got, expected.p, n))
-        fail_msg("expected \"%.*s\", got \"%.*s\"", (int)(expected.n < 500 ? expected.n : 500),
-                 expected.p, (int)(n < 500 ? n : 500), got);
-    free(got);
-}
-
-static inline void client_expect_end(int fd)
-{
-    char c;
-    assert_int_equal(client_read(fd, &c, 1), 0);
-    close(fd);
-}
-
-/* Reads a line with its CRLF, of up to 512 bytes [RFC1939 3]. */
-static inline struct str client_line(int fd, char line[512])
-{
-    size_t n = 0;
-    do {
-        assert_true(n < 512);
-        assert_int_equal(client_read(fd, line + n, 1), 1);
-        n++;
-    } while (line[n - 1] != '\n');
-    return str_from(line, n);
-}
-
-/* A whole dialogue: lines that begin with "C: " are sent, `at_once` bytes at a time, with "S: "
- * expected; both get CRLF. */
-static inline void client_talk(int fd, const char *script, size_t at_once)
-{
-    struct str rest = str_of(script), line;
-    while (str_cut(&rest, '\n', &line)) {
-        struct buf text = {.cap = 1 << 20};
-        if (!line.n)
-            continue;
-        buf_put(&text, str_skip(line, 3));
-        buf_put(&text, STR("\r\n"));
-        struct str bytes = buf_str(&text);
-        if (line.p[0] == 'S')
-            client_expect(fd, bytes);
-        for (size_t at = 0; line.p[0] == 'C' && at < bytes.n; at += at_once)
-            client_send(fd, str_sub(bytes, at, at_once));
-        buf_fini(&text);
-    }
+    return client_open(h->net, &h->listener);
 }
 
 #define GREETING "S: +OK Penfold POP3 ready\n"
@@ -254,19 +169,10 @@ static inline void client_talk(int fd, const char *script, size_t at_once)
 /* A session as alice. */
 static inline int client_login(struct home *h, const char *answer)
 {
-    int fd = client_open(h);
+    int fd = home_connect(h);
     client_talk(fd, GREETING LOGIN, 1 << 20);
     client_talk(fd, answer, 1 << 20);
     return fd;
-}
-
-/* The session is gone on the server as well. */
-static inline void client_close(struct home *h, int fd)
-{
-    size_t before = net_count(h->net);
-    close(fd);
-    while (net_count(h->net) >= before)
-        usleep(1000);
 }
 
 #endif

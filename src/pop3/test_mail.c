@@ -99,7 +99,7 @@ static void what_a_client_does(void **state) /* [RFC1939 5, 7, 10] */
         size_t at_once = round == 1 ? 1 : 1 << 20;
         client_talk(fd, looking, at_once);
         client_talk(fd, marking, at_once);
-        client_close(h, fd); /* without QUIT nothing goes */
+        client_close(h->net, fd); /* without QUIT nothing goes */
     }
     kv_mem_cold(h->kv, false);
     assert_int_equal(home_count(h, h->alice), 3);
@@ -212,10 +212,10 @@ static void hang_up_during_quit(void **state)
     kv_mem_hold(h->kv, false);
     while (net_count(h->net))
         usleep(1000);
-    fd = client_open(h);
+    fd = home_connect(h);
     client_talk(fd, GREETING LOGIN, 100);
-    char line[512];
-    assert_true(str_starts(client_line(fd, line), STR("+OK ")));
+    char line[ANSWER_LINE];
+    assert_true(str_starts(client_line(fd, line, sizeof line), STR("+OK ")));
     close(fd);
 }
 
@@ -269,15 +269,16 @@ static void every_byte_comes_back(void **state)
     home_start(h);
     for (int round = 0; round < 2; round++) {
         kv_mem_cold(h->kv, round == 1);
-        int fd = client_open(h);
+        int fd = home_connect(h);
         client_talk(fd, GREETING LOGIN, 100);
-        assert_true(str_starts(client_line(fd, line), STR("+OK 10 ")));
+        assert_true(str_starts(client_line(fd, line, sizeof line), STR("+OK 10 ")));
         for (size_t i = 0; i < N; i++) {
             char command[64];
             snprintf(command, sizeof command, "RETR %zu\r\n", i + 1);
             client_send(fd, str_of(command));
             snprintf(command, sizeof command, "+OK %zu octets\r\n", sizes[i] + 2);
-            assert_string_equal((client_line(fd, line), line)[0] == '+' ? "+" : line, "+");
+            assert_string_equal((client_line(fd, line, sizeof line), line)[0] == '+' ? "+" : line,
+                                "+");
             assert_memory_equal(line, command, strlen(command));
             size_t n;
             char *text = client_text(fd, &n);
@@ -285,7 +286,7 @@ static void every_byte_comes_back(void **state)
             assert_memory_equal(text, mails[i], n);
             free(text);
         }
-        client_close(h, fd);
+        client_close(h->net, fd);
     }
     kv_mem_cold(h->kv, false);
     for (size_t i = 0; i < N; i++)
@@ -295,20 +296,20 @@ static void every_byte_comes_back(void **state)
 static void uidl_is_the_same_for_ever(void **state) /* [RFC1939 7] */
 {
     struct home *h = *state;
-    char line[512], first[512], third[512];
+    char line[ANSWER_LINE], first[512], third[512];
     for (int i = 0; i < 3; i++)
         home_deliver(h, h->alice, "A: b\r\n");
     home_start(h);
     int fd = client_login(h, "S: +OK 3 messages (18 octets)\n");
     client_talk(fd, "C: UIDL 1\n", 100);
-    struct str s = client_line(fd, first);
+    struct str s = client_line(fd, first, sizeof first);
     assert_int_equal(s.n, strlen("+OK 1 ") + 16 + 2);
     for (size_t i = 6; i < s.n - 2; i++)
         assert_true(s.p[i] >= 0x21 && s.p[i] <= 0x7e);
     client_talk(fd, "C: UIDL 3\n", 100);
-    third[client_line(fd, third).n] = 0;
+    third[client_line(fd, third, sizeof third).n] = 0;
     client_talk(fd, "C: DELE 2\nS: +OK marked, goes at QUIT\nC: QUIT\n", 100);
-    client_line(fd, line);
+    client_line(fd, line, sizeof line);
     client_expect_end(fd);
     while (net_count(h->net))
         usleep(1000);
@@ -316,11 +317,11 @@ static void uidl_is_the_same_for_ever(void **state) /* [RFC1939 7] */
     home_deliver(h, h->alice, "A: b\r\n");
     fd = client_login(h, "S: +OK 3 messages (18 octets)\n");
     client_talk(fd, "C: UIDL\nS: +OK 3 messages\n", 100);
-    s = client_line(fd, line);
+    s = client_line(fd, line, sizeof line);
     assert_memory_equal(line, first + 4, s.n);
-    s = client_line(fd, line);
+    s = client_line(fd, line, sizeof line);
     assert_memory_equal(line + 2, third + 6, s.n - 2);
-    client_line(fd, line);
+    client_line(fd, line, sizeof line);
     assert_memory_not_equal(line + 2, third + 6, s.n - 2);
     client_talk(fd, "S: .\n", 100);
     close(fd);
@@ -374,23 +375,23 @@ static void *deliver_all(void *arg)
 /* Collects and deletes what there is; every second session hangs up instead of QUIT. */
 static void collect(struct home *h, int seen[DELIVERED], bool quits)
 {
-    char line[512];
+    char line[ANSWER_LINE];
     int numbers[DELIVERED], n = 0;
-    int fd = client_open(h);
+    int fd = home_connect(h);
     client_talk(fd, GREETING LOGIN, 100);
-    assert_int_equal(sscanf(client_line(fd, line).p, "+OK %d messages", &n), 1);
+    assert_int_equal(sscanf(client_line(fd, line, sizeof line).p, "+OK %d messages", &n), 1);
     assert_true(n <= DELIVERED);
     for (int i = 0; i < n; i++) {
         char command[64];
         snprintf(command, sizeof command, "RETR %d\r\nDELE %d\r\n", i + 1, i + 1);
         client_send(fd, str_of(command));
-        client_line(fd, line);
-        assert_int_equal(sscanf(client_line(fd, line).p, "%d", &numbers[i]), 1);
+        client_line(fd, line, sizeof line);
+        assert_int_equal(sscanf(client_line(fd, line, sizeof line).p, "%d", &numbers[i]), 1);
         client_talk(fd, "S: \nS: .\nS: +OK marked, goes at QUIT\n", 100);
     }
     if (quits) {
         client_send(fd, STR("QUIT\r\n"));
-        client_line(fd, line);
+        client_line(fd, line, sizeof line);
         client_expect_end(fd);
         for (int i = 0; i < n; i++)
             seen[numbers[i]]++;
@@ -426,9 +427,9 @@ static void a_reader_that_never_reads(void **state)
     home_deliver_many(h, h->alice, str_from(mail, (8 << 20) + 2), 1);
     h->limits.stall_ms = 300;
     home_start(h);
-    int fd = client_open(h);
+    int fd = home_connect(h);
     client_talk(fd, GREETING LOGIN "C: RETR 1\n", 100);
-    int other = client_open(h);
+    int other = home_connect(h);
     client_talk(other, GREETING "C: QUIT\nS: +OK goodbye\n", 100);
     client_expect_end(other);
     while (net_count(h->net))

@@ -157,10 +157,10 @@ static void the_lock_goes_with_the_connection(void **state)
     int fd = client_login(h, "S: +OK 1 messages (6 octets)\n");
     client_talk(fd, "C: DELE 1\nS: +OK marked, goes at QUIT\n", 100);
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    client_close(h, fd);
+    client_close(h->net, fd);
     fd = client_login(h, "S: +OK 1 messages (6 octets)\n");
     client_send(fd, STR("RETR 1")); /* cut within a command */
-    client_close(h, fd);
+    client_close(h->net, fd);
     fd = client_login(h, "S: +OK 1 messages (6 octets)\n");
     client_talk(fd, "C: QUIT\nS: +OK goodbye\n", 100);
     client_expect_end(fd);

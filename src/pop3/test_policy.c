@@ -34,7 +34,7 @@ static void expect_expire(int fd, const char *line)
     char text[512];
     client_talk(fd, "C: CAPA\nS: +OK capabilities follow\n", 100);
     bool is_told = false;
-    for (struct str got; !str_eq(got = client_line(fd, text), STR(".\r\n"));)
+    for (struct str got; !str_eq(got = client_line(fd, text, sizeof text), STR(".\r\n"));)
         is_told = is_told || str_eq(got, str_of(line));
     assert_true(is_told);
 }
@@ -72,7 +72,7 @@ static void once_collected(void **state)
     home_start(h);
     int fd = client_login(h, FOUR);
     client_talk(fd, RETR("1") RETR("2"), 100);
-    client_close(h, fd);
+    client_close(h->net, fd);
     assert_int_equal(home_count(h, h->alice), 4);
     fd = client_login(h, FOUR);
     expect_expire(fd, "EXPIRE 0\r\n");
@@ -102,7 +102,7 @@ static void an_aborted_retr_does_not_count(void **state)
     client_send(fd, STR("RETR 5\r\nQUIT\r\n"));
     char text[4096];
     assert_int_equal(client_read(fd, text, sizeof text), sizeof text);
-    client_close(h, fd);
+    client_close(h->net, fd);
     assert_int_equal(home_count(h, h->alice), 5);
     free(mail);
 }

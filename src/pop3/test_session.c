@@ -20,7 +20,7 @@ static void talk(struct home *h, const char *script)
 {
     for (int round = 0; round < 3; round++) {
         kv_mem_cold(h->kv, round == 2);
-        int fd = client_open(h);
+        int fd = home_connect(h);
         client_talk(fd, script, round == 1 ? 1 : 1 << 20);
         client_expect_end(fd);
         while (net_count(h->net))
@@ -228,7 +228,7 @@ static void lines_that_are_none(void **state)
     memset(text, 'x', sizeof text);
     memcpy(text + sizeof text - 2, "\r\n", 2);
     home_start(h);
-    int fd = client_open(h);
+    int fd = home_connect(h);
     client_talk(fd, GREETING, 1);
     client_send(fd, str_from(text, sizeof text));
     client_talk(fd, "S: -ERR the line is too long\n", 1);
@@ -253,7 +253,7 @@ static void one_session_an_account(void **state)
     home_start(h);
     int first = client_login(h, "S: +OK 0 messages (0 octets)\n");
     int second = client_login(h, "S: -ERR [IN-USE] another POP3 session has this mailbox open\n");
-    int other = client_open(h);
+    int other = home_connect(h);
     client_talk(other,
                 GREETING "C: USER bob@example.test\n"
                          "S: +OK send PASS\n"
@@ -262,7 +262,7 @@ static void one_session_an_account(void **state)
                 100);
     home_deliver(h, h->alice, "A: b\r\n"); /* deliveries do not wait */
     client_talk(first, "C: STAT\nS: +OK 0 0\n", 100);
-    client_close(h, first);
+    client_close(h->net, first);
     client_talk(second, LOGIN "S: +OK 1 messages (6 octets)\n", 100);
     close(second);
     close(other);
@@ -285,7 +285,7 @@ static void time_to_log_in_is_limited(void **state)
     struct home *h = *state;
     h->conf.login_ms = 1500;
     home_start(h);
-    int fd = client_open(h);
+    int fd = home_connect(h);
     client_talk(fd, GREETING "C: NOOP\nS: -ERR log in first\n", 1);
     client_expect_end(fd);
 }
