@@ -43,10 +43,18 @@ static uint32_t shared_siblings(const struct span *o, const struct span *n)
     return i ? a[i].start - a[0].start : 0;
 }
 
+/* Whether the one was copied from the other with some rows changed, and none taken away. */
+static bool is_kin(const struct span *o, const struct span *n)
+{
+    return o->chunk && n->chunk && o->chunk->made && n->chunk->came_from == o->chunk->made &&
+           o->rows[0].uid == n->rows[0].uid;
+}
+
 /* Brings the next rows of both into view, and passes over what is the same memory. */
 static void pass_shared(struct store_diff *d)
 {
     struct span o = {0}, n = {0};
+    d->kin = NULL;
     for (;;) {
         if (d->old_left == 0) {
             o = root_span(d->old, d->i);
@@ -58,8 +66,10 @@ static void pass_shared(struct store_diff *d)
             d->new_rows = n.rows;
             d->new_left = n.n;
         }
-        if (d->old_left == 0 || d->old_rows != d->new_rows)
+        if (d->old_left == 0 || d->old_rows != d->new_rows) {
+            d->kin = is_kin(&o, &n) ? n.chunk : NULL;
             return;
+        }
         size_t rows = d->old_left < d->new_left ? d->old_left : d->new_left;
         if (o.node && o.node == n.node && d->old_left == o.n && d->new_left == n.n) {
             rows = o.node_rows < n.node_rows ? o.node_rows : n.node_rows;
@@ -82,15 +92,35 @@ static bool differs(const struct store_row *a, const struct store_row *b)
            ((a->flags ^ b->flags) & ROW_FLAGS);
 }
 
+/* How many of the next `most` rows are known to be the same. *most becomes the number of those that
+ * have to be looked at after them. */
+static size_t known_same(const struct store_diff *d, size_t *most)
+{
+    const struct chunk *kin = d->kin;
+    size_t all = *most;
+    if (!kin)
+        return 0;
+    size_t at = (size_t)(d->new_rows - kin->rows);
+    if (at >= kin->changed_to)
+        return all;
+    if (all > kin->changed_to - at)
+        *most = kin->changed_to - at;
+    if (at >= kin->changed_from)
+        return 0;
+    return kin->changed_from - at < all ? kin->changed_from - at : all;
+}
+
 /* Passes over rows that both have and that are the same: nearly all there are in a chunk of which
  * one has changed. */
 static bool pass_same(struct store_diff *d)
 {
     const struct store_row *o = d->old_rows, *n = d->new_rows;
-    size_t most = d->old_left < d->new_left ? d->old_left : d->new_left, i = 0;
+    size_t most = d->old_left < d->new_left ? d->old_left : d->new_left;
+    size_t known = known_same(d, &most), i = known;
     while (i < most && o[i].uid == n[i].uid && !differs(&o[i], &n[i]))
         i++;
-    d->looked += i;
+    if (i > known)
+        d->looked += i - known;
     pass(d, i, i);
     return i > 0;
 }

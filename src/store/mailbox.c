@@ -158,12 +158,15 @@ static void add_to_root(struct rows_reader *reader, const struct store_row *rows
     root_add(l->root, rows, n);
 }
 
-/* What was read, brought to what is published: changes that came meanwhile may be in it already. */
+/* What was read, brought to what is published: changes that came meanwhile may be in it already.
+ * Its chunks are of no known modseq. */
 static void make_roots(struct store_account *a, struct mailbox *m, struct store_root *root)
 {
+    struct store_mailbox info = m->published.m;
+    info.highest_modseq = 0;
     LIST_EACH (&a->kept, it) {
         const struct change *c = CONTAINER(it, struct change, link);
-        struct store_root *next = change_root(c, &m->published.m, root);
+        struct store_root *next = change_root(c, &info, root);
         store_root_release(&root);
         root = next;
     }
@@ -183,7 +186,7 @@ static enum rc load_root(struct store_account *a, struct mailbox *m)
 {
     struct loading l = {.reader.each = add_to_root,
                         .removed_below = m->published.removed_below,
-                        .root = root_new(&m->published.m, NULL, 0)};
+                        .root = root_new(&(struct store_mailbox){.id = m->id}, NULL, 0)};
     unsigned epoch = a->epoch;
     change_observe(a);
     pthread_mutex_unlock(&a->mutex);

@@ -28,6 +28,8 @@ struct chunk *chunk_new(size_t size)
     atomic_init(&c->refs, 1);
     c->used = 0;
     c->size = (uint32_t)size;
+    c->changed_from = c->changed_to = 0;
+    c->made = c->came_from = 0;
     return c;
 }
 
@@ -295,6 +297,10 @@ static struct chunk *chunk_grow(struct store_root *r, struct chunk *old, size_t 
     struct chunk *copy = chunk_new(size);
     memcpy(copy->rows, old->rows, n * sizeof old->rows[0]);
     copy->used = (uint32_t)n;
+    copy->made = old->made; /* the same rows */
+    copy->came_from = old->came_from;
+    copy->changed_from = old->changed_from;
+    copy->changed_to = old->changed_to;
     struct node *old_node = r->table->children[r->n_nodes - 1].p;
     struct node *node = node_copy(old_node, r->last_chunks, NODE_CHUNKS, false);
     table_make_own(r);
@@ -323,6 +329,7 @@ static void append_row(struct store_root *r, const struct store_row *row)
     struct node *node = node_with_room(r, row->uid);
     struct chunk *chunk = chunk_new(r->n_nodes > 1 || r->last_chunks ? CHUNK_ROWS : CHUNK_FIRST);
     chunk->rows[chunk->used++] = *row;
+    chunk->made = r->info.highest_modseq;
     node->children[node->used++] =
         (struct child){.p = chunk,
                        .start = r->count - r->table->children[r->n_nodes - 1].start,
@@ -333,19 +340,33 @@ static void append_row(struct store_root *r, const struct store_row *row)
 
 /* --- changing --------------------------------------------------------------------------------- */
 
-/* Copies the chunk with its share of the deltas; NULL when no row is left. */
+static void note_change(struct chunk *copy, uint32_t row)
+{
+    if (copy->changed_to == 0)
+        copy->changed_from = row;
+    copy->changed_to = row + 1;
+}
+
+/* Copies the chunk with its share of the deltas, of the change with this modseq; NULL when no row
+ * is left. */
 static struct chunk *chunk_change(const struct chunk *old, size_t n, const struct row_delta *deltas,
-                                  size_t n_deltas)
+                                  size_t n_deltas, uint64_t modseq)
 {
     struct chunk *copy = chunk_new(CHUNK_ROWS);
+    copy->made = modseq;
+    copy->came_from = old->made;
     for (size_t i = 0; i < n; i++) {
         while (n_deltas && deltas->row.uid < old->rows[i].uid) {
             deltas++;
             n_deltas--;
         }
         bool is_hit = n_deltas && deltas->row.uid == old->rows[i].uid;
-        if (is_hit && deltas->is_gone)
+        if (is_hit && deltas->is_gone) {
+            copy->came_from = 0; /* the rows behind it have moved */
             continue;
+        }
+        if (is_hit)
+            note_change(copy, copy->used);
         copy->rows[copy->used++] = is_hit ? deltas->row : old->rows[i];
     }
     if (copy->used)
@@ -386,7 +407,8 @@ static struct node *node_change(const struct store_root *r, size_t at,
         if (mine == 0) {
             root_share(&chunk->refs);
             node_add(copy, chunk, rows, out_n);
-        } else if ((chunk = chunk_change(chunk, rows, deltas, mine)) != NULL) {
+        } else if ((chunk = chunk_change(chunk, rows, deltas, mine, r->info.highest_modseq)) !=
+                   NULL) {
             node_add(copy, chunk, chunk->used, out_n);
         }
         deltas += mine;

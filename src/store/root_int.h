@@ -6,9 +6,15 @@
 
 enum { CHUNK_ROWS = 256, NODE_CHUNKS = 64, CHUNK_FIRST = 16 };
 
+/* A chunk that was copied to change some of its rows says from which one and which rows, so that
+ * comparing the two need not look at the others. `made` is the modseq of the change that made it,
+ * which with its first UID names the rows it began with: roots of failed changes, which may have
+ * the same, are never compared. */
 struct chunk {
     _Atomic uint32_t refs;
     uint32_t used, size;
+    uint32_t changed_from, changed_to; /* rows that differ from those of the chunk it came from */
+    uint64_t made, came_from;          /* 0: not known */
     struct store_row rows[];
 };
 

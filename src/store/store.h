@@ -317,13 +317,16 @@ size_t store_root_first_unseen(const struct store_root *root);
 /* What differs between two roots of one mailbox, in order of UID: both stay the caller's until the
  * end. What they share is passed over unseen, so the work is that of what has changed. Rows differ
  * when their modseq, flags or keywords do. */
+struct chunk;
 struct store_diff {
     const struct store_root *old, *new_;
     /* The store's. */
     const struct store_row *old_rows, *new_rows; /* of the chunk that is being compared */
     size_t old_left, new_left;                   /* rows of it */
     size_t i, j;                                 /* indices of old_rows[0], new_rows[0] */
-    size_t looked;                               /* rows compared, for tests */
+    const struct chunk *kin; /* the new chunk, when it came from the old one and both are side by
+                                side; NULL otherwise */
+    size_t looked;           /* rows compared, for tests */
 };
 enum store_diff_kind { STORE_DIFF_END, STORE_DIFF_GONE, STORE_DIFF_CHANGED, STORE_DIFF_NEW };
 void store_diff_begin(struct store_diff *diff, const struct store_root *old,
