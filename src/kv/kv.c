@@ -94,6 +94,7 @@ enum rc kv_commit(struct kv *kv, struct kv_txn *txn, unsigned flags, struct kv_o
     op->txn = txn;
     op->flags = flags;
     op->writer = NULL;
+    op->backend = NULL;
     op->rc = RC_OK;
     op->version = 0;
     enum rc rc = flags & KV_LAZY && txn->part.class != KV_CACHE ? RC_PERM : RC_OK;

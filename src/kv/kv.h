@@ -205,6 +205,7 @@ struct kv_op {
     struct kv_txn *txn;
     unsigned flags;
     struct kv_writer *writer;
+    void *backend;
 };
 
 /* Queues the commit; takes the transaction. RC_OK: op->done will come. Anything else: it will not,
@@ -405,6 +406,8 @@ struct kv_rados_conf {
     uint32_t threads;       /* that prepare and complete commits: 4 */
     uint32_t connect_ms;    /* after which opening gives up: 30,000 */
     uint32_t read_ms;       /* after which a read answers RC_TEMP: 60,000 */
+    uint32_t beat_ms;       /* how often a process tells the others that it lives, which clean up
+                               behind one that has not for six times as long: 10,000 */
     uint32_t trust_ms;      /* a partition in memory is compared with the cluster when a call that
                                may wait reads it and it was not for so long: 5,000 */
     uint32_t head_rows;     /* of a partition, above which rows are folded into shards: 8,192 */

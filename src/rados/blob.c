@@ -1,60 +1,110 @@
-/* Blobs. */
-#include "rados/rados_int.h"
+/* Blobs: opening and closing what the other files share, and whether there is room. */
+#include "rados/blob_int.h"
 
 #include "base/mem.h"
 
 #include <stdlib.h>
 
-enum rc rad_blobs_apply(struct rad_change *change, struct kv_op *op)
+enum { CACHE_PARTS = 4 }; /* of the store's memory one part is for blobs */
+
+enum rc rad_blobs_open(struct rad *rad)
 {
-    struct kv_item item;
-    for (size_t pos = 0; kv_txn_next(op->txn, &pos, &item);)
-        if (item.kind == KV_ITEM_REF || item.kind == KV_ITEM_DROP)
-            return item.kind == KV_ITEM_REF ? RC_NOTFOUND : RC_CORRUPT;
+    struct blobs *b = mem_zero(sizeof *b);
+    uint64_t alignment = link_alignment(rad->link, LINK_BODY);
+    b->rad = rad;
+    b->beat_ns = (rad->conf.beat_ms ? rad->conf.beat_ms : BEAT_MS) * NS_PER_MS;
+    b->piece_bytes = form_piece_bytes(alignment);
+    b->chunk_bytes = form_chunk_bytes(alignment);
+    b->cache_bytes = rad->conf.memory_bytes / CACHE_PARTS;
+    pthread_mutex_init(&b->mutex, NULL);
+    pthread_cond_init(&b->changed, NULL);
+    map_init(&b->by_id);
+    list_init(&b->lru);
+    list_init(&b->wakings);
+    list_init(&b->clears);
+    list_init(&b->retries);
+    list_init(&b->doubts);
+    enum rc rc = intents_open(b);
+    if (rc != RC_OK) {
+        log_event(rad->kv.ctx->log, LOG_ERROR, "intents-refused", "cause", rc_name(rc), NULL);
+        pthread_cond_destroy(&b->changed);
+        pthread_mutex_destroy(&b->mutex);
+        map_fini(&b->by_id);
+        free(b);
+        return rc;
+    }
+    rad->blobs = b;
+    sweep_open(b);
     return RC_OK;
 }
 
-void rad_blobs_committed(struct rad *rad, struct kv_op *op)
+void rad_blobs_end(struct rad *rad)
 {
+    if (rad->blobs)
+        sweep_close(rad->blobs);
 }
 
-struct kv_blob_out *rad_blob_new(struct kv *kv)
+static struct blob *next_finished(struct blobs *b)
 {
-    return mem_zero(sizeof(struct kv_blob_out));
+    size_t slot = 0;
+    for (struct map_node *node = NULL; (node = map_each(&b->by_id, &slot, node)) != NULL;)
+        if (CONTAINER(node, struct blob, node)->is_finished)
+            return CONTAINER(node, struct blob, node);
+    return NULL;
 }
 
-enum rc rad_blob_write(struct kv_blob_out *out, struct str bytes)
+/* Something is under way that will tell when it ends. */
+static bool is_busy(struct blobs *b)
 {
-    return RC_TEMP;
+    size_t slot = 0;
+    for (struct map_node *node = NULL; (node = map_each(&b->by_id, &slot, node)) != NULL;) {
+        const struct blob *blob = CONTAINER(node, struct blob, node);
+        if (blob->clearing || blob->hands > 0 || blob->make == MAKE_SENT)
+            return true;
+    }
+    return b->held == 0 && !list_is_empty(&b->clears);
 }
 
-enum rc rad_blob_finish(struct kv_blob_out *out, struct kv_blob_id *out_id)
+/* What no commit has named is removed now; what cannot be, by the next process's sweeper. */
+static void let_all_go(struct blobs *b)
 {
-    free(out);
-    return RC_TEMP;
+    struct blob *blob;
+    while ((blob = next_finished(b)) != NULL) {
+        blob->is_finished = false;
+        blob_leave(b, blob);
+    }
+    while (is_busy(b))
+        pthread_cond_wait(&b->changed, &b->mutex);
 }
 
-void rad_blob_abort(struct kv_blob_out *out)
+static void free_all(struct blobs *b)
 {
-    free(out);
+    size_t slot = 0;
+    for (struct map_node *node, *next = map_each(&b->by_id, &slot, NULL); (node = next) != NULL;) {
+        next = map_each(&b->by_id, &slot, node);
+        struct blob *blob = CONTAINER(node, struct blob, node);
+        LIST_EACH_SAFE (&blob->tags, it)
+            free(CONTAINER(it, struct tag, link));
+        free(blob->main);
+        free(blob);
+    }
+    map_fini(&b->by_id);
 }
 
-void rad_blob_forget(struct kv *kv, struct kv_blob_id id)
+void rad_blobs_close(struct rad *rad)
 {
-}
-
-enum rc rad_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags, struct kv_blob_in **out)
-{
-    return RC_NOTFOUND;
-}
-
-enum rc rad_blob_read(struct kv_blob_in *in, uint64_t offset, void *to, size_t n, unsigned flags)
-{
-    return RC_TEMP;
-}
-
-void rad_blob_close(struct kv_blob_in *in)
-{
+    struct blobs *b = rad->blobs;
+    if (!b)
+        return;
+    blob_lock(b);
+    let_all_go(b);
+    blob_unlock(b);
+    intents_close(b);
+    free_all(b);
+    pthread_cond_destroy(&b->changed);
+    pthread_mutex_destroy(&b->mutex);
+    free(b);
+    rad->blobs = NULL;
 }
 
 enum rc rad_fsck(struct kv *kv, struct kv_fsck *fsck)

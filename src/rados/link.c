@@ -58,6 +58,7 @@ enum part_kind {
     PART_ATTR_REMOVE,
     PART_ATTR,
     PART_BYTES,
+    PART_PIECE,
     PART_REMOVE,
     PART_READ_ROWS,
     PART_READ_ROW,
@@ -257,6 +258,11 @@ void link_write_bytes(struct link_call *call, struct str bytes)
     add(call, PART_BYTES, (struct str){0}, bytes);
 }
 
+void link_write_piece(struct link_call *call, uint64_t offset, struct str bytes)
+{
+    add(call, PART_PIECE, (struct str){0}, bytes)->at = offset;
+}
+
 void link_write_remove(struct link_call *call)
 {
     add(call, PART_REMOVE, (struct str){0}, (struct str){0});
@@ -346,6 +352,8 @@ static void build_write(struct link_call *call)
         rados_write_op_setxattr(op, p->key.p, p->value.p, p->value.n);
     EACH_PART (call, PART_BYTES, p)
         rados_write_op_write_full(op, p->value.p, p->value.n);
+    EACH_PART (call, PART_PIECE, p)
+        rados_write_op_write(op, p->value.p, p->value.n, p->at);
     if (call->parts[PART_REMOVE].n)
         rados_write_op_remove(op);
 }
@@ -711,6 +719,13 @@ static enum rc connect_to(struct link *link, const struct kv_rados_conf *conf)
         return refuse(link->ctx, "connect", client, error);
     TRY(open_pool(link, LINK_INDEX, index_pool, conf));
     return open_pool(link, LINK_BODY, conf->body_pool ? conf->body_pool : index_pool, conf);
+}
+
+uint64_t link_alignment(struct link *link, enum link_pool pool)
+{
+    uint64_t alignment = 0;
+    int error = rados_ioctx_pool_required_alignment2(link->pools[pool], &alignment);
+    return error < 0 || alignment == 0 ? 1 : alignment;
 }
 
 static void disconnect(struct link *link)

@@ -29,6 +29,9 @@ void link_close(struct link **link);
 
 enum link_pool { LINK_INDEX, LINK_BODY };
 
+/* What pieces of an object have to be multiples of, all but the last one; 1: anything will do. */
+uint64_t link_alignment(struct link *link, enum link_pool pool);
+
 enum link_result {
     LINK_OK,
     LINK_REFUSED, /* a guard did not hold */
@@ -80,7 +83,9 @@ void link_write_row(struct link_call *call, struct str key, struct str value);
 void link_write_attr_remove(struct link_call *call, const char *name);
 void link_write_attr(struct link_call *call, const char *name, struct str value);
 void link_write_bytes(struct link_call *call, struct str bytes); /* becomes all of the object */
-void link_write_remove(struct link_call *call);                  /* the object */
+/* At an offset, which is no more than what is there; the object is made when it is not there. */
+void link_write_piece(struct link_call *call, uint64_t offset, struct str bytes);
+void link_write_remove(struct link_call *call); /* the object */
 
 /* --- parts of a read; one of each kind ------------------------------------------------------- */
 

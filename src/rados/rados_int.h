@@ -327,12 +327,21 @@ enum rc rad_blobs_apply(struct rad_change *change, struct kv_op *op);
  * locks. */
 void rad_blobs_committed(struct rad *rad, struct kv_op *op);
 
+struct blobs;                            /* blob_int.h */
+enum rc rad_blobs_open(struct rad *rad); /* with the link; logged when it fails */
+/* First when closing: makes no commits any more. */
+void rad_blobs_end(struct rad *rad);
+/* After the last commit: what nobody has named is removed. */
+void rad_blobs_close(struct rad *rad);
+
 struct kv_blob_out *rad_blob_new(struct kv *kv);
 enum rc rad_blob_write(struct kv_blob_out *out, struct str bytes);
 enum rc rad_blob_finish(struct kv_blob_out *out, struct kv_blob_id *out_id);
 void rad_blob_abort(struct kv_blob_out *out);
 void rad_blob_forget(struct kv *kv, struct kv_blob_id id);
 enum rc rad_blob_open(struct kv *kv, struct kv_blob_id id, unsigned flags, struct kv_blob_in **out);
+void rad_blob_open_many(struct kv *kv, const struct kv_blob_id *ids, size_t n,
+                        struct kv_blob_in **out, enum rc *out_rcs);
 enum rc rad_blob_read(struct kv_blob_in *in, uint64_t offset, void *to, size_t n, unsigned flags);
 void rad_blob_close(struct kv_blob_in *in);
 enum rc rad_fsck(struct kv *kv, struct kv_fsck *fsck);
@@ -358,6 +367,7 @@ struct rad {
     struct task_lane *lane; /* turns of partitions */
     struct task_timers *timers;
     struct rad_parts parts;
+    struct blobs *blobs;
     _Atomic size_t bytes;        /* of partitions in memory */
     _Atomic size_t queued_bytes; /* of transactions not yet completed */
     unsigned char node[8];       /* of this opening: the first half of every id */

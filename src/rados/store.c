@@ -108,6 +108,7 @@ static enum rc find_store(struct rad *rad)
 
 static void fini(struct rad *rad)
 {
+    rad_blobs_close(rad);
     task_lane_free(&rad->lane);
     task_timers_free(&rad->timers);
     link_close(&rad->link);
@@ -120,6 +121,7 @@ static void fini(struct rad *rad)
 static void rad_close(struct kv *kv)
 {
     struct rad *rad = rad_of(kv);
+    rad_blobs_end(rad);
     atomic_store(&rad->is_closing, true);
     task_timers_hurry(rad->timers);
     rad_commits_drain(rad);
@@ -147,6 +149,7 @@ static const struct kv_backend rad_backend = {
     .blob_abort = rad_blob_abort,
     .blob_forget = rad_blob_forget,
     .blob_open = rad_blob_open,
+    .blob_open_many = rad_blob_open_many,
     .blob_read = rad_blob_read,
     .blob_close = rad_blob_close,
     .fsck = rad_fsck,
@@ -167,6 +170,8 @@ enum rc rad_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct
     enum rc rc = link_open(ctx, &rad->conf, &rad->link);
     if (rc == RC_OK)
         rc = find_store(rad);
+    if (rc == RC_OK)
+        rc = rad_blobs_open(rad);
     if (rc != RC_OK) {
         fini(rad);
         return rc;
