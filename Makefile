@@ -3,7 +3,7 @@
 #   make deps       install Debian packages     make check-full  all tests, about 75 minutes
 #   make run        a mail host in ./run        make bench       speed beside Postfix+Dovecot and OpenSMTPD
 #   make install    obeys DESTDIR and PREFIX    make fuzz        fuzz the parsers (FUZZ_SECONDS=60 each)
-#   make deb        a Debian package in dist/
+#   make deb        a Debian package in dist/      make bench-cluster  speed of a store on Ceph
 PREFIX  ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
@@ -37,6 +37,11 @@ bench: all
 	@ninja -C build -j $(JOBS)
 	@exec $(PYTHON) bench/run
 
+bench-cluster: all
+	@tools/deps ceph
+	@ninja -C build -j $(JOBS)
+	@exec $(PYTHON) bench/cluster
+
 fuzz:
 	@exec $(PYTHON) tools/fuzz --seconds $(FUZZ_SECONDS)
 
@@ -51,4 +56,4 @@ deb:
 clean:
 	rm -rf build build-asan build-tsan build-clang build-tools dist
 
-.PHONY: all deps run check check-full bench fuzz install deb clean
+.PHONY: all deps run check check-full bench bench-cluster fuzz install deb clean
