@@ -278,7 +278,8 @@ class Cluster:
         with locked(self.path('lock')):
             try:
                 if os.path.exists(self.path('made')):
-                    self.launch('mon.a')
+                    with free_port(self.options) if not self.pid('mon.a') else contextlib.nullcontext():
+                        self.launch('mon.a')
                 else:
                     self.begin()
                 for name in self.daemons[1:]:

@@ -237,6 +237,7 @@ static const int for_server[] = {
 /* Of librados. Its sockets are looked at below. */
 static const int for_connecting[] = {
     SCMP_SYS(connect),
+    SCMP_SYS(epoll_create),
 };
 static const int families[] = {AF_INET, AF_INET6};
 
