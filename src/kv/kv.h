@@ -414,10 +414,18 @@ struct kv_rados_conf {
     uint32_t shard_rows;    /* of a shard, above which it is split: 32,768 */
     const struct kv_rados_hooks *hooks; /* tests' only */
 };
-/* What a test puts between two steps of the back end. */
+/* What a test does to the back end. Either may be NULL. */
+enum kv_rados_fate {
+    KV_RADOS_DONE,  /* as usual */
+    KV_RADOS_LOST,  /* a write is done, and its answer gets lost */
+    KV_RADOS_LATE,  /* its answer is lost, and it is done half a second later */
+    KV_RADOS_NEVER, /* its answer is lost, and it is not done */
+};
 struct kv_rados_hooks {
     /* At a named step, on the thread that takes it; may end the process or wait. */
     void (*step)(const struct kv_rados_hooks *hooks, const char *name);
+    /* What becomes of a write to the object. */
+    enum kv_rados_fate (*fate)(const struct kv_rados_hooks *hooks, const char *object);
 };
 /* Connects: call it after the last fork. One a process is enough. RC_NOTFOUND: the plug-in (package
  * penfold-rados) or a pool is not there; RC_DENIED, RC_TEMP, RC_CORRUPT, RC_PERM (the plug-in is of

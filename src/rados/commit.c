@@ -13,8 +13,7 @@
  *      checked again. (Who expected a version fails then.)
  *   4. A group whose answer was lost is not completed before it is known what became of it: the
  *      state tells by its ids, after an operation of ours has made sure that it will not come
- * later.
- */
+ *      later. A process has one operation on a head at a time, so its last id is enough. */
 #include "rados/rados_int.h"
 
 #include "base/mem.h"
@@ -474,13 +473,20 @@ static void send_claim(struct rad_group *g)
     send_write(g);
 }
 
-/* Where the id stands in the state: RAD_RING when it does not. */
-static size_t find_id(const struct rad_state *state, const struct rad_id *id)
+/* Where the last id of the same process stands in the state: RAD_RING when none does. */
+static size_t find_last(const struct rad_state *state, const struct rad_id *id)
 {
     size_t i = 0;
-    while (i < RAD_RING && !rad_id_eq(&state->ids[i], id))
+    while (i < RAD_RING && !rad_id_is_of(&state->ids[i], id))
         i++;
     return i;
+}
+
+/* No process' id has been dropped from the state to make room. */
+static bool is_roomy(const struct rad_state *state)
+{
+    static const struct rad_id none;
+    return rad_id_eq(&state->ids[RAD_RING - 1], &none);
 }
 
 /* The lost operation has been applied, and others after it. */
@@ -507,16 +513,17 @@ static void give_up(struct rad_group *g)
 /* What became of the lost operation, by the state that was read. */
 static void resolve(struct rad_group *g, const struct rad_state *found)
 {
-    const struct rad_state *before = &g->p->head.state;
-    size_t ours = find_id(found, &g->change.state.ids[0]);
-    size_t known = find_id(found, &before->ids[0]);
-    if (ours == 0)
+    const struct rad_head *head = &g->p->head;
+    const struct rad_id *lost = &g->change.state.ids[0];
+    size_t at = find_last(found, lost);
+    bool is_ours = at < RAD_RING && rad_id_eq(&found->ids[at], lost);
+    if (is_ours && at == 0)
         publish(g);
-    else if (ours < RAD_RING)
+    else if (is_ours)
         accept(g);
-    else if (known == 0)
+    else if (head->exists && rad_id_eq(&found->ids[0], &head->state.ids[0]))
         send_claim(g);
-    else if (known < RAD_RING)
+    else if (at < RAD_RING || is_roomy(found))
         start_again(g);
     else
         give_up(g);

@@ -80,16 +80,26 @@ bool rad_id_eq(const struct rad_id *a, const struct rad_id *b)
 struct rad_id rad_id_new(struct rad *rad)
 {
     struct rad_id id;
-    memcpy(id.b, rad->node, sizeof rad->node);
-    put_u64(id.b + sizeof rad->node, atomic_fetch_add(&rad->next_id, 1));
+    memcpy(id.b, rad->node, RAD_ID_PROCESS);
+    put_u64(id.b + RAD_ID_PROCESS, atomic_fetch_add(&rad->next_id, 1));
     return id;
 }
 
+bool rad_id_is_of(const struct rad_id *a, const struct rad_id *b)
+{
+    return memcmp(a->b, b->b, RAD_ID_PROCESS) == 0;
+}
+
+/* The process' last id makes room for the new one, or the oldest of all does. */
 struct rad_state rad_state_next(struct rad *rad, const struct rad_state *state)
 {
     struct rad_state next = *state;
-    memmove(next.ids + 1, next.ids, sizeof next.ids - sizeof next.ids[0]);
-    next.ids[0] = rad_id_new(rad);
+    struct rad_id id = rad_id_new(rad);
+    size_t last = 0;
+    while (last < RAD_RING - 1 && !rad_id_is_of(&state->ids[last], &id))
+        last++;
+    memmove(next.ids + 1, next.ids, last * sizeof next.ids[0]);
+    next.ids[0] = id;
     return next;
 }
 

@@ -19,8 +19,8 @@
  *
  * THE STATE ROW is the guard of every operation on a head: each one compares the whole row with
  * what is known and replaces it, with an id that no other operation has. So a row that compares
- * equal means: nothing has happened since. The ids of the last operations are in it, by which one
- * whose answer got lost finds out what became of it.
+ * equal means: nothing has happened since. It holds the last id of each of the processes that were
+ * the last to change it, by which one whose answer got lost finds out what became of its operation.
  *
  * WHAT A PARTITION'S ROWS ARE: a row of the head counts (a tombstone: there is none); otherwise,
  * when a trim covers the key, there is none; otherwise what the shard says.
@@ -45,7 +45,7 @@ struct rad_change;
 
 enum {
     RAD_FORMAT = 1,
-    RAD_RING = 16,                           /* ids that a state remembers */
+    RAD_RING = 16,                           /* processes that a state remembers */
     RAD_OMAP_KEY = 1 + 2 * (KV_KEY_MAX + 1), /* of a row, or of the place right behind one */
     RAD_OBJECT = 64,                         /* bytes of an object's name */
     RAD_STATE = 1 + 8 + 8 + 8 + 16 * RAD_RING
@@ -69,18 +69,23 @@ enum rc rad_key_row_parse(struct str omap_key, struct rad_key *out);
 /* Values of rows: a byte that says what it is, the bytes. */
 enum rad_value_kind { RAD_VALUE_ROW = 1, RAD_VALUE_TOMBSTONE = 2 };
 
+/* Of an operation on a head: of the process, by which the first half is the same; random. */
 struct rad_id {
     unsigned char b[16];
 };
+enum { RAD_ID_PROCESS = 8 };
 struct rad_state {
     uint64_t version;
-    uint64_t epoch;              /* of the fold that began last; 0: none */
-    uint64_t finished;           /* of the one that ended last */
-    struct rad_id ids[RAD_RING]; /* of the operations on this head, the last one first */
+    uint64_t epoch;    /* of the fold that began last; 0: none */
+    uint64_t finished; /* of the one that ended last */
+    /* The last operation of each of the processes that changed the head last, the latest one first;
+     * zeroes at the end. */
+    struct rad_id ids[RAD_RING];
 };
 struct str rad_state_pack(unsigned char to[RAD_STATE], const struct rad_state *state);
 enum rc rad_state_parse(struct str row, struct rad_state *out);
 bool rad_id_eq(const struct rad_id *a, const struct rad_id *b);
+bool rad_id_is_of(const struct rad_id *a, const struct rad_id *b); /* the same process */
 /* The state after one more operation. */
 struct rad_state rad_state_next(struct rad *rad, const struct rad_state *state);
 
@@ -368,9 +373,9 @@ struct rad {
     struct task_timers *timers;
     struct rad_parts parts;
     struct blobs *blobs;
-    _Atomic size_t bytes;        /* of partitions in memory */
-    _Atomic size_t queued_bytes; /* of transactions not yet completed */
-    unsigned char node[8];       /* of this opening: the first half of every id */
+    _Atomic size_t bytes;               /* of partitions in memory */
+    _Atomic size_t queued_bytes;        /* of transactions not yet completed */
+    unsigned char node[RAD_ID_PROCESS]; /* of this opening: the first half of every id */
     _Atomic uint64_t next_id;
     uint64_t generation;
     _Atomic bool is_readonly, is_closing;

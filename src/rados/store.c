@@ -44,7 +44,7 @@ void rad_fail_for_good(struct rad *rad, const char *what)
 
 void rad_step(struct rad *rad, const char *name)
 {
-    if (rad->conf.hooks)
+    if (rad->conf.hooks && rad->conf.hooks->step)
         rad->conf.hooks->step(rad->conf.hooks, name);
 }
 

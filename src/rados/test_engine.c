@@ -1,0 +1,347 @@
+/* kv_rados beyond the contract: two processes on one store, answers that get lost, heads of many
+ * pages, little memory, rows of caches. */
+#include "rados/fixture.h"
+
+#include "base/bytes.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct kv_part part = {KV_ACCOUNT, 1};
+
+static struct str key_of(struct fixture *f, unsigned writer, unsigned i)
+{
+    char key[32];
+    int n = snprintf(key, sizeof key, "%u/%06u", writer, i);
+    return arena_dup(&f->arena, str_from(key, (size_t)n));
+}
+
+/* --- two processes ---------------------------------------------------------------------------- */
+
+static void what_another_process_committed_is_seen_and_told(void **state)
+{
+    struct fixture *f = *state;
+    struct kv *other = fixture_open(f);
+    assert_int_equal(fixture_put(f->kv, part, STR("k"), STR("1")), 1);
+    fixture_check(f, other, part, STR("k"), STR("1"));
+    assert_int_equal(fixture_put(other, part, STR("k"), STR("2")), 2);
+    fixture_check(f, f->kv, part, STR("k"), STR("2"));
+    struct kv_txn *txn = kv_txn_new(part);
+    assert_rc(kv_txn_assert_value(txn, STR("k"), STR("1")), RC_OK);
+    assert_rc(kv_commit_wait(other, txn, NULL), RC_CONFLICT);
+    kv_close(&other);
+}
+
+/* Neither of them knows what the other one has just done when it commits. */
+static void guards_that_do_not_hold_cost_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct kv *both[2];
+    f->conf.trust_ms = 1000 * 1000;
+    both[0] = fixture_open(f);
+    both[1] = fixture_open(f);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(fixture_put(both[i % 2], part, key_of(f, 0, i), STR("v")), i + 1);
+    assert_int_equal(fixture_count(f, f->kv, part), 10);
+    kv_close(&both[0]);
+    kv_close(&both[1]);
+}
+
+struct counting {
+    struct kv *kv;
+    pthread_t thread;
+    int faults;
+};
+
+enum { INCREMENTS = 40 };
+
+static void *count_up(void *arg)
+{
+    struct counting *c = arg;
+    for (int won = 0; won < INCREMENTS;) {
+        struct arena arena = {0};
+        struct str key = STR("counter");
+        struct str value;
+        uint64_t version;
+        unsigned char next[8];
+        c->faults += kv_get(c->kv, part, &key, 1, 0, &arena, &value, &version) != RC_OK;
+        put_u64(next, value.n == 8 ? get_u64(value.p) + 1 : 1);
+        struct kv_txn *txn = kv_txn_new(part);
+        kv_txn_expect(txn, version);
+        c->faults += kv_txn_put(txn, key, str_from(next, 8)) != RC_OK;
+        enum rc rc = kv_commit_wait(c->kv, txn, NULL);
+        c->faults += rc != RC_OK && rc != RC_CONFLICT;
+        won += rc == RC_OK;
+        arena_fini(&arena);
+    }
+    return NULL;
+}
+
+static void processes_that_count_together_lose_nothing(void **state)
+{
+    enum { PROCESSES = 3 };
+    struct fixture *f = *state;
+    struct counting counting[PROCESSES] = {{0}};
+    unsigned char all[8];
+    for (int i = 0; i < PROCESSES; i++) {
+        counting[i].kv = fixture_open(f);
+        pthread_create(&counting[i].thread, NULL, count_up, &counting[i]);
+    }
+    for (int i = 0; i < PROCESSES; i++) {
+        pthread_join(counting[i].thread, NULL);
+        assert_int_equal(counting[i].faults, 0);
+        kv_close(&counting[i].kv);
+    }
+    put_u64(all, PROCESSES * INCREMENTS);
+    fixture_check(f, f->kv, part, STR("counter"), str_from(all, 8));
+    assert_int_equal(fixture_version(f->kv, part), PROCESSES * INCREMENTS);
+}
+
+/* --- answers that get lost -------------------------------------------------------------------- */
+
+/* Writes to heads meet their fates in this order, then go on as usual; or by dice. */
+struct fates {
+    struct kv_rados_hooks hooks;
+    const enum kv_rados_fate *fates;
+    size_t n;
+    _Atomic size_t met;
+    uint64_t dice; /* 0: as listed */
+};
+
+static enum kv_rados_fate next_fate(const struct kv_rados_hooks *hooks, const char *object)
+{
+    struct fates *f = (struct fates *)(uintptr_t)hooks;
+    if (object[0] != 'p')
+        return KV_RADOS_DONE;
+    size_t i = atomic_fetch_add(&f->met, 1);
+    if (f->dice == 0)
+        return i < f->n ? f->fates[i] : KV_RADOS_DONE;
+    uint64_t dice = map_hash_u64(f->dice + i);
+    return dice % 4 ? KV_RADOS_DONE : (enum kv_rados_fate)(1 + dice / 4 % 3);
+}
+
+static struct kv *open_with_fates(struct fixture *f, struct fates *fates)
+{
+    fates->hooks.fate = next_fate;
+    f->conf.hooks = &fates->hooks;
+    struct kv *kv = fixture_open(f);
+    f->conf.hooks = NULL;
+    return kv;
+}
+
+/* The first write makes the head, the second one changes it. */
+static void a_lost_answer_is_found_out(void **state)
+{
+    static const enum kv_rados_fate kinds[] = {KV_RADOS_LOST, KV_RADOS_LATE, KV_RADOS_NEVER};
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 3; i++) {
+        const enum kv_rados_fate listed[] = {kinds[i], KV_RADOS_DONE, kinds[i]};
+        struct fates fates = {.fates = listed, .n = 3};
+        struct kv_part own = {KV_ACCOUNT, 10 + i};
+        struct kv *kv = open_with_fates(f, &fates);
+        for (unsigned j = 0; j < 4; j++)
+            assert_int_equal(fixture_put(kv, own, key_of(f, i, j), STR("v")), j + 1);
+        assert_true(atomic_load(&fates.met) >= 4);
+        kv_close(&kv); /* waits for what comes late */
+        assert_int_equal(fixture_version(f->kv, own), 4);
+        assert_int_equal(fixture_count(f, f->kv, own), 4);
+    }
+}
+
+/* The operation that makes sure is lost as well; then the next one. */
+static void what_makes_sure_may_be_lost_too(void **state)
+{
+    static const enum kv_rados_fate listed[] = {
+        KV_RADOS_DONE, KV_RADOS_NEVER, KV_RADOS_NEVER, KV_RADOS_LATE, KV_RADOS_LOST, KV_RADOS_LATE,
+    };
+    struct fixture *f = *state;
+    struct fates fates = {.fates = listed, .n = sizeof listed / sizeof *listed};
+    struct kv *kv = open_with_fates(f, &fates);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(fixture_put(kv, part, key_of(f, 0, i), STR("v")), i + 1);
+    kv_close(&kv);
+    assert_int_equal(fixture_version(f->kv, part), 5);
+    assert_int_equal(fixture_count(f, f->kv, part), 5);
+}
+
+struct appending {
+    struct fixture *f;
+    struct fates fates;
+    struct kv *kv;
+    unsigned number;
+    pthread_t thread;
+    unsigned acknowledged, unknown;
+};
+
+enum { APPENDS = 60 };
+
+static void *append(void *arg)
+{
+    struct appending *a = arg;
+    for (unsigned i = 0; i < APPENDS; i++) {
+        char key[32];
+        int n = snprintf(key, sizeof key, "%u/%06u", a->number, i);
+        struct kv_txn *txn = kv_txn_new(part);
+        enum rc rc = kv_txn_put(txn, str_from(key, (size_t)n), STR("v"));
+        rc = rc == RC_OK ? kv_commit_wait(a->kv, txn, NULL) : rc;
+        a->acknowledged += rc == RC_OK;
+        a->unknown += rc == RC_TEMP;
+    }
+    return NULL;
+}
+
+/* Two processes, each losing a quarter of its answers: every commit counts once. */
+static void two_processes_losing_answers_do_nothing_twice(void **state)
+{
+    struct fixture *f = *state;
+    struct appending appending[2] = {{.fates.dice = 5}, {.fates.dice = 77}};
+    unsigned acknowledged = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        appending[i].number = i;
+        appending[i].kv = open_with_fates(f, &appending[i].fates);
+        pthread_create(&appending[i].thread, NULL, append, &appending[i]);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        pthread_join(appending[i].thread, NULL);
+        kv_close(&appending[i].kv);
+        assert_int_equal(appending[i].unknown, 0);
+        acknowledged += appending[i].acknowledged;
+    }
+    assert_int_equal(acknowledged, 2 * APPENDS);
+    assert_int_equal(fixture_version(f->kv, part), acknowledged);
+    assert_int_equal(fixture_count(f, f->kv, part), acknowledged);
+}
+
+/* --- sizes ------------------------------------------------------------------------------------ */
+
+static void put_many(struct fixture *f, struct kv *kv, struct kv_part own, unsigned n)
+{
+    for (unsigned i = 0; i < n;) {
+        struct kv_txn *txn = kv_txn_new(own);
+        for (unsigned end = i + KV_TXN_ROWS; i < n && i < end; i++)
+            assert_rc(kv_txn_put(txn, key_of(f, 0, i), STR("value")), RC_OK);
+        assert_rc(kv_commit_wait(kv, txn, NULL), RC_OK);
+    }
+}
+
+static void a_head_of_many_pages_is_read_whole(void **state)
+{
+    enum { ROWS = 7000 };
+    struct fixture *f = *state;
+    put_many(f, f->kv, part, ROWS);
+    fixture_reopen(f);
+    assert_int_equal(fixture_count(f, f->kv, part), ROWS);
+    fixture_check(f, f->kv, part, key_of(f, 0, ROWS - 1), STR("value"));
+    fixture_check(f, f->kv, part, key_of(f, 0, ROWS), (struct str){0});
+    struct kv_txn *txn = kv_txn_new(part);
+    assert_rc(kv_txn_trim(txn, key_of(f, 0, 10), key_of(f, 0, ROWS - 10)), RC_OK);
+    assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
+    fixture_reopen(f);
+    assert_int_equal(fixture_count(f, f->kv, part), 20);
+}
+
+/* Partitions are put out as soon as nobody holds them. */
+static void little_memory_is_enough(void **state)
+{
+    enum { PARTS = 20, ROUNDS = 3 };
+    struct fixture *f = *state;
+    kv_close(&f->kv);
+    f->conf.memory_bytes = 1;
+    f->kv = fixture_open(f);
+    for (unsigned round = 0; round < ROUNDS; round++)
+        for (unsigned i = 0; i < PARTS; i++)
+            assert_int_equal(
+                fixture_put(f->kv, (struct kv_part){KV_QUEUE, i}, key_of(f, i, round), STR("v")),
+                round + 1);
+    for (unsigned i = 0; i < PARTS; i++)
+        assert_int_equal(fixture_count(f, f->kv, (struct kv_part){KV_QUEUE, i}), ROUNDS);
+    uint64_t version;
+    assert_rc(kv_version(f->kv, (struct kv_part){KV_QUEUE, 0}, KV_CACHED, &version), RC_AGAIN);
+}
+
+/* --- what waits ------------------------------------------------------------------------------- */
+
+struct queued {
+    struct kv_op op;
+    _Atomic int *left;
+};
+
+static void count_down(struct kv_op *op)
+{
+    atomic_fetch_sub(CONTAINER(op, struct queued, op)->left, 1);
+}
+
+/* Beyond its bytes nothing more is taken; what was taken is committed. */
+static void a_full_queue_says_so(void **state)
+{
+    enum { MOST = 200 };
+    struct fixture *f = *state;
+    struct queued queued[MOST];
+    _Atomic int left = 0;
+    char *value = mem_zero(100000);
+    unsigned taken = 0;
+    enum rc rc = RC_OK;
+    kv_close(&f->kv);
+    f->conf.queue_bytes = 1000000;
+    f->kv = fixture_open(f);
+    for (; taken < MOST && rc == RC_OK; taken += rc == RC_OK) {
+        struct kv_txn *txn = kv_txn_new((struct kv_part){KV_QUEUE, taken});
+        assert_rc(kv_txn_put(txn, STR("k"), str_from(value, 100000)), RC_OK);
+        queued[taken] = (struct queued){.op.done = count_down, .left = &left};
+        atomic_fetch_add(&left, 1);
+        rc = kv_commit(f->kv, txn, 0, &queued[taken].op);
+        if (rc != RC_OK)
+            atomic_fetch_sub(&left, 1);
+    }
+    assert_rc(rc, RC_LIMIT);
+    assert_in_range(taken, 9, MOST - 1);
+    fixture_reopen(f);
+    assert_int_equal(atomic_load(&left), 0);
+    for (unsigned i = 0; i < taken; i++)
+        assert_int_equal(fixture_version(f->kv, (struct kv_part){KV_QUEUE, i}), 1);
+    free(value);
+}
+
+/* Rows that came with the account's commits: over and over, and beside commits of the cache. */
+static void rows_of_a_cache_are_written_at_last(void **state)
+{
+    enum { ROUNDS = 20 };
+    struct kv_part cache = {KV_CACHE, part.id};
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        struct kv_txn *txn = kv_txn_new(part);
+        assert_rc(kv_txn_put_cached(txn, key_of(f, 1, i), STR("cached")), RC_OK);
+        assert_rc(kv_txn_put_cached(txn, STR("last"), key_of(f, 2, i)), RC_OK);
+        if (i > 0)
+            assert_rc(kv_txn_delete_cached(txn, key_of(f, 1, i - 1)), RC_OK);
+        assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
+        fixture_check(f, f->kv, cache, STR("last"), key_of(f, 2, i));
+        if (i % 7 == 3)
+            assert_int_equal(fixture_put(f->kv, cache, STR("own"), STR("v")), i / 7 + 1);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(fixture_count(f, f->kv, cache), 3);
+        fixture_check(f, f->kv, cache, STR("last"), key_of(f, 2, ROUNDS - 1));
+        fixture_check(f, f->kv, cache, key_of(f, 1, ROUNDS - 1), STR("cached"));
+        assert_int_equal(fixture_version(f->kv, cache), 3);
+        fixture_reopen(f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        fixture_test(what_another_process_committed_is_seen_and_told),
+        fixture_test(guards_that_do_not_hold_cost_nothing),
+        fixture_test(processes_that_count_together_lose_nothing),
+        fixture_test(a_lost_answer_is_found_out),
+        fixture_test(what_makes_sure_may_be_lost_too),
+        fixture_test(two_processes_losing_answers_do_nothing_twice),
+        fixture_test(a_head_of_many_pages_is_read_whole),
+        fixture_test(little_memory_is_enough),
+        fixture_test(a_full_queue_says_so),
+        fixture_test(rows_of_a_cache_are_written_at_last),
+    };
+    return fixture_run(tests);
+}
