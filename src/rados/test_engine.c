@@ -100,7 +100,7 @@ static void processes_that_count_together_lose_nothing(void **state)
 
 /* --- answers that get lost -------------------------------------------------------------------- */
 
-/* Writes to heads meet their fates in this order, then go on as usual; or by dice. */
+/* Writes to heads of accounts meet their fates in this order, then go on as usual; or by dice. */
 struct fates {
     struct kv_rados_hooks hooks;
     const enum kv_rados_fate *fates;
@@ -112,7 +112,7 @@ struct fates {
 static enum kv_rados_fate next_fate(const struct kv_rados_hooks *hooks, const char *object)
 {
     struct fates *f = (struct fates *)(uintptr_t)hooks;
-    if (object[0] != 'p')
+    if (!str_starts(str_of(object), STR("p.A.")))
         return KV_RADOS_DONE;
     size_t i = atomic_fetch_add(&f->met, 1);
     if (f->dice == 0)
