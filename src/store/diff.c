@@ -43,19 +43,54 @@ static uint32_t shared_siblings(const struct span *o, const struct span *n)
     return i ? a[i].start - a[0].start : 0;
 }
 
+static bool came_from(const struct origin *new_, const struct origin *old)
+{
+    return old->made && (new_->came_from == old->made || new_->made == old->made);
+}
+
 /* Whether the one was copied from the other with some rows changed, and none taken away. */
 static bool is_kin(const struct span *o, const struct span *n)
 {
-    return o->chunk && n->chunk && o->chunk->made && n->chunk->came_from == o->chunk->made &&
+    return o->chunk && n->chunk && came_from(&n->chunk->origin, &o->chunk->origin) &&
            o->rows[0].uid == n->rows[0].uid;
 }
 
-/* Brings the next rows of both into view, and passes over what is the same memory. */
+/* Of nodes of which one came from the other: what comes before the chunks that have changed is
+ * passed over, *out_rows; what comes after them is noted. False: they are no such nodes. */
+static bool pass_kin_node(struct store_diff *d, const struct span *o, const struct span *n,
+                          size_t *out_rows)
+{
+    if (!o->node || !n->node || !came_from(&n->node->origin, &o->node->origin) ||
+        o->rows[0].uid != n->rows[0].uid)
+        return false;
+    bool is_same = n->node->origin.made == o->node->origin.made;
+    uint32_t rows = o->node_rows < n->node_rows ? o->node_rows : n->node_rows;
+    uint32_t from = is_same ? UINT32_MAX : n->node->origin.changed_from,
+             to = is_same ? UINT32_MAX : n->node->origin.changed_to;
+    uint32_t most = o->node_chunks < n->node_chunks ? o->node_chunks : n->node_chunks;
+    uint32_t begin = from < most ? n->node->children[from].start : rows,
+             end = to < most ? n->node->children[to].start : rows;
+    d->same_i = d->i + end;
+    d->same_j = d->j + end;
+    d->same = rows - end;
+    *out_rows = begin;
+    return begin > 0;
+}
+
+/* Brings the next rows of both into view, and passes over what is the same: the same memory, or
+ * known to be. */
 static void pass_shared(struct store_diff *d)
 {
-    struct span o = {0}, n = {0};
     d->kin = NULL;
     for (;;) {
+        struct span o = {0}, n = {0};
+        bool is_between = d->old_left == 0 && d->new_left == 0;
+        if (is_between && d->same && d->same_i == d->i && d->same_j == d->j) {
+            size_t rows = d->same;
+            d->same = 0;
+            d->old_left = d->new_left = rows;
+            pass(d, rows, rows);
+        }
         if (d->old_left == 0) {
             o = root_span(d->old, d->i);
             d->old_rows = o.rows;
@@ -66,23 +101,23 @@ static void pass_shared(struct store_diff *d)
             d->new_rows = n.rows;
             d->new_left = n.n;
         }
-        if (d->old_left == 0 || d->old_rows != d->new_rows) {
-            d->kin = is_kin(&o, &n) ? n.chunk : NULL;
+        if (d->old_left == 0)
             return;
-        }
-        size_t rows = d->old_left < d->new_left ? d->old_left : d->new_left;
-        if (o.node && o.node == n.node && d->old_left == o.n && d->new_left == n.n) {
+        size_t rows = d->old_left < d->new_left ? d->old_left : d->new_left, more;
+        if (o.node && o.node == n.node) {
             rows = o.node_rows < n.node_rows ? o.node_rows : n.node_rows;
             d->old_left = d->new_left = rows; /* gone at once: both are looked for again */
-        } else if (o.siblings && n.siblings) {
-            size_t more = shared_siblings(&o, &n);
-            rows = more ? more : rows;
-            if (more)
-                d->old_left = d->new_left = rows;
+        } else if (pass_kin_node(d, &o, &n, &more)) {
+            rows = more;
+            d->old_left = d->new_left = rows;
+        } else if (d->old_rows != d->new_rows) {
+            d->kin = is_kin(&o, &n) ? n.chunk : NULL;
+            return;
+        } else if (o.siblings && n.siblings && (more = shared_siblings(&o, &n)) != 0) {
+            rows = more;
+            d->old_left = d->new_left = rows;
         }
         pass(d, rows, rows);
-        o.node = NULL;
-        o.siblings = n.siblings = NULL;
     }
 }
 
@@ -96,18 +131,18 @@ static bool differs(const struct store_row *a, const struct store_row *b)
  * have to be looked at after them. */
 static size_t known_same(const struct store_diff *d, size_t *most)
 {
-    const struct chunk *kin = d->kin;
     size_t all = *most;
-    if (!kin)
+    if (!d->kin)
         return 0;
-    size_t at = (size_t)(d->new_rows - kin->rows);
-    if (at >= kin->changed_to)
+    const struct origin *origin = &d->kin->origin;
+    size_t at = (size_t)(d->new_rows - d->kin->rows);
+    if (at >= origin->changed_to)
         return all;
-    if (all > kin->changed_to - at)
-        *most = kin->changed_to - at;
-    if (at >= kin->changed_from)
+    if (all > origin->changed_to - at)
+        *most = origin->changed_to - at;
+    if (at >= origin->changed_from)
         return 0;
-    return kin->changed_from - at < all ? kin->changed_from - at : all;
+    return origin->changed_from - at < all ? origin->changed_from - at : all;
 }
 
 /* Passes over rows that both have and that are the same: nearly all there are in a chunk of which

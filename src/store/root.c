@@ -28,8 +28,7 @@ struct chunk *chunk_new(size_t size)
     atomic_init(&c->refs, 1);
     c->used = 0;
     c->size = (uint32_t)size;
-    c->changed_from = c->changed_to = 0;
-    c->made = c->came_from = 0;
+    c->origin = (struct origin){0};
     return c;
 }
 
@@ -39,6 +38,7 @@ struct node *node_new(size_t size)
     atomic_init(&n->refs, 1);
     n->used = 0;
     n->size = (uint32_t)size;
+    n->origin = (struct origin){0};
     return n;
 }
 
@@ -238,6 +238,8 @@ static struct node *node_copy(const struct node *old, size_t n, size_t room, boo
     if (n)
         memcpy(copy->children, old->children, n * sizeof old->children[0]);
     copy->used = (uint32_t)n;
+    if (!is_table)
+        copy->origin = old->origin; /* the same rows */
     for (size_t i = 0; i < n; i++)
         root_share(is_table ? &((struct node *)old->children[i].p)->refs
                             : &((struct chunk *)old->children[i].p)->refs);
@@ -268,8 +270,10 @@ static void append_node(struct store_root *r, uint32_t uid)
     table_make_room(r);
     if (r->n_nodes)
         r->table->children[r->n_nodes - 1].n = r->last_chunks;
+    struct node *node = node_new(NODE_CHUNKS);
+    node->origin.made = r->info.highest_modseq;
     r->table->children[r->table->used++] =
-        (struct child){.p = node_new(NODE_CHUNKS), .start = r->count, .first_uid = uid};
+        (struct child){.p = node, .start = r->count, .first_uid = uid};
     r->n_nodes++;
     r->last_chunks = 0;
 }
@@ -297,10 +301,7 @@ static struct chunk *chunk_grow(struct store_root *r, struct chunk *old, size_t 
     struct chunk *copy = chunk_new(size);
     memcpy(copy->rows, old->rows, n * sizeof old->rows[0]);
     copy->used = (uint32_t)n;
-    copy->made = old->made; /* the same rows */
-    copy->came_from = old->came_from;
-    copy->changed_from = old->changed_from;
-    copy->changed_to = old->changed_to;
+    copy->origin = old->origin; /* the same rows */
     struct node *old_node = r->table->children[r->n_nodes - 1].p;
     struct node *node = node_copy(old_node, r->last_chunks, NODE_CHUNKS, false);
     table_make_own(r);
@@ -329,7 +330,7 @@ static void append_row(struct store_root *r, const struct store_row *row)
     struct node *node = node_with_room(r, row->uid);
     struct chunk *chunk = chunk_new(r->n_nodes > 1 || r->last_chunks ? CHUNK_ROWS : CHUNK_FIRST);
     chunk->rows[chunk->used++] = *row;
-    chunk->made = r->info.highest_modseq;
+    chunk->origin.made = r->info.highest_modseq;
     node->children[node->used++] =
         (struct child){.p = chunk,
                        .start = r->count - r->table->children[r->n_nodes - 1].start,
@@ -340,11 +341,11 @@ static void append_row(struct store_root *r, const struct store_row *row)
 
 /* --- changing --------------------------------------------------------------------------------- */
 
-static void note_change(struct chunk *copy, uint32_t row)
+static void note_change(struct origin *origin, uint32_t at)
 {
-    if (copy->changed_to == 0)
-        copy->changed_from = row;
-    copy->changed_to = row + 1;
+    if (origin->changed_to == 0)
+        origin->changed_from = at;
+    origin->changed_to = at + 1;
 }
 
 /* Copies the chunk with its share of the deltas, of the change with this modseq; NULL when no row
@@ -353,8 +354,8 @@ static struct chunk *chunk_change(const struct chunk *old, size_t n, const struc
                                   size_t n_deltas, uint64_t modseq)
 {
     struct chunk *copy = chunk_new(CHUNK_ROWS);
-    copy->made = modseq;
-    copy->came_from = old->made;
+    copy->origin.made = modseq;
+    copy->origin.came_from = old->origin.made;
     for (size_t i = 0; i < n; i++) {
         while (n_deltas && deltas->row.uid < old->rows[i].uid) {
             deltas++;
@@ -362,11 +363,11 @@ static struct chunk *chunk_change(const struct chunk *old, size_t n, const struc
         }
         bool is_hit = n_deltas && deltas->row.uid == old->rows[i].uid;
         if (is_hit && deltas->is_gone) {
-            copy->came_from = 0; /* the rows behind it have moved */
+            copy->origin.came_from = 0; /* the rows behind it have moved */
             continue;
         }
         if (is_hit)
-            note_change(copy, copy->used);
+            note_change(&copy->origin, copy->used);
         copy->rows[copy->used++] = is_hit ? deltas->row : old->rows[i];
     }
     if (copy->used)
@@ -398,6 +399,8 @@ static struct node *node_change(const struct store_root *r, size_t at,
     const struct node *old = r->table->children[at].p;
     struct node *copy = node_new(NODE_CHUNKS);
     size_t n = chunks_of(r, at);
+    copy->origin.made = r->info.highest_modseq;
+    copy->origin.came_from = old->origin.made;
     *out_n = 0;
     for (size_t i = 0; i < n; i++) {
         size_t mine =

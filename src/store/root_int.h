@@ -6,15 +6,19 @@
 
 enum { CHUNK_ROWS = 256, NODE_CHUNKS = 64, CHUNK_FIRST = 16 };
 
-/* A chunk that was copied to change some of its rows says from which one and which rows, so that
- * comparing the two need not look at the others. `made` is the modseq of the change that made it,
- * which with its first UID names the rows it began with: roots of failed changes, which may have
- * the same, are never compared. */
+/* A chunk or node that was copied to change some of its rows, and to take none away, says from
+ * which one and where they are, so that comparing the two need not look at the rest. `made` is the
+ * modseq of the change that made it, which with its first UID names the rows it began with: roots
+ * of failed changes, which may have the same, are never compared. */
+struct origin {
+    uint32_t changed_from, changed_to; /* rows of a chunk, chunks of a node */
+    uint64_t made, came_from;          /* 0: not known */
+};
+
 struct chunk {
     _Atomic uint32_t refs;
     uint32_t used, size;
-    uint32_t changed_from, changed_to; /* rows that differ from those of the chunk it came from */
-    uint64_t made, came_from;          /* 0: not known */
+    struct origin origin;
     struct store_row rows[];
 };
 
@@ -29,6 +33,7 @@ struct child {
 struct node {
     _Atomic uint32_t refs;
     uint32_t used, size;
+    struct origin origin;    /* not of a table */
     struct child children[]; /* chunks; in a table: nodes */
 };
 

@@ -326,7 +326,8 @@ struct store_diff {
     size_t i, j;                                 /* indices of old_rows[0], new_rows[0] */
     const struct chunk *kin; /* the new chunk, when it came from the old one and both are side by
                                 side; NULL otherwise */
-    size_t looked;           /* rows compared, for tests */
+    size_t same_i, same_j, same; /* so many rows from these indices on are known to be the same */
+    size_t looked;               /* rows compared, for tests */
 };
 enum store_diff_kind { STORE_DIFF_END, STORE_DIFF_GONE, STORE_DIFF_CHANGED, STORE_DIFF_NEW };
 void store_diff_begin(struct store_diff *diff, const struct store_root *old,
