@@ -107,11 +107,6 @@ void rad_blobs_close(struct rad *rad)
     rad->blobs = NULL;
 }
 
-enum rc rad_fsck(struct kv *kv, struct kv_fsck *fsck)
-{
-    return RC_OK;
-}
-
 enum rc rad_backup(struct kv *kv, const char *dir)
 {
     return RC_PERM;

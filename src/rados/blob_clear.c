@@ -70,12 +70,14 @@ static void tags_cleared(struct blobs *b, struct blob *blob, bool is_removed)
     }
 }
 
-/* It did not work: it is tried again with the next beat; the intents stay. */
+/* It did not work, or something may still come: it is tried again with the next beat, and the
+ * intents stay. */
 static void end(struct clearing *c, bool is_ok)
 {
     struct blobs *b = c->b;
     struct blob *blob = c->blob;
     blob_lock(b);
+    is_ok = is_ok && clock_mono(b->rad->kv.ctx->clock) >= blob->unsure_until;
     b->n_clearing--;
     blob->is_gone = blob->is_gone || c->is_removed;
     blob->hands++; /* so that it stays while its tags go */

@@ -90,6 +90,7 @@ struct blob {
     struct clearing *clearing; /* NULL: none under way */
     struct list clear_link;    /* in blobs.clears, waiting */
     bool is_gone;              /* removed from the cluster */
+    uint64_t unsure_until;     /* a write whose outcome is not known may come until then; 0: none */
 };
 
 /* --- intents ---------------------------------------------------------------------------------- */
@@ -188,6 +189,8 @@ void blob_leave(struct blobs *b, struct blob *blob);            /* a hand less *
 /* After anything changed: removes tags, or puts the blob aside, or frees it. */
 void blob_settle(struct blobs *b, struct blob *blob);
 void blob_set_main(struct blob *blob, unsigned char *main, size_t n); /* takes the memory */
+/* With the result of each write to the blob: notes when it is not known. */
+void blob_note(struct blobs *b, struct blob *blob, enum link_result result);
 
 struct tag *tag_add(struct blob *blob, struct form_tag form);
 struct tag *tag_find(struct blob *blob, uint64_t token);

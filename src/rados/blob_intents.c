@@ -1,10 +1,11 @@
 /* Intents of this process: rows in one omap object of its own, written by one thread, the clerk.
  *
- * I1. Every operation on the object compares its owner, so that after a take-over nothing of ours
- * comes into it any more. I2. All that waits goes into one operation, and one is under way at a
- * time. With each the beat grows, by which others see that this process lives. I3. Intents for
- * blobs that are not even begun are kept in reserve, so that making one waits for nothing.
- * I4. Removing an intent is never urgent: one that is there too long costs a sweep, no more.
+ * I1. Every operation on the object compares its owner and the beat, and makes the beat grow: so
+ * nothing of ours comes into it after a take-over, and what comes late comes not at all. I2. All
+ * that waits goes into one operation, and one is under way at a time. By the beat others see that
+ * this process lives. I3. Intents for blobs that are not even begun are kept in reserve, so that
+ * making one waits for nothing. I4. Removing an intent is never urgent: one that is there too long
+ * costs a sweep, no more.
  *
  * When somebody has taken over, a new term begins, with a new object: what was made before and is
  * not yet named by a commit is given up; what waits for its intent waits for the new one. */
@@ -39,11 +40,11 @@ static void put_number(struct link_call *call, struct str key, uint64_t number)
     link_write_row(call, key, str_from(value, sizeof value));
 }
 
-static void guard_owner(struct blobs *b, struct link_call *call)
+static void guard_number(struct link_call *call, struct str key, uint64_t number)
 {
     unsigned char value[FORM_NUMBER];
-    form_number(value, b->intents.process);
-    link_guard_row(call, FORM_OWNER, str_from(value, sizeof value));
+    form_number(value, number);
+    link_guard_row(call, key, str_from(value, sizeof value));
 }
 
 static enum rc send(struct link_call *call)
@@ -87,6 +88,8 @@ static enum rc begin_term(struct blobs *b)
         if (rc == RC_OK)
             rc = make_own(b);
         b->intents.good_until = begun + BEATS_GOOD * b->beat_ns;
+        if (rc == RC_OK && !intents_are_good(b))
+            rc = RC_EXISTS; /* that took so long that it may have been swept meanwhile */
     } while (rc == RC_EXISTS);
     return rc;
 }
@@ -179,7 +182,8 @@ static struct link_call *begin_round(struct blobs *b, struct round *r)
     r->n_reserve = in->n_reserve <= INTENTS_RESERVE / 2 ? INTENTS_RESERVE : 0;
     take_some(&in->adds, &r->adds, INTENT_ADDING);
     take_some(&in->removes, &r->removes, INTENT_REMOVING);
-    guard_owner(b, call);
+    guard_number(call, FORM_OWNER, in->process);
+    guard_number(call, FORM_BEAT, in->beat);
     put_number(call, FORM_BEAT, in->beat + 1);
     LIST_EACH (&r->adds, it)
         add_row(call, intent_of(CONTAINER(it, struct tag, intent_link)));
@@ -267,22 +271,43 @@ static void round_done(struct blobs *b, struct round *r)
     wake_for_beat(b);
 }
 
-/* Nobody has taken over, but it did not work. */
+/* The removes are asked for again; one that is wanted again is added, it may have gone. */
+static void removes_again(struct blobs *b, struct round *r)
+{
+    LIST_EACH_SAFE (&r->removes, it) {
+        struct tag *tag = CONTAINER(it, struct tag, intent_link);
+        list_remove(it);
+        tag->intent = tag->is_intent_wanted ? INTENT_NONE : INTENT_DURABLE;
+        if (tag->is_intent_wanted)
+            intent_want(b, tag);
+        else
+            intent_leave(b, tag);
+    }
+}
+
+/* Nothing was changed. */
 static void round_failed(struct blobs *b, struct round *r, enum rc rc)
 {
     LIST_EACH_SAFE (&r->adds, it) {
         list_remove(it);
         not_added(b, CONTAINER(it, struct tag, intent_link), rc);
     }
-    LIST_EACH_SAFE (&r->removes, it) {
-        struct tag *tag = CONTAINER(it, struct tag, intent_link);
-        list_remove(it);
-        tag->intent = INTENT_DURABLE;
-        if (!tag->is_intent_wanted)
-            intent_leave(b, tag);
-    }
+    removes_again(b, r);
     if (atomic_load(&b->rad->is_readonly))
         wake_for_beat(b);
+}
+
+/* Nobody knows whether it was done: once more. Only one of the two can be. */
+static void round_again(struct blobs *b, struct round *r)
+{
+    LIST_EACH_SAFE (&r->adds, it) {
+        struct tag *tag = CONTAINER(it, struct tag, intent_link);
+        list_remove(it);
+        tag->intent = INTENT_NONE;
+        list_add_tail(&b->intents.adds,
+                      it); /* also when it is not wanted any more: to be removed */
+    }
+    removes_again(b, r);
 }
 
 /* --- a new term ------------------------------------------------------------------------------- */
@@ -336,6 +361,27 @@ static void begin_anew(struct blobs *b)
         b->intents.good_until = 0; /* the next operation finds no object, and it is begun anew */
 }
 
+/* Whether the object is still ours: then the beat is taken from it, since an operation of ours was
+ * done whose answer we have not had. */
+static bool is_own_still(struct blobs *b)
+{
+    struct str key, value;
+    uint64_t owner = 0, beat = 0;
+    blob_unlock(b);
+    struct link_call *call = call_own(b);
+    link_read_row(call, FORM_OWNER);
+    link_read_row(call, FORM_BEAT);
+    enum link_result result = link_read_wait(call, b->rad->conf.read_ms);
+    enum rc rc = link_rc(result);
+    while (rc == RC_OK && link_got_key(call, &key, &value))
+        rc = form_number_parse(value, str_eq(key, FORM_OWNER) ? &owner : &beat);
+    link_call_free(&call);
+    blob_lock(b);
+    if (rc == RC_OK && owner == b->intents.process)
+        b->intents.beat = beat;
+    return (rc == RC_OK && owner == b->intents.process) || result == LINK_UNKNOWN;
+}
+
 /* --- the clerk -------------------------------------------------------------------------------- */
 
 static void work(struct blobs *b)
@@ -352,6 +398,8 @@ static void work(struct blobs *b)
     blob_lock(b);
     if (result == LINK_OK)
         round_done(b, r);
+    else if ((result == LINK_REFUSED && is_own_still(b)) || result == LINK_UNKNOWN)
+        round_again(b, r);
     else if (result == LINK_REFUSED || result == LINK_MISSING)
         begin_anew(b);
     else
@@ -441,7 +489,7 @@ static bool has_tags(struct blobs *b)
 static enum rc leave_own(struct blobs *b)
 {
     struct link_call *call = call_own(b);
-    guard_owner(b, call);
+    guard_number(call, FORM_OWNER, b->intents.process);
     put_number(call, FORM_OWNER, 0);
     return send(call);
 }
@@ -449,7 +497,7 @@ static enum rc leave_own(struct blobs *b)
 static enum rc remove_own(struct blobs *b)
 {
     struct link_call *call = call_own(b);
-    guard_owner(b, call);
+    guard_number(call, FORM_OWNER, b->intents.process);
     link_write_remove(call);
     TRY(send(call));
     return list_process(b, false);

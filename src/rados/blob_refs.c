@@ -109,6 +109,7 @@ static void tag_sent(struct link_call *call, enum link_result result, void *arg)
     rad_step(t->b->rad, "blob-tagged");
     blob_lock(t->b);
     tag->rc = link_rc(result);
+    blob_note(t->b, tag->blob, result);
     tag->state = result == LINK_OK ? TAG_SET : TAG_FAILED;
     if (result == LINK_UNKNOWN || result == LINK_FENCED)
         tag->is_dropped = true; /* it may be there */

@@ -92,6 +92,12 @@ void blob_set_main(struct blob *blob, unsigned char *main, size_t n)
     blob->main_n = n;
 }
 
+void blob_note(struct blobs *b, struct blob *blob, enum link_result result)
+{
+    if (result == LINK_UNKNOWN || result == LINK_FENCED)
+        blob->unsure_until = clock_mono(b->rad->kv.ctx->clock) + BEATS_DEAD * b->beat_ns;
+}
+
 static void free_blob(struct blobs *b, struct blob *blob)
 {
     leave_lru(b, blob);

@@ -143,6 +143,7 @@ static void make_done(struct link_call *call, enum link_result result, void *arg
     struct making *m = arg;
     rad_step(m->b->rad, "blob-made");
     blob_lock(m->b);
+    blob_note(m->b, m->blob, result);
     made(m->b, m->blob, make_rc(result));
     blob_unlock(m->b);
     link_call_free(&call);
@@ -226,12 +227,15 @@ static enum rc send_piece(struct blobs *b, struct out *o)
     form_chunk_name(object, o->blob->id, chunk);
     struct link_call *call = link_call_new(b->rad->link, LINK_BODY, object);
     link_write_piece(call, o->sent % b->chunk_bytes, str_from(o->bytes, o->piece_n));
-    enum rc rc = link_rc(link_write_wait(call, 0));
+    enum link_result result = link_write_wait(call, 0);
     link_call_free(&call);
     o->sent += o->piece_n;
     o->piece_n = 0;
     rad_step(b->rad, "blob-piece");
-    return rc;
+    blob_lock(b);
+    blob_note(b, o->blob, result);
+    blob_unlock(b);
+    return link_rc(result);
 }
 
 static enum rc add_large(struct blobs *b, struct out *o, struct str bytes)
@@ -287,10 +291,12 @@ static enum rc finish_large(struct blobs *b, struct out *o, struct kv_blob_id *o
     blob_lock(b);
     struct link_call *call = make_call(b, blob, first_tag(blob), str_from(main, n));
     blob_unlock(b);
-    enum rc rc = make_rc(link_write_wait(call, 0));
+    enum link_result result = link_write_wait(call, 0);
+    enum rc rc = make_rc(result);
     link_call_free(&call);
     rad_step(b->rad, "blob-made");
     blob_lock(b);
+    blob_note(b, blob, result);
     blob->head = head;
     blob->chunk_bytes = b->chunk_bytes;
     blob_set_main(blob, main, n);

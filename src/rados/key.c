@@ -108,6 +108,16 @@ void rad_name_head(char to[RAD_OBJECT], struct kv_part part)
     snprintf(to, RAD_OBJECT, "p.%c.%" PRIx64, (char)part.class, part.id);
 }
 
+bool rad_name_head_parse(struct str name, struct kv_part *out)
+{
+    char text[RAD_OBJECT] = "", class, end;
+    snprintf(text, sizeof text, "%.*s", STR_ARG(name));
+    if (sscanf(text, "p.%c.%" SCNx64 "%c", &class, &out->id, &end) != 2)
+        return false;
+    out->class = (enum kv_class)(unsigned char)class;
+    return true;
+}
+
 void rad_name_shard(char to[RAD_OBJECT], struct kv_part part, uint64_t number)
 {
     snprintf(to, RAD_OBJECT, "s.%c.%" PRIx64 ".%" PRIx64, (char)part.class, part.id, number);

@@ -545,13 +545,10 @@ static int set_all(rados_t cluster, const struct kv_rados_conf *conf)
     snprintf(seconds, sizeof seconds, "%u",
              (conf->connect_ms ? conf->connect_ms : CONNECT_MS) / 1000 + 1);
     const struct setting settings[] = {
-        {"keyring", conf->keyring},
-        {"client_mount_timeout", seconds},
-        {"rados_osd_op_timeout", "0"},
-        {"objecter_inflight_ops", "1024"},
-        {"objecter_inflight_op_bytes", "134217728"},
-        {"log_to_stderr", "false"},
-        {"err_to_stderr", "false"},
+        {"keyring", conf->keyring},        {"client_mount_timeout", seconds},
+        {"rados_osd_op_timeout", "0"},     {"rados_mon_op_timeout", "10"},
+        {"objecter_inflight_ops", "1024"}, {"objecter_inflight_op_bytes", "134217728"},
+        {"log_to_stderr", "false"},        {"err_to_stderr", "false"},
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         int error = set(cluster, settings[i].name, settings[i].value);
@@ -596,6 +593,33 @@ uint64_t link_alignment(struct link *link, enum link_pool pool)
     uint64_t alignment = 0;
     int error = rados_ioctx_pool_required_alignment2(link->pools[pool], &alignment);
     return error < 0 || alignment == 0 ? 1 : alignment;
+}
+
+enum rc link_each_object(struct link *link, enum link_pool pool,
+                         enum rc (*each)(void *arg, struct str name), void *arg)
+{
+    rados_list_ctx_t list;
+    const char *name;
+    size_t n;
+    int error = rados_nobjects_list_open(link->pools[pool], &list);
+    if (error < 0)
+        return rc_from_errno(-error);
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && error == 0) {
+        error = rados_nobjects_list_next2(list, &name, NULL, NULL, &n, NULL, NULL);
+        if (error == 0)
+            rc = each(arg, str_from(name, n));
+    }
+    rados_nobjects_list_close(list);
+    return rc != RC_OK || error == -ENOENT ? rc : rc_from_errno(-error);
+}
+
+enum rc link_free_bytes(struct link *link, uint64_t *out)
+{
+    struct rados_cluster_stat_t stat = {0};
+    int error = rados_cluster_stat(link->cluster, &stat);
+    *out = stat.kb_avail << 10;
+    return error < 0 ? rc_from_errno(-error) : stat.kb ? RC_OK : RC_NOTFOUND;
 }
 
 static void disconnect(struct link *link)

@@ -47,6 +47,14 @@ enum link_result {
 enum rc link_rc(enum link_result result);
 const char *link_result_name(enum link_result result);
 
+/* Calls each() with the name of each object of the store, in no order. It goes through the whole
+ * pool, so it is for checks only; waits for as long as that takes. */
+enum rc link_each_object(struct link *link, enum link_pool pool,
+                         enum rc (*each)(void *arg, struct str name), void *arg);
+/* What is free on the disks of the cluster together, for all copies. RC_NOTFOUND: it does not tell.
+ * May wait some seconds. */
+enum rc link_free_bytes(struct link *link, uint64_t *out);
+
 struct link_call;
 typedef void link_done(struct link_call *call, enum link_result result, void *arg);
 

@@ -89,7 +89,8 @@ bool rad_id_is_of(const struct rad_id *a, const struct rad_id *b); /* the same p
 /* The state after one more operation. */
 struct rad_state rad_state_next(struct rad *rad, const struct rad_state *state);
 
-void rad_name_head(char to[RAD_OBJECT], struct kv_part part);                   /* p.A.<id> */
+void rad_name_head(char to[RAD_OBJECT], struct kv_part part); /* p.A.<id> */
+bool rad_name_head_parse(struct str name, struct kv_part *out);
 void rad_name_shard(char to[RAD_OBJECT], struct kv_part part, uint64_t number); /* s.A.<id>.<n> */
 /* A fence: format, epoch8. Absent: 0. */
 enum { RAD_FENCE = 9 };

@@ -1,0 +1,301 @@
+/* The check of a store: each row of references against each tag, in both directions, and all sums.
+ *
+ * Two passes over the pools, the only place where they are listed. The first one goes through the
+ * partitions: each row of references must have its tag. The second goes through the blobs: each tag
+ * must have its row, each chunk its blob, and every byte its sum. Nothing is remembered from one
+ * to the other, so it takes no memory however large the store is. What looks wrong is looked at
+ * again before it is called so: the work goes on meanwhile, and what somebody has an intent for is
+ * being looked after. */
+#include "rados/blob_int.h"
+
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINE = 256, ID_TEXT = 33 };
+
+struct check {
+    struct blobs *b;
+    struct kv *kv;
+    struct kv_fsck *fsck;
+    char *bytes; /* RECORD_CHUNK */
+};
+
+static void fault(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void fault(struct check *c, const char *format, ...)
+{
+    char line[LINE];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(line, sizeof line, format, ap);
+    va_end(ap);
+    c->fsck->faults++;
+    c->fsck->report(c->fsck, line);
+}
+
+static void blob_fault(struct check *c, struct kv_blob_id id, const char *what)
+{
+    char text[ID_TEXT];
+    kv_blob_id_text(text, &id);
+    fault(c, "blob %s: %s", text, what);
+}
+
+static void part_fault(struct check *c, struct kv_blob_id id, struct kv_part part, const char *what)
+{
+    char text[ID_TEXT];
+    kv_blob_id_text(text, &id);
+    fault(c, "blob %s: partition %c %llu: %s", text, part.class, (unsigned long long)part.id, what);
+}
+
+/* --- what is on the cluster ------------------------------------------------------------------- */
+
+/* The row of references as it is now. */
+static enum rc row_of(struct check *c, struct kv_part part, struct kv_blob_id id,
+                      struct form_refs *out)
+{
+    char bytes[REFS_KEY];
+    struct str key = {bytes, sizeof bytes}, value = {0};
+    struct arena arena = {0};
+    refs_key(bytes, id);
+    enum rc rc = rad_get(c->kv, part, &key, 1, 0, &arena, &value, NULL);
+    if (rc == RC_OK)
+        rc = value.n ? form_refs_parse(value, out) : RC_NOTFOUND;
+    arena_fini(&arena);
+    return rc;
+}
+
+struct main_object {
+    struct form_tag *tags; /* owned */
+    size_t n, capacity;
+    struct record head;
+    uint32_t chunk_bytes;
+};
+
+static enum rc read_main(struct check *c, struct kv_blob_id id, struct main_object *out)
+{
+    char object[FORM_OBJECT];
+    struct str name, value;
+    form_main_name(object, id);
+    struct link_call *call = link_call_new(c->b->rad->link, LINK_BODY, object);
+    link_read_attrs(call);
+    link_read_bytes(call, 0, RECORD_FRAME + FORM_LARGE);
+    enum rc rc = link_rc(link_read_wait(call, c->b->rad->conf.read_ms));
+    *out = (struct main_object){0};
+    while (rc == RC_OK && link_got_attr(call, &name, &value)) {
+        out->tags = mem_array(out->tags, &out->capacity, out->n + 1, sizeof *out->tags);
+        out->n += form_tag_parse(name, &out->tags[out->n]);
+    }
+    if (rc == RC_OK)
+        rc = form_head_parse(link_got_bytes(call), id, &out->head, &out->chunk_bytes);
+    link_call_free(&call);
+    return rc;
+}
+
+static bool has_tag(const struct main_object *m, struct form_tag tag)
+{
+    for (size_t i = 0; i < m->n; i++)
+        if (m->tags[i].token == tag.token && kv_part_eq(m->tags[i].part, tag.part))
+            return true;
+    return false;
+}
+
+/* Whether this process's intents or somebody else's name the blob. */
+static bool is_intended_by(struct check *c, uint64_t process, struct kv_blob_id id)
+{
+    char object[FORM_OBJECT], after[FORM_INTENT];
+    struct form_intent intent = {id, 0};
+    struct str key, value;
+    form_intents_name(object, process);
+    form_intent_key(after, intent);
+    after[strlen(after) - 17] = '\0'; /* without token: before all of the blob's */
+    struct link_call *call = link_call_new(c->b->rad->link, LINK_INDEX, object);
+    link_read_rows(call, str_of(after), 1);
+    bool is_it = link_read_wait(call, c->b->rad->conf.read_ms) == LINK_OK &&
+                 link_got_row(call, &key, &value) && form_intent_parse(key, &intent) &&
+                 kv_blob_id_eq(intent.id, id);
+    link_call_free(&call);
+    return is_it;
+}
+
+static bool is_looked_after(struct check *c, struct kv_blob_id id)
+{
+    struct str key, value;
+    uint64_t process;
+    bool is_it = false;
+    struct link_call *call = link_call_new(c->b->rad->link, LINK_INDEX, FORM_PROCESSES);
+    link_read_rows(call, (struct str){0}, KV_PAGE_ROWS);
+    if (link_read_wait(call, c->b->rad->conf.read_ms) == LINK_OK)
+        while (!is_it && link_got_row(call, &key, &value))
+            is_it = form_process_parse(key, &process) && is_intended_by(c, process, id);
+    link_call_free(&call);
+    return is_it;
+}
+
+/* --- the first pass: rows have tags ----------------------------------------------------------- */
+
+static void check_refs(struct check *c, struct kv_part part, const struct kv_row *row)
+{
+    struct kv_blob_id id;
+    struct form_refs refs;
+    struct main_object m;
+    memcpy(id.b, row->key.p + 2, sizeof id.b);
+    if (form_refs_parse(row->value, &refs) != RC_OK) {
+        part_fault(c, id, part, "the row of references is damaged");
+        return;
+    }
+    enum rc rc = read_main(c, id, &m);
+    bool is_tagged = rc == RC_OK && has_tag(&m, (struct form_tag){part, refs.token});
+    free(m.tags);
+    struct form_refs again;
+    if (is_tagged || row_of(c, part, id, &again) == RC_NOTFOUND)
+        return;
+    if (rc == RC_TEMP)
+        part_fault(c, id, part, "referred to, but not readable");
+    else if (rc == RC_OK)
+        part_fault(c, id, part, "referred to, but not tagged");
+    else
+        part_fault(c, id, part, "referred to, but missing or damaged");
+}
+
+static enum rc check_part(struct check *c, struct kv_part part)
+{
+    struct arena arena = {0};
+    struct kv_range range = {.to = STR("\xff\xff\xff")};
+    struct kv_page page = {.has_more = true};
+    char after[KV_KEY_MAX];
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && page.has_more) {
+        page = (struct kv_page){0};
+        arena_reset(&arena);
+        rc = rad_scan(c->kv, part, range, KV_PAGE_ROWS, 0, &arena, &page);
+        for (size_t i = 0; rc == RC_OK && i < page.n; i++) {
+            bool is_refs = page.rows[i].key.n == REFS_KEY && str_starts(page.rows[i].key, STR("\xff"
+                                                                                              "b"));
+            c->fsck->rows += !is_refs;
+            if (is_refs)
+                check_refs(c, part, &page.rows[i]);
+        }
+        if (page.n > 0) {
+            range.after = page.rows[page.n - 1].key;
+            memcpy(after, range.after.p, range.after.n);
+            range.after.p = after;
+        }
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
+static enum rc each_index(void *arg, struct str name)
+{
+    struct check *c = arg;
+    struct kv_part part;
+    if (!rad_name_head_parse(name, &part))
+        return RC_OK;
+    enum rc rc = check_part(c, part);
+    if (rc != RC_OK)
+        fault(c, "partition %c %llu: not readable: %s", part.class, (unsigned long long)part.id,
+              rc_name(rc));
+    return RC_OK;
+}
+
+/* --- the second pass: tags have rows, chunks have blobs, bytes have sums ---------------------- */
+
+static enum rc read_all(struct check *c, struct kv_blob_id id)
+{
+    struct kv_blob_in *in;
+    TRY(kv_blob_open(c->kv, id, 0, &in));
+    uint64_t size = kv_blob_meta(in).size;
+    enum rc rc = RC_OK;
+    for (uint64_t at = 0; rc == RC_OK && at < size;) {
+        size_t got = 0;
+        rc = kv_blob_read(in, at, c->bytes, RECORD_CHUNK, 0, &got);
+        at += got;
+        c->fsck->bytes += got;
+    }
+    kv_blob_close(&in);
+    return rc;
+}
+
+static bool has_row(struct check *c, struct kv_blob_id id, struct form_tag tag)
+{
+    struct form_refs refs;
+    return row_of(c, tag.part, id, &refs) == RC_OK && refs.token == tag.token;
+}
+
+/* First the row, then the intents, then the row again, then the tag: whichever way it is being
+ * changed, one of them tells. */
+static bool is_tag_stale(struct check *c, struct kv_blob_id id, struct form_tag tag)
+{
+    struct main_object m;
+    if (has_row(c, id, tag) || is_looked_after(c, id) || has_row(c, id, tag))
+        return false;
+    bool is_there = read_main(c, id, &m) == RC_OK && has_tag(&m, tag);
+    free(m.tags);
+    return is_there;
+}
+
+static void check_main(struct check *c, struct kv_blob_id id)
+{
+    struct main_object m;
+    enum rc rc = read_main(c, id, &m);
+    if (rc == RC_OK && m.n == 0 && !is_looked_after(c, id))
+        blob_fault(c, id, "without a tag");
+    for (size_t i = 0; rc == RC_OK && i < m.n; i++)
+        if (is_tag_stale(c, id, m.tags[i]))
+            part_fault(c, id, m.tags[i].part, "a tag that no reference stands for");
+    free(m.tags);
+    if (rc == RC_OK)
+        rc = read_all(c, id);
+    c->fsck->blobs += rc != RC_NOTFOUND; /* removed since the check began */
+    if (rc == RC_CORRUPT)
+        blob_fault(c, id, "damaged");
+    else if (rc != RC_OK && rc != RC_NOTFOUND)
+        blob_fault(c, id, "not readable");
+}
+
+static void check_chunk(struct check *c, struct kv_blob_id id, uint64_t n)
+{
+    struct main_object m;
+    enum rc rc = read_main(c, id, &m);
+    bool is_part = rc == RC_OK && n < form_chunks(m.head.size, m.chunk_bytes);
+    free(m.tags);
+    char object[FORM_OBJECT];
+    if (is_part || is_looked_after(c, id))
+        return;
+    form_chunk_name(object, id, n);
+    struct link_call *call = link_call_new(c->b->rad->link, LINK_BODY, object);
+    link_read_bytes(call, 0, 1);
+    if (link_read_wait(call, c->b->rad->conf.read_ms) == LINK_OK)
+        blob_fault(c, id, "a chunk that belongs to nothing");
+    link_call_free(&call);
+}
+
+static enum rc each_body(void *arg, struct str name)
+{
+    struct check *c = arg;
+    struct kv_blob_id id;
+    uint64_t chunk;
+    if (!form_body_parse(name, &id, &chunk))
+        return RC_OK;
+    if (chunk == UINT64_MAX)
+        check_main(c, id);
+    else
+        check_chunk(c, id, chunk);
+    return RC_OK;
+}
+
+enum rc rad_fsck(struct kv *kv, struct kv_fsck *fsck)
+{
+    struct rad *rad = rad_of(kv);
+    struct check c = {.b = rad->blobs, .kv = kv, .fsck = fsck, .bytes = mem_alloc(RECORD_CHUNK)};
+    enum rc rc = link_each_object(rad->link, LINK_INDEX, each_index, &c);
+    if (rc == RC_OK)
+        rc = link_each_object(rad->link, LINK_BODY, each_body, &c);
+    free(c.bytes);
+    if (rc != RC_OK)
+        return rc;
+    return fsck->faults ? RC_CORRUPT : RC_OK;
+}
