@@ -107,6 +107,47 @@ void rad_blobs_close(struct rad *rad)
     rad->blobs = NULL;
 }
 
+/* --- room ------------------------------------------------------------------------------------- */
+
+enum {
+    COPIES = 3, /* that a byte is counted for: what is usual; an erasure-coded pool takes less */
+    FULL_SHARE = 20, /* one part in so many is left when Ceph takes no more: mon_osd_full_ratio */
+};
+
+void blobs_look_for_space(struct blobs *b)
+{
+    uint64_t all, free_bytes;
+    if (link_space(b->rad->link, &all, &free_bytes) != RC_OK)
+        return;
+    atomic_store(&b->free_bytes, free_bytes);
+    atomic_store(&b->all_bytes, all);
+}
+
+enum rc rad_room(struct kv *kv, uint64_t bytes)
+{
+    struct rad *rad = rad_of(kv);
+    struct blobs *b = rad->blobs;
+    struct kv_space space;
+    if (atomic_load(&rad->is_readonly))
+        return RC_TEMP;
+    rad_space(kv, &space);
+    if (clock_mono(kv->ctx->clock) < atomic_load(&b->full_until))
+        return RC_FULL;
+    return space.free < space.reserve || bytes > space.free - space.reserve ? RC_FULL : RC_OK;
+}
+
+/* The sweeper looks, with each beat; until it has, nothing is known. */
+void rad_space(struct kv *kv, struct kv_space *out)
+{
+    struct blobs *b = blobs_of(kv);
+    uint64_t all = atomic_load(&b->all_bytes);
+    *out = (struct kv_space){.free = UINT64_MAX};
+    if (!all)
+        return;
+    out->free = atomic_load(&b->free_bytes) / COPIES;
+    out->reserve = all / FULL_SHARE / COPIES;
+}
+
 enum rc rad_backup(struct kv *kv, const char *dir)
 {
     return RC_PERM;

@@ -140,6 +140,10 @@ struct blobs {
     pthread_cond_t sweep_wake;
     _Atomic bool is_sweep_stopping;
     unsigned n_swept; /* tags of dead processes that are being removed */
+
+    /* Of the cluster, as the sweeper has last seen it. */
+    _Atomic uint64_t all_bytes, free_bytes; /* 0: not known */
+    _Atomic uint64_t full_until; /* a write was refused for want of space: none fits before that */
 };
 
 static inline struct blobs *blobs_of(struct kv *kv)
@@ -233,5 +237,9 @@ void clear_next(struct blobs *b);
 
 void sweep_open(struct blobs *b);  /* starts it; it commits */
 void sweep_close(struct blobs *b); /* while commits are still made */
+
+/* --- blob.c ----------------------------------------------------------------------------------- */
+
+void blobs_look_for_space(struct blobs *b); /* may wait */
 
 #endif

@@ -131,8 +131,12 @@ static enum rc find_tag(struct blobs *b, struct form_intent intent, struct form_
     link_read_attrs(call);
     enum rc rc = link_rc(link_read_wait(call, b->rad->conf.read_ms));
     bool is_found = false;
-    while (rc == RC_OK && !is_found && link_got_attr(call, &name, &value))
-        is_found = form_tag_parse(name, out) && out->token == intent.token;
+    while (rc == RC_OK && !is_found && link_got_attr(call, &name, &value)) {
+        struct form_tag form;
+        is_found = form_tag_parse(name, &form) && form.token == intent.token;
+        if (is_found)
+            *out = form;
+    }
     link_call_free(&call);
     return rc == RC_OK && !is_found ? RC_NOTFOUND : rc;
 }
@@ -386,6 +390,7 @@ static void *run(void *arg)
     blob_lock(b);
     while (!b->is_sweep_stopping) {
         blob_unlock(b);
+        blobs_look_for_space(b);
         look_at_all(b, &others);
         blob_lock(b);
         judge_doubts(b);

@@ -94,8 +94,11 @@ void blob_set_main(struct blob *blob, unsigned char *main, size_t n)
 
 void blob_note(struct blobs *b, struct blob *blob, enum link_result result)
 {
+    uint64_t now = clock_mono(b->rad->kv.ctx->clock);
     if (result == LINK_UNKNOWN || result == LINK_FENCED)
-        blob->unsure_until = clock_mono(b->rad->kv.ctx->clock) + BEATS_DEAD * b->beat_ns;
+        blob->unsure_until = now + BEATS_DEAD * b->beat_ns;
+    if (result == LINK_FULL)
+        atomic_store(&b->full_until, now + b->beat_ns);
 }
 
 static void free_blob(struct blobs *b, struct blob *blob)

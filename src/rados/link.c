@@ -614,11 +614,12 @@ enum rc link_each_object(struct link *link, enum link_pool pool,
     return rc != RC_OK || error == -ENOENT ? rc : rc_from_errno(-error);
 }
 
-enum rc link_free_bytes(struct link *link, uint64_t *out)
+enum rc link_space(struct link *link, uint64_t *out_all, uint64_t *out_free)
 {
     struct rados_cluster_stat_t stat = {0};
     int error = rados_cluster_stat(link->cluster, &stat);
-    *out = stat.kb_avail << 10;
+    *out_all = stat.kb << 10;
+    *out_free = stat.kb_avail << 10;
     return error < 0 ? rc_from_errno(-error) : stat.kb ? RC_OK : RC_NOTFOUND;
 }
 

@@ -51,9 +51,9 @@ const char *link_result_name(enum link_result result);
  * pool, so it is for checks only; waits for as long as that takes. */
 enum rc link_each_object(struct link *link, enum link_pool pool,
                          enum rc (*each)(void *arg, struct str name), void *arg);
-/* What is free on the disks of the cluster together, for all copies. RC_NOTFOUND: it does not tell.
- * May wait some seconds. */
-enum rc link_free_bytes(struct link *link, uint64_t *out);
+/* The bytes of all disks of the cluster together, and those of them that are free, which all copies
+ * have to share. RC_NOTFOUND: it does not tell. May wait some seconds. */
+enum rc link_space(struct link *link, uint64_t *out_all, uint64_t *out_free);
 
 struct link_call;
 typedef void link_done(struct link_call *call, enum link_result result, void *arg);

@@ -340,6 +340,8 @@ void rad_blobs_end(struct rad *rad);
 /* After the last commit: what nobody has named is removed. */
 void rad_blobs_close(struct rad *rad);
 
+enum rc rad_room(struct kv *kv, uint64_t bytes);
+void rad_space(struct kv *kv, struct kv_space *out);
 struct kv_blob_out *rad_blob_new(struct kv *kv);
 enum rc rad_blob_write(struct kv_blob_out *out, struct str bytes);
 enum rc rad_blob_finish(struct kv_blob_out *out, struct kv_blob_id *out_id);

@@ -128,16 +128,11 @@ static void rad_close(struct kv *kv)
     fini(rad);
 }
 
-static enum rc no_room(struct kv *kv, uint64_t bytes)
-{
-    return atomic_load(&rad_of(kv)->is_readonly) ? RC_TEMP : RC_OK;
-}
-
 static const struct kv_backend rad_backend = {
     .name = "rados",
     .close = rad_close,
     .state = rad_state,
-    .room = no_room,
+    .room = rad_room,
     .generation = rad_generation,
     .version = rad_version,
     .get = rad_get,
@@ -154,6 +149,7 @@ static const struct kv_backend rad_backend = {
     .blob_close = rad_blob_close,
     .fsck = rad_fsck,
     .backup = rad_backup,
+    .space = rad_space,
 };
 
 enum rc rad_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct kv **out)
