@@ -48,7 +48,7 @@ struct tag {
     uint64_t term; /* of the process, when it was made */
     enum tag_state state;
     enum rc rc;      /* why it failed */
-    bool is_first;   /* made together with the blob, for its first reference */
+    bool is_first;   /* made together with the blob, and no commit has named it yet */
     bool is_done;    /* a row stands for it, or it is not on the cluster: only its intent is left */
     bool is_dropped; /* to be removed, once nobody uses it */
     bool is_doubted; /* nobody knows whether a row stands for it: the sweeper finds out */

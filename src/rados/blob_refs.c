@@ -365,10 +365,12 @@ static void committed(struct blobs *b, struct ref *ref)
     struct tag *tag = ref->tag;
     ref->tag = NULL;
     tag->users--;
-    if (ref->is_take && ref->now.count)
+    if (ref->is_take && ref->now.count) {
         tag_done(b, tag);
-    else
-        tag->is_dropped = true;
+        return;
+    }
+    tag->is_done = false;
+    tag->is_dropped = true;
 }
 
 static void end_ref(struct blobs *b, struct ref *ref, enum rc rc, bool is_unknown)

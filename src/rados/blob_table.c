@@ -205,6 +205,7 @@ void tag_free(struct blobs *b, struct tag *tag)
 void tag_done(struct blobs *b, struct tag *tag)
 {
     tag->is_done = true;
+    tag->is_first = false;
     tag->is_dropped = tag->is_doubted = false;
     list_remove(&tag->doubt_link);
     if (tag->users > 0)
