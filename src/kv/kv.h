@@ -175,9 +175,10 @@ enum rc kv_txn_put(struct kv_txn *txn, struct str key, struct str value);
 /* Of an absent key: no change, no error. */
 enum rc kv_txn_delete(struct kv_txn *txn, struct str key);
 /* Of an account's partition: a row of the cache partition of the same id, put or deleted with this
- * commit and unseen before it. That partition's version, asserts and watches know nothing of it,
- * and such a row may be lost. For what is made from the rows beside it: dearer would be a commit of
- * its own. RC_PERM for another class. */
+ * commit and unseen before it. That partition's version, asserts and watches know nothing of it.
+ * After a crash such a row may be lost, and one that was deleted so may be there again. For what is
+ * made from the rows beside it and never changes: dearer would be a commit of its own. RC_PERM for
+ * another class. */
 enum rc kv_txn_put_cached(struct kv_txn *txn, struct str key, struct str value);
 enum rc kv_txn_delete_cached(struct kv_txn *txn, struct str key);
 /* All rows with from <= key < to; absent: from the beginning, to the end. */

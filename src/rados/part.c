@@ -230,14 +230,11 @@ static struct rad_part *part_new(struct rad *rad, struct kv_part part)
 
 static void part_free(struct rad_part *p)
 {
-    struct rad *rad = p->rad;
     rad_part_cool(p);
     kv_rows_fini(&p->lazy);
-    free(p->wanted);
     kv_rows_fini(&p->pages);
-    map_remove(&rad->parts.by_part, &p->node);
-    list_remove(&p->lru);
-    atomic_fetch_sub(&rad->bytes, p->bytes);
+    free(p->wanted);
+    atomic_fetch_sub(&p->rad->bytes, sizeof *p);
     pthread_cond_destroy(&p->news);
     pthread_mutex_destroy(&p->mutex);
     free(p);
@@ -275,16 +272,29 @@ struct rad_part *rad_part_pin(struct rad_part *p)
     return p;
 }
 
+/* Takes one that nobody has pinned out of the table when memory is short; NULL otherwise. */
+static struct rad_part *take_out(struct rad *rad)
+{
+    struct list *it = list_first(&rad->parts.lru);
+    if (!it || atomic_load(&rad->bytes) <= rad->conf.memory_bytes)
+        return NULL;
+    struct rad_part *p = CONTAINER(it, struct rad_part, lru);
+    list_remove(it);
+    map_remove(&rad->parts.by_part, &p->node);
+    return p;
+}
+
 void rad_part_put(struct rad_part *p)
 {
     struct rad *rad = p->rad;
-    struct list *it;
     pthread_mutex_lock(&rad->parts.mutex);
     if (--p->pins == 0)
         list_add_tail(&rad->parts.lru, &p->lru);
-    while (atomic_load(&rad->bytes) > rad->conf.memory_bytes &&
-           (it = list_first(&rad->parts.lru)) != NULL)
-        part_free(CONTAINER(it, struct rad_part, lru));
+    while ((p = take_out(rad)) != NULL) {
+        pthread_mutex_unlock(&rad->parts.mutex);
+        part_free(p);
+        pthread_mutex_lock(&rad->parts.mutex);
+    }
     pthread_mutex_unlock(&rad->parts.mutex);
 }
 
@@ -297,8 +307,12 @@ void rad_part_weigh(struct rad_part *p, ptrdiff_t bytes)
 void rad_parts_fini(struct rad_parts *parts)
 {
     struct list *it;
-    while ((it = list_first(&parts->lru)) != NULL)
-        part_free(CONTAINER(it, struct rad_part, lru));
+    while ((it = list_first(&parts->lru)) != NULL) {
+        struct rad_part *p = CONTAINER(it, struct rad_part, lru);
+        list_remove(it);
+        map_remove(&parts->by_part, &p->node);
+        part_free(p);
+    }
     map_fini(&parts->by_part);
     pthread_cond_destroy(&parts->idle);
     pthread_mutex_destroy(&parts->mutex);

@@ -116,6 +116,19 @@ enum rc rad_get(struct kv *kv, struct kv_part part, const struct str *keys, size
     return read_end(&r, rc);
 }
 
+/* Who has got a long page goes on soon: what comes next is loaded meanwhile. */
+static void read_ahead(struct rad_part *p, const struct kv_page *page)
+{
+    struct str next, value;
+    if (!page->has_more || page->n < KV_PAGE_ROWS / 2)
+        return;
+    next = page->rows[page->n - 1].key;
+    const struct rad_page *at = rad_page_at(p, next);
+    next = at ? at->to : next;
+    if (!str_is_null(next) && rad_rows_get(p, next, &value) == RC_AGAIN)
+        rad_load_page(p, next);
+}
+
 enum rc rad_scan(struct kv *kv, struct kv_part part, struct kv_range range, size_t max_rows,
                  unsigned flags, struct arena *arena, struct kv_page *out_page)
 {
@@ -139,5 +152,7 @@ enum rc rad_scan(struct kv *kv, struct kv_part part, struct kv_range range, size
         if (rc == RC_OK)
             rc = wait_until_warm(&r);
     }
+    if (rc == RC_OK && !r.is_cached)
+        read_ahead(r.p, out_page);
     return read_end(&r, rc);
 }
