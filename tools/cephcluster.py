@@ -95,11 +95,13 @@ bluestore_block_wal_create = false
 memstore_device_bytes = {bytes}
 osd_op_num_shards = 2
 osd_op_num_threads_per_shard = 1
-osd_min_pg_log_entries = 500
-osd_max_pg_log_entries = 2000
+osd_min_pg_log_entries = 2000
+osd_max_pg_log_entries = 4000
 osd_pg_log_dups_tracked = 500
 osd_scrub_load_threshold = 100
-# A file counts as a hard disk, for which recovery would pause after every object.
+# A file counts as a hard disk, for which recovery would pause after every object; and there is little of it.
+osd_max_backfills = 4
+osd_recovery_max_active_hdd = 10
 osd_recovery_sleep_hdd = 0
 osd_recovery_sleep_hybrid = 0
 osd_delete_sleep_hdd = 0
@@ -386,7 +388,8 @@ class Cluster:
                 raise ClusterError(f'{command["prefix"]}: {error}') from None
             if status:
                 raise ClusterError(f'{command["prefix"]}: {why}')
-            return json.loads(out) if out.strip() else None
+            # Names of objects may stand in it as they are.
+            return json.loads(out.decode('utf-8', 'replace'), strict=False) if out.strip() else None
 
         try:
             yield ask
@@ -419,14 +422,14 @@ class Cluster:
     def wait_clean(self, seconds=WAIT_SECONDS):
         """Until every placement group is active and clean: all copies are there and alike."""
         end = time.monotonic() + seconds
-        with self.admin(seconds) as ask:
-            while True:
+        while True:
+            with self.admin(seconds) as ask:  # anew each time: a question to an OSD that has ended stays without an answer
                 up, states = self.states(ask)
-                if up == len(self.osds) and states and all(s.startswith('active+clean') for s in states):
-                    return
-                if time.monotonic() > end:
-                    raise ClusterError(f'not clean: {up} of {len(self.osds)} OSDs up, groups {states}')
-                time.sleep(0.1)
+            if up == len(self.osds) and states and all(s.startswith('active+clean') for s in states):
+                return
+            if time.monotonic() > end:
+                raise ClusterError(f'not clean: {up} of {len(self.osds)} OSDs up, groups {states}')
+            time.sleep(0.1)
 
     def wait_down(self, name, seconds=WAIT_SECONDS):
         """Until the monitor knows that an OSD is down."""

@@ -158,14 +158,15 @@ def ways(host):
 class Load:
     """Messages with ids of their own, from `threads` connections to the users in turn, until stop().
 
-    Each goes to one of `groups` recipients (a number of users), has one of `sizes`, and is handed in one of the `ways`.
+    Each goes to one of `groups` recipients (a number of users), has one of `sizes`, and is handed in one of the `ways`; `pause` is the
+    seconds between two of them on a connection.
     """
 
     def __init__(self, host, users, threads=8, size=4096, per_connection=50, groups=(1,), sizes=None, by=None,
-                 most_waiting=None, name=''):
+                 most_waiting=None, name='', pause=0.0):
         self.host, self.users, self.per_connection = host, users, per_connection
         self.groups, self.sizes, self.ways, self.most_waiting = groups, sizes or (size,), by or [Pipelined()], most_waiting
-        self.name, self.ledger = name, Ledger()
+        self.name, self.ledger, self.pause = name, Ledger(), pause
         self.refused_connects, self.refusals = [], []
         self.author = host.address(sorted(host.passwords)[0])  # an address that Submission may put into From
         self.taken_by = set()  # the ways in which something was acknowledged
@@ -227,6 +228,7 @@ class Load:
                 try:
                     for _ in range(self.per_connection):
                         self.wait_for_room()
+                        self.ending.wait(self.pause)
                         if self.ending.is_set():
                             break
                         number += 1

@@ -60,11 +60,12 @@ class Model:
 
 
 class Owner(threading.Thread):
-    """One of them, until stop(). `changes` counts what was acknowledged, `longest` the seconds of the longest wait for an answer."""
+    """One of them, until stop(). `changes` counts what was acknowledged, `longest` the seconds of the longest wait for an answer;
+    `pause` is the seconds between two changes."""
 
-    def __init__(self, host, user, seed=0):
+    def __init__(self, host, user, seed=0, pause=0.0):
         super().__init__(daemon=True)
-        self.host, self.user, self.chance = host, user, random.Random(f'{seed}{user}')
+        self.host, self.user, self.pause, self.chance = host, user, pause, random.Random(f'{seed}{user}')
         self.model, self.ending, self.fault = Model(), threading.Event(), None
         self.changes = self.refusals = self.reconnects = self.appended = 0
         self.longest = 0.0
@@ -90,6 +91,7 @@ class Owner(threading.Thread):
                     self.settle(connection)
                     while not self.ending.is_set():
                         self.turn(connection)
+                        self.ending.wait(self.pause)
             except Wrong as error:
                 self.fault = error
                 return
