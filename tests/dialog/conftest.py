@@ -25,6 +25,8 @@ def pytest_collect_file(file_path, parent):
 class Transcript(pytest.File):
     def collect(self):
         lines = self.path.read_text(encoding='utf-8').split('\n')
+        if self.config.getoption('--store') != 'local' and any(line.startswith('only local') for line in lines):
+            return
         yield Run.from_parent(self, name=f'{self.path.stem}-plain', lines=lines, slowly=False)
         if not any(line.startswith('only plain') for line in lines):
             yield Run.from_parent(self, name=f'{self.path.stem}-bytes', lines=lines, slowly=True)
@@ -226,7 +228,7 @@ class Run(pytest.Item):
         self.host.process.send_signal(signal.SIGTERM)
 
     def do_only(self, _, rest):
-        assert rest.startswith('plain'), 'only plain REASON'
+        assert rest.startswith(('plain', 'local')), 'only plain REASON or only local REASON'
 
 
 def has_flags(words):
