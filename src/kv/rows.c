@@ -74,7 +74,8 @@ void kv_rows_put(struct kv_rows *rows, struct str key, struct str value)
     int height = throw_height(rows);
     size_t head = sizeof *row + (size_t)height * sizeof row->next[0];
     row = mem_alloc(head + key.n);
-    memcpy((char *)row + head, key.p, key.n);
+    if (key.n)
+        memcpy((char *)row + head, key.p, key.n);
     row->key = str_from((char *)row + head, key.n);
     row->value = copy;
     for (int level = 0; level < height; level++) {

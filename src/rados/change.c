@@ -3,7 +3,9 @@
  *
  * The operation and the memory are made from the same change by the same rules, so that memory is
  * what a load would give. Deleting leaves a trace, a tombstone or a trim, when a shard may hold the
- * row: when there are shards, or a fold was begun that has not finished and may make some. */
+ * row: when there are shards, or a fold was begun that has not finished and may make some. A trim
+ * in the head is no trace of what is deleted after it: a fold may take it away, and put the row
+ * there that was in the head before. */
 #include "rados/rados_int.h"
 
 #include "base/mem.h"
@@ -118,20 +120,6 @@ static bool leaves_traces(const struct rad_change *c)
            c->state.epoch != c->state.finished;
 }
 
-/* Shards' rows with this key will be hidden by a trim anyway. */
-static bool is_trimmed(const struct rad_change *c, struct str key)
-{
-    if (rad_trims_cover(&c->trims, key))
-        return true;
-    LIST_EACH (&c->part->head.trims, it) {
-        const struct rad_trim *trim = CONTAINER(it, struct rad_trim, link);
-        if (trim->number > c->leaving_trims && str_cmp(key, trim->from) >= 0 &&
-            str_cmp(key, trim->to) < 0)
-            return true;
-    }
-    return false;
-}
-
 static bool is_tombstone(struct str stored)
 {
     return stored.n == 1;
@@ -143,7 +131,7 @@ static void call_rows(const struct rad_change *c, struct link_call *call)
     struct rad_key key;
     for (struct kv_rows_row *row = c->rows.first[0]; row; row = row->next[0]) {
         rad_key_row(&key, row->key);
-        if (is_tombstone(row->value) && (!is_traced || is_trimmed(c, row->key)))
+        if (is_tombstone(row->value) && !is_traced)
             link_write_row_remove(call, rad_key_str(&key));
         else
             link_write_row(call, rad_key_str(&key), row->value);
@@ -282,7 +270,7 @@ static void publish_rows(struct rad_change *c, bool is_traced)
         bool is_gone = is_tombstone(row->value);
         struct str bytes = str_skip(row->value, 1);
         drop_row(p, row->key);
-        if (is_gone && (!is_traced || rad_trims_cover(&p->head.trims, row->key)))
+        if (is_gone && !is_traced)
             continue;
         rad_row_put(&p->head.rows, row->key, p->stamp, bytes);
         rad_part_weigh(p,

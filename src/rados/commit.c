@@ -56,7 +56,7 @@ static bool is_due(const struct rad_part *p)
 
 static bool has_work(const struct rad_part *p)
 {
-    return p->group || is_due(p) || p->lazy.count > 0;
+    return p->group || p->fold || is_due(p) || p->lazy.count > 0;
 }
 
 static void count_busy(struct rad_part *p)
@@ -320,9 +320,11 @@ static struct rad_group *group_new(struct rad_part *p)
     list_init(&g->ops);
     list_init(&g->works);
     rad_change_init(&g->change, p, NULL);
-    lazy_add(g);
     add_works(g);
-    add_ops(g);
+    if (!rad_fold_is_overdue(p)) {
+        lazy_add(g);
+        add_ops(g);
+    }
     load_wanted(p);
     return g;
 }
@@ -387,6 +389,7 @@ static void publish(struct rad_group *g)
     histogram_add(counters, HISTOGRAM_KV_GROUP_SIZE, n);
     histogram_add(counters, HISTOGRAM_KV_GROUP_TIME,
                   clock_mono(g->p->rad->kv.ctx->clock) - g->begun);
+    rad_fold_consider(g->p);
     finish(g, true);
 }
 

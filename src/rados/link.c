@@ -167,6 +167,9 @@ static void add_write_guards(struct link_call *call, rados_write_op_t op)
     EACH_PART (call, PART_GUARD_ROW, p)
         rados_write_op_omap_cmp2(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->key.n,
                                  p->value.n, NULL);
+    EACH_PART (call, PART_GUARD_ROW_BELOW, p)
+        rados_write_op_omap_cmp2(op, p->key.p, LIBRADOS_CMPXATTR_OP_LT, p->value.p, p->key.n,
+                                 p->value.n, NULL);
     EACH_PART (call, PART_GUARD_ATTR, p)
         rados_write_op_cmpxattr(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->value.n);
 }
@@ -200,6 +203,9 @@ static void build_read(struct link_call *call)
     rados_read_op_t op = call->read = rados_create_read_op();
     EACH_PART (call, PART_GUARD_ROW, p)
         rados_read_op_omap_cmp2(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->key.n,
+                                p->value.n, NULL);
+    EACH_PART (call, PART_GUARD_ROW_BELOW, p)
+        rados_read_op_omap_cmp2(op, p->key.p, LIBRADOS_CMPXATTR_OP_LT, p->value.p, p->key.n,
                                 p->value.n, NULL);
     EACH_PART (call, PART_GUARD_ATTR, p)
         rados_read_op_cmpxattr(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->value.n);

@@ -38,6 +38,11 @@ void link_guard_row(struct link_call *call, struct str key, struct str value)
     add(call, PART_GUARD_ROW, key, value);
 }
 
+void link_guard_row_below(struct link_call *call, struct str key, struct str value)
+{
+    add(call, PART_GUARD_ROW_BELOW, key, value);
+}
+
 void link_guard_attr(struct link_call *call, const char *name, struct str value)
 {
     add(call, PART_GUARD_ATTR, str_of(name), value);

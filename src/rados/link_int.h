@@ -6,6 +6,7 @@
 
 enum part_kind {
     PART_GUARD_ROW,
+    PART_GUARD_ROW_BELOW,
     PART_GUARD_ATTR,
     PART_CREATE,
     PART_ASSERT_EXISTS,

@@ -10,7 +10,7 @@
  *   read.c     the reads of kv.h: from memory, loading what is not there
  *   change.c   what a commit is going to change: a view over a partition, an operation on its head
  *   commit.c   a partition's queue: grouped, checked, committed, resolved when unknown, completed
- *   fold.c     rows from heads to shards, shards that split
+ *   fold.c     rows from heads to shards, shards that split (fold_shard.c, fold_clean.c)
  *   blob.c     blobs
  *
  * OBJECTS of the index pool (all in the store's namespace): the store's own, one head a partition,
@@ -201,6 +201,9 @@ struct rad_part {
     struct task_timer pause_timer;
     bool is_paused;
     uint64_t loads_failed_seen;
+
+    struct rad_fold *fold;    /* under way (fold.c) */
+    uint64_t fold_not_before; /* monotonic */
 };
 
 /* Pinned: it stays, warm or cold, until it is put back. */
@@ -314,6 +317,14 @@ void rad_part_wake_locked(struct rad_part *p);
 /* Waits until nothing is queued or at the cluster anywhere. */
 void rad_commits_drain(struct rad *rad);
 
+/* --- folds (fold.c); under the mutex ------------------------------------------------------------
+ */
+
+/* Begins a fold when the head has grown too large, or there is something to clean up. */
+void rad_fold_consider(struct rad_part *p);
+/* So much has come meanwhile that commits have to wait for the fold. */
+bool rad_fold_is_overdue(const struct rad_part *p);
+
 /* --- reads (read.c) --------------------------------------------------------------------------- */
 
 enum rc rad_version(struct kv *kv, struct kv_part part, unsigned flags, uint64_t *out_version);
@@ -373,6 +384,7 @@ struct rad {
     struct kv_rados_conf conf; /* with defaults filled in */
     struct link *link;
     struct task_lane *lane; /* turns of partitions */
+    struct task_lane *folds;
     struct task_timers *timers;
     struct rad_parts parts;
     struct blobs *blobs;

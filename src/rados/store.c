@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { STORE_ROW = 9, LANE_QUEUE = 1 << 20 };
+enum { STORE_ROW = 9, FOLD_THREADS = 2, LANE_QUEUE = 1 << 20 };
 #define STORE_OBJECT "store"
 #define STORE_KEY    STR("generation")
 
@@ -109,6 +109,7 @@ static enum rc find_store(struct rad *rad)
 static void fini(struct rad *rad)
 {
     rad_blobs_close(rad);
+    task_lane_free(&rad->folds);
     task_lane_free(&rad->lane);
     task_timers_free(&rad->timers);
     link_close(&rad->link);
@@ -163,6 +164,7 @@ enum rc rad_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct
     random_bytes(rad->node, sizeof rad->node);
     rad->timers = task_timers_new("kv-timers");
     rad->lane = task_lane_new("kv-commit", rad->conf.threads, LANE_QUEUE);
+    rad->folds = task_lane_new("kv-fold", FOLD_THREADS, LANE_QUEUE);
     enum rc rc = link_open(ctx, &rad->conf, &rad->link);
     if (rc == RC_OK)
         rc = find_store(rad);

@@ -176,6 +176,8 @@ proctype network()
 
 #ifdef FAULT_NO_TRACE_WITHOUT_SHARDS
 #define NEEDS_TRACE (head.map[0] || head.map[1])
+#elif defined(FAULT_TRIM_IS_TRACE)
+#define NEEDS_TRACE (!head.trim && (head.map[0] || head.map[1] || head.finished != head.epoch))
 #else
 #define NEEDS_TRACE (head.map[0] || head.map[1] || head.finished != head.epoch)
 #endif
