@@ -4,9 +4,9 @@
  * operation of librados when it is sent: there an operation is used once, and only then.
  *
  * Invariants, under the mutex:
- *   1. A call is in `waiting`, in `sent`, in `broken` (librados did not take it) or in none; all
- * but the waiting ones count in n_sent and sent_bytes until librados is done with them, however
- *      long ago their owner was answered.
+ *   1. A call is in `waiting`, in `sent`, in `late` (answered before its end), in `broken` (not
+ *      taken by librados) or in none. All but the waiting ones count in n_sent and sent_bytes until
+ *      librados is done with them, however long ago their owner was answered.
  *   2. A call is answered once: by librados' completion, or before it by the watchman when its time
  *      is over. Each of them and the owner holds one reference while it may touch the call.
  *   3. n_sent and sent_bytes stay below librados' own bounds, so its calls here never block; one
@@ -31,23 +31,6 @@ enum {
     IN_FLIGHT_MAX = 900,
     BYTES_MAX = 64 << 20,
     CONNECT_MS = 30000,
-    WATCH_MS = 250, /* how late a deadline may be noticed */
-    LATE_MS = 500   /* KV_RADOS_LATE */
-};
-
-struct link {
-    const struct ctx *ctx;
-    rados_t cluster;
-    rados_ioctx_t pools[2]; /* by enum link_pool */
-    size_t most;
-    pthread_mutex_t mutex;
-    pthread_cond_t wake; /* the watchman, before its time */
-    struct list waiting, sent, broken;
-    struct list held; /* answered as unknown, sent later: a test's */
-    const struct kv_rados_hooks *hooks;
-    size_t n_sent, sent_bytes;
-    bool is_closing;
-    pthread_t watchman;
 };
 
 /* --- outcomes --------------------------------------------------------------------------------- */
@@ -99,7 +82,7 @@ static enum link_result result_of(struct link_call *call, int error)
 
 /* --- the end of a call ------------------------------------------------------------------------ */
 
-static void let_go(struct link_call *call)
+void link_call_let_go(struct link_call *call)
 {
     if (atomic_fetch_sub(&call->refs, 1) > 1)
         return;
@@ -124,7 +107,7 @@ static void let_go(struct link_call *call)
 void link_call_free(struct link_call **call)
 {
     if (*call)
-        let_go(*call);
+        link_call_let_go(*call);
     *call = NULL;
 }
 
@@ -226,8 +209,6 @@ static void build_read(struct link_call *call)
 
 /* --- sending and answering -------------------------------------------------------------------- */
 
-static void submit(struct link_call *call);
-
 /* Moves what may be sent now from `waiting` to `sent` and, by their links, to `out`. */
 static void pick(struct link *link, struct list *out)
 {
@@ -254,15 +235,15 @@ static void submit_all(struct link *link, struct list *calls)
         pthread_mutex_lock(&link->mutex);
         list_remove(it);
         list_add_tail(&link->sent, it);
+        call->begun = clock_mono(link->ctx->clock);
         pthread_mutex_unlock(&link->mutex);
         if (call->fate != KV_RADOS_LATE)
-            submit(call);
-        let_go(call);
+            link_submit(call);
+        link_call_let_go(call);
     }
 }
 
-/* librados is done with the call. */
-static void complete(struct link_call *call, int error)
+void link_complete(struct link_call *call, int error)
 {
     struct link *link = call->to;
     struct list next;
@@ -279,14 +260,14 @@ static void complete(struct link_call *call, int error)
     if (!is_late)
         call->done(call, call->fate == KV_RADOS_LOST ? LINK_UNKNOWN : result_of(call, error),
                    call->arg);
-    let_go(call);
+    link_call_let_go(call);
 }
 
 static void completed(rados_completion_t completion, void *arg)
 {
     int error = rados_aio_get_return_value(completion);
     rados_aio_release(completion);
-    complete(arg, error);
+    link_complete(arg, error);
 }
 
 /* librados does not take it: the watchman completes it. */
@@ -300,7 +281,7 @@ static void submit_failed(struct link_call *call, int error)
     pthread_mutex_unlock(&call->to->mutex);
 }
 
-static void submit(struct link_call *call)
+void link_submit(struct link_call *call)
 {
     rados_ioctx_t io = call->to->pools[call->pool];
     rados_completion_t completion;
@@ -447,83 +428,6 @@ struct str link_got_bytes(const struct link_call *call)
     return str_from(call->data, call->data_n);
 }
 
-/* --- the watchman: answers calls whose time is over, or that librados did not take -------------
- */
-
-static struct link_call *find_late(struct list *calls, uint64_t now)
-{
-    LIST_EACH (calls, it) {
-        struct link_call *call = CONTAINER(it, struct link_call, link);
-        if (!call->is_answered && call->until != 0 && call->until <= now)
-            return call;
-    }
-    return NULL;
-}
-
-/* Both with the mutex, which they let go of meanwhile. */
-static void answer_late(struct link *link)
-{
-    uint64_t now = clock_mono(link->ctx->clock);
-    struct link_call *call;
-    while ((call = find_late(&link->sent, now)) != NULL ||
-           (call = find_late(&link->waiting, now)) != NULL) {
-        call->is_answered = true;
-        list_remove(&call->link);
-        if (call->fate == KV_RADOS_LATE) {
-            call->until = now + LATE_MS * NS_PER_MS;
-            list_add_tail(&link->held, &call->link);
-        }
-        atomic_fetch_add(&call->refs, 1);
-        pthread_mutex_unlock(&link->mutex);
-        call->done(call, LINK_UNKNOWN, call->arg);
-        let_go(call);
-        pthread_mutex_lock(&link->mutex);
-    }
-}
-
-static void answer_broken(struct link *link)
-{
-    struct list *it;
-    while ((it = list_first(&link->broken)) != NULL) {
-        struct link_call *call = CONTAINER(it, struct link_call, link);
-        list_remove(it);
-        pthread_mutex_unlock(&link->mutex);
-        complete(call, call->error);
-        pthread_mutex_lock(&link->mutex);
-    }
-}
-
-static void send_held(struct link *link)
-{
-    uint64_t now = clock_mono(link->ctx->clock);
-    struct list *it;
-    while ((it = list_first(&link->held)) && CONTAINER(it, struct link_call, link)->until <= now) {
-        list_remove(it);
-        pthread_mutex_unlock(&link->mutex);
-        submit(CONTAINER(it, struct link_call, link));
-        pthread_mutex_lock(&link->mutex);
-    }
-}
-
-static void *watch(void *arg)
-{
-    struct link *link = arg;
-    pthread_mutex_lock(&link->mutex);
-    while (!link->is_closing || link->n_sent > 0 || !list_is_empty(&link->waiting)) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += WATCH_MS * (long)NS_PER_MS;
-        until.tv_sec += until.tv_nsec / (long)NS_PER_SEC;
-        until.tv_nsec %= (long)NS_PER_SEC;
-        pthread_cond_timedwait(&link->wake, &link->mutex, &until);
-        answer_broken(link);
-        answer_late(link);
-        send_held(link);
-    }
-    pthread_mutex_unlock(&link->mutex);
-    return NULL;
-}
-
 /* --- connecting ------------------------------------------------------------------------------- */
 
 struct setting {
@@ -659,10 +563,11 @@ enum rc link_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struc
     pthread_mutex_init(&link->mutex, NULL);
     list_init(&link->waiting);
     list_init(&link->sent);
+    list_init(&link->late);
     list_init(&link->broken);
     list_init(&link->held);
     link->hooks = conf->hooks;
-    link->watchman = task_thread("kv-watchman", watch, link);
+    link->watchman = task_thread("kv-watchman", link_watch, link);
     *out = link;
     return RC_OK;
 }

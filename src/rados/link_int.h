@@ -1,4 +1,4 @@
-/* A call of the link, inside: built by link_call.c, sent by link.c. */
+/* The link, inside: calls are built by link_call.c, sent by link.c, watched by link_watch.c. */
 #ifndef RADOS_LINK_INT_H
 #define RADOS_LINK_INT_H
 
@@ -46,6 +46,7 @@ struct link_call {
 
     link_done *done;
     void *arg;
+    uint64_t begun; /* when librados got it, by the monotonic clock */
     uint64_t until; /* by the monotonic clock; 0: for ever */
     bool is_write, is_answered;
     int error; /* of a broken call */
@@ -61,5 +62,30 @@ struct link_call {
     char *data;
     size_t data_n;
 };
+
+/* Handles of librados are void * here: only link.c knows what they are. */
+struct link {
+    const struct ctx *ctx;
+    void *cluster;
+    void *pools[2]; /* by enum link_pool */
+    size_t most;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake; /* the watchman, before its time */
+    struct list waiting, sent, late, broken;
+    struct list held; /* answered as unknown, sent later: a test's */
+    const struct kv_rados_hooks *hooks;
+    size_t n_sent, sent_bytes;
+    uint64_t stalled; /* since when, by the monotonic clock; 0: not */
+    bool is_closing;
+    pthread_t watchman;
+};
+
+/* link.c, for the watchman, without the mutex: gives a call to librados; librados is done with it.
+ */
+void link_submit(struct link_call *call);
+void link_complete(struct link_call *call, int error);
+void link_call_let_go(struct link_call *call); /* of one reference */
+/* link_watch.c: the thread; its argument is the link. */
+void *link_watch(void *arg);
 
 #endif
