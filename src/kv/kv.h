@@ -342,6 +342,14 @@ void kv_space(struct kv *kv, struct kv_space *out);
  * opened from it has a larger generation. RC_PERM from a back end that keeps nothing. */
 enum rc kv_backup(struct kv *kv, const char *dir);
 
+/* --- copies of a store ------------------------------------------------------------------------ */
+
+/* A store is its partitions; a copy of it in another store has the same rows, but blobs get other
+ * ids there. So whoever keeps rows names the partitions (auth_partition, store_partition, ...) and
+ * says at which bytes of a value the ids of those blobs stand that the partition holds a reference
+ * to for this row: one each, at most KV_ROW_BLOBS (store_row_blobs, ...). */
+enum { KV_ROW_BLOBS = 128 };
+
 /* --- the back ends --------------------------------------------------------------------------- */
 
 /* In memory, for tests: the reference of the contract. Counts what is read and written. */
