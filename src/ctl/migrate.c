@@ -27,7 +27,7 @@ struct side {
     int folder; /* the data folder, with its lock; -1: not open */
     uid_t uid;
     gid_t gid;
-    char data[PATH_MAX];
+    char data[PATH_MAX], path[32];
     char name[MIGRATE_SOURCE_MAX + 1];
     struct kv *kv;
 };
@@ -125,9 +125,11 @@ static enum rc become_owner(const struct moving *m)
     return RC_OK;
 }
 
+/* By its descriptor: the owner of a data folder may not be allowed to look for it. */
 static enum rc open_side(struct moving *m, struct side *s, bool read_only)
 {
-    enum rc rc = ctl_engine_open_at(&m->ctx, s->conf, s->data, read_only, &s->kv);
+    snprintf(s->path, sizeof s->path, "/proc/self/fd/%d", s->folder);
+    enum rc rc = ctl_engine_open_at(&m->ctx, s->conf, s->path, read_only, &s->kv);
     if (rc != RC_OK)
         complain(s->name, rc == RC_CONFLICT ? "another process is using the store; try again"
                                             : admin_sentence(rc));
