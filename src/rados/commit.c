@@ -17,6 +17,7 @@
 #include "rados/rados_int.h"
 
 #include "base/mem.h"
+#include "base/random.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@ enum {
     GROUP_BYTES = 4 << 20,
     WRITE_MS = 20000, /* after which an answer counts as lost */
     PAUSE_MS = 500,   /* before what has failed is tried again */
-    LAZY_MS = 3000,   /* how long rows of caches wait for others */
+    LAZY_MS = 20000,  /* how long rows of caches wait for others: so long to twice that */
     LAZY_ROWS = 2000  /* and how many wait */
 };
 
@@ -158,6 +159,28 @@ static bool has_cached_items(const struct kv_txn *txn)
     return false;
 }
 
+static void lazy_weigh(struct rad_part *p, ptrdiff_t bytes)
+{
+    p->lazy_bytes += (size_t)bytes;
+    rad_part_weigh(p, bytes);
+}
+
+static void lazy_delete(struct rad_part *p, struct str key)
+{
+    struct str stored = kv_rows_get(&p->lazy, key);
+    if (str_is_null(stored))
+        return;
+    lazy_weigh(p, -(ptrdiff_t)rad_row_weight(key, stored));
+    kv_rows_delete(&p->lazy, key);
+}
+
+static void lazy_put(struct rad_part *p, struct str key, struct str value)
+{
+    lazy_delete(p, key);
+    rad_row_put(&p->lazy, key, ++p->lazy_number, value);
+    lazy_weigh(p, (ptrdiff_t)rad_row_weight(key, kv_rows_get(&p->lazy, key)));
+}
+
 /* What a transaction that has been published says about the cache beside its partition. */
 static void lazy_take(struct rad *rad, const struct kv_txn *txn)
 {
@@ -168,13 +191,14 @@ static void lazy_take(struct rad *rad, const struct kv_txn *txn)
     pthread_mutex_lock(&p->mutex);
     for (size_t pos = 0; kv_txn_next(txn, &pos, &item);)
         if (is_cached_item(&item))
-            rad_row_put(&p->lazy, item.key, ++p->lazy_number, item.value);
-    p->is_lazy_due = p->is_lazy_due || p->lazy.count > LAZY_ROWS;
+            lazy_put(p, item.key, item.value);
+    if (p->lazy.count > LAZY_ROWS || atomic_load(&rad->bytes) > rad->conf.memory_bytes)
+        p->is_lazy_due = true;
     if (!p->is_lazy_timed) {
         p->is_lazy_timed = true;
         p->lazy_timer.run = lazy_due;
         rad_part_pin(p);
-        task_timer_set(rad->timers, &p->lazy_timer, LAZY_MS);
+        task_timer_set(rad->timers, &p->lazy_timer, LAZY_MS + random_u64() % LAZY_MS);
     }
     rad_part_wake_locked(p);
     pthread_mutex_unlock(&p->mutex);
@@ -203,7 +227,7 @@ static void lazy_drop(struct rad_group *g)
     for (struct kv_rows_row *row = lazy->first[0], *next; row; row = next) {
         next = row->next[0];
         if (rad_row_stamp(row->value) <= g->lazy_upto)
-            kv_rows_delete(lazy, row->key);
+            lazy_delete(g->p, row->key);
     }
 }
 

@@ -203,7 +203,7 @@ void rad_part_cool(struct rad_part *p)
         page_free(p, CONTAINER(it, struct rad_page, lru));
     rad_head_fini(&p->head);
     p->is_warm = false;
-    rad_part_weigh(p, -(ptrdiff_t)(p->bytes - sizeof *p));
+    rad_part_weigh(p, -(ptrdiff_t)(p->bytes - p->lazy_bytes - sizeof *p));
 }
 
 /* --- finding, pinning, putting out ------------------------------------------------------------ */

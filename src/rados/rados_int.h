@@ -183,6 +183,7 @@ struct rad_part {
      * yet written: key -> number8, bytes; without bytes: deleted. They count before the head. */
     struct kv_rows lazy;
     uint64_t lazy_number;
+    size_t lazy_bytes;
     struct task_timer lazy_timer;
     bool is_lazy_timed, is_lazy_due;
 
