@@ -30,10 +30,17 @@ def installed(tmp_path_factory):
 
 def test_files(installed):
     found = {os.path.relpath(os.path.join(folder, name), installed) for folder, _, names in os.walk(installed) for name in names}
-    assert found == {
+    plugins = {path for path in found if re.fullmatch(r'lib/([^/]+/)?penfold/penfold-rados\.so', path)}
+    assert len(plugins) == 1 and found - plugins == {
         'bin/penfold', 'share/man/man1/penfold.1', 'share/man/man5/penfold.conf.5', 'lib/systemd/system/penfold.service',
         'share/doc/penfold/examples/penfold.conf'}
     assert 'usage: penfold' in output(os.path.join(installed, 'bin/penfold'), '--help')
+
+
+def test_only_the_plugin_needs_ceph(installed):
+    assert 'librados' not in output('ldd', os.path.join(installed, 'bin/penfold'))
+    plugin = [os.path.join(folder, name) for folder, _, names in os.walk(installed) for name in names if name.endswith('.so')]
+    assert len(plugin) == 1 and 'librados' in output('ldd', plugin[0])
 
 
 def test_example_is_a_configuration(installed, tmp_path):
