@@ -212,8 +212,7 @@ static enum rc apply(struct kv_mem *m, struct kv_op *op)
     TRY(kv_mem_blobs_apply(m, op->txn));
     apply_rows(m, p, op->txn);
     apply_cached(m, op->txn);
-    p->version = op->txn->version ? op->txn->version : p->version + 1;
-    op->version = p->version;
+    op->version = ++p->version;
     m->stats.commits++;
     return RC_OK;
 }
