@@ -46,11 +46,6 @@ struct str kv_rows_get(const struct kv_rows *rows, struct str key)
     return row && str_eq(row->key, key) ? row->value : (struct str){0};
 }
 
-static void free_bytes(struct str s)
-{
-    free((void *)(uintptr_t)s.p);
-}
-
 static int throw_height(struct kv_rows *rows)
 {
     uint64_t dice = map_hash_u64(++rows->dice);
@@ -60,29 +55,38 @@ static int throw_height(struct kv_rows *rows)
     return height;
 }
 
+static struct kv_rows_row *row_new(int height, struct str key, struct str value)
+{
+    struct kv_rows_row *row;
+    size_t head = sizeof *row + (size_t)height * sizeof row->next[0];
+    row = mem_alloc(head + key.n + value.n);
+    char *bytes = (char *)row + head;
+    row->key = str_from(bytes, key.n);
+    row->value = str_from(bytes + key.n, value.n);
+    if (key.n)
+        memcpy(bytes, key.p, key.n);
+    if (value.n)
+        memcpy(bytes + key.n, value.p, value.n);
+    return row;
+}
+
 void kv_rows_put(struct kv_rows *rows, struct str key, struct str value)
 {
     struct kv_rows_row **links[KV_ROWS_LEVELS];
-    struct str copy = str_from(mem_dup(value.p, value.n), value.n);
     find_links(rows, key, links);
-    struct kv_rows_row *row = *links[0];
-    if (row && str_eq(row->key, key)) {
-        free_bytes(row->value);
-        row->value = copy;
-        return;
-    }
-    int height = throw_height(rows);
-    size_t head = sizeof *row + (size_t)height * sizeof row->next[0];
-    row = mem_alloc(head + key.n);
-    if (key.n)
-        memcpy((char *)row + head, key.p, key.n);
-    row->key = str_from((char *)row + head, key.n);
-    row->value = copy;
+    struct kv_rows_row *old = *links[0];
+    bool is_new = !old || !str_eq(old->key, key);
+    int height = is_new ? throw_height(rows) : 0;
+    while (!is_new && height < KV_ROWS_LEVELS && *links[height] == old)
+        height++;
+    struct kv_rows_row *row = row_new(height, key, value);
     for (int level = 0; level < height; level++) {
-        row->next[level] = *links[level];
+        row->next[level] = is_new ? *links[level] : old->next[level];
         *links[level] = row;
     }
-    rows->count++;
+    rows->count += is_new;
+    if (!is_new)
+        free(old);
 }
 
 bool kv_rows_delete(struct kv_rows *rows, struct str key)
@@ -94,7 +98,6 @@ bool kv_rows_delete(struct kv_rows *rows, struct str key)
         return false;
     for (int level = 0; level < KV_ROWS_LEVELS && *links[level] == row; level++)
         *links[level] = row->next[level];
-    free_bytes(row->value);
     free(row);
     rows->count--;
     return true;
@@ -104,7 +107,6 @@ void kv_rows_fini(struct kv_rows *rows)
 {
     for (struct kv_rows_row *row = rows->first[0], *next; row; row = next) {
         next = row->next[0];
-        free_bytes(row->value);
         free(row);
     }
     *rows = (struct kv_rows){0};

@@ -6,9 +6,9 @@
 
 enum { KV_ROWS_LEVELS = 12 };
 
+/* In one piece with its key and value: putting a key again makes another row of it. */
 struct kv_rows_row {
-    struct str key;   /* in one piece with the row */
-    struct str value; /* owned */
+    struct str key, value;
     struct kv_rows_row *next[];
 };
 
