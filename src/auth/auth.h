@@ -325,6 +325,10 @@ enum rc auth_alias_list(struct auth *auth, struct str domain, struct str after, 
 enum rc auth_account_ids(struct auth *auth, uint64_t after, uint64_t *out_ids, size_t max,
                          size_t *out_n);
 
+/* For copies of a store: the directory's partitions, with n from 0 on. False: there are no more.
+ * Their rows refer to no blobs. */
+bool auth_partition(size_t n, struct kv_part *out);
+
 /* Compares the directory's rows with each other. report() gets a line for each fault; changes wait
  * meanwhile. RC_OK: sound; RC_CORRUPT: faults were reported. */
 struct auth_fsck {

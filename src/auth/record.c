@@ -14,6 +14,12 @@ struct kv_part auth_domain_part(struct str domain)
     return (struct kv_part){KV_DIRECTORY, crc32c(0, domain) % PARTITIONS};
 }
 
+bool auth_partition(size_t n, struct kv_part *out)
+{
+    *out = n == 0 ? auth_global_part : (struct kv_part){KV_DIRECTORY, n - 1};
+    return n <= PARTITIONS;
+}
+
 struct str auth_key_str(const struct key *key)
 {
     return str_from(key->b, key->n);

@@ -32,6 +32,8 @@ static const struct {
      "says what is wrong with the configuration; --show prints what is in force"},
     {"backup", "DIR", "copies the store and what is needed to serve it again to DIR"},
     {"restore", "DIR", "makes the data folder, which must be empty, from a backup"},
+    {"migrate", "OTHER.conf [--account ADDRESS]... [--verify]",
+     "carries the whole store, at rest, into that of another configuration; or compares both"},
 };
 
 static void print_command(FILE *to, const char *object, const char *verb, const char *usage,
@@ -326,22 +328,24 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
     if (str_eq(line.words[0], STR("serve")))
         return serve(&line, run_server);
     bool is_check = str_eq(line.words[0], STR("check"));
+    bool is_migrate = str_eq(line.words[0], STR("migrate"));
     bool is_keep = str_eq(line.words[0], STR("backup")) || str_eq(line.words[0], STR("restore"));
     const struct admin_command *command = admin_find(line.words, line.n);
-    if (!command && !is_check && !is_keep) {
+    if (!command && !is_check && !is_keep && !is_migrate) {
         fprintf(stderr, "penfold: %.*s: a command is missing or unknown; see penfold %.*s --help\n",
                 STR_ARG(line.words[0]), STR_ARG(line.words[0]));
         return CTL_USAGE;
     }
-    char *path =
-        is_check ? realpath(line.conf_path, NULL) : NULL; /* to be shown and read anywhere */
+    char *path = is_check || is_migrate ? realpath(line.conf_path, NULL)
+                                        : NULL; /* to be shown and read anywhere */
     struct conf *conf = ctl_conf(path ? path : line.conf_path);
     free(path);
     if (!conf)
         return CTL_FAILED;
-    int status = is_check  ? ctl_check(conf, line.words + 1, line.n - 1)
-                 : is_keep ? keep(&line, conf)
-                           : run(&line, command, conf);
+    int status = is_check     ? ctl_check(conf, line.words + 1, line.n - 1)
+                 : is_keep    ? keep(&line, conf)
+                 : is_migrate ? ctl_migrate(conf, line.words + 1, line.n - 1)
+                              : run(&line, command, conf);
     conf_free(&conf);
     return status;
 }

@@ -6,6 +6,8 @@
 
 #include "base/bytes.h"
 
+#include <sys/types.h>
+
 enum {
     CTL_REQUEST_MAX = 48 << 10, /* bytes of a request: an alias with all the targets it may have */
     CTL_ANSWER_MAX = 256 << 20  /* bytes of an answer: a million accounts fit */
@@ -24,6 +26,16 @@ enum rc ctl_answer_unpack(struct str input, struct admin_answer *out);
 
 void ctl_print_table(const struct admin_answer *answer);
 void ctl_print_json(const struct admin_answer *answer);
+
+/* --- engine.c --------------------------------------------------------------------------------- */
+
+/* ctl_engine_open with the data folder at another path; one that is read only keeps its files as
+ * they are (where there are any). */
+enum rc ctl_engine_open_at(const struct ctx *ctx, const struct conf *conf, const char *data,
+                           bool read_only, struct kv **out);
+bool ctl_engine_is_local(const struct conf *conf); /* the store is in the data folder */
+/* What the store is called; no two stores have the same name. */
+void ctl_engine_name(const struct conf *conf, const char *data, char *to, size_t size);
 
 /* --- offline.c: on a store at rest ------------------------------------------------------------ */
 
@@ -83,14 +95,19 @@ struct tree_copy {
  * complains of everything. */
 enum rc tree_copy_file(struct tree_copy *c);
 
+/* Gives a folder and all below it to a user and a group. Complains. */
+enum rc tree_give(int dir, uid_t uid, gid_t gid);
+
 /* "backup: 12 of 30 files, 40 %" on a terminal; nothing otherwise. */
 struct progress {
-    const char *what;
+    const char *what, *unit;
     uint64_t files, bytes, all_files, all_bytes;
+    unsigned percent; /* shown last */
     bool is_shown;
 };
 void progress_begin(struct progress *p, const char *what, uint64_t files, uint64_t bytes);
 void progress_add(struct progress *p, uint64_t bytes);
+void progress_move(struct progress *p, uint64_t bytes); /* within a file */
 void progress_end(struct progress *p);
 
 /* --- backup.c, restore.c ------------------------------------------------------------------------
@@ -104,6 +121,11 @@ int ctl_backup(const char *conf_path, const struct conf *conf, const char *dir);
 int ctl_restore(const struct conf *conf, const char *dir);
 /* As the data's owner, in another process: the one that calls stays what it is. */
 enum rc ctl_carry_out_apart(const struct conf *conf, const char *word);
+
+/* --- migrate.c ----------------------------------------------------------------------------------
+ */
+
+int ctl_migrate(const struct conf *conf, const struct str *words, size_t n);
 
 /* --- init.c ----------------------------------------------------------------------------------- */
 

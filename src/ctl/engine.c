@@ -1,13 +1,14 @@
 /* The store that a configuration names: the one place that knows which engines there are, for the
  * server and for commands that open the store themselves.
  */
-#include "ctl/ctl.h"
+#include "ctl/ctl_int.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static struct kv_local_conf local_conf(const struct conf *conf)
 {
-    return (struct kv_local_conf){.path = ".",
+    return (struct kv_local_conf){.path = ".", /* the data folder */
                                   .segment_bytes = conf->store.segment,
                                   .memory_bytes = conf->store.memory,
                                   .clean_rate = conf->store.clean_rate,
@@ -49,12 +50,34 @@ enum rc ctl_engine_load(const struct ctx *ctx, const struct conf *conf,
     return kv_rados_load(ctx, &rados);
 }
 
-enum rc ctl_engine_open(const struct ctx *ctx, const struct conf *conf, struct kv **out)
+enum rc ctl_engine_open_at(const struct ctx *ctx, const struct conf *conf, const char *data,
+                           bool read_only, struct kv **out)
 {
     if (is_rados(conf)) {
         const struct kv_rados_conf rados = rados_conf(conf);
         return kv_rados_open(ctx, &rados, out);
     }
-    const struct kv_local_conf local = local_conf(conf);
+    struct kv_local_conf local = local_conf(conf);
+    local.path = data;
+    local.read_only = read_only;
     return kv_local_open(ctx, &local, out);
+}
+
+enum rc ctl_engine_open(const struct ctx *ctx, const struct conf *conf, struct kv **out)
+{
+    return ctl_engine_open_at(ctx, conf, ".", false, out);
+}
+
+bool ctl_engine_is_local(const struct conf *conf)
+{
+    return !is_rados(conf);
+}
+
+void ctl_engine_name(const struct conf *conf, const char *data, char *to, size_t size)
+{
+    if (is_rados(conf))
+        snprintf(to, size, "%s in the pool %s of %s", conf->store.name, conf->store.pool,
+                 conf->store.ceph_conf);
+    else
+        snprintf(to, size, "%s", data);
 }

@@ -1,6 +1,8 @@
 /* Commands on a store at rest: this process opens it itself, under its lock. */
 #include "ctl/ctl_int.h"
 
+#include "migrate/migrate.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -36,6 +38,19 @@ struct house {
     struct admin admin;
 };
 
+/* What is carried into it later would take the place of what is done to it now. */
+static enum rc check_whole(struct house *h, const struct conf *conf)
+{
+    struct migrate_status status;
+    TRY(migrate_look(h->admin.kv, &status));
+    if (status.state != MIGRATE_COPYING)
+        return RC_OK;
+    fprintf(stderr,
+            "penfold: %s: its store is half a copy of %s: run penfold migrate again from there\n",
+            conf->data, status.source);
+    return RC_DENIED;
+}
+
 static enum rc open_house(struct house *h, const struct conf *conf)
 {
     struct store_conf store = {.undelete_ns = conf->store.undelete * NS_PER_SEC};
@@ -43,6 +58,7 @@ static enum rc open_house(struct house *h, const struct conf *conf)
                              .hash_ops = (uint32_t)conf->auth.hash_ops,
                              .hash_memory = conf->auth.hash_memory};
     TRY(ctl_engine_open(&h->ctx, conf, &h->admin.kv));
+    TRY(check_whole(h, conf));
     TRY(store_open(&h->ctx, h->admin.kv, &store, &h->admin.store));
     TRY(auth_open(&h->ctx, h->admin.kv, &auth, &h->admin.auth));
     return queue_open(&h->ctx, h->admin.kv, &h->admin.queue);

@@ -153,31 +153,9 @@ static enum rc choose_owner(struct restore *r)
     return RC_OK;
 }
 
-/* A file, and the folders on its way. */
-static enum rc give_path(struct restore *r, char *path)
-{
-    bool is_given = true;
-    for (char *slash = strchr(path, '/'); is_given && slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        is_given = fchownat(r->to, path, r->uid, r->gid, AT_SYMLINK_NOFOLLOW) == 0;
-        *slash = '/';
-    }
-    is_given = is_given && fchownat(r->to, path, r->uid, r->gid, AT_SYMLINK_NOFOLLOW) == 0;
-    return is_given ? RC_OK : complain(path, strerror(errno));
-}
-
 static enum rc give_away(struct restore *r)
 {
-    struct tree t;
-    if (geteuid() != 0)
-        return RC_OK;
-    enum rc rc = tree_list(r->to, &t);
-    for (size_t i = 0; rc == RC_OK && i < t.n; i++)
-        rc = give_path(r, t.path[i]);
-    tree_free(&t);
-    if (rc == RC_OK && fchown(r->to, r->uid, r->gid) != 0)
-        rc = complain(r->beside, strerror(errno));
-    return rc;
+    return geteuid() == 0 ? tree_give(r->to, r->uid, r->gid) : RC_OK;
 }
 
 static bool is_empty_or_missing(const char *path)

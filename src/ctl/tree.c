@@ -235,19 +235,67 @@ enum rc tree_copy_file(struct tree_copy *c)
     return rc;
 }
 
+/* --- owners -------------------------------------------------------------------------------------
+ */
+
+struct giving {
+    uid_t uid;
+    gid_t gid;
+};
+
+static enum rc give_below(int parent, const char *name, const struct giving *g, unsigned depth);
+
+static enum rc give_entry(int dir, const char *name, const struct giving *g, unsigned depth)
+{
+    struct stat st;
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+        fchownat(dir, name, g->uid, g->gid, AT_SYMLINK_NOFOLLOW) != 0)
+        return complain(name, errno);
+    return S_ISDIR(st.st_mode) ? give_below(dir, name, g, depth + 1) : RC_OK;
+}
+
+static enum rc give_below(int parent, const char *name, const struct giving *g, unsigned depth)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 && depth < DEPTH_MAX ? fdopendir(fd) : NULL;
+    enum rc rc = dir ? RC_OK : complain(name, errno ? errno : ELOOP);
+    for (struct dirent *entry; rc == RC_OK && (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            rc = give_entry(fd, entry->d_name, g, depth);
+    if (dir)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+enum rc tree_give(int dir, uid_t uid, gid_t gid)
+{
+    const struct giving g = {uid, gid};
+    if (fchown(dir, uid, gid) != 0)
+        return complain("the data folder", errno);
+    return give_below(dir, ".", &g, 0);
+}
+
 /* --- progress --------------------------------------------------------------------------------- */
 
-static void show(const struct progress *p)
+static unsigned percent_of(const struct progress *p)
 {
+    return p->all_bytes ? (unsigned)(p->bytes * 100 / p->all_bytes) : 100;
+}
+
+static void show(struct progress *p)
+{
+    p->percent = percent_of(p);
     if (p->is_shown)
-        fprintf(stderr, "\r%s: %llu of %llu files, %llu %%", p->what, (unsigned long long)p->files,
-                (unsigned long long)p->all_files,
-                (unsigned long long)(p->all_bytes ? p->bytes * 100 / p->all_bytes : 100));
+        fprintf(stderr, "\r%s: %llu of %llu %s, %u %%", p->what, (unsigned long long)p->files,
+                (unsigned long long)p->all_files, p->unit, p->percent);
 }
 
 void progress_begin(struct progress *p, const char *what, uint64_t files, uint64_t bytes)
 {
     *p = (struct progress){.what = what,
+                           .unit = "files",
                            .all_files = files,
                            .all_bytes = bytes,
                            .is_shown = isatty(STDERR_FILENO) == 1};
@@ -259,6 +307,13 @@ void progress_add(struct progress *p, uint64_t bytes)
     p->files++;
     p->bytes += bytes;
     show(p);
+}
+
+void progress_move(struct progress *p, uint64_t bytes)
+{
+    p->bytes += bytes;
+    if (percent_of(p) != p->percent)
+        show(p);
 }
 
 void progress_end(struct progress *p)

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "ctl/ctl.h"
+#include "migrate/migrate.h"
 #include "mime/charset.h"
 
 #include <errno.h>
@@ -124,6 +125,17 @@ static enum rc open_kv(struct server *s)
     return rc;
 }
 
+/* A store that is still being carried here from another one is nobody's yet. */
+static enum rc admit(struct server *s)
+{
+    char why[MIGRATE_WHY];
+    enum rc rc = migrate_admit(s->admin.kv, why);
+    if (why[0])
+        log_event(s->log, LOG_ERROR, "store-refused", "data", s->start->conf->data, "cause", why,
+                  NULL);
+    return rc;
+}
+
 static enum rc open_store(struct server *s, const struct trusted *trusted)
 {
     const struct conf *c = s->start->conf;
@@ -138,6 +150,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     s->admin.ctx = s->ctx;
     s->admin.keep_removed_ns = c->store.keep_removed * NS_PER_SEC;
     TRY(tell(s, "store", open_kv(s)));
+    TRY(tell(s, "store", admit(s)));
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));

@@ -277,3 +277,8 @@ enum rc kv_backup(struct kv *kv, const char *dir)
 {
     return kv->backend->backup(kv, dir);
 }
+
+enum rc kv_restore(struct kv *kv, const char *dir)
+{
+    return kv->backend->restore ? kv->backend->restore(kv, dir) : RC_PERM;
+}

@@ -342,6 +342,20 @@ void kv_space(struct kv *kv, struct kv_space *out);
  * opened from it has a larger generation. RC_PERM from a back end that keeps nothing. */
 enum rc kv_backup(struct kv *kv, const char *dir);
 
+/* Fills the store, which must be empty (RC_EXISTS), with what kv_backup of a back end of the same
+ * kind has put into `dir`; its generation becomes larger than that one's. What an interrupted one
+ * leaves is not to be used. RC_PERM from back ends whose copies are opened as they are, and for a
+ * copy that another kind has made; RC_NOTFOUND: there is none. */
+enum rc kv_restore(struct kv *kv, const char *dir);
+
+/* --- copies of a store ------------------------------------------------------------------------ */
+
+/* A store is its partitions; a copy of it in another store has the same rows, but blobs get other
+ * ids there. So whoever keeps rows names the partitions (auth_partition, store_partition, ...) and
+ * says at which bytes of a value the ids of those blobs stand that the partition holds a reference
+ * to for this row: one each, at most KV_ROW_BLOBS (store_row_blobs, ...). */
+enum { KV_ROW_BLOBS = 128 };
+
 /* --- the back ends --------------------------------------------------------------------------- */
 
 /* In memory, for tests: the reference of the contract. Counts what is read and written. */

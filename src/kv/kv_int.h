@@ -31,9 +31,10 @@
 struct kv_txn {
     struct kv_part part;
     bool has_expect;
-    uint64_t expect; /* when has_expect */
-    size_t rows;     /* items */
-    size_t bytes;    /* of keys and values */
+    uint64_t expect;  /* when has_expect */
+    uint64_t version; /* of a copy: the partition's version after it; 0: one more than before */
+    size_t rows;      /* items */
+    size_t bytes;     /* of keys and values */
     struct buf items;
 };
 
@@ -115,6 +116,10 @@ struct kv_backend {
     enum rc (*fsck)(struct kv *kv, struct kv_fsck *fsck); /* results are zeroed */
     enum rc (*backup)(struct kv *kv, const char *dir);
     void (*space)(struct kv *kv, struct kv_space *out); /* NULL: no limit */
+    enum rc (*restore)(struct kv *kv,
+                       const char *dir); /* NULL: its copies are opened as they are */
+    /* All partitions that were ever written to, in no order. Cached rows alone may not count. */
+    enum rc (*each_part)(struct kv *kv, enum rc (*each)(void *arg, struct kv_part part), void *arg);
 };
 
 struct kv_watches {
@@ -136,7 +141,8 @@ void kv_fini(struct kv *kv);
 /* A back end's blob handles begin with these. */
 struct kv_blob_out {
     struct kv *kv;
-    struct kv_part part; /* for which it is written: a hint for its place */
+    struct kv_part part;  /* for which it is written: a hint for its place */
+    struct kv_blob_id id; /* of a copy: the id that it gets; all zero: one that nobody has */
     struct kv_blob_meta meta;
 };
 
@@ -166,6 +172,17 @@ void kv_op_complete(struct kv *kv, struct kv_op *op);
 void kv_writer_fail(struct kv_writer *writer);
 void kv_writer_completed(struct kv_writer *writer);
 bool kv_writer_has_failure(const struct kv_writer *writer);
+
+/* The file that a copy in the form of kv_local has in its folder until it is first opened, which
+ * makes its generation grow. */
+#define KV_RESTORED "restored"
+
+/* --- copies --------------------------------------------------------------------------------- */
+
+/* The partition as it is in `from`, see copy.c. KV_COPY_REFS: to a back end that does not keep rows
+ * of references of its own (kv_local): they are put there, so that the copy can be copied back. */
+enum { KV_COPY_REFS = 1 };
+enum rc kv_copy_part(struct kv *from, struct kv *to, struct kv_part part, unsigned flags);
 
 /* --- back ends in plug-ins ------------------------------------------------------------------ */
 

@@ -130,6 +130,7 @@ static const struct kv_backend backend = {
     .blob_close = local_blob_close,
     .fsck = local_fsck,
     .backup = local_backup,
+    .each_part = local_each_part,
     .space = space,
 };
 

@@ -308,7 +308,8 @@ enum rc local_apply(struct group *g, struct kv_op *op)
         list_add_tail(&g->parts, &part->link);
     part->ops = mem_array(part->ops, &part->ops_capacity, part->n_ops + 1, sizeof(void *));
     part->ops[part->n_ops++] = op;
-    op->version = ++part->head;
+    part->head = op->txn->version ? op->txn->version : part->head + 1;
+    op->version = part->head;
     if (!(op->flags & KV_LAZY))
         g->is_synced = true;
     g->n_applied++;

@@ -10,6 +10,7 @@
 
 #include "kv/kv_local_file.h"
 
+#include "base/bytes.h"
 #include "base/mem.h"
 
 #include <dirent.h>
@@ -77,7 +78,7 @@ static enum rc share_larges(struct copy *c)
 
 static enum rc put_marker(struct copy *c)
 {
-    int fd = openat(c->dir, LOCAL_RESTORED, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = openat(c->dir, KV_RESTORED, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return rc_from_errno(errno);
     enum rc rc = local_file_sync(fd);
@@ -109,4 +110,31 @@ enum rc local_backup(struct kv *kv, const char *dir)
         log_event(c.local->ctx.log, LOG_ERROR, "backup-failed", "dir", dir, "cause", rc_name(rc),
                   NULL);
     return rc;
+}
+
+/* --- for copies that are not made of links ---------------------------------------------------- */
+
+enum { PART_KEY = 9 }; /* class, id: the key of a version row */
+
+static enum rc each_in_family(struct local *l, enum rocks_family family,
+                              enum rc (*each)(void *arg, struct kv_part part), void *arg)
+{
+    struct rocks_iter *it;
+    struct str key, value;
+    TRY(local_rocks_iter_open(l->rocks, family, (struct str){0}, (struct str){0}, false, &it));
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && (rc = local_rocks_iter_next(it, &key, &value)) == RC_OK) {
+        bool is_part = key.n == PART_KEY && key.p[0] >= 'A' && key.p[0] <= 'Z';
+        if (is_part)
+            rc = each(arg, (struct kv_part){(enum kv_class)key.p[0], get_u64(key.p + 1)});
+    }
+    local_rocks_iter_close(&it);
+    return rc == RC_EOF ? RC_OK : rc;
+}
+
+enum rc local_each_part(struct kv *kv, enum rc (*each)(void *arg, struct kv_part part), void *arg)
+{
+    for (int f = 0; f < ROCKS_FAMILIES; f++)
+        TRY(each_in_family(local_of(kv), (enum rocks_family)f, each, arg));
+    return RC_OK;
 }

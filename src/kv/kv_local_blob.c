@@ -193,7 +193,6 @@ void local_blobs_unlink_doomed(struct local *l)
 
 struct local_out {
     struct kv_blob_out out;
-    struct kv_blob_id id;
     unsigned char *record; /* small: frame space, body, later the sums */
     size_t capacity;
     bool is_large;
@@ -204,7 +203,6 @@ struct kv_blob_out *local_blob_new(struct kv *kv)
 {
     struct local_out *o = mem_zero(sizeof *o);
     o->large.fd = -1;
-    random_bytes(o->id.b, sizeof o->id.b);
     return &o->out;
 }
 
@@ -221,10 +219,17 @@ static enum rc check_space(struct local *l)
     return local_free_space(l) < l->conf.reserve_bytes ? RC_FULL : RC_OK;
 }
 
+/* Before the id is first used. */
+static void set_id(struct local_out *o)
+{
+    while (kv_blob_id_is_zero(o->out.id))
+        random_bytes(o->out.id.b, sizeof o->out.id.b);
+}
+
 static struct record record_of(const struct local_out *o)
 {
     return (struct record){
-        .id = o->id,
+        .id = o->out.id,
         .part = o->out.part,
         .size = o->out.meta.size,
         .codec = o->out.meta.codec,
@@ -239,6 +244,7 @@ static enum rc become_large(struct local_out *o)
     if (atomic_load(&l->is_readonly))
         return RC_TEMP;
     TRY(check_space(l));
+    set_id(o);
     struct record record = record_of(o);
     TRY(local_large_new(&l->larges, &record, &o->large));
     o->is_large = true;
@@ -311,8 +317,9 @@ enum rc local_blob_finish(struct kv_blob_out *out, struct kv_blob_id *out_id)
     } else {
         seal_record(o);
     }
+    set_id(o);
     pthread_mutex_lock(&l->blobs.mutex);
-    struct blob *blob = make(&l->blobs, &o->id);
+    struct blob *blob = make(&l->blobs, &o->out.id);
     blob->hands = 1;
     blob->part = out->part;
     blob->meta = out->meta;
@@ -321,7 +328,7 @@ enum rc local_blob_finish(struct kv_blob_out *out, struct kv_blob_id *out_id)
     blob->record = o->record;
     pthread_mutex_unlock(&l->blobs.mutex);
     o->record = NULL;
-    *out_id = o->id;
+    *out_id = o->out.id;
     free_out(o, false);
     return RC_OK;
 }

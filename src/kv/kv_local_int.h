@@ -266,12 +266,11 @@ void local_cleaner_hold(struct local *l, int change);
 
 /* Reads what was there; finds out whether commits are missing. */
 enum rc local_recover(struct local *l);
-#define LOCAL_RESTORED                                                                             \
-    "restored" /* the file that a backup has in its folder until it is first opened */
 /* One pass over all sparse segments, large files without rows, doomed files. */
 enum rc local_clean_pass(struct local *l, bool is_limited);
 enum rc local_fsck(struct kv *kv, struct kv_fsck *fsck);
 enum rc local_backup(struct kv *kv, const char *dir);
+enum rc local_each_part(struct kv *kv, enum rc (*each)(void *arg, struct kv_part part), void *arg);
 
 /* --- the store -------------------------------------------------------------------------------- */
 

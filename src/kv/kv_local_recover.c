@@ -179,7 +179,7 @@ static enum rc write_numbers(struct local *l)
 
 static enum rc remove_marker(struct local *l)
 {
-    if (unlinkat(l->dir, LOCAL_RESTORED, 0) < 0)
+    if (unlinkat(l->dir, KV_RESTORED, 0) < 0)
         return rc_from_errno(errno);
     return local_dir_sync(l->dir);
 }
@@ -187,7 +187,7 @@ static enum rc remove_marker(struct local *l)
 static enum rc settle_generation(struct recovery *r)
 {
     struct local *l = r->local;
-    bool is_restored = faccessat(l->dir, LOCAL_RESTORED, F_OK, 0) == 0;
+    bool is_restored = faccessat(l->dir, KV_RESTORED, F_OK, 0) == 0;
     bool is_cut = !is_restored && r->last_seen > l->commit + 1;
     bool is_new = l->generation == 0;
     if (is_cut) {

@@ -212,7 +212,8 @@ static enum rc apply(struct kv_mem *m, struct kv_op *op)
     TRY(kv_mem_blobs_apply(m, op->txn));
     apply_rows(m, p, op->txn);
     apply_cached(m, op->txn);
-    op->version = ++p->version;
+    p->version = op->txn->version ? op->txn->version : p->version + 1;
+    op->version = p->version;
     m->stats.commits++;
     return RC_OK;
 }

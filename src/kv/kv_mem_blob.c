@@ -176,9 +176,9 @@ enum rc kv_mem_blob_finish(struct kv_blob_out *out, struct kv_blob_id *out_id)
     struct out *o = CONTAINER(out, struct out, out);
     struct kv_mem *m = mem_of(out->kv);
     struct kv_mem_blob *blob = mem_zero(sizeof *blob);
-    do
+    blob->id = out->id;
+    while (kv_blob_id_is_zero(blob->id))
         random_bytes(blob->id.b, sizeof blob->id.b);
-    while (kv_blob_id_is_zero(blob->id));
     blob->meta = out->meta;
     blob->bytes = o->bytes;
     blob->is_in_hands = true;

@@ -36,7 +36,13 @@ static struct kv *open_rados(struct conform *c)
         .trust_ms = 1,
     };
     struct kv *kv = NULL;
-    return kv_rados_open(&c->ctx, &conf, &kv) == RC_OK ? kv : NULL;
+    if (kv_rados_open(&c->ctx, &conf, &kv) != RC_OK)
+        return NULL;
+    /* There is such a folder when kv_backup has made it; the store is filled from it once. */
+    enum rc rc = kv_restore(kv, c->dir);
+    if (rc != RC_OK && rc != RC_NOTFOUND && rc != RC_EXISTS)
+        kv_close(&kv);
+    return kv;
 }
 
 static const struct conform_backend backends[] = {

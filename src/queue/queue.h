@@ -123,6 +123,11 @@ struct queue_watch {
 };
 void queue_watch_set(struct queue *queue, struct queue_watch *watch);
 
+/* For copies of a store, see kv.h: the queue's partitions, with n from 0 on (false: there are no
+ * more), and the blobs of a row. RC_CORRUPT. */
+bool queue_partition(size_t n, struct kv_part *out);
+enum rc queue_row_blobs(struct kv_row row, uint32_t out_at[KV_ROW_BLOBS], size_t *out_n);
+
 enum { QUEUE_ID_TEXT = 33 };
 void queue_id_text(struct queue_id id, char out[QUEUE_ID_TEXT]); /* 32 hexadecimal digits */
 enum rc queue_id_parse(struct str text, struct queue_id *out);   /* RC_SYNTAX */

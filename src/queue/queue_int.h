@@ -23,6 +23,7 @@ enum {
     QUEUE_FORMAT = 1,
     QUEUE_STATUS_FORMAT = 1,
     QUEUE_ITEM_KEY = 17,
+    QUEUE_BLOB_AT = 6, /* in an item's row */
     QUEUE_RECIPIENT_KEY = 19,
     QUEUE_STATUS_MAX = 96,
     QUEUE_ATTEMPTS = 10,   /* of a commit that others get in the way of */

@@ -93,6 +93,22 @@ enum rc queue_item_unpack(struct str row, struct arena *arena, struct queue_item
     return RC_OK;
 }
 
+bool queue_partition(size_t n, struct kv_part *out)
+{
+    *out = (struct kv_part){KV_QUEUE, n};
+    return n < QUEUE_SHARDS;
+}
+
+enum rc queue_row_blobs(struct kv_row row, uint32_t out_at[KV_ROW_BLOBS], size_t *out_n)
+{
+    bool is_item = row.key.n == QUEUE_ITEM_KEY && row.key.p[0] == 'm';
+    *out_n = is_item ? 1 : 0;
+    out_at[0] = QUEUE_BLOB_AT;
+    return is_item && (row.value.n < QUEUE_BLOB_AT + 16 || row.value.p[0] != QUEUE_FORMAT)
+               ? RC_CORRUPT
+               : RC_OK;
+}
+
 struct str queue_recipient_pack(uint64_t account, const struct queue_wish *wish,
                                 unsigned char to[QUEUE_RECIPIENT_MAX])
 {

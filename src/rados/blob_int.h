@@ -241,5 +241,6 @@ void sweep_close(struct blobs *b); /* while commits are still made */
 /* --- blob.c ----------------------------------------------------------------------------------- */
 
 void blobs_look_for_space(struct blobs *b); /* may wait */
+void blobs_hold(struct blobs *b, int by);   /* while more than 0, nothing is removed */
 
 #endif

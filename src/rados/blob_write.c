@@ -67,14 +67,17 @@ static struct form_intent random_intent(void)
 }
 
 /* A blob under a new id, with its first tag and an intent, which need not be durable yet. */
-static struct blob *begin(struct blobs *b, struct kv_part part, enum make_state make)
+static struct blob *begin(struct blobs *b, const struct kv_blob_out *out, enum make_state make)
 {
     struct form_intent intent;
-    bool is_durable = intent_take(b, &intent);
+    bool is_copy = !kv_blob_id_is_zero(out->id);
+    bool is_durable = !is_copy && intent_take(b, &intent);
     if (!is_durable)
         intent = random_intent();
+    if (is_copy)
+        intent.id = out->id;
     struct blob *blob = blob_enter(b, intent.id);
-    struct tag *tag = tag_add(blob, (struct form_tag){part, intent.token});
+    struct tag *tag = tag_add(blob, (struct form_tag){out->part, intent.token});
     tag->is_first = true;
     tag->term = b->intents.term;
     tag->is_intent_wanted = is_durable;
@@ -180,7 +183,7 @@ static enum rc finish_small(struct blobs *b, struct out *o, struct kv_blob_id *o
     add_small(o, STR("")); /* for the frame at least */
     kv_record_sums(o->bytes + RECORD_FRAME + size, str_from(o->bytes + RECORD_FRAME, size));
     blob_lock(b);
-    struct blob *blob = begin(b, o->out.part, MAKE_WAITS);
+    struct blob *blob = begin(b, &o->out, MAKE_WAITS);
     *out_id = blob->id;
     blob->is_finished = true;
     blob->head = record_of(o, blob->id);
@@ -256,7 +259,7 @@ static enum rc add_large(struct blobs *b, struct out *o, struct str bytes)
 static enum rc enter_large(struct blobs *b, struct out *o)
 {
     blob_lock(b);
-    o->blob = begin(b, o->out.part, MAKE_STREAM);
+    o->blob = begin(b, &o->out, MAKE_STREAM);
     struct tag *first = first_tag(o->blob);
     while (first->intent != INTENT_DURABLE && first->state != TAG_FAILED)
         pthread_cond_wait(&b->changed, &b->mutex);

@@ -283,7 +283,8 @@ static enum rc apply(struct rad_change *c, struct kv_op *op)
     TRY(check_asserts(c, op->txn));
     TRY(apply_blobs(c, op));
     apply_rows(c, op->txn);
-    op->version = ++c->state.version;
+    c->state.version = op->txn->version ? op->txn->version : c->state.version + 1;
+    op->version = c->state.version;
     return RC_OK;
 }
 
@@ -353,8 +354,19 @@ static struct rad_group *group_new(struct rad_part *p)
     return g;
 }
 
+/* False: a backup needs a moment without any; the turn comes again when it has had it. */
+static bool group_may_begin(struct rad *rad)
+{
+    atomic_fetch_add(&rad->n_groups, 1);
+    if (!atomic_load(&rad->is_held))
+        return true;
+    atomic_fetch_sub(&rad->n_groups, 1);
+    return false;
+}
+
 static void group_free(struct rad_group *g)
 {
+    atomic_fetch_sub(&g->p->rad->n_groups, 1);
     link_call_free(&g->call);
     rad_change_fini(&g->change);
     free(g);
@@ -407,6 +419,7 @@ static void publish(struct rad_group *g)
     struct counters *counters = g->p->rad->kv.ctx->counters;
     size_t n = 0;
     rad_change_publish(&g->change);
+    rad_backup_touch(g->p->rad, g->p->part);
     LIST_EACH (&g->ops, it)
         n += CONTAINER(it, struct kv_op, link)->rc == RC_OK;
     counter_add(counters, COUNTER_KV_GROUPS, 1);
@@ -655,6 +668,8 @@ static bool take_turn(struct rad_part *p)
         rad_load_head(p);
         return false;
     }
+    if (!group_may_begin(p->rad))
+        return false;
     struct rad_group *g = group_new(p);
     if (g->has_changes) {
         p->group = g;

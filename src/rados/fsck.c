@@ -188,17 +188,32 @@ static enum rc check_part(struct check *c, struct kv_part part)
     return rc;
 }
 
-static enum rc each_index(void *arg, struct str name)
+static enum rc each_part(void *arg, struct kv_part part)
 {
     struct check *c = arg;
-    struct kv_part part;
-    if (!rad_name_head_parse(name, &part))
-        return RC_OK;
     enum rc rc = check_part(c, part);
     if (rc != RC_OK)
         fault(c, "partition %c %llu: not readable: %s", part.class, (unsigned long long)part.id,
               rc_name(rc));
     return RC_OK;
+}
+
+struct listing {
+    enum rc (*each)(void *arg, struct kv_part part);
+    void *arg;
+};
+
+static enum rc list_one(void *arg, struct str name)
+{
+    struct listing *l = arg;
+    struct kv_part part;
+    return rad_name_head_parse(name, &part) ? l->each(l->arg, part) : RC_OK;
+}
+
+enum rc rad_each_part(struct kv *kv, enum rc (*each)(void *arg, struct kv_part part), void *arg)
+{
+    struct listing l = {each, arg};
+    return link_each_object(rad_of(kv)->link, LINK_INDEX, list_one, &l);
 }
 
 /* --- the second pass: tags have rows, chunks have blobs, bytes have sums ---------------------- */
@@ -291,7 +306,7 @@ enum rc rad_fsck(struct kv *kv, struct kv_fsck *fsck)
 {
     struct rad *rad = rad_of(kv);
     struct check c = {.b = rad->blobs, .kv = kv, .fsck = fsck, .bytes = mem_alloc(RECORD_CHUNK)};
-    enum rc rc = link_each_object(rad->link, LINK_INDEX, each_index, &c);
+    enum rc rc = rad_each_part(kv, each_part, &c);
     if (rc == RC_OK)
         rc = link_each_object(rad->link, LINK_BODY, each_body, &c);
     free(c.bytes);

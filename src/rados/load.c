@@ -140,7 +140,7 @@ static enum rc head_row(struct load *l, struct str omap_key, struct str value)
     if (!is_row && (value.n != 1 || value.p[0] != RAD_VALUE_TOMBSTONE))
         return RC_CORRUPT;
     rad_row_put(&l->head.rows, rad_key_str(&key), l->stamp, str_skip(value, 1));
-    l->bytes += rad_row_weight(rad_key_str(&key), value);
+    l->bytes += rad_row_weight(rad_key_str(&key), kv_rows_get(&l->head.rows, rad_key_str(&key)));
     return RC_OK;
 }
 

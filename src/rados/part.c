@@ -304,6 +304,25 @@ void rad_part_weigh(struct rad_part *p, ptrdiff_t bytes)
     atomic_fetch_add(&p->rad->bytes, (size_t)bytes);
 }
 
+void rad_parts_wake(struct rad_parts *parts)
+{
+    size_t n = 0, slot = 0;
+    pthread_mutex_lock(&parts->mutex);
+    struct rad_part **all = mem_alloc((parts->by_part.count + 1) * sizeof(struct rad_part *));
+    for (struct map_node *node = NULL; (node = map_each(&parts->by_part, &slot, node)) != NULL;) {
+        struct rad_part *p = CONTAINER(node, struct rad_part, node);
+        p->pins++;
+        list_remove(&p->lru);
+        all[n++] = p;
+    }
+    pthread_mutex_unlock(&parts->mutex);
+    for (size_t i = 0; i < n; i++) {
+        rad_part_wake(all[i]);
+        rad_part_put(all[i]);
+    }
+    free(all);
+}
+
 void rad_parts_fini(struct rad_parts *parts)
 {
     struct list *it;

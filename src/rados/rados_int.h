@@ -364,8 +364,21 @@ void rad_blob_open_many(struct kv *kv, const struct kv_blob_id *ids, size_t n,
                         struct kv_blob_in **out, enum rc *out_rcs);
 enum rc rad_blob_read(struct kv_blob_in *in, uint64_t offset, void *to, size_t n, unsigned flags);
 void rad_blob_close(struct kv_blob_in *in);
+
+/* --- keeping (fsck.c, backup.c) --------------------------------------------------------------- */
+
 enum rc rad_fsck(struct kv *kv, struct kv_fsck *fsck);
+enum rc rad_each_part(struct kv *kv, enum rc (*each)(void *arg, struct kv_part part), void *arg);
 enum rc rad_backup(struct kv *kv, const char *dir);
+enum rc rad_restore(struct kv *kv, const char *dir);
+/* A commit to the partition has been published: it may have to be copied again. */
+void rad_backup_touch(struct rad *rad, struct kv_part part);
+
+struct rad_backup {
+    _Atomic bool is_under_way, is_on; /* on: changes are noted */
+    pthread_mutex_t mutex;
+    struct map touched;
+};
 
 /* --- the store (store.c) ---------------------------------------------------------------------- */
 
@@ -379,6 +392,7 @@ struct rad_parts {
 
 void rad_parts_init(struct rad_parts *parts);
 void rad_parts_fini(struct rad_parts *parts);
+void rad_parts_wake(struct rad_parts *parts); /* each takes a turn, if there is work for it */
 
 struct rad {
     struct kv kv;
@@ -389,6 +403,9 @@ struct rad {
     struct task_timers *timers;
     struct rad_parts parts;
     struct blobs *blobs;
+    struct rad_backup backup;
+    _Atomic bool is_held;               /* no group is begun: a backup needs a moment */
+    _Atomic size_t n_groups;            /* that are at the cluster */
     _Atomic size_t bytes;               /* of partitions in memory */
     _Atomic size_t queued_bytes;        /* of transactions not yet completed */
     unsigned char node[RAD_ID_PROCESS]; /* of this opening: the first half of every id */
@@ -405,6 +422,7 @@ static inline struct rad *rad_of(struct kv *kv)
 }
 
 enum rc rad_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct kv **out);
+enum rc rad_generation_set(struct rad *rad, uint64_t generation);
 /* Ends all writing for good: this client has been shut out. */
 void rad_fail_for_good(struct rad *rad, const char *what);
 struct rad_id rad_id_new(struct rad *rad);

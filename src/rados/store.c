@@ -96,6 +96,20 @@ static enum rc make_store(struct rad *rad)
     return rc == RC_EXISTS ? RC_OK : rc;
 }
 
+enum rc rad_generation_set(struct rad *rad, uint64_t generation)
+{
+    unsigned char row[STORE_ROW] = {RAD_FORMAT};
+    struct link_call *call = link_call_new(rad->link, LINK_INDEX, STORE_OBJECT);
+    put_u64(row + 1, generation);
+    link_write_assert_exists(call);
+    link_write_row(call, STORE_KEY, str_from(row, sizeof row));
+    enum rc rc = link_rc(link_write_wait(call, rad->conf.read_ms));
+    link_call_free(&call);
+    if (rc == RC_OK)
+        rad->generation = generation;
+    return rc;
+}
+
 /* Reads the store's object; makes it when there is none. */
 static enum rc find_store(struct rad *rad)
 {
@@ -115,6 +129,8 @@ static void fini(struct rad *rad)
     link_close(&rad->link);
     rad_parts_fini(&rad->parts);
     pthread_mutex_destroy(&rad->why_mutex);
+    pthread_mutex_destroy(&rad->backup.mutex);
+    map_fini(&rad->backup.touched);
     kv_fini(&rad->kv);
     free(rad);
 }
@@ -151,6 +167,8 @@ static const struct kv_backend rad_backend = {
     .fsck = rad_fsck,
     .backup = rad_backup,
     .space = rad_space,
+    .restore = rad_restore,
+    .each_part = rad_each_part,
 };
 
 enum rc rad_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct kv **out)
@@ -160,6 +178,8 @@ enum rc rad_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct
     rad->conf = *conf;
     fill_in(&rad->conf);
     pthread_mutex_init(&rad->why_mutex, NULL);
+    pthread_mutex_init(&rad->backup.mutex, NULL);
+    map_init(&rad->backup.touched);
     rad_parts_init(&rad->parts);
     random_bytes(rad->node, sizeof rad->node);
     rad->timers = task_timers_new("kv-timers");

@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-static const struct kv_part defaults_part = {KV_GLOBAL, 1};
+const struct kv_part quota_defaults_part = {KV_GLOBAL, 1};
 
 struct group {
     struct map_node node;
@@ -76,7 +76,7 @@ enum rc quota_defaults_init(struct store *s)
     map_init(&d->groups);
     list_init(&d->list);
     while (rc == RC_OK && page.has_more) {
-        rc = kv_scan(s->kv, defaults_part, range, 0, 0, &arena, &page);
+        rc = kv_scan(s->kv, quota_defaults_part, range, 0, 0, &arena, &page);
         for (size_t i = 0; rc == RC_OK && i < page.n; i++)
             rc = keep_row(d, &page.rows[i]);
         if (rc == RC_OK && page.n)
@@ -99,7 +99,7 @@ enum rc store_default_set(struct store *store, uint64_t group, struct store_quot
     unsigned char mem[32];
     struct packer w;
     struct key key = key_of_group(group);
-    struct kv_txn *txn = kv_txn_new(defaults_part);
+    struct kv_txn *txn = kv_txn_new(quota_defaults_part);
     pack_init(&w, mem, sizeof mem);
     pack_u8(&w, RECORD_FORMAT);
     pack_u64(&w, quota.bytes);

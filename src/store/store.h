@@ -433,6 +433,13 @@ bool store_maintain_is_due(struct store_account *account);
  * them: for who looks every few seconds. Never blocks for long. */
 size_t store_untidy(struct store *store, uint64_t *out_ids, size_t max);
 
+/* For copies of a store, see kv.h: the store's partitions that are no account's, and those of an
+ * account, with n from 0 on (false: there are no more); and the blobs of an account's row.
+ * RC_CORRUPT. */
+bool store_partition(size_t n, struct kv_part *out);
+bool store_account_partition(uint64_t id, size_t n, struct kv_part *out);
+enum rc store_row_blobs(struct kv_row row, uint32_t out_at[KV_ROW_BLOBS], size_t *out_n);
+
 /* Compares every counter, reference and index of an account with its messages. report() gets a line
  * for each fault. RC_OK: sound; RC_CORRUPT: faults were reported. Changes of the account wait
  * meanwhile. Blocks. */

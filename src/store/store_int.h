@@ -203,6 +203,8 @@ bool root_is_lone(const struct store_root *root); /* one reference */
 
 /* --- quota.c ---------------------------------------------------------------------------------- */
 
+extern const struct kv_part quota_defaults_part;
+
 struct quota_defaults {
     pthread_mutex_t mutex; /* taken last */
     struct map groups;
