@@ -239,7 +239,8 @@ static enum kv_rados_fate lose(const struct kv_rados_hooks *hooks, const char *o
 static void try_losing(struct fixture *f, const char *prefix, enum kv_rados_fate fate)
 {
     struct losing l = {.hooks.fate = lose, .prefix = prefix, .fate = fate};
-    f->conf.beat_ms = 50;
+    /* What is late comes after half a second: that has to be less than six beats. */
+    f->conf.beat_ms = fate == KV_RADOS_LATE ? 1000 : 50;
     f->conf.hooks = &l.hooks;
     struct kv *kv = fixture_open(f);
     struct kv_blob_id shared = store(kv, 1500);
