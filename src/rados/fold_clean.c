@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Longer than a fold takes, or any op of it. */
@@ -68,6 +69,45 @@ bool fold_has_garbage(const struct rad_part *p)
     uint64_t number;
     return garbage(p, &number, 1) > 0;
 }
+
+/* --- strays ----------------------------------------------------------------------------------- */
+
+static bool is_there(struct rad *rad, struct str name)
+{
+    char object[RAD_OBJECT];
+    snprintf(object, sizeof object, "%.*s", STR_ARG(name));
+    struct link_call *call = link_call_new(rad->link, LINK_INDEX, object);
+    link_read_row(call, RAD_STATE_KEY);
+    enum link_result result = link_read_wait(call, rad->conf.read_ms);
+    link_call_free(&call);
+    return result == LINK_OK;
+}
+
+/* A shard has a mark before it is made, so a head that is read after the name was seen names it; or
+ * it has been removed since. */
+enum rc rad_fold_is_stray(struct rad *rad, struct str name, struct kv_part *out_part,
+                          bool *out_is_stray)
+{
+    uint64_t number;
+    uint64_t version;
+    *out_is_stray = false;
+    if (!rad_name_shard_parse(name, out_part, &number))
+        return RC_NOTFOUND;
+    struct rad_part *p = rad_part_get(rad, *out_part);
+    pthread_mutex_lock(&p->mutex);
+    p->checked = 0; /* what is in memory may be older */
+    pthread_mutex_unlock(&p->mutex);
+    enum rc rc = rad_version(&rad->kv, *out_part, 0, &version);
+    pthread_mutex_lock(&p->mutex);
+    bool is_named = !p->is_warm || is_in_map(&p->head, number) ||
+                    !str_is_null(kv_rows_get(&p->head.marks, number_key(&number)));
+    pthread_mutex_unlock(&p->mutex);
+    rad_part_put(p);
+    *out_is_stray = rc == RC_OK && !is_named && is_there(rad, name);
+    return rc;
+}
+
+/* --- cleaning --------------------------------------------------------------------------------- */
 
 struct forgetting {
     struct fold_work work;

@@ -2,10 +2,10 @@
  *
  * Two passes over the pools, the only place where they are listed. The first one goes through the
  * partitions: each row of references must have its tag. The second goes through the blobs: each tag
- * must have its row, each chunk its blob, and every byte its sum. Nothing is remembered from one
- * to the other, so it takes no memory however large the store is. What looks wrong is looked at
- * again before it is called so: the work goes on meanwhile, and what somebody has an intent for is
- * being looked after. */
+ * must have its row, each chunk its blob, and every byte its sum. Shards must be named by a head.
+ * Nothing is remembered from one to the other, so it takes no memory however large the store is.
+ * What looks wrong is looked at again before it is called so: the work goes on meanwhile, and what
+ * somebody has an intent for is being looked after. */
 #include "rados/blob_int.h"
 
 #include "base/mem.h"
@@ -302,11 +302,27 @@ static enum rc each_body(void *arg, struct str name)
     return RC_OK;
 }
 
+static enum rc each_shard(void *arg, struct str name)
+{
+    struct check *c = arg;
+    struct kv_part part;
+    bool is_stray;
+    enum rc rc = rad_fold_is_stray(c->b->rad, name, &part, &is_stray);
+    if (rc == RC_OK && is_stray)
+        fault(c, "partition %c %llu: %.*s: a shard that nothing names", part.class,
+              (unsigned long long)part.id, STR_ARG(name));
+    else if (rc != RC_OK && rc != RC_NOTFOUND)
+        fault(c, "%.*s: its partition is not readable: %s", STR_ARG(name), rc_name(rc));
+    return RC_OK;
+}
+
 enum rc rad_fsck(struct kv *kv, struct kv_fsck *fsck)
 {
     struct rad *rad = rad_of(kv);
     struct check c = {.b = rad->blobs, .kv = kv, .fsck = fsck, .bytes = mem_alloc(RECORD_CHUNK)};
     enum rc rc = rad_each_part(kv, each_part, &c);
+    if (rc == RC_OK)
+        rc = link_each_object(rad->link, LINK_INDEX, each_shard, &c);
     if (rc == RC_OK)
         rc = link_each_object(rad->link, LINK_BODY, each_body, &c);
     free(c.bytes);

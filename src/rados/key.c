@@ -118,6 +118,16 @@ bool rad_name_head_parse(struct str name, struct kv_part *out)
     return true;
 }
 
+bool rad_name_shard_parse(struct str name, struct kv_part *out, uint64_t *out_number)
+{
+    char text[RAD_OBJECT] = "", class, end;
+    snprintf(text, sizeof text, "%.*s", STR_ARG(name));
+    if (sscanf(text, "s.%c.%" SCNx64 ".%" SCNx64 "%c", &class, &out->id, out_number, &end) != 3)
+        return false;
+    out->class = (enum kv_class)(unsigned char)class;
+    return true;
+}
+
 void rad_name_shard(char to[RAD_OBJECT], struct kv_part part, uint64_t number)
 {
     snprintf(to, RAD_OBJECT, "s.%c.%" PRIx64 ".%" PRIx64, (char)part.class, part.id, number);

@@ -263,6 +263,15 @@ static bool is_same_state(const struct rad_head *head, struct link_call *call,
            str_eq(value, rad_state_pack(state, &head->state));
 }
 
+/* The head still names a shard that is not there, or that a fold has fenced of which the head does
+ * not know: no order of operations can have made it so. */
+static void tell_lost(const struct load *l)
+{
+    char object[RAD_OBJECT];
+    rad_name_shard(object, l->p->part, l->shard);
+    log_event(l->p->rad->kv.ctx->log, LOG_ERROR, "shard-lost", "object", object, NULL);
+}
+
 static void check_read(struct link_call *call, enum link_result result, void *arg)
 {
     struct load *l = arg;
@@ -273,24 +282,33 @@ static void check_read(struct link_call *call, enum link_result result, void *ar
     }
     pthread_mutex_lock(&p->mutex);
     bool is_comparable = p->is_warm && !p->group && p->stamp == l->stamp;
-    if (is_comparable && is_same_state(&p->head, call, result)) {
+    bool is_same = is_comparable && is_same_state(&p->head, call, result);
+    if (is_same) {
         p->checked = l->begun;
     } else if (is_comparable) {
         rad_part_cool(p);
         rad_load_head(p);
     }
+    if (is_same && l->shard)
+        tell_lost(l);
     link_call_free(&call);
-    load_end(l, true);
+    load_end(l, !is_same || !l->shard);
 }
 
-void rad_load_check(struct rad_part *p)
+static void load_check(struct rad_part *p, uint64_t suspect)
 {
     if (load_of_kind(p, LOAD_HEAD) || load_of_kind(p, LOAD_CHECK))
         return;
     struct load *l = load_new(p, LOAD_CHECK);
+    l->shard = suspect;
     struct link_call *call = link_call_new(p->rad->link, LINK_INDEX, p->object);
     link_read_row(call, RAD_STATE_KEY);
     link_read(call, p->rad->conf.read_ms, check_read, l);
+}
+
+void rad_load_check(struct rad_part *p)
+{
+    load_check(p, 0);
 }
 
 /* --- rows of a shard -------------------------------------------------------------------------- */
@@ -366,16 +384,19 @@ static struct rad_page *draft_page(const struct draft *d, uint64_t shard, struct
     return page;
 }
 
+static bool is_mapped(const struct rad_head *head, uint64_t number, uint64_t touched)
+{
+    for (size_t i = 0; i < head->shards.n; i++)
+        if (head->shards.shard[i].number == number)
+            return head->shards.shard[i].touched == touched;
+    return false;
+}
+
 /* What was read of a shard may be used: nothing has happened to the shard since the load began. */
 static bool is_usable(const struct load *l, uint64_t fence)
 {
     const struct rad_head *head = &l->p->head;
-    if (!l->p->is_warm || fence > head->state.epoch)
-        return false;
-    for (size_t i = 0; i < head->shards.n; i++)
-        if (head->shards.shard[i].number == l->shard)
-            return head->shards.shard[i].touched == l->touched;
-    return false;
+    return l->p->is_warm && fence <= head->state.epoch && is_mapped(head, l->shard, l->touched);
 }
 
 /* Reads the rows that were asked for by key: the fence, and others into the draft. */
@@ -458,7 +479,7 @@ static void shard_read(struct link_call *call, enum link_result result, void *ar
     else if (rc == RC_OK)
         install_keys(l, &d);
     if (rc == RC_CONFLICT && p->is_warm)
-        rad_load_check(p);
+        load_check(p, is_mapped(&p->head, l->shard, l->touched) ? l->shard : 0);
     link_call_free(&call);
     draft_fini(&d);
     load_end(l, rc == RC_OK || rc == RC_CONFLICT);

@@ -91,6 +91,7 @@ struct rad_state rad_state_next(struct rad *rad, const struct rad_state *state);
 
 void rad_name_head(char to[RAD_OBJECT], struct kv_part part); /* p.A.<id> */
 bool rad_name_head_parse(struct str name, struct kv_part *out);
+bool rad_name_shard_parse(struct str name, struct kv_part *out, uint64_t *out_number);
 void rad_name_shard(char to[RAD_OBJECT], struct kv_part part, uint64_t number); /* s.A.<id>.<n> */
 /* A fence: format, epoch8. Absent: 0. */
 enum { RAD_FENCE = 9 };
@@ -325,6 +326,11 @@ void rad_commits_drain(struct rad *rad);
 void rad_fold_consider(struct rad_part *p);
 /* So much has come meanwhile that commits have to wait for the fold. */
 bool rad_fold_is_overdue(const struct rad_part *p);
+
+/* Whether nothing names the shard, an object of the index pool by this name: not the map, no mark.
+ * RC_NOTFOUND: it is no shard. Without the mutex; waits. */
+enum rc rad_fold_is_stray(struct rad *rad, struct str name, struct kv_part *out_part,
+                          bool *out_is_stray);
 
 /* --- reads (read.c) --------------------------------------------------------------------------- */
 

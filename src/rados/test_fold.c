@@ -255,6 +255,49 @@ static void what_is_trimmed_leaves_no_shards(void **state)
     assert_int_equal(fixture_count(f, f->kv, part), 1);
 }
 
+static enum link_result write_shard(struct kv *kv, uint64_t number, bool is_made)
+{
+    char object[RAD_OBJECT];
+    rad_name_shard(object, part, number);
+    struct link_call *call = link_call_new(rad_of(kv)->link, LINK_INDEX, object);
+    if (is_made) {
+        link_write_create(call);
+        link_write_row(call, RAD_STATE_KEY, STR("\1\0\0\0\0\0\0\0\1"));
+    } else {
+        link_write_remove(call);
+    }
+    enum link_result result = link_write_wait(call, 0);
+    link_call_free(&call);
+    return result;
+}
+
+static void say_nothing(struct kv_fsck *fsck, const char *line)
+{
+}
+
+static void strays_are_found_and_lost_shards_are_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct kv_fsck fsck = {.report = say_nothing};
+    uint64_t version = 0;
+    make_small(&f->conf);
+    fixture_reopen(f);
+    while (version < 60)
+        assert_rc(kv_commit_wait(f->kv, draft(version + 1), &version), RC_OK);
+    fixture_reopen(f);
+    check_sound(f->kv);
+    assert_int_equal(write_shard(f->kv, fold_number(9999, 0), true), LINK_OK);
+    assert_rc(kv_fsck(f->kv, &fsck), RC_CORRUPT);
+    assert_int_equal(fsck.faults, 1);
+    struct rad_part *p = rad_part_get(rad_of(f->kv), part);
+    uint64_t first = p->head.shards.shard[0].number;
+    rad_part_put(p);
+    assert_int_equal(write_shard(f->kv, first, false), LINK_OK);
+    fixture_reopen(f);
+    struct kv_page page;
+    assert_rc(kv_scan(f->kv, part, (struct kv_range){0}, 0, 0, &f->arena, &page), RC_TEMP);
+}
+
 /* --- a process is ended ----------------------------------------------------------------------- */
 
 struct crash {
@@ -502,6 +545,7 @@ int main(int argc, char **argv)
     static const struct CMUnitTest tests[] = {
         fixture_test(rows_in_shards_are_as_rows_in_the_head),
         fixture_test(what_is_trimmed_leaves_no_shards),
+        fixture_test(strays_are_found_and_lost_shards_are_an_error),
         fixture_test(crashes_at_each_step),
         fixture_test(two_fold_at_once_and_answers_get_lost),
     };

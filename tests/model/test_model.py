@@ -14,19 +14,19 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # model, what is defined. Each further fold, commit or lost answer has ten times the states, so not all are together.
 RIGHT = [
-    ('outcome.pml', 'OPS=5'),
+    ('outcome.pml', 'OPS=4'),
+    ('outcome.pml', 'OPS=5 LATE=1'),
     ('fold.pml', 'COMMITS=3 FOLDS=1'),
     ('fold.pml', 'COMMITS=2 FOLDS=2 NO_READER'),
 ]
 RIGHT_FULL = [
-    ('outcome.pml', 'OPS=6'),
     ('fold.pml', 'COMMITS=2 FOLDS=2 NO_CLEANER'),
     ('fold.pml', 'COMMITS=3 FOLDS=2 NO_CLEANER NO_READER'),
     ('fold.pml', 'COMMITS=2 FOLDS=2 LATE=2 NO_CLEANER NO_READER'),
 ]
 WRONG = [
-    ('outcome.pml', 'OPS=5 FAULT_NEVER_TOO_EARLY'),
-    ('outcome.pml', 'OPS=5 FAULT_FORGOTTEN_MEANS_NEVER'),
+    ('outcome.pml', 'OPS=4 FAULT_NEVER_TOO_EARLY'),
+    ('outcome.pml', 'OPS=5 LATE=1 FAULT_FORGOTTEN_MEANS_NEVER'),
     ('fold.pml', 'COMMITS=2 FOLDS=1 FAULT_NO_TRACE_WITHOUT_SHARDS'),
     ('fold.pml', 'COMMITS=4 FOLDS=1 NO_CLEANER NO_READER FAULT_TRIM_IS_TRACE'),
     ('fold.pml', 'COMMITS=2 FOLDS=1 FAULT_STAMP_NOT_COMPARED'),
