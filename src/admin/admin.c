@@ -362,6 +362,7 @@ static const char *const sentences[RC_COUNT] = {
     [RC_CONFLICT] = "in use, try again later",
     [RC_DENIED] = "not allowed",
     [RC_TEMP] = "the store cannot be written now; see the server's log",
+    [RC_PERM] = "this cannot be done as things are; the log says why",
     [RC_FULL] = "no space left on the disk",
     [RC_CORRUPT] = "stored data is damaged: run penfold fsck",
 };

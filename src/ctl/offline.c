@@ -57,7 +57,10 @@ static enum rc open_house(struct house *h, const struct conf *conf)
     struct auth_conf auth = {.hash_lane = h->lane,
                              .hash_ops = (uint32_t)conf->auth.hash_ops,
                              .hash_memory = conf->auth.hash_memory};
-    TRY(ctl_engine_open(&h->ctx, conf, &h->admin.kv));
+    enum rc rc = ctl_engine_open(&h->ctx, conf, &h->admin.kv);
+    if (rc == RC_NOTFOUND) /* the engine or its pool, and not what the command names */
+        return RC_PERM;
+    TRY(rc);
     TRY(check_whole(h, conf));
     TRY(store_open(&h->ctx, h->admin.kv, &store, &h->admin.store));
     TRY(auth_open(&h->ctx, h->admin.kv, &auth, &h->admin.auth));

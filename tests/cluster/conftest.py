@@ -7,6 +7,17 @@ import pytest
 import cephcluster
 
 
+@pytest.fixture(scope='module')
+def cluster():
+    """One for all tests of a file that takes no daemon away; its data lies in memory."""
+    made = cephcluster.Cluster(tempfile.mkdtemp(prefix='penfold-ceph-'), memory=True)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.destroy()
+
+
 @pytest.fixture
 def make_cluster():
     """make_cluster(grace=4): clusters of a test's own, destroyed with it. Their folders have short names: sockets lie in them."""

@@ -53,8 +53,7 @@ def test_a_cluster_from_start_to_end(make_cluster):
     assert not any(map(cephcluster.start_ticks, pids))
 
 
-def test_the_user_of_a_penfold_stays_in_its_pools(make_cluster):
-    cluster = make_cluster(memory=True)
+def test_the_user_of_a_penfold_stays_in_its_pools(cluster):
     with cluster.admin() as ask:
         ask({'prefix': 'osd pool create', 'pool': 'of-others', 'pg_num': 1, 'pgp_num': 1})
     cluster.wait_clean()
