@@ -276,7 +276,7 @@ static int add_connecting(scmp_filter_ctx filter)
     int error = ADD_ALL(filter, SCMP_ACT_ALLOW, for_connecting);
     for (size_t i = 0; i < sizeof families / sizeof *families && error == 0; i++)
         error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
-                                 SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]),
+                                 SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0),
                                  SCMP_A1(SCMP_CMP_MASKED_EQ, SOCK_TYPE, SOCK_STREAM));
     return error;
 }

@@ -137,31 +137,36 @@ static struct columns columns_of(struct link_call *call, enum part_kind kind)
     return c;
 }
 
-#define EACH_PART(call, kind, it)                                                                  \
-    for (const struct part *it = (call)->parts[kind].part, *it##_end = it + (call)->parts[kind].n; \
-         it != it##_end; it++)
+/* NULL behind the last one. */
+static const struct part *part_at(const struct link_call *call, enum part_kind kind, size_t i)
+{
+    const struct parts *parts = &call->parts[kind];
+    return i < parts->n ? &parts->part[i] : NULL;
+}
 
 static void add_write_guards(struct link_call *call, rados_write_op_t op)
 {
+    const struct part *p;
     if (call->parts[PART_CREATE].n)
         rados_write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
     if (call->parts[PART_ASSERT_EXISTS].n)
         rados_write_op_assert_exists(op);
-    EACH_PART (call, PART_GUARD_ROW, p)
+    for (size_t i = 0; (p = part_at(call, PART_GUARD_ROW, i)) != NULL; i++)
         rados_write_op_omap_cmp2(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->key.n,
                                  p->value.n, NULL);
-    EACH_PART (call, PART_GUARD_ROW_BELOW, p)
+    for (size_t i = 0; (p = part_at(call, PART_GUARD_ROW_BELOW, i)) != NULL; i++)
         rados_write_op_omap_cmp2(op, p->key.p, LIBRADOS_CMPXATTR_OP_LT, p->value.p, p->key.n,
                                  p->value.n, NULL);
-    EACH_PART (call, PART_GUARD_ATTR, p)
+    for (size_t i = 0; (p = part_at(call, PART_GUARD_ATTR, i)) != NULL; i++)
         rados_write_op_cmpxattr(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->value.n);
 }
 
 static void build_write(struct link_call *call)
 {
+    const struct part *p;
     rados_write_op_t op = call->write = rados_create_write_op();
     add_write_guards(call, op);
-    EACH_PART (call, PART_RANGE_REMOVE, p)
+    for (size_t i = 0; (p = part_at(call, PART_RANGE_REMOVE, i)) != NULL; i++)
         rados_write_op_omap_rm_range2(op, p->key.p, p->key.n, p->value.p, p->value.n);
     struct columns c = columns_of(call, PART_ROW_REMOVE);
     if (c.n)
@@ -169,13 +174,13 @@ static void build_write(struct link_call *call)
     c = columns_of(call, PART_ROW);
     if (c.n)
         rados_write_op_omap_set2(op, c.keys, c.values, c.key_lens, c.value_lens, c.n);
-    EACH_PART (call, PART_ATTR_REMOVE, p)
+    for (size_t i = 0; (p = part_at(call, PART_ATTR_REMOVE, i)) != NULL; i++)
         rados_write_op_rmxattr(op, p->key.p);
-    EACH_PART (call, PART_ATTR, p)
+    for (size_t i = 0; (p = part_at(call, PART_ATTR, i)) != NULL; i++)
         rados_write_op_setxattr(op, p->key.p, p->value.p, p->value.n);
-    EACH_PART (call, PART_BYTES, p)
+    for (size_t i = 0; (p = part_at(call, PART_BYTES, i)) != NULL; i++)
         rados_write_op_write_full(op, p->value.p, p->value.n);
-    EACH_PART (call, PART_PIECE, p)
+    for (size_t i = 0; (p = part_at(call, PART_PIECE, i)) != NULL; i++)
         rados_write_op_write(op, p->value.p, p->value.n, p->at);
     if (call->parts[PART_REMOVE].n)
         rados_write_op_remove(op);
@@ -183,16 +188,17 @@ static void build_write(struct link_call *call)
 
 static void build_read(struct link_call *call)
 {
+    const struct part *p;
     rados_read_op_t op = call->read = rados_create_read_op();
-    EACH_PART (call, PART_GUARD_ROW, p)
+    for (size_t i = 0; (p = part_at(call, PART_GUARD_ROW, i)) != NULL; i++)
         rados_read_op_omap_cmp2(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->key.n,
                                 p->value.n, NULL);
-    EACH_PART (call, PART_GUARD_ROW_BELOW, p)
+    for (size_t i = 0; (p = part_at(call, PART_GUARD_ROW_BELOW, i)) != NULL; i++)
         rados_read_op_omap_cmp2(op, p->key.p, LIBRADOS_CMPXATTR_OP_LT, p->value.p, p->key.n,
                                 p->value.n, NULL);
-    EACH_PART (call, PART_GUARD_ATTR, p)
+    for (size_t i = 0; (p = part_at(call, PART_GUARD_ATTR, i)) != NULL; i++)
         rados_read_op_cmpxattr(op, p->key.p, LIBRADOS_CMPXATTR_OP_EQ, p->value.p, p->value.n);
-    EACH_PART (call, PART_READ_ROWS, p)
+    for (size_t i = 0; (p = part_at(call, PART_READ_ROWS, i)) != NULL; i++)
         rados_read_op_omap_get_vals2(op, p->key.n ? p->key.p : "", "", p->n, &call->rows,
                                      &call->has_more, &call->unused_result);
     struct columns c = columns_of(call, PART_READ_ROW);
@@ -201,7 +207,7 @@ static void build_read(struct link_call *call)
                                              &call->unused_result);
     if (call->parts[PART_READ_ATTRS].n)
         rados_read_op_getxattrs(op, &call->attrs, &call->unused_result);
-    EACH_PART (call, PART_READ_BYTES, p) {
+    for (size_t i = 0; (p = part_at(call, PART_READ_BYTES, i)) != NULL; i++) {
         call->data = mem_alloc(p->n + 1);
         rados_read_op_read(op, p->at, p->n, call->data, &call->data_n, &call->unused_result);
     }
