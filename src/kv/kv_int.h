@@ -179,10 +179,13 @@ bool kv_writer_has_failure(const struct kv_writer *writer);
 
 /* --- copies --------------------------------------------------------------------------------- */
 
-/* The partition as it is in `from`, see copy.c. KV_COPY_REFS: to a back end that does not keep rows
- * of references of its own (kv_local): they are put there, so that the copy can be copied back. */
+/* The partition as it is in `from`, see copy.c. KV_COPY_REFS: `to` is a back end that keeps no rows
+ * of references of its own; the partition may be copied again, and in the end kv_copy_settle is
+ * called for it. Otherwise the partition must be empty there. */
 enum { KV_COPY_REFS = 1 };
 enum rc kv_copy_part(struct kv *from, struct kv *to, struct kv_part part, unsigned flags);
+/* When nothing is copied into `to` any more: gives up references that it should not have. */
+enum rc kv_copy_settle(struct kv *to, struct kv_part part);
 
 /* --- back ends in plug-ins ------------------------------------------------------------------ */
 

@@ -38,21 +38,26 @@ struct touched {
 
 /* --- partitions that change ------------------------------------------------------------------- */
 
+static void add_touched(struct map *m, struct kv_part part)
+{
+    uint64_t hash = kv_part_hash(part);
+    struct map_node *node = map_find(m, hash);
+    while (node && !kv_part_eq(CONTAINER(node, struct touched, node)->part, part))
+        node = map_next(node);
+    if (node)
+        return;
+    struct touched *t = mem_zero(sizeof *t);
+    t->part = part;
+    map_add(m, &t->node, hash);
+}
+
 void rad_backup_touch(struct rad *rad, struct kv_part part)
 {
     struct rad_backup *k = &rad->backup;
     if (!atomic_load(&k->is_on))
         return;
     pthread_mutex_lock(&k->mutex);
-    uint64_t hash = kv_part_hash(part);
-    struct map_node *node = map_find(&k->touched, hash);
-    while (node && !kv_part_eq(CONTAINER(node, struct touched, node)->part, part))
-        node = map_next(node);
-    if (!node) {
-        struct touched *t = mem_zero(sizeof *t);
-        t->part = part;
-        map_add(&k->touched, &t->node, hash);
-    }
+    add_touched(&k->touched, part);
     pthread_mutex_unlock(&k->mutex);
 }
 
@@ -91,6 +96,7 @@ static size_t count_touched(struct rad_backup *k)
 struct copy {
     struct rad *rad;
     struct kv *to;
+    struct map again; /* partitions that were copied more than once */
 };
 
 static enum rc copy_part(void *arg, struct kv_part part)
@@ -104,10 +110,22 @@ static enum rc copy_touched(struct copy *c)
     struct map mine = take_touched(&c->rad->backup);
     size_t slot = 0;
     enum rc rc = RC_OK;
-    for (struct map_node *node = NULL; rc == RC_OK && (node = map_each(&mine, &slot, node));)
-        rc = copy_part(c, CONTAINER(node, struct touched, node)->part);
+    for (struct map_node *node = NULL; rc == RC_OK && (node = map_each(&mine, &slot, node));) {
+        struct kv_part part = CONTAINER(node, struct touched, node)->part;
+        rc = copy_part(c, part);
+        add_touched(&c->again, part);
+    }
     free_touched(&mine);
     return rc;
+}
+
+/* References of which a partition had more than it has. */
+static enum rc settle(struct copy *c)
+{
+    size_t slot = 0;
+    for (struct map_node *node = NULL; (node = map_each(&c->again, &slot, node)) != NULL;)
+        TRY(kv_copy_settle(c->to, CONTAINER(node, struct touched, node)->part));
+    return RC_OK;
 }
 
 /* No group is begun any more, and none is under way. */
@@ -133,7 +151,7 @@ static enum rc copy_all(struct copy *c)
     hold_commits(c->rad);
     enum rc rc = copy_touched(c);
     release_commits(c->rad);
-    return rc;
+    return rc == RC_OK ? settle(c) : rc;
 }
 
 static enum rc write_file(int folder, const char *name, struct str text)
@@ -168,6 +186,7 @@ static enum rc backup_to(struct rad *rad, const char *dir)
     struct copy c = {.rad = rad};
     struct kv_local_conf conf = {.path = dir};
     TRY(kv_local_open(rad->kv.ctx, &conf, &c.to));
+    map_init(&c.again);
     blobs_hold(rad->blobs, 1);
     atomic_store(&rad->backup.is_on, true);
     enum rc rc = copy_all(&c);
@@ -175,6 +194,7 @@ static enum rc backup_to(struct rad *rad, const char *dir)
     blobs_hold(rad->blobs, -1);
     struct map rest = take_touched(&rad->backup);
     free_touched(&rest);
+    free_touched(&c.again);
     kv_close(&c.to);
     return rc == RC_OK ? write_markers(rad, dir) : rc;
 }

@@ -199,6 +199,38 @@ static void a_backup_is_of_one_moment(void **state)
     folder_remove(&folder);
 }
 
+static enum rc refer(struct kv *kv, struct kv_part part, struct kv_blob_id id, unsigned refs)
+{
+    struct kv_txn *txn = kv_txn_new(part);
+    for (unsigned i = 0; i < refs; i++)
+        assert_rc(kv_txn_ref(txn, id), RC_OK);
+    return kv_commit_wait(kv, txn, NULL);
+}
+
+/* More references than a transaction takes. */
+static void many_references_are_copied(void **state)
+{
+    struct fixture *f = *state;
+    struct folder folder;
+    folder_make(&folder);
+    struct kv_blob_id id = store(f->kv, big, 5000, KV_TXN_ROWS - 1);
+    assert_rc(refer(f->kv, big, id, KV_TXN_ROWS - 1), RC_OK);
+    assert_rc(kv_backup(f->kv, folder.copy), RC_OK);
+    struct kv *restored = open_other(f, "restored");
+    assert_rc(kv_restore(restored, folder.copy), RC_OK);
+    check_blob(restored, id, 5000);
+    check_sound(restored, 1);
+    for (int i = 0; i < 2; i++) {
+        struct kv_txn *txn = kv_txn_new(big);
+        for (int n = 0; n < KV_TXN_ROWS - 1; n++)
+            assert_rc(kv_txn_drop(txn, id), RC_OK);
+        assert_rc(kv_commit_wait(restored, txn, NULL), RC_OK);
+    }
+    assert_rc(drop(restored, big, id), RC_CORRUPT);
+    kv_close(&restored);
+    folder_remove(&folder);
+}
+
 /* The folder is a store that kv_local opens. */
 static void a_backup_is_a_local_store(void **state)
 {
@@ -259,6 +291,8 @@ static void a_partition_is_copied_again(void **state)
     assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
     struct kv_blob_id new = store(f->kv, big, 300, 1);
     assert_rc(kv_copy_part(f->kv, local, big, KV_COPY_REFS), RC_OK);
+    check_blob(local, gone, 100); /* it might have moved to a partition that is copied later */
+    assert_rc(kv_copy_settle(local, big), RC_OK);
     fixture_check(f, local, big, STR("gone"), (struct str){0});
     fixture_check(f, local, big, STR("kept"), STR("2"));
     assert_int_equal(fixture_version(local, big), fixture_version(f->kv, big));
@@ -275,9 +309,8 @@ static void a_partition_is_copied_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        fixture_test(a_backup_is_of_one_moment),
-        fixture_test(a_backup_is_a_local_store),
-        fixture_test(other_folders_are_not_restored),
+        fixture_test(a_backup_is_of_one_moment),   fixture_test(many_references_are_copied),
+        fixture_test(a_backup_is_a_local_store),   fixture_test(other_folders_are_not_restored),
         fixture_test(a_partition_is_copied_again),
     };
     return fixture_run(tests);
