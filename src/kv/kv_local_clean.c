@@ -12,7 +12,6 @@
  * that a crash left between link and batch. */
 #include "kv/kv_local_int.h"
 
-#include "base/bytes.h"
 #include "base/mem.h"
 #include "kv/kv_local_file.h"
 #include "task/task.h"
@@ -151,16 +150,6 @@ static enum rc flush_moves(struct pass *p)
     return rc == RC_OK && p->is_limited && is_closing(p->local) ? RC_TEMP : rc;
 }
 
-static bool sums_hold(const unsigned char *record, uint64_t size)
-{
-    const unsigned char *body = record + RECORD_FRAME, *sum = body + size;
-    struct str rest = str_from(body, (size_t)size);
-    for (; rest.n; rest = str_skip(rest, RECORD_CHUNK), sum += 4)
-        if (get_u32(sum) != crc32c(0, str_head(rest, RECORD_CHUNK)))
-            return false;
-    return true;
-}
-
 static bool is_live(struct local *l, const struct record *record, uint32_t segment, uint64_t at)
 {
     struct blob_row row;
@@ -176,7 +165,7 @@ static enum rc add_move(struct pass *p, struct segment *s, const struct record *
     size_t bytes = (size_t)kv_record_bytes(record->size);
     unsigned char *copy = mem_alloc(bytes);
     enum rc rc = local_file_read(s->fd, copy, bytes, at, false);
-    if (rc == RC_OK && !sums_hold(copy, record->size))
+    if (rc == RC_OK && !kv_record_holds(copy, record->size))
         rc = RC_CORRUPT;
     if (rc != RC_OK) {
         free(copy);

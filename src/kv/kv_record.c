@@ -57,6 +57,16 @@ void kv_record_sums(unsigned char *to, struct str body)
         put_u32(to, crc32c(0, str_head(body, RECORD_CHUNK)));
 }
 
+bool kv_record_holds(const unsigned char *record, uint64_t size)
+{
+    const unsigned char *body = record + RECORD_FRAME, *sum = body + size;
+    struct str rest = str_from(body, (size_t)size);
+    for (; rest.n; rest = str_skip(rest, RECORD_CHUNK), sum += 4)
+        if (get_u32(sum) != crc32c(0, str_head(rest, RECORD_CHUNK)))
+            return false;
+    return true;
+}
+
 void kv_blob_id_text(char *to, const struct kv_blob_id *id)
 {
     static const char digits[] = "0123456789abcdef";

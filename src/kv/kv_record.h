@@ -38,6 +38,8 @@ enum rc kv_record_parse(const unsigned char *from, struct record *out);
 
 /* The sums of a body held in memory, written to `to` as they are stored. */
 void kv_record_sums(unsigned char *to, struct str body);
+/* Whether those of a record as in a segment, all of it in memory, hold. */
+bool kv_record_holds(const unsigned char *record, uint64_t size);
 
 enum { BLOB_ID_TEXT = 33 };
 void kv_blob_id_text(char *to, const struct kv_blob_id *id); /* 32 hex digits and a NUL */
