@@ -1,11 +1,11 @@
 /* A consistent copy while writing goes on, without copying a byte of mail.
  *
  * The order makes it whole: unlinks are held back; RocksDB is checkpointed; then segments and large
- * files get second names. Blobs are durable before the rows that name them, so all that the
- * checkpoint refers to is there; what came later is dead space in the copy. Sharing files is safe
- * because nothing before a segment's end ever changes and a store never appends to a segment of an
- * earlier process (S1, S3). The marker, made last, makes the copy's generation grow when it is
- * opened. */
+ * files get second names. Blobs are durable before the rows that name them, or stand in rows beside
+ * them, so all that the checkpoint refers to is there; what came later is dead space in the copy.
+ * Sharing files is safe because nothing before a segment's end ever changes and a store never
+ * appends to a segment of an earlier process (S1, S3). The marker, made last, makes the copy's
+ * generation grow when it is opened. */
 #include "kv/kv_local_int.h"
 
 #include "kv/kv_local_file.h"
@@ -38,6 +38,24 @@ static enum rc copy_rows(struct local *l, const char *dir)
     return rc;
 }
 
+/* What stands in rows so far is made durable where the copy has it, too: whoever sums the copy's
+ * files up may rely on them. A segment that is not in the copy was begun later, after a sync of the
+ * one before it. */
+static enum rc sync_behind(struct copy *c, int to)
+{
+    char name[SEGMENT_NAME];
+    uint32_t number = local_segments_behind(&c->local->segments);
+    if (!number)
+        return RC_OK;
+    local_segment_name(name, number);
+    int fd = openat(to, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? RC_OK : rc_from_errno(errno);
+    enum rc rc = local_file_sync(fd);
+    close(fd);
+    return rc;
+}
+
 static enum rc share_segments(struct copy *c)
 {
     int from, to;
@@ -52,6 +70,8 @@ static enum rc share_segments(struct copy *c)
     }
     if (dir)
         closedir(dir);
+    if (rc == RC_OK)
+        rc = sync_behind(c, to);
     if (rc == RC_OK)
         rc = local_dir_sync(to);
     close(to);

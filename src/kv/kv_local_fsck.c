@@ -187,8 +187,10 @@ static void check_segment_row(struct check *c, struct str key, struct str value)
     char name[SEGMENT_NAME];
     struct stat st;
     local_segment_name(name, number);
+    uint64_t begin = local_redo_begin(c->local, number),
+             need = state.end < begin ? state.end : begin;
     if (state.live &&
-        (fstatat(c->local->segments.dir, name, &st, 0) < 0 || (uint64_t)st.st_size < state.end))
+        (fstatat(c->local->segments.dir, name, &st, 0) < 0 || (uint64_t)st.st_size < need))
         fault(c, "segment %08x: the file is missing or cut short", number);
 }
 
@@ -206,6 +208,44 @@ static void report_unknown_segments(struct check *c)
     map_fini(&c->live);
 }
 
+/* --- records that stand in rows ----------------------------------------------------------------
+ */
+
+/* Whether the row of a segment says that there is something at this place. */
+static bool is_place(struct check *c, const struct redo_row *row)
+{
+    struct row_key key;
+    struct arena arena = {0};
+    struct str value;
+    struct segment_state state = {0};
+    local_key_segment(&key, row->at.segment);
+    if (local_rocks_get(c->local->rocks, ROCKS_META, row_key_str(&key), false, &arena, &value) ==
+        RC_OK)
+        (void)!local_row_segment_parse(value, &state);
+    arena_fini(&arena);
+    return row->at.offset + row->record.n <= state.end;
+}
+
+/* A row that is gone since the check began is no fault. */
+static bool is_still_there(struct check *c, struct str key)
+{
+    struct arena arena = {0};
+    struct str value;
+    enum rc rc = local_rocks_get(c->local->rocks, REDO_FAMILY, key, false, &arena, &value);
+    arena_fini(&arena);
+    return rc != RC_NOTFOUND;
+}
+
+static enum rc check_redo_row(void *arg, struct str key, const struct redo_row *row)
+{
+    struct check *c = arg;
+    if (row && is_place(c, row))
+        return RC_OK;
+    if (is_still_there(c, key))
+        fault(c, row ? "body: a row for a place that no segment has" : "body: the row is damaged");
+    return RC_OK;
+}
+
 /* --- the pass --------------------------------------------------------------------------------- */
 
 static void check_row(struct check *c, struct str key, struct str value)
@@ -218,6 +258,7 @@ static void check_row(struct check *c, struct str key, struct str value)
         check_segment_row(c, key, value);
         break;
     case 'm':
+    case 'i': /* see check_redo_row */
         break;
     default:
         check_part_row(c, key, value);
@@ -248,6 +289,8 @@ enum rc local_fsck(struct kv *kv, struct kv_fsck *fsck)
     enum rc rc = RC_OK;
     for (int f = 0; f < ROCKS_FAMILIES && rc == RC_OK; f++)
         rc = check_family(&c, (enum rocks_family)f);
+    if (rc == RC_OK)
+        rc = local_redo_each(c.local, check_redo_row, &c);
     local_cleaner_hold(c.local, -1);
     report_unknown_segments(&c);
     free(c.bytes);

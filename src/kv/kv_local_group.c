@@ -1,9 +1,10 @@
 /* One group: all that was queued, checked in order, then made durable together, then published.
  *
  * G1. Small blobs are in their segment and synced, large ones synced and named and the name synced,
- * before the batch that names them is written. G2. One batch holds all rows of the group: the
- * partitions' rows and versions, blob rows, one row for each segment whose live bytes changed, and
- * the group's number. It is there whole or not at all. G3. A group's number is one more than that
+ * before the batch that names them is written. In a small group the small blobs are not synced but
+ * also in the batch (kv_local_redo.c). G2. One batch holds all rows of the group: the partitions'
+ * rows and versions, blob rows, one row for each segment whose live bytes changed, and the group's
+ * number. It is there whole or not at all. G3. A group's number is one more than that
  * of the last durable group, and its records carry it. So a record whose number is two above the
  * last one in RocksDB tells that rows were lost (kv_local_recover.c). Groups of lazy commits alone
  * have none and are not synced. G4. Nothing is completed before the batch is durable. What fails to
@@ -206,6 +207,7 @@ static void put_rows(struct group *g)
             put_blob_row(g, gb);
     }
     put_segment_rows(g);
+    local_redo_put_rows(g);
     if (!g->is_synced)
         return;
     local_key_store(&key, STORE_COMMIT);
@@ -223,10 +225,14 @@ static enum rc store(struct group *g)
 {
     struct local *l = g->local;
     g->commit = l->commit + 1;
+    g->is_deferred = local_redo_will_do(g);
     enum rc rc = place_blobs(g);
     if (rc != RC_OK)
         return rc == RC_FULL ? RC_FULL : RC_TEMP;
-    rc = local_segments_sync(&l->segments);
+    if (g->is_deferred)
+        local_segments_defer(&l->segments);
+    else
+        rc = local_segments_sync(&l->segments);
     if (rc != RC_OK)
         return fail_for_good(g, "sync of a segment", rc);
     rc = local_larges_sync(&l->larges);
@@ -245,6 +251,7 @@ static void publish(struct group *g)
     struct local *l = g->local;
     if (g->is_synced)
         l->commit = g->commit;
+    l->redo.n = g->n_redo;
     if (local_segments_end_group(&l->segments, true))
         local_cleaner_kick(l);
     LIST_EACH (&g->blob_list, it) {

@@ -6,6 +6,7 @@
  *   kv_local_queue.c    the committer's queue and thread: takes groups, completes them
  *   kv_local_group.c    one group: checked, stored, published
  *   kv_local_apply.c    one transaction: its asserts and changes against the group's head
+ *   kv_local_redo.c     rows that stand for records not synced yet, of a message that came alone
  *   kv_local_recover.c  what was there at open
  *   kv_local_clean.c    the cleaner: segments rewritten, files without rows removed
  *   kv_local_fsck.c, kv_local_backup.c
@@ -223,6 +224,8 @@ struct group {
     size_t n_applied;
     bool is_synced;         /* something in it is not lazy */
     bool is_short, is_full; /* little space; next to none */
+    bool is_deferred;       /* rows stand for its records; their segment is not synced */
+    size_t n_redo;          /* such rows that there will be after it */
 };
 
 void local_group_init(struct group *g, struct local *l);
@@ -244,6 +247,42 @@ struct parts {
 void local_parts_init(struct parts *p);
 void local_parts_fini(struct parts *p);
 void local_parts_shrink(struct parts *p); /* between groups */
+
+/* --- records not synced yet ------------------------------------------------------------------- */
+
+#define REDO_FAMILY ROCKS_QUEUE /* short-lived rows */
+enum {
+    REDO_ROWS = 64,
+    REDO_BYTES = 8 << 10 /* of a group's records, above which its segment is synced */
+};
+
+/* Places of the records that have a row: the committer's. In a store that is read only, what there
+ * was at open. */
+struct redo {
+    size_t n;
+    struct blob_at at[REDO_ROWS];
+};
+
+/* A row: 'i' segment4 offset8 -> format, the record as in the segment. */
+struct redo_row {
+    struct blob_at at;
+    struct record head;
+    struct str record;
+};
+
+bool local_redo_will_do(struct group *g); /* before the group's records are placed */
+void local_redo_put_rows(struct group *g);
+void local_redo_settle(struct local *l); /* syncs the segment and deletes all rows: at the end */
+/* Until visit returns something else than RC_OK, or to the end. row is NULL for one that is
+ * damaged. */
+enum rc local_redo_each(struct local *l,
+                        enum rc (*visit)(void *arg, struct str key, const struct redo_row *row),
+                        void *arg);
+/* Before the files of segments are looked at. */
+enum rc local_redo_recover(struct local *l);
+/* In a store that is read only: where the bytes of the segment begin for which there are rows;
+ * UINT64_MAX: nowhere, or they have been written. */
+uint64_t local_redo_begin(struct local *l, uint32_t segment);
 
 /* --- cleaning, recovery, keeping -------------------------------------------------------------- */
 
@@ -287,7 +326,8 @@ struct local {
     struct queue queue;
     struct cleaner cleaner;
     struct parts parts; /* the committer's */
-    uint64_t commit;    /* the committer's: number of the last durable group */
+    struct redo redo;
+    uint64_t commit; /* the committer's: number of the last durable group */
     uint64_t generation;
     _Atomic bool is_readonly;
     char why[256]; /* set once, before is_readonly */

@@ -106,6 +106,7 @@ static void *run(void *arg)
         complete(l, &g.works);
     }
     local_group_fini(&g);
+    local_redo_settle(l);
     return NULL;
 }
 

@@ -6,7 +6,8 @@
  * batches are missing. That is logged and makes the generation grow. R2. The generation grows too,
  * once, when the folder is a copy made by a backup. It never repeats: it is at least the time in
  * seconds, because one backup may be restored twice. R3. Only what lies behind the end of a segment
- * is read, so opening does not depend on how much is stored. */
+ * is read, so opening does not depend on how much is stored. R4. Before the files are looked at,
+ * records that a power cut may have taken are written again (kv_local_redo.c). */
 #include "kv/kv_local_int.h"
 
 #include "base/bytes.h"
@@ -108,7 +109,7 @@ static enum rc look_at_file(struct recovery *r, const char *name, struct found *
     enum rc rc = fstat(fd, &st) == 0 ? RC_OK : rc_from_errno(errno);
     uint64_t size = rc == RC_OK ? (uint64_t)st.st_size : 0;
     f->has_file = true;
-    if (rc == RC_OK && size < f->state.end)
+    if (rc == RC_OK && size < f->state.end && size < local_redo_begin(l, f->number))
         log_segment(l, "segment-short", f->number);
     if (rc == RC_OK && size > f->state.end)
         rc = scan_tail(r, fd, f->state.end, size);
@@ -218,7 +219,9 @@ static enum rc settle_generation(struct recovery *r)
 enum rc local_recover(struct local *l)
 {
     struct recovery r = {.local = l};
-    enum rc rc = read_number(l, STORE_COMMIT, &l->commit);
+    enum rc rc = local_redo_recover(l);
+    if (rc == RC_OK)
+        rc = read_number(l, STORE_COMMIT, &l->commit);
     if (rc == RC_OK)
         rc = read_number(l, STORE_GENERATION, &l->generation);
     if (rc == RC_OK)

@@ -409,6 +409,28 @@ void local_rocks_delete(struct rocks *r, struct rocks_batch *batch, enum rocks_f
     rocksdb_writebatch_delete_cf(native(batch), r->family[family], key.p, key.n);
 }
 
+void local_rocks_put_parts(struct rocks *r, struct rocks_batch *batch, enum rocks_family family,
+                           struct str key, const struct str *parts, size_t n)
+{
+    enum { PARTS_MAX = 4 };
+    const char *list[PARTS_MAX];
+    size_t sizes[PARTS_MAX];
+    if (n > PARTS_MAX)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        list[i] = parts[i].p;
+        sizes[i] = parts[i].n;
+    }
+    rocksdb_writebatch_putv_cf(native(batch), r->family[family], 1, &key.p, &key.n, (int)n, list,
+                               sizes);
+}
+
+void local_rocks_delete_once(struct rocks *r, struct rocks_batch *batch, enum rocks_family family,
+                             struct str key)
+{
+    rocksdb_writebatch_singledelete_cf(native(batch), r->family[family], key.p, key.n);
+}
+
 void local_rocks_delete_range(struct rocks *r, struct rocks_batch *batch, enum rocks_family family,
                               struct str from, struct str to)
 {

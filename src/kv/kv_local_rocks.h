@@ -57,6 +57,13 @@ void local_rocks_put(struct rocks *r, struct rocks_batch *batch, enum rocks_fami
                      struct str key, struct str value);
 void local_rocks_delete(struct rocks *r, struct rocks_batch *batch, enum rocks_family family,
                         struct str key);
+/* The value is these parts, one behind the other. */
+void local_rocks_put_parts(struct rocks *r, struct rocks_batch *batch, enum rocks_family family,
+                           struct str key, const struct str *parts, size_t n);
+/* Of a row that was put once since it was last deleted, and only in this way: with both in one
+ * write buffer, neither of them reaches a table. */
+void local_rocks_delete_once(struct rocks *r, struct rocks_batch *batch, enum rocks_family family,
+                             struct str key);
 void local_rocks_delete_range(struct rocks *r, struct rocks_batch *batch, enum rocks_family family,
                               struct str from, struct str to);
 /* Writes and empties the batch; `is_synced`: it is durable when this returns RC_OK. After an error

@@ -2,9 +2,10 @@
  *
  * S1. Bytes before now.end never change. A group that failed leaves bytes after it, which the next
  * group overwrites. S2. No row points beyond now.end: the committer writes rows only after
- * local_segments_sync. S3. A segment made by an earlier process is never appended to and never cut:
- * a backup may share its file. S4. Space is taken ahead in steps, without changing the size, so the
- * size of the file tells where writing stopped.
+ * local_segments_sync, or with rows that stand for the bytes (D1, kv_local_redo.c). S3. A segment
+ * made by an earlier process is never appended to and never cut: a backup may share its file. S4.
+ * Space is taken ahead in steps, without changing the size, so the size of the file tells where
+ * writing stopped.
  *
  * Never here: what a record means, who refers to it. */
 #include "kv/kv_local_segment.h"
@@ -115,7 +116,7 @@ static void close_idle(struct segment_log *log)
         return;
     LIST_EACH (&log->all, it) {
         struct segment *s = CONTAINER(it, struct segment, link);
-        if (s->fd >= 0 && !s->pins && s != log->current && !s->is_written) {
+        if (s->fd >= 0 && !s->pins && s != log->current && s != log->behind && !s->is_written) {
             close(s->fd);
             s->fd = -1;
             log->open_files--;
@@ -275,19 +276,56 @@ void local_segments_live(struct segment_log *log, uint32_t number, int64_t chang
     s->head.live += (uint64_t)change;
 }
 
+static enum rc sync_file(struct segment_log *log, struct segment *s)
+{
+    TRY(local_file_sync(s->fd));
+    pthread_mutex_lock(&log->mutex);
+    s->is_written = false;
+    if (log->behind == s)
+        log->behind = NULL;
+    pthread_mutex_unlock(&log->mutex);
+    return RC_OK;
+}
+
+enum rc local_segments_settle(struct segment_log *log)
+{
+    return log->behind ? sync_file(log, log->behind) : RC_OK;
+}
+
+uint32_t local_segments_behind(struct segment_log *log)
+{
+    pthread_mutex_lock(&log->mutex);
+    uint32_t number = log->behind ? log->behind->number : 0;
+    pthread_mutex_unlock(&log->mutex);
+    return number;
+}
+
+bool local_segments_may_defer(const struct segment_log *log, uint64_t bytes)
+{
+    const struct segment *s = log->current;
+    return s && s->head.end + bytes <= log->limit && !log->is_dir_changed &&
+           (!log->behind || log->behind == s);
+}
+
+void local_segments_defer(struct segment_log *log)
+{
+    pthread_mutex_lock(&log->mutex);
+    log->behind = log->current;
+    pthread_mutex_unlock(&log->mutex);
+}
+
 enum rc local_segments_sync(struct segment_log *log)
 {
+    bool has_written = false;
     for (size_t i = 0; i < log->n_touched; i++) {
         struct segment *s = log->touched[i];
         if (!s->is_written)
             continue;
-        enum rc rc = local_file_sync(s->fd);
-        if (rc != RC_OK)
-            return rc;
-        pthread_mutex_lock(&log->mutex);
-        s->is_written = false;
-        pthread_mutex_unlock(&log->mutex);
+        has_written = true;
+        TRY(sync_file(log, s));
     }
+    if (has_written)
+        TRY(local_segments_settle(log));
     if (log->is_dir_changed)
         TRY(local_dir_sync(log->dir));
     log->is_dir_changed = false;
@@ -324,7 +362,8 @@ bool local_segments_remove(struct segment_log *log, uint32_t number)
 {
     pthread_mutex_lock(&log->mutex);
     struct segment *s = find(log, number);
-    bool is_free = s && s != log->current && !s->is_touched && !s->now.live && !s->unreferenced;
+    bool is_free = s && s != log->current && s != log->behind && !s->is_touched && !s->now.live &&
+                   !s->unreferenced;
     bool is_unused = is_free && !s->pins;
     if (is_free) {
         map_remove(&log->by_number, &s->node);

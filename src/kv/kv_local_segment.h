@@ -50,6 +50,7 @@ struct segment_log {
     /* The committer's: */
     struct segment *current; /* NULL: the next append makes one */
     uint32_t next_number;
+    struct segment *behind; /* holds records before its end that no sync has reached, or NULL */
     struct segment **touched;
     size_t n_touched, touched_capacity;
     bool is_dir_changed;
@@ -82,6 +83,13 @@ void local_segments_live(struct segment_log *log, uint32_t number, int64_t chang
  * nothing: what is behind the end is written again. A sync that fails is the end of all writing. */
 enum rc local_segments_write(struct segment_log *log);
 enum rc local_segments_sync(struct segment_log *log);
+/* Instead of the sync, when may_defer said before the first append that these bytes go to the
+ * present segment and nothing else is to be synced: they wait for the next group that syncs, or for
+ * settle. Somebody else must have them on disk. */
+bool local_segments_may_defer(const struct segment_log *log, uint64_t bytes);
+void local_segments_defer(struct segment_log *log);
+enum rc local_segments_settle(struct segment_log *log);
+uint32_t local_segments_behind(struct segment_log *log); /* for any thread; 0: none */
 /* True when a segment has become sparse enough to be cleaned. */
 bool local_segments_end_group(struct segment_log *log, bool is_kept);
 bool local_segment_is_sparse(const struct segment_log *log, const struct segment *s);

@@ -18,6 +18,8 @@ import pytest
 BUILD = pathlib.Path(os.environ.get('PENFOLD_BUILD', 'build')).resolve() / 'tests' / 'crash'
 FULL = os.environ.get('PENFOLD_FULL') == '1'
 COMMITS = '24'
+ALONE = ('alone', '150')   # two phases of 75: more than there may be bodies that stand in rows, so each phase has a sync for them
+ROWS_MAX = 64        # REDO_ROWS of kv_local_int.h
 SAMPLES = 8          # calls tried of each row below, when not all
 PARALLEL = 3
 STOPPED, NOT_OPENED = 3, 4   # what the workload's result means, see workload.c
@@ -44,44 +46,50 @@ ROWS = [
 
 
 class Run:
-    """One run of the workload under the layer, in a folder of its own."""
+    """One run of the workload under the layer, in a folder of its own, or in that of an earlier one, which it goes on with."""
 
-    def __init__(self, stdout=subprocess.PIPE, **settings):
-        self.top = pathlib.Path(tempfile.mkdtemp(prefix='penfold-sweep-', dir=WHERE))
+    def __init__(self, stdout=subprocess.PIPE, what=('run', COMMITS), after=None, **settings):
+        self.top = after.top if after else pathlib.Path(tempfile.mkdtemp(prefix='penfold-sweep-', dir=WHERE))
         self.dir = self.top / 'data'
+        self.before = after.result.stdout if after else b''
         # With a sanitizer in the program its library wants to be first, which it need not be for this layer.
         env = dict(os.environ, LD_PRELOAD=str(BUILD / 'faultfs.so'), PENFOLD_FAULT_DIR=str(self.dir),
                    ASAN_OPTIONS='verify_asan_link_order=0:detect_leaks=0')
         env.update({'PENFOLD_FAULT' + ('_' + k if k else ''): str(v) for k, v in settings.items()})
-        self.result = subprocess.run([BUILD / 'workload', 'run', self.dir, COMMITS], env=env, stdout=stdout,
+        self.result = subprocess.run([BUILD / 'workload', what[0], self.dir, what[1]], env=env, stdout=stdout,
                                      stderr=subprocess.PIPE, timeout=60)
 
     def check(self):
         """What is broken in the store; empty when nothing is."""
-        done = subprocess.run([BUILD / 'workload', 'check', self.dir], input=self.result.stdout, capture_output=True, timeout=60)
+        done = subprocess.run([BUILD / 'workload', 'check', self.dir], input=self.before + self.result.stdout, capture_output=True,
+                              timeout=60)
         return '' if done.returncode == 0 else f'check ends with {done.returncode}: {done.stderr.decode()}'
 
     def remove(self):
         shutil.rmtree(self.top)
 
 
-def fault(kind, n, action, times=1, drop=False):
-    settings = {'': f'{kind}:{n}:{action}:{times}', 'PATH': ALL_BUT_LOG}
+def fault(kind, n, action, times=1, drop=False, path=ALL_BUT_LOG):
+    settings = {'': f'{kind}:{n}:{action}:{times}', 'PATH': path}
     if drop:
         settings['DROP'] = 1
     return settings
 
 
-@pytest.fixture(scope='module')
-def counts():
+def count(path=ALL_BUT_LOG, **options):
     """How many calls of each kind a run makes when nothing fails."""
     with tempfile.NamedTemporaryFile() as file:
-        run = Run(COUNTS=file.name, PATH=ALL_BUT_LOG)
+        run = Run(COUNTS=file.name, PATH=path, **options)
         found = {kind: int(n) for kind, n in (line.split() for line in pathlib.Path(file.name).read_text().splitlines())}
     assert run.result.returncode == 0, run.result.stderr.decode()
     assert run.check() == ''
     run.remove()
     return found
+
+
+@pytest.fixture(scope='module')
+def counts():
+    return count()
 
 
 def numbers(count):
@@ -90,10 +98,10 @@ def numbers(count):
     return sorted({1 + i * (count - 1) // (SAMPLES - 1) for i in range(SAMPLES)})
 
 
-def one(kind, n, action, times, drop):
-    run = Run(**fault(kind, n, action, times, drop))
+def one(kind, n, action, times, drop, path=ALL_BUT_LOG, **options):
+    run = Run(**options, **fault(kind, n, action, times, drop, path))
     code = run.result.returncode
-    what = f'{kind} {n} {action} x{times} drop={drop}: '
+    what = f'{kind} {n} {action} x{times} drop={drop} {path}: '
     if code not in (0, STOPPED, NOT_OPENED, -signal.SIGKILL):
         return what + f'the run ends with {code}: {run.result.stderr.decode()}'
     broken = run.check()
@@ -109,6 +117,55 @@ def test_every_fault_leaves_a_sound_store(counts, kind, action, times, drop):
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         faults = [f for f in pool.map(lambda n: one(kind, n, action, times, drop), numbers(counts[kind])) if f]
     assert not faults, '\n'.join(faults)
+
+
+# Of those kinds that messages which come alone meet after the start, in segments and in the log of rows.
+ALONE_ROWS = [row for row in ROWS if row[0] in ('write', 'sync') and row[2] == 1]
+
+
+@pytest.mark.parametrize('path', ['/seg/', '.log'])
+@pytest.mark.parametrize('kind,action,times,drop', ALONE_ROWS, ids=lambda v: str(v))
+def test_every_fault_in_the_way_of_lone_messages(path, kind, action, times, drop):
+    """Also those near the commit whose group syncs the segment at last and takes the rows away."""
+    found = count(path, what=ALONE)[kind]
+    assert found > 0
+    tried = {n for n in (*numbers(found)[::1 if FULL else 2], *range(ROWS_MAX - 1, ROWS_MAX + 3)) if n <= found}
+    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+        faults = [f for f in pool.map(lambda n: one(kind, n, action, times, drop, path, what=ALONE), sorted(tried)) if f]
+    assert not faults, '\n'.join(faults)
+
+
+def cut_with_rows():
+    """What a power cut leaves in the middle of lone messages, bodies that only rows have; how many were acknowledged."""
+    run = Run(what=ALONE, **fault('sync', 41, 'after', drop=True, path='.log'))
+    assert run.result.returncode == -signal.SIGKILL
+    acknowledged = run.result.stdout.count(b'done')
+    assert acknowledged >= 30 and sum(f.stat().st_size for f in (run.dir / 'seg').iterdir()) < 30 * 100
+    return run, acknowledged
+
+
+def test_a_power_cut_takes_no_body_of_a_lone_message():
+    run, _ = cut_with_rows()
+    assert run.check() == ''
+    run.remove()
+
+
+@pytest.mark.parametrize('kind,action,drop', [(kind, action, drop) for kind, action, _, drop in ALONE_ROWS], ids=lambda v: str(v))
+def test_every_fault_while_bodies_are_written_again(kind, action, drop):
+    """The next start gives them to their segment; whatever goes wrong then or soon after it, they are there at the one after it."""
+    first, rows = cut_with_rows()
+    for n in (1, 2, 3, 4, *range(rows, rows + 6)) if kind == 'write' else range(1, 6):
+        copy = pathlib.Path(tempfile.mkdtemp(prefix='penfold-sweep-', dir=WHERE))
+        shutil.copytree(first.dir, copy / 'data')
+        again = Run.__new__(Run)
+        again.top, again.result = copy, first.result
+        run = Run(what=ALONE, after=again, **fault(kind, n, action, 1, drop, '/seg'))
+        assert run.result.returncode in (0, STOPPED, NOT_OPENED, -signal.SIGKILL), run.result.stderr.decode()
+        if n == 1:
+            assert run.result.returncode != 0 or action == 'short', 'no fault was met'
+        assert run.check() == '', f'{kind} {n}: {run.result.stderr.decode()}'
+        run.remove()
+    first.remove()
 
 
 @pytest.mark.parametrize('part', ['/seg/', '/big/', '/db/0'])
@@ -147,7 +204,7 @@ def test_negative_control_a_missing_sync_is_caught(counts, part):
 
 def unsynced_acknowledgements(**settings):
     """Acknowledgements on a socket, and how many of them came without these since the partition's last one: a completed sync of
-    the blob's bytes, then one of the log of rows."""
+    the blob's bytes, or a write of them to the log of rows too; then a sync of that log."""
     ours, theirs = socket.socketpair()
     with tempfile.NamedTemporaryFile() as trace, ours:
         with theirs:
@@ -156,12 +213,19 @@ def unsynced_acknowledgements(**settings):
     run.remove()
     last, acknowledged, unsynced = {}, 0, 0
     blob_sync, row_syncs = [], []      # places in the trace
+    waiting = 0                        # bytes written to a segment that no sync has reached
     for at, line in enumerate(lines):
         _, _, _, event, _, path, result, *text = line.split(' ')
         if event == 'sync-end' and result == '0' and ('/seg/' in path or '/big/' in path):
             blob_sync.append(at)
         elif event == 'sync-end' and result == '0' and path.endswith('.log'):
             row_syncs.append(at)
+        elif event == 'write' and '/seg/' in path:
+            waiting = int(result)
+        elif event == 'write' and path.endswith('.log'):
+            if 0 < waiting < int(result):
+                blob_sync.append(at)
+            waiting = 0
         elif event == 'socket':
             part = text[0].split('\\x20')[1]
             blob = next((b for b in blob_sync if b > last.get(part, -1)), None)
@@ -174,6 +238,8 @@ def unsynced_acknowledgements(**settings):
 def test_a_completed_sync_stands_before_each_acknowledgement():
     acknowledged, unsynced = unsynced_acknowledgements()
     assert acknowledged == 4 * int(COMMITS) and unsynced == 0
+    acknowledged, unsynced = unsynced_acknowledgements(what=ALONE)
+    assert acknowledged == int(ALONE[1]) and unsynced == 0
 
 
 @pytest.mark.parametrize('part', ['/', '/db/'])

@@ -1,8 +1,9 @@
 /* What the fault sweep runs under faultfs, and what looks at the store afterwards.
  *
  *   workload run DIR COMMITS     several threads commit to a partition each; "done PARTITION
- * NUMBER" for each acknowledged one workload check DIR           reads those lines and checks the
- * store against the invariants of docs/internals/store.md
+ * NUMBER" for each acknowledged one workload alone DIR COMMITS   one thread commits small blobs,
+ * each in a group of its own workload check DIR           reads those lines and checks the store
+ * against the invariants of docs/internals/store.md
  *
  * Commit number i of a partition is a function of partition and i alone, and is guarded by version
  * i - 1. So the version that is found tells what every row and blob of the partition has to be. A
@@ -20,7 +21,9 @@
 #include <unistd.h>
 
 enum {
-    PARTS = 4,
+    CROWD = 4, /* partitions of run; the one after them is alone's */
+    ALONE = CROWD,
+    PARTS = CROWD + 1,
     PHASES = 2,     /* the store is closed and opened again between them */
     KEPT_BLOBS = 4, /* each commit drops the blob of the one so many before */
     COUNTERS = 5,
@@ -47,6 +50,8 @@ static struct kv_part part_of(unsigned p)
 
 static uint64_t blob_size(struct kv_part part, uint64_t i)
 {
+    if (part.id == ALONE + 1)
+        return i * 4241 % 3000;
     return i % LARGE_EVERY == 0 ? LARGE + i * 1001 : (part.id * 7919 + i * 4241) % 12000;
 }
 
@@ -121,8 +126,23 @@ static enum rc fill(struct kv *kv, struct kv_txn *txn, struct kv_part part, uint
     return kv_txn_drop(txn, old);
 }
 
+/* A commit that brings no blob, of a partition that nobody looks at. */
+static enum rc commit_note(struct kv *kv, uint64_t i)
+{
+    struct kv_txn *txn = kv_txn_new((struct kv_part){KV_GLOBAL, PARTS + 1});
+    char value[8];
+    put_u64(value, i);
+    enum rc rc = kv_txn_put(txn, STR("n"), str_from(value, sizeof value));
+    if (rc == RC_OK)
+        return kv_commit_wait(kv, txn, NULL);
+    kv_txn_free(&txn);
+    return rc;
+}
+
 static enum rc commit(struct kv *kv, struct kv_part part, uint64_t i)
 {
+    if (part.id == ALONE + 1 && i % TRIM_EVERY == 0)
+        TRY(commit_note(kv, i));
     struct kv_blob_id id;
     TRY(write_blob(kv, part, i, &id));
     struct kv_txn *txn = kv_txn_new(part);
@@ -176,28 +196,29 @@ static enum rc open_store(const char *dir, struct log *log, struct kv **out)
     return kv_local_open(&ctx, &conf, out);
 }
 
-static bool run_phase(struct kv *kv, uint64_t commits)
+static bool run_phase(struct kv *kv, uint64_t commits, unsigned first, unsigned end)
 {
     struct work works[PARTS];
     bool is_stopped = false;
-    for (unsigned p = 0; p < PARTS; p++) {
+    for (unsigned p = first; p < end; p++) {
         works[p] = (struct work){.kv = kv, .part = part_of(p), .commits = commits};
         pthread_create(&works[p].thread, NULL, work_main, &works[p]);
     }
-    for (unsigned p = 0; p < PARTS; p++) {
+    for (unsigned p = first; p < end; p++) {
         pthread_join(works[p].thread, NULL);
         is_stopped |= works[p].is_stopped;
     }
     return !is_stopped && kv_local_clean(kv) == RC_OK;
 }
 
-static int run(const char *dir, struct log *log, uint64_t commits)
+static int run(const char *dir, struct log *log, uint64_t commits, bool is_alone)
 {
+    unsigned first = is_alone ? ALONE : 0, end = is_alone ? PARTS : CROWD;
     for (unsigned phase = 1; phase <= PHASES; phase++) {
         struct kv *kv;
         if (open_store(dir, log, &kv) != RC_OK)
             return EXIT_NOT_OPENED;
-        bool goes_on = run_phase(kv, commits * phase / PHASES);
+        bool goes_on = run_phase(kv, commits * phase / PHASES, first, end);
         kv_close(&kv);
         if (!goes_on)
             return EXIT_STOPPED;
@@ -361,12 +382,14 @@ int main(int argc, char **argv)
     uint64_t commits = 0;
     struct log *log = log_new(STDERR_FILENO, LOG_WARNING, &clock_system);
     int rc = 2;
-    if (argc == 4 && !strcmp(argv[1], "run") && str_to_u64(str_of(argv[3]), &commits) == RC_OK)
-        rc = run(argv[2], log, commits);
+    bool is_alone = argc > 1 && !strcmp(argv[1], "alone");
+    if (argc == 4 && (is_alone || !strcmp(argv[1], "run")) &&
+        str_to_u64(str_of(argv[3]), &commits) == RC_OK)
+        rc = run(argv[2], log, commits, is_alone);
     else if (argc == 3 && !strcmp(argv[1], "check"))
         rc = check(argv[2], log);
     else
-        fprintf(stderr, "usage: workload run DIR COMMITS | check DIR\n");
+        fprintf(stderr, "usage: workload run|alone DIR COMMITS | check DIR\n");
     log_free(&log);
     return rc;
 }
