@@ -435,6 +435,7 @@ enum kv_rados_fate {
     KV_RADOS_LOST,  /* a write is done, and its answer gets lost */
     KV_RADOS_LATE,  /* its answer is lost, and it is done half a second later */
     KV_RADOS_NEVER, /* its answer is lost, and it is not done */
+    KV_RADOS_FENCED /* not done: the cluster has shut this client out */
 };
 struct kv_rados_hooks {
     /* At a named step, on the thread that takes it; may end the process or wait. */

@@ -276,8 +276,6 @@ static void apply_rows(struct rad_change *c, const struct kv_txn *txn)
 /* The whole transaction becomes part of the change, or nothing of it. */
 static enum rc apply(struct rad_change *c, struct kv_op *op)
 {
-    if (atomic_load(&c->part->rad->is_readonly))
-        return RC_TEMP;
     if (kv_op_is_doomed(op) || (op->txn->has_expect && op->txn->expect != c->state.version))
         return RC_CONFLICT;
     TRY(check_asserts(c, op->txn));
@@ -345,6 +343,13 @@ static struct rad_group *group_new(struct rad_part *p)
     list_init(&g->ops);
     list_init(&g->works);
     rad_change_init(&g->change, p, NULL);
+    return g;
+}
+
+/* As much of what is queued as can be decided now. */
+static struct rad_group *group_gather(struct rad_part *p)
+{
+    struct rad_group *g = group_new(p);
     add_works(g);
     if (!rad_fold_is_overdue(p)) {
         lazy_add(g);
@@ -648,6 +653,18 @@ static void answer(struct rad_group *g)
 
 /* --- a turn ----------------------------------------------------------------------------------- */
 
+/* Nothing is written any more. */
+static void refuse_all(struct rad_part *p)
+{
+    atomic_fetch_add(&p->rad->n_groups, 1); /* a backup need not be waited for: nothing changes */
+    struct rad_group *g = group_new(p);
+    list_splice_tail(&g->ops, &p->ops);
+    list_splice_tail(&g->works, &p->works);
+    g->lazy_upto = p->lazy_number;
+    p->is_lazy_due = false;
+    fail(g, RC_TEMP);
+}
+
 /* True: there may be more to do. */
 static bool take_turn(struct rad_part *p)
 {
@@ -659,6 +676,10 @@ static bool take_turn(struct rad_part *p)
     }
     if (!is_due(p))
         return false;
+    if (atomic_load(&p->rad->is_readonly)) {
+        refuse_all(p);
+        return true;
+    }
     if (p->loads_failed != p->loads_failed_seen) {
         p->loads_failed_seen = p->loads_failed;
         pause_turns(p);
@@ -670,7 +691,7 @@ static bool take_turn(struct rad_part *p)
     }
     if (!group_may_begin(p->rad))
         return false;
-    struct rad_group *g = group_new(p);
+    struct rad_group *g = group_gather(p);
     if (g->has_changes) {
         p->group = g;
         send_commit(g);

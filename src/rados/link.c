@@ -291,8 +291,8 @@ void link_submit(struct link_call *call)
 {
     rados_ioctx_t io = call->to->pools[call->pool];
     rados_completion_t completion;
-    if (call->fate == KV_RADOS_NEVER) {
-        submit_failed(call, -ETIMEDOUT);
+    if (call->fate == KV_RADOS_NEVER || call->fate == KV_RADOS_FENCED) {
+        submit_failed(call, call->fate == KV_RADOS_NEVER ? -ETIMEDOUT : -ESHUTDOWN);
         return;
     }
     rados_aio_create_completion2(call, completed, &completion);

@@ -213,6 +213,29 @@ static void two_processes_losing_answers_do_nothing_twice(void **state)
     assert_int_equal(fixture_count(f, f->kv, part), acknowledged);
 }
 
+/* Whoever the cluster has shut out writes nothing any more, and still comes to an end. */
+static void a_store_that_was_shut_out_is_readonly(void **state)
+{
+    static const enum kv_rados_fate listed[] = {KV_RADOS_DONE, KV_RADOS_FENCED};
+    struct kv_part cold = {KV_ACCOUNT, 2};
+    struct fixture *f = *state;
+    struct fates fates = {.fates = listed, .n = 2};
+    struct kv *kv = open_with_fates(f, &fates);
+    const char *why;
+    assert_int_equal(fixture_put(kv, part, STR("k"), STR("1")), 1);
+    struct kv_txn *txn = kv_txn_new(part);
+    assert_rc(kv_txn_put(txn, STR("k"), STR("2")), RC_OK);
+    assert_rc(kv_txn_put_cached(txn, STR("k"), STR("2")), RC_OK);
+    assert_rc(kv_commit_wait(kv, txn, NULL), RC_TEMP);
+    assert_int_equal(kv_state(kv, &why), KV_READONLY);
+    assert_true(why[0] != '\0');
+    assert_rc(kv_commit_wait(kv, kv_txn_new(cold), NULL), RC_TEMP);
+    fixture_check(f, kv, part, STR("k"), STR("1"));
+    kv_close(&kv);
+    assert_int_equal(fixture_version(f->kv, part), 1);
+    assert_int_equal(fixture_version(f->kv, cold), 0);
+}
+
 /* --- sizes ------------------------------------------------------------------------------------ */
 
 static void put_many(struct fixture *f, struct kv *kv, struct kv_part own, unsigned n)
@@ -338,6 +361,7 @@ int main(void)
         fixture_test(a_lost_answer_is_found_out),
         fixture_test(what_makes_sure_may_be_lost_too),
         fixture_test(two_processes_losing_answers_do_nothing_twice),
+        fixture_test(a_store_that_was_shut_out_is_readonly),
         fixture_test(a_head_of_many_pages_is_read_whole),
         fixture_test(little_memory_is_enough),
         fixture_test(a_full_queue_says_so),
