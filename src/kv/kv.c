@@ -44,6 +44,12 @@ uint64_t kv_generation(struct kv *kv)
     return kv->backend->generation(kv);
 }
 
+enum rc kv_generation_raise(struct kv *kv, uint64_t at_least)
+{
+    bool is_there = kv->backend->generation(kv) >= at_least;
+    return is_there ? RC_OK : kv->backend->generation_set(kv, at_least);
+}
+
 /* --- reading --------------------------------------------------------------------------------- */
 
 enum rc kv_version(struct kv *kv, struct kv_part part, unsigned flags, uint64_t *out_version)

@@ -111,6 +111,9 @@ enum rc kv_room(struct kv *kv, uint64_t bytes);
  * acknowledged commits missing. Whoever hands out numbers that clients remember (UIDNEXT, modseq)
  * compares it with the one it saw last and jumps. */
 uint64_t kv_generation(struct kv *kv);
+/* Makes it at least so large, durably, for who copies another store into this one, with the numbers
+ * that were given out there. Nobody else may use the store meanwhile. RC_TEMP, RC_FULL. Blocks. */
+enum rc kv_generation_raise(struct kv *kv, uint64_t at_least);
 
 /* --- reading: always one published state ----------------------------------------------------- */
 

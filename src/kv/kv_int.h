@@ -81,6 +81,7 @@ struct kv_backend {
     enum kv_state (*state)(struct kv *kv, const char **out_why);
     enum rc (*room)(struct kv *kv, uint64_t bytes);
     uint64_t (*generation)(struct kv *kv);
+    enum rc (*generation_set)(struct kv *kv, uint64_t generation); /* it is larger */
 
     enum rc (*version)(struct kv *kv, struct kv_part part, unsigned flags, uint64_t *out_version);
     /* out_values are absent at the start; out_version may be NULL. Reserved keys are read too. */

@@ -115,6 +115,7 @@ static const struct kv_backend backend = {
     .state = state,
     .room = room,
     .generation = generation,
+    .generation_set = local_generation_set,
     .version = local_version,
     .get = local_get,
     .scan = local_scan,

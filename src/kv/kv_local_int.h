@@ -305,6 +305,7 @@ void local_cleaner_hold(struct local *l, int change);
 
 /* Reads what was there; finds out whether commits are missing. */
 enum rc local_recover(struct local *l);
+enum rc local_generation_set(struct kv *kv, uint64_t generation);
 /* One pass over all sparse segments, large files without rows, doomed files. */
 enum rc local_clean_pass(struct local *l, bool is_limited);
 enum rc local_fsck(struct kv *kv, struct kv_fsck *fsck);

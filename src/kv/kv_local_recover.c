@@ -178,6 +178,27 @@ static enum rc write_numbers(struct local *l)
     return rc;
 }
 
+/* Beside the committer, whose batches never hold this row. */
+enum rc local_generation_set(struct kv *kv, uint64_t generation)
+{
+    struct local *l = local_of(kv);
+    struct row_key key;
+    unsigned char value[ROW_NUMBER];
+    if (atomic_load(&l->is_readonly))
+        return RC_TEMP;
+    struct rocks_batch *batch = local_rocks_batch_new();
+    local_key_store(&key, STORE_GENERATION);
+    local_rocks_put(l->rocks, batch, ROCKS_META, row_key_str(&key),
+                    local_row_number(value, generation));
+    enum rc rc = local_rocks_write(l->rocks, batch, true);
+    local_rocks_batch_free(&batch);
+    if (rc == RC_OK)
+        l->generation = generation;
+    else
+        local_fail_for_good(l, "writing the generation", rc);
+    return rc;
+}
+
 static enum rc remove_marker(struct local *l)
 {
     if (unlinkat(l->dir, KV_RESTORED, 0) < 0)

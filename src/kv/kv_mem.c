@@ -319,6 +319,17 @@ static uint64_t mem_generation(struct kv *kv)
     return generation;
 }
 
+static enum rc mem_generation_set(struct kv *kv, uint64_t generation)
+{
+    struct kv_mem *m = mem_of(kv);
+    pthread_mutex_lock(&m->mutex);
+    enum rc rc = m->is_readonly ? RC_TEMP : RC_OK;
+    if (rc == RC_OK)
+        m->generation = generation;
+    pthread_mutex_unlock(&m->mutex);
+    return rc;
+}
+
 static enum rc mem_fsck(struct kv *kv, struct kv_fsck *fsck)
 {
     struct kv_mem *m = mem_of(kv);
@@ -366,6 +377,7 @@ static const struct kv_backend mem_backend = {
     .state = mem_state,
     .room = mem_room,
     .generation = mem_generation,
+    .generation_set = mem_generation_set,
     .version = mem_version,
     .get = mem_get,
     .scan = mem_scan,

@@ -291,6 +291,25 @@ static void t507(void **state)
     assert_int_equal(fsck.rows, 1);
 }
 
+static void t508(void **state)
+{
+    struct conform *c = *state;
+    uint64_t before = kv_generation(c->kv), far = before + 1000000;
+    assert_rc(kv_generation_raise(c->kv, before), RC_OK);
+    assert_rc(kv_generation_raise(c->kv, 0), RC_OK);
+    assert_int_equal(kv_generation(c->kv), before);
+    assert_rc(kv_generation_raise(c->kv, far), RC_OK);
+    assert_rc(kv_generation_raise(c->kv, before + 1), RC_OK);
+    assert_int_equal(kv_generation(c->kv), far);
+    conform_put(c, CONFORM_PART, STR("k"), STR("v"));
+    if (c->backend->is_persistent) {
+        conform_reopen(c);
+        assert_int_equal(kv_generation(c->kv), far);
+    }
+    conform_restore(c);
+    assert_true(kv_generation(c->kv) > far);
+}
+
 const struct conform_test conform_notice_tests[] = {
     {"501 a watch is told of what its partition's commits have published", t501, CONFORM_ANY},
     {"502 a lease has one holder at a time, and epochs grow", t502, CONFORM_ANY},
@@ -299,5 +318,6 @@ const struct conform_test conform_notice_tests[] = {
     {"505 of many takers one wins", t505, CONFORM_ANY},
     {"506 a restored store has a larger generation and all that was committed", t506, CONFORM_ANY},
     {"507 a sound store says so", t507, CONFORM_ANY},
+    {"508 a generation is raised, never lowered, and lasts", t508, CONFORM_ANY},
     {0},
 };

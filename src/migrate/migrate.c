@@ -95,8 +95,8 @@ static enum rc begin(struct migrate *m)
                             header.source, m->source);
     if (header.generation != kv_generation(m->from))
         return migrate_fail(m, RC_EXISTS,
-                            "%s was restored from a backup since it was carried: "
-                            "begin again with an empty store",
+                            "%s was restored from a backup, or has lost something, since it was "
+                            "carried: begin again with an empty store",
                             m->source);
     header.state = MIGRATE_COPYING;
     return migrate_header_write(m->to, &header);
@@ -281,6 +281,7 @@ static enum rc finish(struct run *r)
         return migrate_fail(m, RC_CONFLICT, "%s was changed meanwhile: run it again", m->source);
     if (m->n_only)
         return RC_OK;
+    TRY(kv_generation_raise(m->to, kv_generation(m->from)));
     TRY(migrate_header_read(m->to, &header));
     header.state = MIGRATE_COMPLETE;
     return migrate_header_write(m->to, &header);

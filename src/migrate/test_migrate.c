@@ -465,6 +465,34 @@ static void another_source_is_refused(void **state)
     assert_non_null(strstr(h->m.why, "restored from a backup"));
 }
 
+static uint32_t next_uid(struct home *h, struct kv *kv)
+{
+    struct store *store;
+    struct store_account *a;
+    assert_rc(store_open(&h->f->ctx, kv, &h->f->conf, &store), RC_OK);
+    assert_rc(store_account_open(store, h->accounts[0], 0, &a), RC_OK);
+    uint32_t uid = fixture_mailbox(a, 1).uidnext;
+    store_account_close(&a);
+    store_close(&store);
+    return uid;
+}
+
+/* Nothing is lost, so nothing jumps; but what had to jump in the first store does so in the second:
+ * it was restored from a backup, and nobody has opened the account since. */
+static void numbers_jump_where_they_had_to(void **state)
+{
+    struct home *h = *state;
+    uint32_t uid = next_uid(h, h->f->kv);
+    assert_rc(run(h), RC_OK);
+    assert_int_equal(next_uid(h, h->to), uid);
+    kv_close(&h->to);
+    h->to = kv_mem_new(&h->f->ctx);
+    kv_mem_restored(h->f->kv);
+    assert_rc(run(h), RC_OK);
+    assert_int_equal(kv_generation(h->to), kv_generation(h->f->kv));
+    assert_true(next_uid(h, h->to) > uid);
+}
+
 /* Half a copy is no source; a whole one is, and its record stays behind. */
 static void a_copy_of_a_copy(void **state)
 {
@@ -511,8 +539,8 @@ int main(void)
         TEST(everything_is_carried),     TEST(nothing_is_carried_twice),
         TEST(some_accounts_first),       TEST(cut_short_at_every_commit),
         TEST(another_body_is_found),     TEST(a_store_in_use_is_refused),
-        TEST(another_source_is_refused), TEST(a_copy_of_a_copy),
-        TEST(what_is_damaged_is_named),
+        TEST(another_source_is_refused), TEST(numbers_jump_where_they_had_to),
+        TEST(a_copy_of_a_copy),          TEST(what_is_damaged_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

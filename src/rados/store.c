@@ -120,6 +120,12 @@ static enum rc find_store(struct rad *rad)
     return read_store(rad);
 }
 
+static enum rc set_generation(struct kv *kv, uint64_t generation)
+{
+    struct rad *rad = rad_of(kv);
+    return atomic_load(&rad->is_readonly) ? RC_TEMP : rad_generation_set(rad, generation);
+}
+
 static void fini(struct rad *rad)
 {
     rad_blobs_close(rad);
@@ -151,6 +157,7 @@ static const struct kv_backend rad_backend = {
     .state = rad_state,
     .room = rad_room,
     .generation = rad_generation,
+    .generation_set = set_generation,
     .version = rad_version,
     .get = rad_get,
     .scan = rad_scan,
