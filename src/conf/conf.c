@@ -59,6 +59,7 @@ static const struct key keys[] = {
     WORDS(NULL, "log", CHOICE, log_level, "info", {"debug", "info", "warning", "error"}),
     WORDS("store", "engine", CHOICE, store.engine, "local", {"local", "rados"}),
     AMOUNT("store", "memory", SIZE, store.memory, "64M", 1 << 20, TIB),
+    AMOUNT("store", "queue", SIZE, store.queue, "64M", 1 << 20, TIB),
     AMOUNT("store", "reserve", SIZE, store.reserve, "64M", 0, 1024 * TIB),
     AMOUNT("store", "segment", SIZE, store.segment, "256M", 1 << 20, UINT64_C(4) << 30),
     AMOUNT("store", "clean_rate", SIZE, store.clean_rate, "16M", 64 << 10, TIB),

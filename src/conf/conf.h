@@ -26,6 +26,7 @@ struct conf {
     struct {
         char *engine;          /* "local", "rados" */
         uint64_t memory;       /* bytes of the engine's caches and buffers */
+        uint64_t queue;        /* bytes that may wait to be committed; more is refused for now */
         uint64_t reserve;      /* free bytes on the disk below which new mail is refused for now */
         uint64_t segment;      /* bytes of a log segment */
         uint64_t clean_rate;   /* bytes a second that cleaning may copy */

@@ -11,6 +11,7 @@ static struct kv_local_conf local_conf(const struct conf *conf)
     return (struct kv_local_conf){.path = ".", /* the data folder */
                                   .segment_bytes = conf->store.segment,
                                   .memory_bytes = conf->store.memory,
+                                  .queue_bytes = conf->store.queue,
                                   .clean_rate = conf->store.clean_rate,
                                   .reserve_bytes = conf->store.reserve};
 }
@@ -29,7 +30,8 @@ static struct kv_rados_conf rados_conf(const struct conf *conf)
                                   .index_pool = conf->store.pool,
                                   .body_pool = or_default(conf->store.body_pool),
                                   .name = conf->store.name,
-                                  .memory_bytes = conf->store.memory};
+                                  .memory_bytes = conf->store.memory,
+                                  .queue_bytes = conf->store.queue};
 }
 
 static bool is_rados(const struct conf *conf)
