@@ -196,7 +196,8 @@ static void take_tags(struct clearing *c, struct link_call *call)
             continue;
         blob_lock(c->b);
         const struct tag *tag = tag_find(c->blob, form.token);
-        bool is_ours = tag && tag->is_clearing;
+        /* Of one that could not be judged, since it was not there, the partition is not known. */
+        bool is_ours = tag && tag->is_clearing && kv_part_eq(tag->form.part, form.part);
         blob_unlock(c->b);
         c->has_others = c->has_others || !is_ours;
         if (!is_ours)

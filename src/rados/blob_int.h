@@ -12,8 +12,9 @@
  * INTENTS. Whoever is about to make a tag, or to remove a row, has a durable intent before: (blob,
  * token), "look after this tag". What a crash leaves is found through them, never by listing the
  * pool: another process takes the intents over and removes the tags that no row stands for. A
- * process whose intents may have been taken over does not commit by the tags that it made before;
- * it counts its time from before it last wrote to them, by its own clock.
+ * process whose intents may have been taken over does not commit by the tags that it made before:
+ * it has written to them within its time, by its own clock, and, since that may have stood still,
+ * also since it has loaded the partition's head. Whoever judges its tags changes that head first.
  *
  * LOCKS. All of this is under blobs.mutex, which comes behind a partition's and before the link's.
  * Who waits for something here is told by blob_unlock, when the mutex is free; answers of the link
@@ -79,7 +80,10 @@ struct blob {
     bool is_finished; /* and not forgotten: one of the hands */
     enum make_state make;
     enum rc make_rc;
-    uint64_t chunks;    /* written of a large one that has no main object yet */
+    uint64_t chunks;    /* written of a large one, by this process */
+    uint64_t term;      /* of the process, when the first one was; */
+    uint64_t round;     /* rad.rounds when the last one was there */
+    bool is_whole;      /* none of them has been swept before the main object was there */
     struct record head; /* valid with `main` */
     uint32_t chunk_bytes;
     unsigned char *main; /* bytes of the main object; NULL: not in memory */
@@ -109,6 +113,7 @@ struct intents {
     uint64_t beat;
     uint64_t term;       /* counts the times that it had to begin anew */
     uint64_t good_until; /* nobody has taken over before that, by our clock */
+    uint64_t proved;     /* nor before this one of rad.rounds */
     uint64_t next_beat;
     struct list adds, removes;
     struct list beat_waiters;                        /* struct refs */

@@ -76,20 +76,30 @@ static enum rc make_own(struct blobs *b)
     return send(call);
 }
 
+/* False: it took so long that it may have been swept meanwhile. */
+static bool is_begun(struct blobs *b, uint64_t begun, uint64_t number)
+{
+    blob_lock(b);
+    b->intents.proved = number;
+    b->intents.good_until = begun + BEATS_GOOD * b->beat_ns;
+    bool is_good = intents_are_good(b);
+    blob_unlock(b);
+    return is_good;
+}
+
 /* A name that is taken means that we were away for so long that it was swept: once more. */
 static enum rc begin_term(struct blobs *b)
 {
     enum rc rc;
     do {
-        uint64_t begun = now(b);
+        uint64_t begun = now(b), number = atomic_fetch_add(&b->rad->rounds, 1) + 1;
         b->intents.process = random_u64();
         b->intents.beat = 1;
         rc = list_process(b, true);
         if (rc == RC_OK)
             rc = make_own(b);
-        b->intents.good_until = begun + BEATS_GOOD * b->beat_ns;
-        if (rc == RC_OK && !intents_are_good(b))
-            rc = RC_EXISTS; /* that took so long that it may have been swept meanwhile */
+        if (rc == RC_OK && !is_begun(b, begun, number))
+            rc = RC_EXISTS;
     } while (rc == RC_EXISTS);
     return rc;
 }
@@ -147,7 +157,7 @@ struct round {
     struct list adds, removes;
     struct form_intent reserve[INTENTS_RESERVE];
     size_t n_reserve;
-    uint64_t begun;
+    uint64_t begun, number;
 };
 
 static void take_some(struct list *from, struct list *to, enum intent_state state)
@@ -179,6 +189,7 @@ static struct link_call *begin_round(struct blobs *b, struct round *r)
     struct link_call *call = call_own(b);
     in->is_urgent = false;
     r->begun = now(b);
+    r->number = atomic_fetch_add(&b->rad->rounds, 1) + 1;
     r->n_reserve = in->n_reserve <= INTENTS_RESERVE / 2 ? INTENTS_RESERVE : 0;
     take_some(&in->adds, &r->adds, INTENT_ADDING);
     take_some(&in->removes, &r->removes, INTENT_REMOVING);
@@ -256,6 +267,7 @@ static void round_done(struct blobs *b, struct round *r)
     if (r->begun >= in->next_beat)
         retry_clears(b);
     in->beat++;
+    in->proved = r->number;
     in->good_until = r->begun + BEATS_GOOD * b->beat_ns;
     in->next_beat = r->begun + b->beat_ns;
     for (size_t i = 0; i < r->n_reserve; i++)

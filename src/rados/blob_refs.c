@@ -1,9 +1,10 @@
 /* References in commits: counted at a transaction's turn, with the tags that they stand on.
  *
  * R1. A row of references is only put with a tag that is on the cluster, by a process whose intents
- * are its own for certain at that time. R2. A row is only removed when the intent to look after its
- * tag is durable. R3. A tag goes when the commit that removed its row is published, or when the one
- * that was to name it has failed for certain; where nobody knows, the sweeper finds out.
+ * were its own all the time while it wrote the blob's chunks, and after it had loaded the head. R2.
+ * A row is only removed when the intent to look after its tag is durable. R3. A tag goes when the
+ * commit that removed its row is published, or when the one that was to name it has failed for
+ * certain; where nobody knows, the sweeper finds out.
  *
  * A blob that was just made, for the partition that now refers to it, has its tag already: then
  * nothing is looked up and nothing waited for but the making. */
@@ -267,11 +268,31 @@ static struct ref *next_ref(const struct refs *refs, size_t *slot, struct ref *r
     return node ? CONTAINER(node, struct ref, node) : NULL;
 }
 
+/* Of a large one that was written here: its chunks cannot have been swept while it had no main
+ * object. *round grows to the one by which that can be said. */
+static enum rc check_whole(struct blobs *b, struct blob *blob, uint64_t *round)
+{
+    if (blob->chunks == 0 || blob->is_whole)
+        return RC_OK;
+    if (blob->term != b->intents.term)
+        return RC_TEMP;
+    blob->is_whole = b->intents.proved > blob->round;
+    if (!blob->is_whole && blob->round > *round)
+        *round = blob->round;
+    return RC_OK;
+}
+
+static bool is_proved(struct blobs *b, uint64_t round)
+{
+    return intents_are_good(b) && b->intents.proved > round;
+}
+
 /* RC_OK: everything is there. RC_AGAIN: refs->pending things are awaited. */
-static enum rc check(struct blobs *b, struct refs *refs)
+static enum rc check(struct blobs *b, const struct rad_part *p, struct refs *refs)
 {
     size_t slot = 0;
     bool has_take = false;
+    uint64_t round = p->loaded;
     for (struct ref *ref = NULL; (ref = next_ref(refs, &slot, ref)) != NULL;) {
         if (ref->pass != refs->pass)
             continue;
@@ -281,6 +302,8 @@ static enum rc check(struct blobs *b, struct refs *refs)
         if (ref->is_take && !is_usable(b, ref->tag))
             return RC_TEMP; /* its blob was made when our intents were others' already */
         has_take = has_take || ref->is_take;
+        if (ref->is_take)
+            TRY(check_whole(b, ref->blob, &round));
         if (!ref_is_ready(ref)) {
             refs->pending++;
             list_add_tail(&ref->tag->waiters, &ref->wait_link);
@@ -290,7 +313,7 @@ static enum rc check(struct blobs *b, struct refs *refs)
     }
     if (atomic_load(&b->rad->is_readonly))
         return RC_TEMP;
-    if (has_take && refs->pending == 0 && !intents_are_good(b)) {
+    if (has_take && refs->pending == 0 && !is_proved(b, round)) {
         refs->pending++;
         list_add_tail(&b->intents.beat_waiters, &refs->beat_link);
         intents_hurry(b);
@@ -344,7 +367,7 @@ enum rc rad_blobs_apply(struct rad_change *change, struct kv_op *op)
     blob_lock(b);
     enum rc rc = refs->pending ? RC_AGAIN : count(b, change, refs, op->txn);
     if (rc == RC_OK)
-        rc = check(b, refs);
+        rc = check(b, change->part, refs);
     if (rc == RC_AGAIN && refs->pending && !refs->waking) {
         refs->waking = mem_zero(sizeof *refs->waking);
         refs->waking->part = rad_part_pin(change->part);

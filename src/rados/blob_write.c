@@ -225,6 +225,8 @@ static enum rc send_piece(struct blobs *b, struct out *o)
     char object[FORM_OBJECT];
     uint64_t chunk = o->sent / b->chunk_bytes;
     blob_lock(b);
+    if (o->sent == 0)
+        o->blob->term = b->intents.term;
     o->blob->chunks = chunk + 1;
     blob_unlock(b);
     form_chunk_name(object, o->blob->id, chunk);
@@ -305,6 +307,7 @@ static enum rc finish_large(struct blobs *b, struct out *o, struct kv_blob_id *o
     blob_set_main(blob, main, n);
     *out_id = blob->id;
     blob->is_finished = rc == RC_OK;
+    blob->round = atomic_load(&b->rad->rounds);
     made(b, blob, rc);
     blob_unlock(b);
     return rc;

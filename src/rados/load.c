@@ -186,6 +186,7 @@ static void head_install(struct load *l)
     rad_part_weigh(p, (ptrdiff_t)l->bytes);
     p->is_warm = true;
     p->checked = l->begun;
+    p->loaded = atomic_load(&p->rad->rounds);
     bool is_news = version > p->told;
     p->told = version;
     rad_part_pin(p); /* the load's own goes with it */

@@ -174,6 +174,7 @@ struct rad_part {
     bool is_warm;         /* the head is in memory */
     uint64_t told;        /* the last version that watches were told of */
     uint64_t checked;     /* when it was last known to be the cluster's, monotonic */
+    uint64_t loaded;      /* rad.rounds when it was read from the cluster */
     uint64_t stamp;       /* of the last change to it in memory; rows carry that of their change */
     struct rad_head head; /* published; empty while cold */
     struct kv_rows pages; /* from -> struct rad_page * */
@@ -416,6 +417,7 @@ struct rad {
     _Atomic size_t queued_bytes;        /* of transactions not yet completed */
     unsigned char node[RAD_ID_PROCESS]; /* of this opening: the first half of every id */
     _Atomic uint64_t next_id;
+    _Atomic uint64_t rounds; /* operations on the process's intents, begun */
     uint64_t generation;
     _Atomic bool is_readonly, is_closing;
     pthread_mutex_t why_mutex;

@@ -221,6 +221,114 @@ static void who_was_taken_over_commits_nothing_old(void **state)
     assert_int_equal(fsck.blobs, 2);
 }
 
+static struct kv_blob_out *begin_large(struct kv *kv, size_t from, size_t to,
+                                       struct kv_blob_out *out)
+{
+    unsigned char *bytes = mem_alloc(to - from);
+    for (size_t i = from; i < to; i++)
+        bytes[i - from] = byte_at(i);
+    out = out ? out : kv_blob_new(kv, home, 0, 0);
+    assert_rc(kv_blob_write(out, str_from(bytes, to - from)), RC_OK);
+    free(bytes);
+    return out;
+}
+
+/* The same in the middle of a large one: the chunks that it had are gone. */
+static void who_was_taken_over_while_writing_does_not_commit_the_rest(void **state)
+{
+    struct fixture *f = *state;
+    struct stall s = {.hooks.step = stall_clerk};
+    struct kv_blob_id id;
+    f->conf.beat_ms = 50;
+    f->conf.hooks = &s.hooks;
+    struct kv *away = fixture_open(f);
+    f->conf.hooks = NULL;
+    struct kv_blob_out *out = begin_large(away, 0, FORM_CHUNK + FORM_PIECE, NULL);
+    wait_for_bodies(away, 2);
+    atomic_store(&s.is_on, true);
+    struct kv *sweeper = fixture_open(f);
+    wait_for_bodies(sweeper, 0);
+    atomic_store(&s.is_on, false);
+    begin_large(away, FORM_CHUNK + FORM_PIECE, LARGE, out);
+    assert_rc(kv_blob_finish(&out, &id), RC_OK);
+    assert_rc(refer(away, other, id), RC_TEMP);
+    assert_rc(refer(away, home, id), RC_TEMP);
+    kv_blob_forget(away, id);
+    wait_for_bodies(away, 0);
+    check_bytes(sweeper, store(away, LARGE), LARGE);
+    kv_close(&away);
+    kv_close(&sweeper);
+}
+
+/* The clock of a machine that stands still and does not know. */
+struct pause {
+    struct clock clock;
+    _Atomic uint64_t since, lost;
+};
+
+static uint64_t paused_mono(const struct clock *clock)
+{
+    struct pause *p = (struct pause *)(uintptr_t)clock;
+    uint64_t since = atomic_load(&p->since);
+    return since ? since : clock_mono(&clock_system) - atomic_load(&p->lost);
+}
+
+static uint64_t wall(const struct clock *clock)
+{
+    return clock_wall(&clock_system);
+}
+
+struct told {
+    struct kv_op op;
+    _Atomic bool is_done;
+};
+
+static void tell(struct kv_op *op)
+{
+    atomic_store(&CONTAINER(op, struct told, op)->is_done, true);
+}
+
+static void await(struct told *told, int seconds)
+{
+    for (int i = 0; i < seconds * 100 && !atomic_load(&told->is_done); i++)
+        nap();
+}
+
+/* Its clock says that nobody can have taken over yet. */
+static void who_stood_still_commits_nothing_old(void **state)
+{
+    struct fixture *f = *state;
+    struct stall s = {.hooks.step = stall_clerk};
+    struct pause p = {.clock = {paused_mono, wall}};
+    struct ctx ctx = {.clock = &p.clock};
+    struct kv *away = NULL;
+    struct told told = {.op.done = tell};
+    f->conf.beat_ms = 100;
+    f->conf.hooks = &s.hooks;
+    assert_rc(rad_open(&ctx, &f->conf, &away), RC_OK);
+    f->conf.hooks = NULL;
+    store(away, 1000);
+    struct kv_blob_id old = make(away, home, 2000);
+    check_bytes(away, old, 2000);
+    atomic_store(&p.since, clock_mono(&clock_system));
+    atomic_store(&s.is_on, true);
+    struct kv *sweeper = fixture_open(f);
+    wait_for_bodies(sweeper, 1);
+    atomic_store(&p.lost, clock_mono(&clock_system) - atomic_load(&p.since));
+    atomic_store(&p.since, 0);
+    struct kv_txn *txn = kv_txn_new(home);
+    assert_rc(kv_txn_ref(txn, old), RC_OK);
+    assert_rc(kv_commit(away, txn, 0, &told.op), RC_OK);
+    await(&told, 1);
+    atomic_store(&s.is_on, false);
+    await(&told, WAIT_S);
+    assert_true(told.is_done);
+    assert_rc(told.op.rc, RC_TEMP);
+    kv_blob_forget(away, old);
+    kv_close(&away);
+    kv_close(&sweeper);
+}
+
 /* Answers of writes to blobs and intents get lost, come late, or the writes are never done. */
 struct losing {
     struct kv_rados_hooks hooks;
@@ -361,6 +469,8 @@ int main(void)
         fixture_test(what_was_read_lately_is_in_memory_within_bounds),
         fixture_test(a_large_one_is_read_through_a_window),
         fixture_test(who_was_taken_over_commits_nothing_old),
+        fixture_test(who_was_taken_over_while_writing_does_not_commit_the_rest),
+        fixture_test(who_stood_still_commits_nothing_old),
         fixture_test(lost_answers_lose_nothing),
         fixture_test(a_tag_without_a_row_and_a_row_without_a_tag_are_found),
         fixture_test(damaged_bytes_and_lost_chunks_are_found),
