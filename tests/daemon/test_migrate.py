@@ -54,7 +54,7 @@ def test_killed_at_many_moments(make_host):
     before = seen(host)
     host.stop()
     other, first = second(host), host.conf
-    assert carry_killed(host, other, 0.02)
+    assert carry_killed(host, other, 0.02, 1.1)
     assert 'are the same' in host.run('migrate', other, '--verify')
     host.conf = other
     assert 'faults' in host.run('fsck')

@@ -86,13 +86,13 @@ def serve_on(host, conf):
     host.start()
 
 
-def carry_killed(host, other, step):
-    """Runs it until it ends by itself, each time killed a `step` of seconds later; how often it was."""
+def carry_killed(host, other, seconds, growth):
+    """Runs it until it ends by itself, killed after so many seconds, each time `growth` as many; how often it was."""
     killed = 0
     while True:
         child = subprocess.Popen([host.binary, 'migrate', other, '-c', host.conf], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            child.wait(step * killed)
+            child.wait(seconds * growth ** killed)
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGKILL)
             killed += 1
