@@ -36,6 +36,7 @@ enum rc fold_step(struct rad_fold *f, const char *name)
 {
     if (atomic_load(&f->rad->is_closing))
         return RC_CONFLICT;
+    f->step = name;
     rad_step(f->rad, name);
     return RC_OK;
 }
@@ -239,10 +240,13 @@ static enum rc finish(struct rad_work *work, struct rad_change *change)
     const struct rad_head *head = &f->p->head;
     if (head->state.epoch != f->epoch)
         return RC_CONFLICT;
+    f->left = 0;
     for (const struct kv_rows_row *row = f->rows.first[0]; row; row = row->next[0]) {
         struct str stored = kv_rows_get(&head->rows, row->key);
-        if (!str_is_null(stored) && rad_row_stamp(stored) <= f->cut)
-            kv_rows_put(&change->leaving, row->key, STR("-"));
+        if (str_is_null(stored) || rad_row_stamp(stored) > f->cut)
+            continue;
+        kv_rows_put(&change->leaving, row->key, STR("-"));
+        f->left++;
     }
     change->leaving_trims = f->upto;
     change->shards = mem_zero(sizeof *change->shards);
@@ -307,9 +311,34 @@ static enum rc fold(struct rad_fold *f)
 }
 
 /* Of two who got in each other's way one is back sooner. */
-static uint64_t pause_ns(void)
+static uint64_t pause_ms(void)
 {
-    return (PAUSE_MS + random_u64() % PAUSE_MS) * NS_PER_MS;
+    return PAUSE_MS + random_u64() % PAUSE_MS;
+}
+
+static void again(struct task_timer *timer)
+{
+    struct rad_part *p = CONTAINER(timer, struct rad_part, fold_timer);
+    pthread_mutex_lock(&p->mutex);
+    p->is_fold_timed = false;
+    rad_fold_consider(p);
+    rad_part_wake_locked(p);
+    pthread_mutex_unlock(&p->mutex);
+    rad_part_put(p);
+}
+
+/* Under the mutex. */
+static void give_up(const struct rad_fold *f)
+{
+    struct rad_part *p = f->p;
+    log_event(f->rad->kv.ctx->log, LOG_INFO, "fold-given-up", "object", p->object, "step", f->step,
+              NULL);
+    if (atomic_load(&f->rad->is_closing))
+        return;
+    p->is_fold_timed = true;
+    p->fold_timer.run = again;
+    rad_part_pin(p);
+    task_timer_set(f->rad->timers, &p->fold_timer, pause_ms());
 }
 
 static bool is_heavy(const struct rad_part *p);
@@ -318,19 +347,19 @@ static void run(struct task_job *job)
 {
     struct rad_fold *f = CONTAINER(job, struct rad_fold, job);
     struct rad_part *p = f->p;
-    uint64_t now = clock_mono(f->rad->kv.ctx->clock);
     pthread_mutex_lock(&p->mutex);
     bool is_due = p->is_warm && is_heavy(p);
     pthread_mutex_unlock(&p->mutex);
     enum rc rc = is_due ? fold(f) : RC_OK;
     if (rc == RC_OK)
         fold_clean(f);
-    else
-        log_event(f->rad->kv.ctx->log, LOG_INFO, "fold-given-up", "object", p->object, NULL);
     pthread_mutex_lock(&p->mutex);
     p->fold = NULL;
-    p->fold_not_before = rc == RC_OK ? 0 : now + pause_ns();
-    rad_fold_consider(p);
+    /* In vain: the head had to be read again meanwhile. At once it would have to be again. */
+    if (rc != RC_OK || (f->rows.count > 0 && f->left == 0))
+        give_up(f);
+    else
+        rad_fold_consider(p);
     rad_part_wake_locked(p);
     pthread_mutex_unlock(&p->mutex);
     forget_taken(f);
@@ -374,15 +403,16 @@ static bool is_heavy(const struct rad_part *p)
 
 bool rad_fold_is_overdue(const struct rad_part *p)
 {
-    return p->fold && p->head.rows.count > (size_t)BURST * p->rad->conf.head_rows;
+    bool is_coming = p->fold || p->is_fold_timed;
+    return is_coming && !atomic_load(&p->rad->is_closing) &&
+           p->head.rows.count > (size_t)BURST * p->rad->conf.head_rows;
 }
 
 void rad_fold_consider(struct rad_part *p)
 {
     struct rad *rad = p->rad;
-    if (p->fold || !p->is_warm || (!is_heavy(p) && !fold_has_garbage(p)) ||
-        atomic_load(&rad->is_closing) || atomic_load(&rad->is_readonly) ||
-        clock_mono(rad->kv.ctx->clock) < p->fold_not_before)
+    if (p->fold || p->is_fold_timed || !p->is_warm || (!is_heavy(p) && !fold_has_garbage(p)) ||
+        atomic_load(&rad->is_closing) || atomic_load(&rad->is_readonly))
         return;
     struct rad_fold *f = mem_zero(sizeof *f);
     f->rad = rad;

@@ -32,6 +32,8 @@ struct rad_fold {
     uint64_t reserved;       /* shards that it may make, numbered from fold_number(epoch, 0) on */
     uint64_t made;           /* how many it has */
     unsigned char fence[RAD_FENCE];
+    const char *step; /* the last one */
+    size_t left;      /* rows that have left the head */
 };
 
 /* A range of keys that is in one shard, or in none yet, and what becomes of it. */

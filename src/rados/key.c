@@ -133,10 +133,27 @@ void rad_name_shard(char to[RAD_OBJECT], struct kv_part part, uint64_t number)
     snprintf(to, RAD_OBJECT, "s.%c.%" PRIx64 ".%" PRIx64, (char)part.class, part.id, number);
 }
 
+static enum rc hex_u64(struct str digits, uint64_t *out)
+{
+    enum { DIGITS = 16 };
+    *out = 0;
+    if (digits.n != DIGITS)
+        return RC_CORRUPT;
+    for (size_t i = 0; i < digits.n; i++) {
+        char c = digits.p[i];
+        if (!ascii_is_digit(c) && (c < 'a' || c > 'f'))
+            return RC_CORRUPT;
+        *out = *out << 4 | (uint64_t)(ascii_is_digit(c) ? c - '0' : c - 'a' + 10);
+    }
+    return RC_OK;
+}
+
 struct str rad_fence_pack(unsigned char to[RAD_FENCE], uint64_t epoch)
 {
     to[0] = RAD_FORMAT;
-    put_u64(to + 1, epoch);
+    char digits[RAD_FENCE];
+    snprintf(digits, sizeof digits, "%016" PRIx64, epoch);
+    memcpy(to + 1, digits, RAD_FENCE - 1);
     return str_from(to, RAD_FENCE);
 }
 
@@ -147,8 +164,7 @@ enum rc rad_fence_parse(struct str row, uint64_t *out_epoch)
         return RC_OK;
     if (row.n != RAD_FENCE || row.p[0] != RAD_FORMAT)
         return RC_CORRUPT;
-    *out_epoch = get_u64(row.p + 1);
-    return RC_OK;
+    return hex_u64(str_skip(row, 1), out_epoch);
 }
 
 /* --- rows of a head that are not a partition's ------------------------------------------------ */
@@ -175,17 +191,7 @@ void rad_key_mark(struct rad_key *to, uint64_t number)
 
 enum rc rad_key_number(struct str omap_key, uint64_t *out)
 {
-    enum { DIGITS = 16 };
-    *out = 0;
-    if (omap_key.n != 1 + DIGITS)
-        return RC_CORRUPT;
-    for (size_t i = 1; i < omap_key.n; i++) {
-        char c = omap_key.p[i];
-        if (!ascii_is_digit(c) && (c < 'a' || c > 'f'))
-            return RC_CORRUPT;
-        *out = *out << 4 | (uint64_t)(ascii_is_digit(c) ? c - '0' : c - 'a' + 10);
-    }
-    return RC_OK;
+    return hex_u64(str_skip(omap_key, 1), out);
 }
 
 struct str rad_trim_pack(unsigned char to[RAD_HEAD_VALUE], const struct rad_trim *trim)

@@ -77,7 +77,8 @@ enum link_result link_read_wait(struct link_call *call, uint32_t ms);
 /* The omap row has this value; "" also holds when there is no such row. LINK_MISSING when there is
  * no such object. */
 void link_guard_row(struct link_call *call, struct str key, struct str value);
-/* The omap row has a smaller value, or there is no such row. */
+/* The omap row has a smaller value, or there is no such row. RADOS compares signed characters: both
+ * values should be ASCII. */
 void link_guard_row_below(struct link_call *call, struct str key, struct str value);
 void link_guard_attr(struct link_call *call, const char *name, struct str value);
 

@@ -93,8 +93,8 @@ void rad_name_head(char to[RAD_OBJECT], struct kv_part part); /* p.A.<id> */
 bool rad_name_head_parse(struct str name, struct kv_part *out);
 bool rad_name_shard_parse(struct str name, struct kv_part *out, uint64_t *out_number);
 void rad_name_shard(char to[RAD_OBJECT], struct kv_part part, uint64_t number); /* s.A.<id>.<n> */
-/* A fence: format, epoch8. Absent: 0. */
-enum { RAD_FENCE = 9 };
+/* A fence: format, epoch in 16 hex digits: RADOS compares signed characters. Absent: 0. */
+enum { RAD_FENCE = 17 };
 struct str rad_fence_pack(unsigned char to[RAD_FENCE], uint64_t epoch);
 enum rc rad_fence_parse(struct str row, uint64_t *out_epoch);
 
@@ -205,8 +205,9 @@ struct rad_part {
     bool is_paused;
     uint64_t loads_failed_seen;
 
-    struct rad_fold *fold;    /* under way (fold.c) */
-    uint64_t fold_not_before; /* monotonic */
+    struct rad_fold *fold; /* under way (fold.c) */
+    struct task_timer fold_timer;
+    bool is_fold_timed; /* one was given up, and is begun again soon */
 };
 
 /* Pinned: it stays, warm or cold, until it is put back. */

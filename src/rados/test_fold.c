@@ -205,6 +205,37 @@ static void make_small(struct kv_rados_conf *conf)
     conf->shard_rows = SHARD_ROWS;
 }
 
+/* --- fences ----------------------------------------------------------------------------------- */
+
+static enum link_result fence(struct kv *kv, uint64_t epoch)
+{
+    unsigned char row[RAD_FENCE];
+    struct link_call *call = link_call_new(rad_of(kv)->link, LINK_INDEX, "fences");
+    link_guard_row_below(call, RAD_STATE_KEY, rad_fence_pack(row, epoch));
+    link_write_row(call, RAD_STATE_KEY, rad_fence_pack(row, epoch));
+    enum link_result result = link_write_wait(call, 0);
+    link_call_free(&call);
+    return result;
+}
+
+/* As RADOS compares them. */
+static void fences_grow_as_epochs_do(void **state)
+{
+    static const uint64_t epochs[] = {1,   9,   10,    127,   128,        255,
+                                      256, 511, 32768, 65535, 0x80000000, UINT64_C(1) << 40};
+    struct fixture *f = *state;
+    struct link_call *call = link_call_new(rad_of(f->kv)->link, LINK_INDEX, "fences");
+    assert_int_equal(fence(f->kv, 1), LINK_MISSING);
+    link_write_create(call);
+    assert_int_equal(link_write_wait(call, 0), LINK_OK);
+    link_call_free(&call);
+    for (size_t i = 0; i < sizeof epochs / sizeof *epochs; i++) {
+        assert_int_equal(fence(f->kv, epochs[i]), LINK_OK);
+        for (size_t j = 0; j <= i; j++)
+            assert_int_equal(fence(f->kv, epochs[j]), LINK_REFUSED);
+    }
+}
+
 /* --- undisturbed ------------------------------------------------------------------------------ */
 
 static void rows_in_shards_are_as_rows_in_the_head(void **state)
@@ -262,7 +293,9 @@ static enum link_result write_shard(struct kv *kv, uint64_t number, bool is_made
     struct link_call *call = link_call_new(rad_of(kv)->link, LINK_INDEX, object);
     if (is_made) {
         link_write_create(call);
-        link_write_row(call, RAD_STATE_KEY, STR("\1\0\0\0\0\0\0\0\1"));
+        link_write_row(call, RAD_STATE_KEY,
+                       STR("\1"
+                           "0000000000000001"));
     } else {
         link_write_remove(call);
     }
@@ -492,12 +525,12 @@ struct unlucky {
     _Atomic unsigned met;
 };
 
-/* Of ten ops on shards one is done late, done without an answer, or not done. */
+/* Of forty ops on shards one is done late, done without an answer, or not done. */
 static enum kv_rados_fate unlucky_fate(const struct kv_rados_hooks *hooks, const char *object)
 {
     struct unlucky *u = (struct unlucky *)(uintptr_t)hooks;
     uint64_t dice = atomic_fetch_add(&u->dice, 1);
-    uint64_t rolled = roll(&dice, 40);
+    uint64_t rolled = roll(&dice, 160);
     if (strncmp(object, "s.", 2) != 0 || rolled > 3)
         return KV_RADOS_DONE;
     atomic_fetch_add(&u->met, 1);
@@ -518,7 +551,7 @@ static void two_fold_at_once_and_answers_get_lost(void **state)
         f->conf.hooks = &unlucky[i].hooks;
         both[i] = fixture_open(f);
     }
-    while (version < (is_full() ? 4000 : 600)) {
+    while (version < (is_full() ? 3000 : 300)) {
         struct kv *kv = both[roll(&dice, 8) / 4];
         assert_rc(kv_commit_wait(kv, draft(version + 1), &version), RC_OK);
         bring_to(model, version);
@@ -543,6 +576,7 @@ static void two_fold_at_once_and_answers_get_lost(void **state)
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
+        fixture_test(fences_grow_as_epochs_do),
         fixture_test(rows_in_shards_are_as_rows_in_the_head),
         fixture_test(what_is_trimmed_leaves_no_shards),
         fixture_test(strays_are_found_and_lost_shards_are_an_error),
