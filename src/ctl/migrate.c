@@ -49,9 +49,14 @@ struct moving {
     bool is_begun, is_by_account; /* the progress */
 };
 
-static enum rc complain(const char *what, const char *why)
+static void say(const char *what, const char *why)
 {
     fprintf(stderr, "penfold: %s: %s\n", what, why);
+}
+
+static enum rc complain(const char *what, const char *why)
+{
+    say(what, why);
     return RC_PERM;
 }
 
@@ -131,8 +136,8 @@ static enum rc open_side(struct moving *m, struct side *s, bool read_only)
     snprintf(s->path, sizeof s->path, "/proc/self/fd/%d", s->folder);
     enum rc rc = ctl_engine_open_at(&m->ctx, s->conf, s->path, read_only, &s->kv);
     if (rc != RC_OK)
-        complain(s->name, rc == RC_CONFLICT ? "another process is using the store; try again"
-                                            : admin_sentence(rc));
+        say(s->name, rc == RC_CONFLICT ? "another process is using the store; try again"
+                                       : admin_sentence(rc));
     return rc;
 }
 
@@ -177,9 +182,8 @@ static enum rc find_accounts(struct moving *m)
             m->accounts[m->n_accounts++] = account.id;
         arena_fini(&arena);
         if (rc != RC_OK) {
-            complain(m->words[i].p, rc == RC_NOTFOUND || rc == RC_SYNTAX
-                                        ? "there is no such account"
-                                        : admin_sentence(rc));
+            say(m->words[i].p, rc == RC_NOTFOUND || rc == RC_SYNTAX ? "there is no such account"
+                                                                    : admin_sentence(rc));
             return rc;
         }
     }
@@ -259,8 +263,8 @@ static enum rc carry(struct moving *m)
     if (rc == RC_OK)
         tell(m, &r);
     else
-        complain(rc == RC_DENIED || rc == RC_CONFLICT ? m->from.name : m->to.name,
-                 r.why[0] ? r.why : admin_sentence(rc));
+        say(rc == RC_DENIED || rc == RC_CONFLICT ? m->from.name : m->to.name,
+            r.why[0] ? r.why : admin_sentence(rc));
     return rc;
 }
 
