@@ -4,6 +4,9 @@
  * manifest, the store is opened once as its owner, which makes its generation grow (so that no UID
  * or modseq is given twice), and the queue is held. Then one rename puts it in its place. Whatever
  * cuts this short leaves the data folder as it was.
+ *
+ * Where the store is not in the data folder, the copy of it comes into a folder of its own there,
+ * from which the store, which must be empty, is filled (kv_restore).
  */
 #include "ctl/ctl_int.h"
 
@@ -18,12 +21,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct restore {
     const struct conf *conf;
     char target[PATH_MAX], beside[PATH_MAX];
     int from, to; /* folders; -1: not open */
+    int store;    /* where the copy of the store goes: `to`, or a folder in it */
     struct buf manifest;
     struct str files; /* the lines of the manifest, one for each */
     size_t n_files;
@@ -106,7 +111,7 @@ static enum rc read_entry(struct str line, struct entry *out)
 
 static enum rc copy_entry(struct restore *r, int data, const struct entry *e)
 {
-    struct tree_copy c = {.from = data, .to = r->to, .path = e->path + 5, .size = e->size};
+    struct tree_copy c = {.from = data, .to = r->store, .path = e->path + 5, .size = e->size};
     TRY(tree_copy_file(&c));
     if (!str_eq(e->sum, str_of(c.sum)))
         return complain(e->path, "it is not what the backup wrote: its checksum differs");
@@ -189,6 +194,67 @@ static enum rc make_beside(struct restore *r)
     return RC_OK;
 }
 
+/* --- a store that is elsewhere ------------------------------------------------------------------
+ */
+
+static enum rc choose_store(struct restore *r)
+{
+    r->store = r->to;
+    if (ctl_engine_is_local(r->conf))
+        return RC_OK;
+    if (mkdirat(r->to, ADMIN_SNAPSHOT, 0700) != 0 ||
+        (r->store = openat(r->to, ADMIN_SNAPSHOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        return complain(ADMIN_SNAPSHOT, strerror(errno));
+    return RC_OK;
+}
+
+static const char *why_not(enum rc rc)
+{
+    return rc == RC_EXISTS ? "it is not empty: name another one in store { name }"
+           : rc == RC_PERM
+               ? "the backup is one of a store in a data folder: restore it there, then "
+                 "penfold migrate"
+               : admin_sentence(rc);
+}
+
+/* In a process of its own: the engine connects, and others are forked later. */
+static int fill_store(const struct conf *conf)
+{
+    struct log *log = log_new(STDERR_FILENO, LOG_WARNING, &clock_system);
+    struct ctx ctx = {.log = log, .clock = &clock_system};
+    struct kv *kv = NULL;
+    char name[512];
+    enum rc rc = ctl_enter_data(conf);
+    if (rc == RC_OK)
+        rc = ctl_engine_open(&ctx, conf, &kv);
+    if (rc == RC_OK)
+        rc = kv_restore(kv, ADMIN_SNAPSHOT);
+    ctl_engine_name(conf, conf->data, name, sizeof name);
+    if (rc != RC_OK)
+        (void)complain(name, why_not(rc));
+    if (kv)
+        kv_close(&kv);
+    log_free(&log);
+    return rc == RC_OK ? 0 : 1;
+}
+
+static enum rc fill(struct restore *r, const struct conf *at)
+{
+    int status = 0;
+    if (ctl_engine_is_local(r->conf))
+        return RC_OK;
+    fprintf(stderr, "restore: the store is being filled\n");
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(fill_store(at));
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return RC_PERM; /* it has complained */
+    return tree_remove(r->to, ADMIN_SNAPSHOT);
+}
+
 /* What is renamed is on the disk. */
 static enum rc put_in_place(struct restore *r)
 {
@@ -214,11 +280,15 @@ static enum rc run(struct restore *r, const char *dir)
     TRY(read_manifest(r));
     TRY(check_manifest(r));
     TRY(make_beside(r));
-    enum rc rc = copy_all(r);
+    enum rc rc = choose_store(r);
+    if (rc == RC_OK)
+        rc = copy_all(r);
     if (rc == RC_OK)
         rc = give_away(r);
     struct conf at = *r->conf;
     at.data = r->beside;
+    if (rc == RC_OK)
+        rc = fill(r, &at);
     if (rc == RC_OK)
         rc = ctl_carry_out_apart(&at, "backup-restored");
     if (rc == RC_OK)
@@ -230,7 +300,7 @@ static enum rc run(struct restore *r, const char *dir)
 
 int ctl_restore(const struct conf *conf, const char *dir)
 {
-    struct restore r = {.conf = conf, .from = -1, .to = -1};
+    struct restore r = {.conf = conf, .from = -1, .to = -1, .store = -1};
     buf_init(&r.manifest, BACKUP_MANIFEST_MAX);
     umask(077);
     enum rc rc = run(&r, dir);
@@ -241,6 +311,8 @@ int ctl_restore(const struct conf *conf, const char *dir)
             r.target);
     if (r.from >= 0)
         close(r.from);
+    if (r.store >= 0 && r.store != r.to)
+        close(r.store);
     if (r.to >= 0)
         close(r.to);
     buf_fini(&r.manifest);

@@ -242,27 +242,29 @@ static enum rc refuse_part(void *arg, struct kv_part part)
 }
 
 /* Larger than that of the copy, and than every one that a copy of the same was restored with. */
-static enum rc grow_generation(struct rad *rad, uint64_t copied)
+static uint64_t next_generation(const struct rad *rad, uint64_t copied)
 {
     uint64_t generation = clock_wall(rad->kv.ctx->clock) / NS_PER_SEC;
     if (generation <= copied)
         generation = copied + 1;
-    if (generation <= rad->generation)
-        generation = rad->generation + 1;
-    return rad_generation_set(rad, generation);
+    return generation > rad->generation ? generation : rad->generation + 1;
 }
 
+/* A store that is half restored is marked, so that nobody takes it for whole. */
 enum rc rad_restore(struct kv *kv, const char *dir)
 {
     struct copy c = {.rad = rad_of(kv)};
-    uint64_t copied;
+    uint64_t copied, generation;
     struct kv_local_conf conf = {.path = dir, .read_only = true};
     TRY(read_marker(dir, &copied));
-    TRY(rad_each_part(kv, refuse_part, NULL));
+    TRY(c.rad->is_half ? RC_EXISTS : rad_each_part(kv, refuse_part, NULL));
     TRY(kv_local_open(kv->ctx, &conf, &c.to));
-    enum rc rc = grow_generation(c.rad, copied);
+    generation = next_generation(c.rad, copied);
+    enum rc rc = rad_restoring_set(c.rad, true, generation);
     if (rc == RC_OK)
         rc = c.to->backend->each_part(c.to, restore_part, &c);
+    if (rc == RC_OK)
+        rc = rad_restoring_set(c.rad, false, generation);
     kv_close(&c.to);
     return rc;
 }

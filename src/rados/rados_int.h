@@ -412,6 +412,7 @@ struct rad {
     struct rad_parts parts;
     struct blobs *blobs;
     struct rad_backup backup;
+    bool is_half;                       /* restored: nothing is written to it any more */
     _Atomic bool is_held;               /* no group is begun: a backup needs a moment */
     _Atomic size_t n_groups;            /* that are at the cluster */
     _Atomic size_t bytes;               /* of partitions in memory */
@@ -431,7 +432,8 @@ static inline struct rad *rad_of(struct kv *kv)
 }
 
 enum rc rad_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct kv **out);
-enum rc rad_generation_set(struct rad *rad, uint64_t generation);
+/* Notes in the store whether it is half restored, and its generation. */
+enum rc rad_restoring_set(struct rad *rad, bool is_half, uint64_t generation);
 /* Ends all writing for good: this client has been shut out. */
 void rad_fail_for_good(struct rad *rad, const char *what);
 struct rad_id rad_id_new(struct rad *rad);

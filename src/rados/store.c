@@ -14,6 +14,7 @@
 enum { STORE_ROW = 9, FOLD_THREADS = 2, LANE_QUEUE = 1 << 20 };
 #define STORE_OBJECT "store"
 #define STORE_KEY    STR("generation")
+#define HALF_KEY     STR("restoring") /* kv_restore has begun and not ended */
 
 /* --- what kv.h asks of the whole -------------------------------------------------------------- */
 
@@ -70,16 +71,20 @@ static void fill_in(struct kv_rados_conf *conf)
 static enum rc read_store(struct rad *rad)
 {
     struct link_call *call = link_call_new(rad->link, LINK_INDEX, STORE_OBJECT);
-    struct str key;
-    struct str value = {0};
+    struct str key, value, generation = {0};
     link_read_row(call, STORE_KEY);
+    link_read_row(call, HALF_KEY);
     enum rc rc = link_rc(link_read_wait(call, rad->conf.read_ms));
-    if (rc == RC_OK && !link_got_key(call, &key, &value))
-        rc = RC_CORRUPT;
-    if (rc == RC_OK && (value.n != STORE_ROW || value.p[0] != RAD_FORMAT))
+    while (rc == RC_OK && link_got_key(call, &key, &value)) {
+        if (str_eq(key, STORE_KEY))
+            generation = value;
+        else
+            rad->is_half = true;
+    }
+    if (rc == RC_OK && (generation.n != STORE_ROW || generation.p[0] != RAD_FORMAT))
         rc = RC_CORRUPT;
     if (rc == RC_OK)
-        rad->generation = get_u64(value.p + 1);
+        rad->generation = get_u64(generation.p + 1);
     link_call_free(&call);
     return rc;
 }
@@ -96,13 +101,17 @@ static enum rc make_store(struct rad *rad)
     return rc == RC_EXISTS ? RC_OK : rc;
 }
 
-enum rc rad_generation_set(struct rad *rad, uint64_t generation)
+enum rc rad_restoring_set(struct rad *rad, bool is_half, uint64_t generation)
 {
     unsigned char row[STORE_ROW] = {RAD_FORMAT};
     struct link_call *call = link_call_new(rad->link, LINK_INDEX, STORE_OBJECT);
     put_u64(row + 1, generation);
     link_write_assert_exists(call);
     link_write_row(call, STORE_KEY, str_from(row, sizeof row));
+    if (is_half)
+        link_write_row(call, HALF_KEY, STR("\1"));
+    else
+        link_write_row_remove(call, HALF_KEY);
     enum rc rc = link_rc(link_write_wait(call, rad->conf.read_ms));
     link_call_free(&call);
     if (rc == RC_OK)
@@ -201,6 +210,9 @@ enum rc rad_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct
         fini(rad);
         return rc;
     }
+    if (rad->is_half)
+        rad_fail_for_good(rad, "it was being restored when that was cut short: restore under "
+                               "another name");
     *out = &rad->kv;
     return RC_OK;
 }

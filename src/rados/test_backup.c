@@ -254,6 +254,29 @@ static void a_backup_is_a_local_store(void **state)
     folder_remove(&folder);
 }
 
+/* Nobody takes it for a whole one. */
+static void what_was_half_restored_is_not_written_to(void **state)
+{
+    struct fixture *f = *state;
+    struct folder folder;
+    folder_make(&folder);
+    fixture_put(f->kv, big, STR("k"), STR("v"));
+    assert_rc(kv_backup(f->kv, folder.copy), RC_OK);
+    struct kv *half = open_other(f, "half");
+    assert_rc(rad_restoring_set(rad_of(half), true, 2), RC_OK);
+    kv_close(&half);
+    half = open_other(f, "half");
+    const char *why = "";
+    assert_int_equal(kv_state(half, &why), KV_READONLY);
+    assert_non_null(strstr(why, "restored"));
+    struct kv_txn *txn = kv_txn_new(big);
+    assert_rc(kv_txn_put(txn, STR("k"), STR("v")), RC_OK);
+    assert_rc(kv_commit_wait(half, txn, NULL), RC_TEMP);
+    assert_rc(kv_restore(half, folder.copy), RC_EXISTS);
+    kv_close(&half);
+    folder_remove(&folder);
+}
+
 static void other_folders_are_not_restored(void **state)
 {
     struct fixture *f = *state;
@@ -309,8 +332,11 @@ static void a_partition_is_copied_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        fixture_test(a_backup_is_of_one_moment),   fixture_test(many_references_are_copied),
-        fixture_test(a_backup_is_a_local_store),   fixture_test(other_folders_are_not_restored),
+        fixture_test(a_backup_is_of_one_moment),
+        fixture_test(many_references_are_copied),
+        fixture_test(a_backup_is_a_local_store),
+        fixture_test(what_was_half_restored_is_not_written_to),
+        fixture_test(other_folders_are_not_restored),
         fixture_test(a_partition_is_copied_again),
     };
     return fixture_run(tests);
