@@ -255,7 +255,7 @@ enum rc rad_restore(struct kv *kv, const char *dir)
 {
     struct copy c = {.rad = rad_of(kv)};
     uint64_t copied, generation;
-    struct kv_local_conf conf = {.path = dir, .read_only = true};
+    struct kv_local_conf conf = {.path = dir};
     TRY(read_marker(dir, &copied));
     TRY(c.rad->is_half ? RC_EXISTS : rad_each_part(kv, refuse_part, NULL));
     TRY(kv_local_open(kv->ctx, &conf, &c.to));
