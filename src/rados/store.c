@@ -132,7 +132,7 @@ static enum rc find_store(struct rad *rad)
 static enum rc set_generation(struct kv *kv, uint64_t generation)
 {
     struct rad *rad = rad_of(kv);
-    return atomic_load(&rad->is_readonly) ? RC_TEMP : rad_generation_set(rad, generation);
+    return atomic_load(&rad->is_readonly) ? RC_TEMP : rad_restoring_set(rad, false, generation);
 }
 
 static void fini(struct rad *rad)
