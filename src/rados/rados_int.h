@@ -9,7 +9,8 @@
  *   rows.c     one partition's rows in memory, out of head, trims and pages: get and scan
  *   read.c     the reads of kv.h: from memory, loading what is not there
  *   change.c   what a commit is going to change: a view over a partition, an operation on its head
- *   commit.c   a partition's queue: grouped, checked, committed, resolved when unknown, completed
+ *   commit.c   a partition's queue and its turns; group.c: what is queued, checked and told;
+ *              answer.c: at the cluster, resolved when unknown; lazy.c: rows of caches
  *   fold.c     rows from heads to shards, shards that split (fold_shard.c, fold_clean.c)
  *   blob.c     blobs
  *
