@@ -34,6 +34,8 @@ static struct kv *open_rados(struct conform *c)
         .conf = getenv(CEPH),
         .name = c->dir,
         .trust_ms = 1,
+        .head_rows = 50, /* so that what the contract says is true of shards too */
+        .shard_rows = 200,
     };
     struct kv *kv = NULL;
     if (kv_rados_open(&c->ctx, &conf, &kv) != RC_OK)
