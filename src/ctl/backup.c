@@ -122,7 +122,7 @@ static enum rc copy_data(struct backup *b)
     if (rc == RC_OK && (mkdirat(b->to, "data", 0700) != 0 ||
                         (to = openat(b->to, "data", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0))
         rc = complain("data", strerror(errno));
-    progress_begin(&p, "backup", t.n, t.bytes);
+    progress_begin(&p, "backup", "files", t.n, t.bytes);
     for (size_t i = 0; rc == RC_OK && i < t.n; i++) {
         struct tree_copy c = {.from = b->snapshot,
                               .to = to,

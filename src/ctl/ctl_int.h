@@ -105,7 +105,8 @@ struct progress {
     unsigned percent; /* shown last */
     bool is_shown;
 };
-void progress_begin(struct progress *p, const char *what, uint64_t files, uint64_t bytes);
+void progress_begin(struct progress *p, const char *what, const char *unit, uint64_t files,
+                    uint64_t bytes);
 void progress_add(struct progress *p, uint64_t bytes);
 void progress_move(struct progress *p, uint64_t bytes); /* within a file */
 void progress_end(struct progress *p);

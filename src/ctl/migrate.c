@@ -198,9 +198,8 @@ static void begin(struct migrate_watch *watch, uint64_t accounts, uint64_t units
     struct moving *m = CONTAINER(watch, struct moving, watch);
     m->is_begun = true;
     m->is_by_account = units == 0;
-    progress_begin(&m->progress, m->is_verify ? "compare" : "migrate", accounts,
+    progress_begin(&m->progress, m->is_verify ? "compare" : "migrate", "accounts", accounts,
                    units ? units : accounts);
-    m->progress.unit = "accounts";
 }
 
 static void moved(struct migrate_watch *watch, uint64_t units)

@@ -127,7 +127,7 @@ static enum rc copy_all(struct restore *r)
     int data = openat(r->from, "data", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (data < 0)
         return complain("data", strerror(errno));
-    progress_begin(&p, "restore", r->n_files, 0);
+    progress_begin(&p, "restore", "files", r->n_files, 0);
     while (rc == RC_OK && str_cut(&rest, '\n', &line) && line.n) {
         struct entry e;
         rc = read_entry(line, &e);

@@ -292,10 +292,11 @@ static void show(struct progress *p)
                 (unsigned long long)p->all_files, p->unit, p->percent);
 }
 
-void progress_begin(struct progress *p, const char *what, uint64_t files, uint64_t bytes)
+void progress_begin(struct progress *p, const char *what, const char *unit, uint64_t files,
+                    uint64_t bytes)
 {
     *p = (struct progress){.what = what,
-                           .unit = "files",
+                           .unit = unit,
                            .all_files = files,
                            .all_bytes = bytes,
                            .is_shown = isatty(STDERR_FILENO) == 1};

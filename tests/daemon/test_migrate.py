@@ -1,8 +1,11 @@
 """penfold migrate between two data folders: what arrives, what is refused, and what a kill leaves."""
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -43,6 +46,27 @@ def test_everything_is_carried(make_host):
         time.sleep(0.05)
     host.stop()
     assert 'faults' in host.run('fsck')
+
+
+def test_how_far_it_is(make_host):
+    """On a terminal; elsewhere nothing but the result."""
+    host = make_host()
+    host.stop()
+    other = second(host)
+    for words, name in (((), 'migrate'), (('--verify',), 'compare')):
+        ours, theirs = pty.openpty()
+        done = subprocess.run([host.binary, 'migrate', other, *words, '-c', host.conf], stderr=theirs, stdout=subprocess.DEVNULL,
+                              timeout=60, check=False)
+        os.close(theirs)
+        shown = b''
+        with os.fdopen(ours, 'rb', buffering=0) as terminal, contextlib.suppress(OSError):  # EIO: nobody has the other end
+            while more := terminal.read(4096):
+                shown += more
+        shown = shown.decode()
+        assert done.returncode == 0 and shown.startswith(f'\r{name}: 0 of 2 accounts, 0 %'), shown
+        assert shown.endswith(f'\r{name}: 2 of 2 accounts, 100 %\r\n'), shown
+    done = host.run('migrate', other, '--verify', check=False)
+    assert done.stderr == ''
 
 
 def test_killed_at_many_moments(make_host):
