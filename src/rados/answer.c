@@ -166,8 +166,9 @@ static void answer_commit(struct rad_group *g)
 /* Nothing can be said yet: after a pause the state is read again. */
 static bool is_to_be_repeated(struct rad_group *g)
 {
-    bool is_failed = g->result == LINK_UNKNOWN || g->result == LINK_FAILED;
-    return g->stage == STAGE_READ_BACK && is_failed;
+    bool is_failed =
+        g->result == LINK_UNKNOWN || g->result == LINK_FAILED || g->result == LINK_FULL;
+    return g->stage != STAGE_COMMIT && is_failed;
 }
 
 void group_answer(struct rad_group *g)

@@ -210,6 +210,8 @@ enum rc form_head_parse(struct str bytes, struct kv_blob_id id, struct record *o
     TRY(kv_record_parse((const unsigned char *)bytes.p, out));
     if (memcmp(out->id.b, id.b, sizeof id.b) != 0)
         return RC_CORRUPT;
+    if (form_main_bytes(out->size) > FORM_MAIN_MAX)
+        return RC_CORRUPT;
     if (out->size <= KV_BLOB_SMALL)
         return RC_OK;
     bytes = str_skip(bytes, RECORD_FRAME);

@@ -22,6 +22,7 @@ enum {
     /* Most bytes of a chunk, and of a piece of it that is written at once. */
     FORM_CHUNK = 4 << 20,
     FORM_PIECE = KV_BLOB_SMALL,
+    FORM_MAIN_MAX = 64 << 20, /* of a main object: sums of a terabyte; Ceph takes 90 MB at once */
     FORM_LARGE = 5, /* bytes between the frame and the sums of a large blob's main object */
 
     FORM_OBJECT = 48, /* longest name of an object, with its NUL */

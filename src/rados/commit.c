@@ -104,8 +104,8 @@ void turns_pause(struct rad_part *p)
 
 /* --- a turn ----------------------------------------------------------------------------------- */
 
-/* Nothing is written any more. */
-static void refuse_all(struct rad_part *p)
+/* Nothing is written any more, or there is no telling what to. */
+static void refuse_all(struct rad_part *p, enum rc rc)
 {
     atomic_fetch_add(&p->rad->n_groups, 1); /* a backup need not be waited for: nothing changes */
     struct rad_group *g = group_new(p);
@@ -113,7 +113,7 @@ static void refuse_all(struct rad_part *p)
     list_splice_tail(&g->works, &p->works);
     g->lazy_upto = p->lazy_number;
     p->is_lazy_due = false;
-    group_fail(g, RC_TEMP);
+    group_fail(g, rc);
 }
 
 /* True: there may be more to do. */
@@ -128,11 +128,17 @@ static bool take_turn(struct rad_part *p)
     if (!is_due(p))
         return false;
     if (atomic_load(&p->rad->is_readonly)) {
-        refuse_all(p);
+        refuse_all(p, RC_TEMP);
         return true;
     }
-    if (p->loads_failed != p->loads_failed_seen) {
-        p->loads_failed_seen = p->loads_failed;
+    bool has_failed = p->loads_failed != p->loads_failed_seen;
+    p->loads_failed_seen = p->loads_failed;
+    p->is_damaged = has_failed && p->load_rc == RC_CORRUPT;
+    if (p->is_damaged && !p->is_warm) {
+        refuse_all(p, RC_CORRUPT);
+        return true;
+    }
+    if (has_failed && !p->is_damaged) {
         turns_pause(p);
         return false;
     }

@@ -66,11 +66,23 @@ static enum rc apply(struct rad_change *c, struct kv_op *op)
     return RC_OK;
 }
 
+/* But for the first n. */
+static void forget_wanted(struct rad_part *p, size_t n)
+{
+    while (p->n_wanted > n)
+        free((void *)(uintptr_t)p->wanted[--p->n_wanted].p);
+}
+
 /* RC_AGAIN: it has to wait, and so have those behind it. */
 static enum rc add_op(struct rad_group *g, struct kv_op *op)
 {
     if (op->rc == RC_OK) { /* else: failed at an earlier turn */
+        size_t wanted = g->p->n_wanted;
         enum rc rc = apply(&g->change, op);
+        if (rc == RC_AGAIN && g->p->is_damaged && g->p->n_wanted > wanted) {
+            forget_wanted(g->p, wanted);
+            rc = RC_CORRUPT; /* it waits for what will not come */
+        }
         if (rc == RC_AGAIN)
             return rc;
         if (rc != RC_OK) {
@@ -110,9 +122,7 @@ static void load_wanted(struct rad_part *p)
 {
     if (p->n_wanted > 0)
         rad_load_keys(p, p->wanted, p->n_wanted);
-    for (size_t i = 0; i < p->n_wanted; i++)
-        free((void *)(uintptr_t)p->wanted[i].p);
-    p->n_wanted = 0;
+    forget_wanted(p, 0);
 }
 
 struct rad_group *group_new(struct rad_part *p)

@@ -33,6 +33,8 @@ enum rc rad_key_row_parse(struct str omap_key, struct rad_key *out)
         return RC_CORRUPT;
     for (size_t i = 1; i < omap_key.n; i++) {
         char c = omap_key.p[i];
+        if (c == 0)
+            return RC_CORRUPT;
         if (c == 1) {
             i++;
             if (i == omap_key.n || (omap_key.p[i] != 1 && omap_key.p[i] != 2))
@@ -42,7 +44,7 @@ enum rc rad_key_row_parse(struct str omap_key, struct rad_key *out)
         out->b[out->n++] = c;
     }
     out->b[out->n] = '\0';
-    return RC_OK;
+    return out->n <= KV_KEY_MAX ? RC_OK : RC_CORRUPT;
 }
 
 struct str rad_state_pack(unsigned char to[RAD_STATE], const struct rad_state *state)
@@ -83,6 +85,12 @@ struct rad_id rad_id_new(struct rad *rad)
     memcpy(id.b, rad->node, RAD_ID_PROCESS);
     put_u64(id.b + RAD_ID_PROCESS, atomic_fetch_add(&rad->next_id, 1));
     return id;
+}
+
+bool rad_id_is_none(const struct rad_id *id)
+{
+    static const struct rad_id none;
+    return rad_id_eq(id, &none);
 }
 
 bool rad_id_is_of(const struct rad_id *a, const struct rad_id *b)
@@ -211,7 +219,8 @@ enum rc rad_trim_parse(struct str row, struct str *out_from, struct str *out_to)
     bool is_known = unpack_u8(&r) == RAD_FORMAT;
     *out_from = unpack_str16(&r);
     *out_to = unpack_str16(&r);
-    return is_known ? unpack_done(&r) : RC_CORRUPT;
+    bool fits = out_from->n <= KV_KEY_MAX + 1 && out_to->n <= KV_KEY_MAX + 1;
+    return is_known && fits ? unpack_done(&r) : RC_CORRUPT;
 }
 
 struct str rad_shard_pack(unsigned char to[RAD_HEAD_VALUE], const struct rad_shard *shard)
@@ -233,5 +242,5 @@ enum rc rad_shard_parse(struct str row, struct rad_shard *out)
     out->touched = unpack_u64(&r);
     out->rows = unpack_u64(&r);
     out->first = unpack_str16(&r);
-    return is_known ? unpack_done(&r) : RC_CORRUPT;
+    return is_known && out->first.n <= KV_KEY_MAX + 1 ? unpack_done(&r) : RC_CORRUPT;
 }

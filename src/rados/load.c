@@ -60,11 +60,14 @@ static struct load *load_new(struct rad_part *p, enum load_kind kind)
 }
 
 /* The last of a load, under the mutex, which it lets go of. */
-static void load_end(struct load *l, bool is_good)
+static void load_end(struct load *l, enum rc rc)
 {
     struct rad_part *p = l->p;
     list_remove(&l->link);
-    p->loads_failed += !is_good;
+    if (rc != RC_OK) {
+        p->loads_failed++;
+        p->load_rc = rc;
+    }
     pthread_cond_broadcast(&p->news);
     rad_part_wake_locked(p);
     pthread_mutex_unlock(&p->mutex);
@@ -84,7 +87,16 @@ static void load_fail(struct load *l, struct link_call *call, enum link_result r
               "cause", link_result_name(result), NULL);
     link_call_free(&call);
     pthread_mutex_lock(&l->p->mutex);
-    load_end(l, false);
+    load_end(l, RC_TEMP);
+}
+
+static void tell_corrupt(const struct load *l, const char *cause)
+{
+    char object[RAD_OBJECT];
+    if (l->shard)
+        rad_name_shard(object, l->p->part, l->shard);
+    log_event(l->p->rad->kv.ctx->log, LOG_ERROR, "store-corrupt", "object",
+              l->shard ? object : l->p->object, "cause", cause, NULL);
 }
 
 static struct load *load_of_kind(struct rad_part *p, enum load_kind kind)
@@ -173,7 +185,8 @@ static enum rc head_take_all(struct load *l, struct link_call *call)
         l->last.n = key.n;
         memcpy(l->last.b, key.p, key.n);
     }
-    return RC_OK;
+    /* Each operation on a head has an id; and the state comes first. */
+    return rad_id_is_none(&l->head.state.ids[0]) ? RC_CORRUPT : RC_OK;
 }
 
 static void head_install(struct load *l)
@@ -190,7 +203,7 @@ static void head_install(struct load *l)
     bool is_news = version > p->told;
     p->told = version;
     rad_part_pin(p); /* the load's own goes with it */
-    load_end(l, true);
+    load_end(l, RC_OK);
     if (is_news)
         kv_watches_tell(&p->rad->kv, p->part, version);
     rad_part_put(p);
@@ -212,9 +225,10 @@ static void head_read(struct link_call *call, enum link_result result, void *arg
         return;
     }
     if (result == LINK_OK && head_take_all(l, call) != RC_OK) {
-        log_event(l->p->rad->kv.ctx->log, LOG_ERROR, "store-corrupt", "object", l->p->object,
-                  "cause", "a row of a head that is not of its form", NULL);
-        load_fail(l, call, LINK_FAILED);
+        tell_corrupt(l, "a head without a state, or a row of it that is not of its form");
+        link_call_free(&call);
+        pthread_mutex_lock(&l->p->mutex);
+        load_end(l, RC_CORRUPT);
         return;
     }
     bool has_more = result == LINK_OK && link_got_more(call);
@@ -290,10 +304,11 @@ static void check_read(struct link_call *call, enum link_result result, void *ar
         rad_part_cool(p);
         rad_load_head(p);
     }
-    if (is_same && l->shard)
+    bool is_lost = is_same && l->shard;
+    if (is_lost)
         tell_lost(l);
     link_call_free(&call);
-    load_end(l, !is_same || !l->shard);
+    load_end(l, is_lost ? RC_CORRUPT : RC_OK);
 }
 
 static void load_check(struct rad_part *p, uint64_t suspect)
@@ -481,9 +496,11 @@ static void shard_read(struct link_call *call, enum link_result result, void *ar
         install_keys(l, &d);
     if (rc == RC_CONFLICT && p->is_warm)
         load_check(p, is_mapped(&p->head, l->shard, l->touched) ? l->shard : 0);
+    if (rc == RC_CORRUPT)
+        tell_corrupt(l, "a row of a shard that is not of its form");
     link_call_free(&call);
     draft_fini(&d);
-    load_end(l, rc == RC_OK || rc == RC_CONFLICT);
+    load_end(l, rc == RC_CONFLICT ? RC_OK : rc);
 }
 
 static struct link_call *shard_call(struct load *l, const struct rad_shard *shard)

@@ -86,6 +86,7 @@ struct rad_state {
 struct str rad_state_pack(unsigned char to[RAD_STATE], const struct rad_state *state);
 enum rc rad_state_parse(struct str row, struct rad_state *out);
 bool rad_id_eq(const struct rad_id *a, const struct rad_id *b);
+bool rad_id_is_none(const struct rad_id *id);
 bool rad_id_is_of(const struct rad_id *a, const struct rad_id *b); /* the same process */
 /* The state after one more operation. */
 struct rad_state rad_state_next(struct rad *rad, const struct rad_state *state);
@@ -193,6 +194,7 @@ struct rad_part {
     /* Loads under way (load.c). */
     struct list loads;
     uint64_t loads_failed; /* counted */
+    enum rc load_rc;       /* why the last one of these did: RC_TEMP, RC_CORRUPT */
     struct str *wanted;    /* keys that a view has missed (change.c), owned */
     size_t n_wanted, wanted_capacity;
 
@@ -205,6 +207,7 @@ struct rad_part {
     struct task_timer pause_timer;
     bool is_paused;
     uint64_t loads_failed_seen;
+    bool is_damaged; /* what could not be loaded for this turn is damaged */
 
     struct rad_fold *fold; /* under way (fold.c) */
     struct task_timer fold_timer;

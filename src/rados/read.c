@@ -14,6 +14,7 @@ struct reading {
     struct rad_part *p; /* pinned and locked */
     bool is_cached;
     uint64_t fresh; /* checked at this time or later is good enough */
+    bool is_second; /* a load has found damage, perhaps of what somebody else wants */
 };
 
 /* Waits for a load that is under way; it may be over for another reason by then. */
@@ -23,7 +24,11 @@ static enum rc wait_for_news(struct reading *r)
         return RC_AGAIN;
     uint64_t failed = r->p->loads_failed;
     pthread_cond_wait(&r->p->news, &r->p->mutex);
-    return r->p->loads_failed == failed ? RC_OK : RC_TEMP;
+    if (r->p->loads_failed == failed)
+        return RC_OK;
+    bool is_first = r->p->load_rc == RC_CORRUPT && !r->is_second;
+    r->is_second = true;
+    return is_first ? RC_OK : r->p->load_rc;
 }
 
 /* Warm, and as good as the cluster's. An operation that is under way will tell soon enough. */
@@ -49,6 +54,7 @@ static enum rc read_begin(struct reading *r, struct kv *kv, struct kv_part part,
     uint64_t trust = rad->conf.trust_ms * NS_PER_MS;
     r->p = rad_part_get(rad, part);
     r->is_cached = flags & KV_CACHED;
+    r->is_second = false;
     r->fresh = now > trust ? now - trust : 0;
     pthread_mutex_lock(&r->p->mutex);
     return wait_until_warm(r);

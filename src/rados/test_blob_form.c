@@ -166,6 +166,10 @@ static void heads(void **state)
     assert_rc(form_head_parse(all, id, &back, &chunk), RC_OK);
     assert_int_equal(chunk, 4096);
     assert_rc(form_head_parse(str_head(all, RECORD_FRAME), id, &back, &chunk), RC_CORRUPT);
+    record.size = UINT64_C(1) << 41; /* more sums than any object holds */
+    form_head(head, &record, 4096);
+    assert_rc(form_head_parse(all, id, &back, &chunk), RC_CORRUPT);
+    record.size = 1 << 20;
     form_head(head, &record, 0); /* would divide by it */
     assert_rc(form_head_parse(all, id, &back, &chunk), RC_CORRUPT);
     head[10] ^= 1;

@@ -328,7 +328,7 @@ static void strays_are_found_and_lost_shards_are_an_error(void **state)
     assert_int_equal(write_shard(f->kv, first, false), LINK_OK);
     fixture_reopen(f);
     struct kv_page page;
-    assert_rc(kv_scan(f->kv, part, (struct kv_range){0}, 0, 0, &f->arena, &page), RC_TEMP);
+    assert_rc(kv_scan(f->kv, part, (struct kv_range){0}, 0, 0, &f->arena, &page), RC_CORRUPT);
 }
 
 /* --- a process is ended ----------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* How keys and states look in omaps. */
 #include "rados/rados_int.h"
 
+#include "base/bytes.h"
 #include "base/test.h"
 
 /* In their order. */
@@ -32,18 +33,24 @@ static void the_longest_key_fits(void **state)
     struct rad_key key, back;
     rad_key_row(&key, str_from(longest, sizeof longest));
     assert_int_equal(key.n, 1 + 2 * sizeof longest);
+    assert_rc(rad_key_row_parse(rad_key_str(&key), &back), RC_CORRUPT); /* no row has it */
+    rad_key_row(&key, str_from(longest, KV_KEY_MAX));
     assert_rc(rad_key_row_parse(rad_key_str(&key), &back), RC_OK);
-    assert_true(str_eq(rad_key_str(&back), str_from(longest, sizeof longest)));
+    assert_true(str_eq(rad_key_str(&back), str_from(longest, KV_KEY_MAX)));
 }
 
 static void what_is_no_key_is_refused(void **state)
 {
-    static const struct str bad[] = {STR_INIT(""), STR_INIT("r"), STR_INIT("x1"), STR_INIT("ra\1"),
-                                     STR_INIT("r\1\3")};
+    static const struct str bad[] = {STR_INIT(""),     STR_INIT("r"),     STR_INIT("x1"),
+                                     STR_INIT("ra\1"), STR_INIT("r\1\3"), STR_INIT("ra\0b")};
     struct rad_key out;
     uint64_t number;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_rc(rad_key_row_parse(bad[i], &out), RC_CORRUPT);
+    char long_key[1 + KV_KEY_MAX + 1];
+    memset(long_key, 'r', sizeof long_key);
+    assert_rc(rad_key_row_parse(str_from(long_key, sizeof long_key - 1), &out), RC_OK);
+    assert_rc(rad_key_row_parse(str_from(long_key, sizeof long_key), &out), RC_CORRUPT);
     assert_rc(rad_key_number(STR("d00000000000000fg"), &number), RC_CORRUPT);
     assert_rc(rad_key_number(STR("d0"), &number), RC_CORRUPT);
     assert_rc(rad_key_number(STR("d00000000000000ff"), &number), RC_OK);
@@ -102,6 +109,13 @@ static void trims_shards_and_fences_come_back(void **state)
     assert_int_equal(back.touched, 5);
     assert_int_equal(back.rows, 6);
     assert_str(back.first, "k");
+    char long_key[KV_KEY_MAX + 2] = "";
+    unsigned char long_row[RAD_HEAD_VALUE + KV_KEY_MAX] = {RAD_FORMAT};
+    struct packer w;
+    pack_init(&w, long_row + 1, sizeof long_row - 1);
+    pack_str16(&w, STR(""));
+    pack_str16(&w, str_from(long_key, sizeof long_key));
+    assert_rc(rad_trim_parse(str_from(long_row, 1 + pack_done(&w).n), &from, &to), RC_CORRUPT);
     assert_rc(rad_trim_parse(STR("\1\0"), &from, &to), RC_CORRUPT);
     assert_rc(rad_shard_parse(STR("\2"), &back), RC_CORRUPT);
     assert_rc(rad_fence_parse(rad_fence_pack(fence, 9), &epoch), RC_OK);
