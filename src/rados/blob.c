@@ -65,16 +65,25 @@ static bool is_busy(struct blobs *b)
     return b->held == 0 && !list_is_empty(&b->clears);
 }
 
+static void await_all(struct blobs *b)
+{
+    blob_lock(b);
+    while (is_busy(b))
+        pthread_cond_wait(&b->changed, &b->mutex);
+    blob_unlock(b);
+}
+
 /* What no commit has named is removed now; what cannot be, by the next process's sweeper. */
 static void let_all_go(struct blobs *b)
 {
     struct blob *blob;
+    blob_lock(b);
     while ((blob = next_finished(b)) != NULL) {
         blob->is_finished = false;
         blob_leave(b, blob);
     }
-    while (is_busy(b))
-        pthread_cond_wait(&b->changed, &b->mutex);
+    blob_unlock(b);
+    await_all(b);
 }
 
 static void free_all(struct blobs *b)
@@ -96,9 +105,9 @@ void rad_blobs_close(struct rad *rad)
     struct blobs *b = rad->blobs;
     if (!b)
         return;
-    blob_lock(b);
     let_all_go(b);
-    blob_unlock(b);
+    intents_stop(b);
+    await_all(b); /* the clerk may have tried once more what could not be removed */
     intents_close(b);
     free_all(b);
     pthread_cond_destroy(&b->changed);

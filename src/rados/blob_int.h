@@ -141,6 +141,7 @@ struct blobs {
     unsigned n_clearing;
     int held;           /* while more than 0, nothing is removed */
     struct list doubts; /* struct tag */
+    bool is_doubt_new;  /* not yet judged in vain */
     pthread_t sweeper;
     pthread_cond_t sweep_wake;
     _Atomic bool is_sweep_stopping;
@@ -225,7 +226,8 @@ void refs_key(char *to, struct kv_blob_id id);
 /* --- blob_intents.c --------------------------------------------------------------------------- */
 
 enum rc intents_open(struct blobs *b); /* makes the object, starts the clerk */
-/* Ends the clerk. Takes the object away when nothing has to be looked after any more. */
+void intents_stop(struct blobs *b);    /* ends the clerk */
+/* Takes the object away when nothing has to be looked after any more. */
 void intents_close(struct blobs *b);
 void intent_want(struct blobs *b, struct tag *tag);
 void intent_leave(struct blobs *b, struct tag *tag);

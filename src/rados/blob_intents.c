@@ -515,13 +515,17 @@ static enum rc remove_own(struct blobs *b)
     return list_process(b, false);
 }
 
-void intents_close(struct blobs *b)
+void intents_stop(struct blobs *b)
 {
     blob_lock(b);
     b->intents.is_stopping = true;
     pthread_cond_signal(&b->intents.wake);
     blob_unlock(b);
     pthread_join(b->intents.clerk, NULL);
+}
+
+void intents_close(struct blobs *b)
+{
     enum rc rc = has_tags(b) ? leave_own(b) : remove_own(b);
     if (rc != RC_OK)
         log_event(b->rad->kv.ctx->log, LOG_WARNING, "intents-left", "cause", rc_name(rc), NULL);

@@ -86,10 +86,11 @@ static void judge_one(struct blobs *b, struct tag *tag)
     blob_unlock(b);
     enum rc rc = judge(b, blob->id, form, &stands);
     blob_lock(b);
-    if (!tag->is_doubted || tag->users > 0) {
-        /* somebody else has found out */
+    if (!tag->is_doubted || tag->is_dropped || tag->users > 0) {
+        /* somebody else has found out, or has removed the row since */
     } else if (rc != RC_OK) {
-        tag_doubt(b, tag);
+        list_remove(&tag->doubt_link);
+        list_add_tail(&b->doubts, &tag->doubt_link); /* with the next beat */
     } else if (stands) {
         tag_done(b, tag);
     } else {
@@ -104,6 +105,7 @@ static void judge_doubts(struct blobs *b)
     struct list mine, *it;
     list_init(&mine);
     list_splice_tail(&mine, &b->doubts);
+    b->is_doubt_new = false;
     while (!b->is_sweep_stopping && (it = list_first(&mine)) != NULL) {
         list_remove(it);
         judge_one(b, CONTAINER(it, struct tag, doubt_link));
@@ -377,7 +379,7 @@ static void rest(struct blobs *b)
 {
     uint64_t at = now(b) + b->beat_ns;
     struct timespec until = {(time_t)(at / NS_PER_SEC), (long)(at % NS_PER_SEC)};
-    while (!b->is_sweep_stopping && list_is_empty(&b->doubts) &&
+    while (!b->is_sweep_stopping && !b->is_doubt_new &&
            pthread_cond_timedwait(&b->sweep_wake, &b->mutex, &until) == 0)
         ;
 }

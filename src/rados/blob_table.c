@@ -104,6 +104,7 @@ void blob_note(struct blobs *b, struct blob *blob, enum link_result result)
 static void free_blob(struct blobs *b, struct blob *blob)
 {
     leave_lru(b, blob);
+    list_remove(&blob->clear_link);
     map_remove(&b->by_id, &blob->node);
     free(blob->main);
     free(blob);
@@ -220,5 +221,6 @@ void tag_doubt(struct blobs *b, struct tag *tag)
     tag->is_doubted = true;
     list_remove(&tag->doubt_link);
     list_add_tail(&b->doubts, &tag->doubt_link);
+    b->is_doubt_new = true;
     pthread_cond_signal(&b->sweep_wake);
 }

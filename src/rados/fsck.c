@@ -67,6 +67,16 @@ static enum rc row_of(struct check *c, struct kv_part part, struct kv_blob_id id
     return rc;
 }
 
+/* What is in memory of it may be older than what else has been read: the next read makes sure. */
+static void distrust(struct check *c, struct kv_part part)
+{
+    struct rad_part *p = rad_part_get(c->b->rad, part);
+    pthread_mutex_lock(&p->mutex);
+    p->checked = 0;
+    pthread_mutex_unlock(&p->mutex);
+    rad_part_put(p);
+}
+
 struct main_object {
     struct form_tag *tags; /* owned */
     size_t n, capacity;
@@ -136,25 +146,40 @@ static bool is_looked_after(struct check *c, struct kv_blob_id id)
 
 /* --- the first pass: rows have tags ----------------------------------------------------------- */
 
+/* RC_EXISTS: the blob is there, without this tag. */
+static enum rc look_for_tag(struct check *c, struct kv_blob_id id, struct form_tag tag)
+{
+    struct main_object m;
+    enum rc rc = read_main(c, id, &m);
+    if (rc == RC_OK && !has_tag(&m, tag))
+        rc = RC_EXISTS;
+    free(m.tags);
+    return rc;
+}
+
+/* What has no tag may have gone since its row was read, or be referred to anew, with another tag.
+ */
 static void check_refs(struct check *c, struct kv_part part, const struct kv_row *row)
 {
     struct kv_blob_id id;
-    struct form_refs refs;
-    struct main_object m;
+    struct form_tag tag = {.part = part};
+    struct form_refs refs = {0};
     memcpy(id.b, row->key.p + 2, sizeof id.b);
-    if (form_refs_parse(row->value, &refs) != RC_OK) {
+    enum rc rc = RC_OK, row_rc = form_refs_parse(row->value, &refs);
+    do {
+        tag.token = refs.token;
+        if (row_rc == RC_OK)
+            rc = look_for_tag(c, id, tag);
+        if (row_rc == RC_NOTFOUND || (row_rc == RC_OK && rc == RC_OK))
+            return;
+        distrust(c, part);
+        row_rc = row_of(c, part, id, &refs);
+    } while (row_rc == RC_NOTFOUND || (row_rc == RC_OK && refs.token != tag.token));
+    if (row_rc == RC_CORRUPT)
         part_fault(c, id, part, "the row of references is damaged");
-        return;
-    }
-    enum rc rc = read_main(c, id, &m);
-    bool is_tagged = rc == RC_OK && has_tag(&m, (struct form_tag){part, refs.token});
-    free(m.tags);
-    struct form_refs again;
-    if (is_tagged || row_of(c, part, id, &again) == RC_NOTFOUND)
-        return;
-    if (rc == RC_TEMP)
+    else if (rc == RC_TEMP || row_rc != RC_OK)
         part_fault(c, id, part, "referred to, but not readable");
-    else if (rc == RC_OK)
+    else if (rc == RC_EXISTS)
         part_fault(c, id, part, "referred to, but not tagged");
     else
         part_fault(c, id, part, "referred to, but missing or damaged");
@@ -245,7 +270,10 @@ static bool has_row(struct check *c, struct kv_blob_id id, struct form_tag tag)
 static bool is_tag_stale(struct check *c, struct kv_blob_id id, struct form_tag tag)
 {
     struct main_object m;
-    if (has_row(c, id, tag) || is_looked_after(c, id) || has_row(c, id, tag))
+    if (has_row(c, id, tag) || is_looked_after(c, id))
+        return false;
+    distrust(c, tag.part);
+    if (has_row(c, id, tag))
         return false;
     bool is_there = read_main(c, id, &m) == RC_OK && has_tag(&m, tag);
     free(m.tags);

@@ -462,6 +462,64 @@ static void damaged_bytes_and_lost_chunks_are_found(void **state)
     expect_finding(f->kv, "a chunk that belongs to nothing");
 }
 
+/* The check is a process of its own that trusts its memory; another one goes on working. */
+static void what_changes_meanwhile_is_no_fault(void **state)
+{
+    struct fixture *f = *state;
+    struct kv_fsck fsck = {0};
+    f->conf.trust_ms = 10 * 60 * 1000;
+    struct kv_blob_id first = store(f->kv, 1000);
+    fixture_reopen(f);
+    assert_int_equal(fixture_version(f->kv, home), 1);
+    struct kv *worker = fixture_open(f);
+    store(worker, 2000);
+    kv_close(&worker); /* no intents are left */
+    assert_rc(kv_fsck(f->kv, &fsck), RC_OK);
+    assert_int_equal(fsck.blobs, 2);
+    worker = fixture_open(f);
+    assert_rc(drop(worker, home, first), RC_OK);
+    kv_close(&worker);
+    assert_rc(kv_fsck(f->kv, &fsck), RC_OK);
+    assert_int_equal(fsck.blobs, 1);
+}
+
+/* --- the sweeper ------------------------------------------------------------------------------ */
+
+struct counting {
+    struct clock clock;
+    _Atomic unsigned calls;
+};
+
+static uint64_t counting_mono(const struct clock *clock)
+{
+    struct counting *c = (struct counting *)(uintptr_t)clock; /* its first member */
+    atomic_fetch_add(&c->calls, 1);
+    return clock_mono(&clock_system);
+}
+
+/* What cannot be found out now is left until the next beat. */
+static void a_doubt_that_stays_is_no_endless_loop(void **state)
+{
+    enum { LOOKS = 50, CALLS = 1000 };
+    struct fixture *f = *state;
+    struct counting counting = {.clock = {counting_mono, wall}};
+    struct ctx ctx = {.clock = &counting.clock};
+    struct kv *kv = NULL;
+    assert_rc(rad_open(&ctx, &f->conf, &kv), RC_OK);
+    struct blobs *b = rad_of(kv)->blobs;
+    rad_fail_for_good(rad_of(kv), "a test has said so");
+    blob_lock(b);
+    struct blob *blob = blob_enter(b, (struct kv_blob_id){{1}});
+    tag_doubt(b, tag_add(blob, (struct form_tag){home, 1}));
+    blob_leave(b, blob);
+    blob_unlock(b);
+    atomic_store(&counting.calls, 0);
+    for (int i = 0; i < LOOKS; i++)
+        nap();
+    assert_true(atomic_load(&counting.calls) < CALLS);
+    kv_close(&kv);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -474,6 +532,8 @@ int main(void)
         fixture_test(lost_answers_lose_nothing),
         fixture_test(a_tag_without_a_row_and_a_row_without_a_tag_are_found),
         fixture_test(damaged_bytes_and_lost_chunks_are_found),
+        fixture_test(what_changes_meanwhile_is_no_fault),
+        fixture_test(a_doubt_that_stays_is_no_endless_loop),
     };
     return fixture_run(tests);
 }
