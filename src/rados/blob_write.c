@@ -153,15 +153,27 @@ static void make_done(struct link_call *call, enum link_result result, void *arg
     free(m);
 }
 
-void blob_make(struct blobs *b, struct blob *blob)
+/* From here on the blob stays, and its first tag and its bytes as they are, until make_done. */
+static void begin_make(struct blob *blob)
 {
-    struct tag *first = first_tag(blob);
+    blob->make = MAKE_SENT;
+    first_tag(blob)->state = TAG_SENT;
+}
+
+/* With or without the mutex. */
+static void send_make(struct blobs *b, struct blob *blob)
+{
     struct making *m = mem_alloc(sizeof *m);
     *m = (struct making){b, blob};
-    blob->make = MAKE_SENT;
-    first->state = TAG_SENT;
-    struct link_call *call = make_call(b, blob, first, str_from(blob->main, blob->main_n));
+    struct link_call *call =
+        make_call(b, blob, first_tag(blob), str_from(blob->main, blob->main_n));
     link_write(call, 0, make_done, m);
+}
+
+void blob_make(struct blobs *b, struct blob *blob)
+{
+    begin_make(blob);
+    send_make(b, blob);
 }
 
 /* --- small ------------------------------------------------------------------------------------ */
@@ -190,9 +202,12 @@ static enum rc finish_small(struct blobs *b, struct out *o, struct kv_blob_id *o
     kv_record_frame(o->bytes, &blob->head);
     blob_set_main(blob, o->bytes, (size_t)form_main_bytes(size));
     o->bytes = NULL;
-    if (first_tag(blob)->intent == INTENT_DURABLE)
-        blob_make(b, blob);
+    bool is_durable = first_tag(blob)->intent == INTENT_DURABLE;
+    if (is_durable)
+        begin_make(blob);
     blob_unlock(b);
+    if (is_durable) /* the bytes are copied without the mutex */
+        send_make(b, blob);
     free_out(o);
     return RC_OK;
 }
