@@ -81,6 +81,7 @@ static bool is_roomy(const struct rad_state *state)
 /* The lost operation has been applied, and others after it. */
 static void accept(struct rad_group *g)
 {
+    rad_backup_touch(g->p->rad, g->p->part);
     rad_part_cool(g->p);
     group_finish(g, false);
 }

@@ -2,9 +2,11 @@
  *
  * Snapshots of RADOS are each object's own, so a copy that is of one moment is made above them.
  * First every partition is copied while the work goes on, and those that change meanwhile again,
- * until few do; then commits wait while the last ones are copied: some milliseconds each. No blob
- * is removed before the end, so whatever a row names is still there. The moment is one for this
- * process: another one that writes to the store meanwhile has to be stopped before.
+ * until few do; then commits wait while the last ones are copied: some milliseconds each, and never
+ * longer than HOLD_MS and one partition takes; where that is not enough it is tried again, and
+ * given up in the end. No blob is removed before the end, so whatever a row names is still there.
+ * The moment is one for this process: another one that writes to the store meanwhile has to be
+ * stopped before.
  *
  * The copy is a store of its own, which kv_local can open. The file COPIED in it, written last,
  * holds the generation that it was made in, and says that its partitions hold rows of references:
@@ -28,7 +30,8 @@
 enum {
     FEW = 64,    /* partitions that may be copied while commits wait */
     ROUNDS = 10, /* of copying what has changed, at most */
-    WAIT_MS = 2  /* between looks whether all commits under way have ended */
+    WAIT_MS = 2, /* between looks whether all commits under way have ended */
+    HOLD_MS = 5000
 };
 
 struct touched {
@@ -105,13 +108,25 @@ static enum rc copy_part(void *arg, struct kv_part part)
     return kv_copy_part(&c->rad->kv, c->to, part, KV_COPY_REFS);
 }
 
-static enum rc copy_touched(struct copy *c)
+static uint64_t now(const struct rad *rad)
+{
+    return clock_mono(rad->kv.ctx->clock);
+}
+
+/* RC_AGAIN: the time is over, and some are left. */
+static enum rc copy_touched(struct copy *c, uint64_t until)
 {
     struct map mine = take_touched(&c->rad->backup);
     size_t slot = 0;
     enum rc rc = RC_OK;
-    for (struct map_node *node = NULL; rc == RC_OK && (node = map_each(&mine, &slot, node));) {
+    for (struct map_node *node = NULL; (node = map_each(&mine, &slot, node)) != NULL;) {
         struct kv_part part = CONTAINER(node, struct touched, node)->part;
+        if (rc == RC_OK && now(c->rad) >= until)
+            rc = RC_AGAIN;
+        if (rc == RC_AGAIN)
+            rad_backup_touch(c->rad, part);
+        if (rc != RC_OK)
+            continue;
         rc = copy_part(c, part);
         add_touched(&c->again, part);
     }
@@ -128,12 +143,13 @@ static enum rc settle(struct copy *c)
     return RC_OK;
 }
 
-/* No group is begun any more, and none is under way. */
-static void hold_commits(struct rad *rad)
+/* No group is begun any more, and none is under way. RC_AGAIN: one does not end. */
+static enum rc hold_commits(struct rad *rad, uint64_t until)
 {
     atomic_store(&rad->is_held, true);
-    while (atomic_load(&rad->n_groups) > 0)
+    while (atomic_load(&rad->n_groups) > 0 && now(rad) < until)
         nanosleep(&(struct timespec){.tv_nsec = WAIT_MS * (long)NS_PER_MS}, NULL);
+    return atomic_load(&rad->n_groups) > 0 ? RC_AGAIN : RC_OK;
 }
 
 static void release_commits(struct rad *rad)
@@ -142,16 +158,29 @@ static void release_commits(struct rad *rad)
     rad_parts_wake(&rad->parts);
 }
 
+static enum rc copy_rest(struct copy *c)
+{
+    uint64_t until = now(c->rad) + HOLD_MS * NS_PER_MS;
+    rad_step(c->rad, "backup-hold");
+    enum rc rc = hold_commits(c->rad, until);
+    if (rc == RC_OK)
+        rc = copy_touched(c, until);
+    release_commits(c->rad);
+    return rc;
+}
+
 static enum rc copy_all(struct copy *c)
 {
+    enum rc rc = RC_AGAIN;
     TRY(rad_each_part(&c->rad->kv, copy_part, c));
-    for (int i = 0; i < ROUNDS && count_touched(&c->rad->backup) > FEW; i++)
-        TRY(copy_touched(c));
-    rad_step(c->rad, "backup-hold");
-    hold_commits(c->rad);
-    enum rc rc = copy_touched(c);
-    release_commits(c->rad);
-    return rc == RC_OK ? settle(c) : rc;
+    for (int i = 1; i <= ROUNDS && rc == RC_AGAIN; i++) {
+        if (count_touched(&c->rad->backup) > FEW)
+            TRY(copy_touched(c, UINT64_MAX));
+        if (i == ROUNDS || count_touched(&c->rad->backup) <= FEW)
+            rc = copy_rest(c);
+    }
+    TRY(rc == RC_AGAIN ? RC_TEMP : rc);
+    return settle(c);
 }
 
 static enum rc write_file(int folder, const char *name, struct str text)

@@ -329,6 +329,22 @@ static void a_partition_is_copied_again(void **state)
     folder_remove(&folder);
 }
 
+/* A commit of which the cluster does not tell what became: everybody else must not wait for it. */
+static void a_commit_that_does_not_end_ends_the_backup(void **state)
+{
+    struct fixture *f = *state;
+    struct folder folder;
+    struct rad *rad = rad_of(f->kv);
+    folder_make(&folder);
+    assert_int_equal(fixture_put(f->kv, first, STR("k"), STR("1")), 1);
+    atomic_fetch_add(&rad->n_groups, 1);
+    assert_rc(kv_backup(f->kv, folder.copy), RC_TEMP);
+    assert_int_equal(fixture_put(f->kv, first, STR("k"), STR("2")), 2);
+    atomic_fetch_sub(&rad->n_groups, 1);
+    folder_remove(&folder);
+    assert_rc(kv_backup(f->kv, folder.copy), RC_NOTFOUND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +354,7 @@ int main(void)
         fixture_test(what_was_half_restored_is_not_written_to),
         fixture_test(other_folders_are_not_restored),
         fixture_test(a_partition_is_copied_again),
+        fixture_test(a_commit_that_does_not_end_ends_the_backup),
     };
     return fixture_run(tests);
 }
