@@ -20,10 +20,10 @@
 #include <string.h>
 
 enum {
-    TRIMS_MAX = 64, /* of a head: every look at a row goes through them */
-    BURST = 4,      /* times the rows at which a fold begins: then commits wait for it */
-    PAUSE_MS = 300, /* at least, after a fold that was given up */
-    RESERVED_MAX = 1 << 15
+    TRIMS_MAX = 64,        /* of a head: every look at a row goes through them */
+    BURST = 4,             /* times the rows at which a fold begins: then commits wait for it */
+    PAUSE_MS = 300,        /* at least, after a fold that was given up */
+    RESERVED_MAX = 1 << 15 /* new shards of one fold; their numbers have 16 bits for it */
 };
 
 size_t fold_shard_rows(const struct rad *rad)
