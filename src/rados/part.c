@@ -91,14 +91,19 @@ static void trims_free(struct list *trims)
     }
 }
 
-bool rad_trims_cover(const struct list *trims, struct str key)
+const struct rad_trim *rad_trim_of(const struct list *trims, struct str key)
 {
     LIST_EACH (trims, it) {
         const struct rad_trim *trim = CONTAINER(it, struct rad_trim, link);
         if (str_cmp(key, trim->from) >= 0 && str_cmp(key, trim->to) < 0)
-            return true;
+            return trim;
     }
-    return false;
+    return NULL;
+}
+
+bool rad_trims_cover(const struct list *trims, struct str key)
+{
+    return rad_trim_of(trims, key) != NULL;
 }
 
 void rad_head_init(struct rad_head *head)

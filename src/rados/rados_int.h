@@ -240,6 +240,7 @@ struct rad_page *rad_page_at(struct rad_part *p, struct str key);
 /* Takes the page; what it covers is forgotten. */
 void rad_page_add(struct rad_part *p, struct rad_page *page);
 struct rad_trim *rad_trim_new(struct str from, struct str to);
+const struct rad_trim *rad_trim_of(const struct list *trims, struct str key); /* that covers it */
 bool rad_trims_cover(const struct list *trims, struct str key);
 
 /* A row of the head: its stamp and its bytes (empty: a tombstone). */

@@ -96,7 +96,7 @@ struct merge {
     struct rad_part *p;
     struct str to;
     const struct kv_rows_row *lazy, *head;
-    const struct rad_page *page; /* NULL when there are no shards */
+    const struct rad_page *page; /* NULL when there are no shards, and where a trim is */
     size_t at;                   /* in the page */
     struct kv_row *rows;         /* found, views; owned */
     size_t n, capacity, bytes, max;
@@ -168,7 +168,8 @@ static bool merge_until(struct merge *m, struct str end)
     return true;
 }
 
-/* From page to page. RC_AGAIN: that at *out_missing is not in memory. */
+/* From page to page; where a trim says that there is nothing, none is needed. RC_AGAIN: that at
+ * *out_missing is not in memory. */
 static enum rc merge_all(struct merge *m, struct str from, struct str *out_missing)
 {
     if (m->p->head.shards.n == 0) {
@@ -176,15 +177,17 @@ static enum rc merge_all(struct merge *m, struct str from, struct str *out_missi
         return RC_OK;
     }
     for (struct str at = from; is_before(at, m->to);) {
-        m->page = rad_page_at(m->p, at);
+        const struct rad_trim *trim = rad_trim_of(&m->p->head.trims, at);
+        m->page = trim ? NULL : rad_page_at(m->p, at);
         *out_missing = at;
-        if (!m->page)
+        if (!m->page && !trim)
             return RC_AGAIN;
-        m->at = page_seek(m->page, at);
-        bool is_last = !is_before(m->page->to.p ? m->page->to : m->to, m->to);
-        if (!merge_until(m, is_last ? m->to : m->page->to) || is_last)
+        struct str end = trim ? trim->to : m->page->to;
+        m->at = m->page ? page_seek(m->page, at) : 0;
+        bool is_last = !is_before(end.p ? end : m->to, m->to);
+        if (!merge_until(m, is_last ? m->to : end) || is_last)
             break;
-        at = m->page->to;
+        at = end;
     }
     return RC_OK;
 }

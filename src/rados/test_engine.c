@@ -264,6 +264,29 @@ static void a_head_of_many_pages_is_read_whole(void **state)
     assert_int_equal(fixture_count(f, f->kv, part), 20);
 }
 
+/* A whole account may be trimmed: its shards need not be read to say so. */
+static void what_is_trimmed_is_not_loaded(void **state)
+{
+    enum { ROWS = 200 };
+    struct fixture *f = *state;
+    struct kv_range range = {.from = key_of(f, 0, 2), .to = key_of(f, 0, 5)};
+    struct kv_page page;
+    f->conf.head_rows = 30;
+    f->conf.shard_rows = 60;
+    fixture_reopen(f);
+    for (unsigned i = 0; i < ROWS; i++)
+        fixture_put(f->kv, part, key_of(f, 0, i), STR("value"));
+    fixture_reopen(f);
+    struct kv_txn *txn = kv_txn_new(part);
+    assert_rc(kv_txn_trim(txn, range.from, range.to), RC_OK);
+    assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
+    assert_rc(kv_scan(f->kv, part, range, 0, KV_CACHED, &f->arena, &page), RC_OK);
+    assert_int_equal(page.n, 0);
+    range.to = key_of(f, 0, 6);
+    assert_rc(kv_scan(f->kv, part, range, 0, KV_CACHED, &f->arena, &page), RC_AGAIN);
+    assert_int_equal(fixture_count(f, f->kv, part), ROWS - 3);
+}
+
 /* Partitions are put out as soon as nobody holds them. */
 static void little_memory_is_enough(void **state)
 {
@@ -363,6 +386,7 @@ int main(void)
         fixture_test(two_processes_losing_answers_do_nothing_twice),
         fixture_test(a_store_that_was_shut_out_is_readonly),
         fixture_test(a_head_of_many_pages_is_read_whole),
+        fixture_test(what_is_trimmed_is_not_loaded),
         fixture_test(little_memory_is_enough),
         fixture_test(a_full_queue_says_so),
         fixture_test(rows_of_a_cache_are_written_at_last),
