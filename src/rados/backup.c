@@ -29,8 +29,9 @@
 
 enum {
     FEW = 64,    /* partitions that may be copied while commits wait */
-    ROUNDS = 10, /* of copying what has changed, at most */
+    ROUNDS = 10, /* of copying what has changed before each hold, at most */
     WAIT_MS = 2, /* between looks whether all commits under way have ended */
+    HOLDS = 3,   /* times that commits wait, at most, each for so long: */
     HOLD_MS = 5000
 };
 
@@ -173,11 +174,10 @@ static enum rc copy_all(struct copy *c)
 {
     enum rc rc = RC_AGAIN;
     TRY(rad_each_part(&c->rad->kv, copy_part, c));
-    for (int i = 1; i <= ROUNDS && rc == RC_AGAIN; i++) {
-        if (count_touched(&c->rad->backup) > FEW)
+    for (int i = 0; i < HOLDS && rc == RC_AGAIN; i++) {
+        for (int n = 0; n < ROUNDS && count_touched(&c->rad->backup) > FEW; n++)
             TRY(copy_touched(c, UINT64_MAX));
-        if (i == ROUNDS || count_touched(&c->rad->backup) <= FEW)
-            rc = copy_rest(c);
+        rc = copy_rest(c);
     }
     TRY(rc == RC_AGAIN ? RC_TEMP : rc);
     return settle(c);
