@@ -29,6 +29,7 @@
 
 enum {
     SHORT_THREADS = 4,
+    SHORT_THREADS_AFAR = 16, /* each waits for the network most of the time */
     HEAVY_THREADS = 1,
     LANE_QUEUE = 100000,
     HASH_QUEUE = 1000,
@@ -498,7 +499,8 @@ static void raise_file_limit(void)
     }
 }
 
-static enum rc confine(struct server *s)
+/* *out_is_afar: the store is on other machines. */
+static enum rc confine(struct server *s, bool *out_is_afar)
 {
     const char *why;
     struct ctl_engine_needs needs;
@@ -511,6 +513,7 @@ static enum rc confine(struct server *s)
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* becoming another user has cleared it */
     if (getppid() != s->start->supervisor)
         return tell(s, "supervisor", RC_NOTFOUND);
+    *out_is_afar = needs.connects;
     enum sandbox_role role = needs.connects ? SANDBOX_CONNECTING_SERVER : SANDBOX_SERVER;
     TRY(tell(s, "sandbox", sandbox_enter(role, needs.readable, &why)));
     if (why)
@@ -522,8 +525,10 @@ static enum rc start(struct server *s)
 {
     const struct conf *c = s->start->conf;
     struct trusted trusted;
-    TRY(confine(s));
-    s->short_lane = task_lane_new("short", SHORT_THREADS, LANE_QUEUE);
+    bool is_afar;
+    TRY(confine(s, &is_afar));
+    s->short_lane =
+        task_lane_new("short", is_afar ? SHORT_THREADS_AFAR : SHORT_THREADS, LANE_QUEUE);
     s->heavy_lane = task_lane_new("heavy", HEAVY_THREADS, LANE_QUEUE);
     s->hash_lane = task_lane_new_background("hash", (unsigned)c->auth.hash_threads, HASH_QUEUE);
     TRY(read_trusted(s, c, &trusted));
