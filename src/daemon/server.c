@@ -31,6 +31,7 @@ enum {
     SHORT_THREADS = 4,
     SHORT_THREADS_AFAR = 16, /* each waits for the network most of the time */
     HEAVY_THREADS = 1,
+    HEAVY_THREADS_AFAR = 4, /* one part of a large body may take as long as a machine hangs */
     LANE_QUEUE = 100000,
     HASH_QUEUE = 1000,
     MAINTAIN_FIRST_SECONDS = 300, /* after the start, so that one that often restarts does it too */
@@ -529,7 +530,8 @@ static enum rc start(struct server *s)
     TRY(confine(s, &is_afar));
     s->short_lane =
         task_lane_new("short", is_afar ? SHORT_THREADS_AFAR : SHORT_THREADS, LANE_QUEUE);
-    s->heavy_lane = task_lane_new("heavy", HEAVY_THREADS, LANE_QUEUE);
+    s->heavy_lane =
+        task_lane_new("heavy", is_afar ? HEAVY_THREADS_AFAR : HEAVY_THREADS, LANE_QUEUE);
     s->hash_lane = task_lane_new_background("hash", (unsigned)c->auth.hash_threads, HASH_QUEUE);
     TRY(read_trusted(s, c, &trusted));
     TRY(open_store(s, &trusted));
