@@ -22,7 +22,9 @@
 enum {
     TRIMS_MAX = 64,        /* of a head: every look at a row goes through them */
     BURST = 4,             /* times the rows at which a fold begins: then commits wait for it */
-    PAUSE_MS = 300,        /* at least, after a fold that was given up */
+    PAUSE_MS = 300,        /* at least, after a fold that was given up; then twice that, ... */
+    PAUSE_DOUBLED = 7,     /* times */
+    VAIN_MAX = 3,          /* given up so often in a row: commits do not wait for the next one */
     RESERVED_MAX = 1 << 15 /* new shards of one fold; their numbers have 16 bits for it */
 };
 
@@ -311,9 +313,9 @@ static enum rc fold(struct rad_fold *f)
 }
 
 /* Of two who got in each other's way one is back sooner. */
-static uint64_t pause_ms(void)
+static uint64_t pause_ms(unsigned vain)
 {
-    return PAUSE_MS + random_u64() % PAUSE_MS;
+    return (PAUSE_MS + random_u64() % PAUSE_MS) << (vain < PAUSE_DOUBLED ? vain : PAUSE_DOUBLED);
 }
 
 static void again(struct task_timer *timer)
@@ -338,7 +340,8 @@ static void give_up(const struct rad_fold *f)
     p->is_fold_timed = true;
     p->fold_timer.run = again;
     rad_part_pin(p);
-    task_timer_set(f->rad->timers, &p->fold_timer, pause_ms());
+    task_timer_set(f->rad->timers, &p->fold_timer, pause_ms(p->fold_vain));
+    p->fold_vain++;
 }
 
 static bool is_heavy(const struct rad_part *p);
@@ -356,10 +359,12 @@ static void run(struct task_job *job)
     pthread_mutex_lock(&p->mutex);
     p->fold = NULL;
     /* In vain: the head had to be read again meanwhile. At once it would have to be again. */
-    if (rc != RC_OK || (f->rows.count > 0 && f->left == 0))
+    if (rc != RC_OK || (f->rows.count > 0 && f->left == 0)) {
         give_up(f);
-    else
+    } else {
+        p->fold_vain = 0;
         rad_fold_consider(p);
+    }
     rad_part_wake_locked(p);
     pthread_mutex_unlock(&p->mutex);
     forget_taken(f);
@@ -403,7 +408,7 @@ static bool is_heavy(const struct rad_part *p)
 
 bool rad_fold_is_overdue(const struct rad_part *p)
 {
-    bool is_coming = p->fold || p->is_fold_timed;
+    bool is_coming = (p->fold || p->is_fold_timed) && p->fold_vain < VAIN_MAX;
     return is_coming && !atomic_load(&p->rad->is_closing) &&
            p->head.rows.count > (size_t)BURST * p->rad->conf.head_rows;
 }

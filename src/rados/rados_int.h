@@ -212,6 +212,7 @@ struct rad_part {
     struct rad_fold *fold; /* under way (fold.c) */
     struct task_timer fold_timer;
     bool is_fold_timed; /* one was given up, and is begun again soon */
+    unsigned fold_vain; /* how many have been in a row */
 };
 
 /* Pinned: it stays, warm or cold, until it is put back. */

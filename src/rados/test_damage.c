@@ -93,12 +93,35 @@ static void a_damaged_row_of_a_shard_is_an_error_of_those_who_need_it(void **sta
     fixture_check(f, f->kv, part, key_at(key, 0), STR("w"));
 }
 
+/* The head grows then; whoever commits does not wait for a fold that cannot be. */
+static void commits_go_on_when_a_shard_is_lost(void **state)
+{
+    struct fixture *f = *state;
+    char object[RAD_OBJECT], key[8];
+    make_shards(f);
+    struct rad_part *p = rad_part_get(rad_of(f->kv), part);
+    rad_name_shard(object, part, p->head.shards.shard[0].number);
+    rad_part_put(p);
+    struct link_call *call = link_call_new(rad_of(f->kv)->link, LINK_INDEX, object);
+    link_write_remove(call);
+    assert_int_equal(link_write_wait(call, 0), LINK_OK);
+    link_call_free(&call);
+    for (unsigned round = 0; round < 2; round++) {
+        fixture_reopen(f);
+        for (unsigned n = 0; n < 2 * ROWS; n++)
+            fixture_put(f->kv, part, key_at(key, n / 2), STR("w"));
+        fixture_check(f, f->kv, part, key_at(key, 0), STR("w"));
+    }
+    assert_true(fixture_version(f->kv, part) > 4 * ROWS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         fixture_test(a_damaged_head_is_an_error),
         fixture_test(a_head_without_a_state_is_an_error),
         fixture_test(a_damaged_row_of_a_shard_is_an_error_of_those_who_need_it),
+        fixture_test(commits_go_on_when_a_shard_is_lost),
     };
     return fixture_run(tests);
 }
