@@ -486,12 +486,26 @@ static void whoever_shares_the_owners_address_does_not_shut_him_out(void **state
 struct gate {
     struct task_job job;
     pthread_mutex_t *mutex;
+    pthread_cond_t *passed;
+    bool is_passed;
 };
 
 static void wait_at_gate(struct task_job *job)
 {
     struct gate *g = CONTAINER(job, struct gate, job);
+    pthread_mutex_t *mutex = g->mutex;
+    pthread_mutex_lock(mutex);
+    g->is_passed = true;
+    pthread_cond_signal(g->passed);
+    pthread_mutex_unlock(mutex);
+}
+
+/* Until the gate is nobody's but the caller's. */
+static void see_it_passed(const struct gate *g)
+{
     pthread_mutex_lock(g->mutex);
+    while (!g->is_passed)
+        pthread_cond_wait(g->passed, g->mutex);
     pthread_mutex_unlock(g->mutex);
 }
 
@@ -502,6 +516,7 @@ static void an_owner_gets_a_turn_in_a_storm(void **state)
     enum { MANY = 8, THREADS = 2 };
     struct home *h = *state;
     pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t passed = PTHREAD_COND_INITIALIZER;
     struct gate gates[THREADS];
     struct waiting w[MANY], owner, stranger;
     char peer[MANY][32];
@@ -510,7 +525,7 @@ static void an_owner_gets_a_turn_in_a_storm(void **state)
     pass_time(h, DAY);
     pthread_mutex_lock(&mutex);
     for (int i = 0; i < THREADS; i++) {
-        gates[i] = (struct gate){.job.run = wait_at_gate, .mutex = &mutex};
+        gates[i] = (struct gate){.job.run = wait_at_gate, .mutex = &mutex, .passed = &passed};
         assert_rc(task_lane_post(h->lane, &gates[i].job), RC_OK);
     }
     for (int i = 0; i < MANY; i++) {
@@ -523,6 +538,8 @@ static void an_owner_gets_a_turn_in_a_storm(void **state)
     h->peer = STR("198.51.100.77");
     begin(h, &owner, STR("alice@example.test"), STR("pass word"));
     pthread_mutex_unlock(&mutex);
+    for (int i = 0; i < THREADS; i++)
+        see_it_passed(&gates[i]);
     finish(&owner);
     finish(&stranger);
     assert_rc(owner.login.rc, RC_OK);

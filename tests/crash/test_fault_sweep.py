@@ -51,7 +51,7 @@ class Run:
     def __init__(self, stdout=subprocess.PIPE, what=('run', COMMITS), after=None, **settings):
         self.top = after.top if after else pathlib.Path(tempfile.mkdtemp(prefix='penfold-sweep-', dir=WHERE))
         self.dir = self.top / 'data'
-        self.before = after.result.stdout if after else b''
+        self.before = after.result.stdout + b'cut\n' if after else b''
         # With a sanitizer in the program its library wants to be first, which it need not be for this layer.
         env = dict(os.environ, LD_PRELOAD=str(BUILD / 'faultfs.so'), PENFOLD_FAULT_DIR=str(self.dir),
                    ASAN_OPTIONS='verify_asan_link_order=0:detect_leaks=0')
