@@ -143,7 +143,8 @@ SIZES = [b'-1', b'+5', b'0x5', b'5.0', b'5e0', b'5,', b'5LAST', b'LAST', b'', b'
 def test_a_size_that_is_none_smuggles_nothing(dialog_host, slowly):
     for size in SIZES:
         got = attempt_chunks(dialog_host, b'BDAT ' + size + b'\r\n' + SECOND + b'.\r\n', slowly)
-        assert 500 <= got[0] <= 552, (size, got)
+        # The server says no and closes; who goes on sending for longer than it lingers loses the answer to a reset.
+        assert (slowly and not got) or 500 <= got[0] <= 552, (size, got)
         assert 354 not in got, (size, got)
     assert wire.messages(dialog_host, 'alice') == []
     assert wire.messages(dialog_host, 'bob') == []
