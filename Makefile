@@ -11,7 +11,7 @@ PYTHON  := $(firstword $(wildcard /usr/bin/python3) python3)
 JOBS    ?= $(shell nproc)
 
 all: build/build.ninja
-	@ninja -C build -j $(JOBS) penfold
+	@ninja -C build -j $(JOBS) programs
 
 build/build.ninja:
 	@tools/deps --list build || { echo "make: packages are missing: run 'make deps'"; exit 1; }

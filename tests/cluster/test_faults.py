@@ -114,6 +114,7 @@ def hang(*names, away):
 
 def hang_until_others_go_on(name):
     def fault(cluster, work, host):
+        cluster.wait_clean(300)  # else the others may be one copy short of what they need to go on
         cluster.hang(name)
         try:
             cluster.wait_down(name)

@@ -16,7 +16,7 @@ def test_there_and_back(make_cluster, make_host):
     before = seen(host)
     host.stop()
     there = second(host, 'there', on_cluster(cluster.conf, 'there'))
-    assert carry_killed(host, there, 0.3, 1.3)
+    assert carry_killed(host, there, 0.03, 1.3)
     assert 'are the same' in host.run('migrate', there, '--verify', timeout=120)
     host.conf = there
     assert 'faults' in host.run('fsck', timeout=120)
@@ -29,7 +29,7 @@ def test_there_and_back(make_cluster, make_host):
     done = host.run('migrate', back, check=False)
     assert done.returncode == 1 and 'a server is running on it' in done.stderr
     host.stop()
-    assert carry_killed(host, back, 0.1, 1.3)
+    assert carry_killed(host, back, 0.02, 1.3)
     assert 'are the same' in host.run('migrate', back, '--verify', timeout=120)
     serve_on(host, back)
     assert seen(host) == after

@@ -56,4 +56,4 @@ def test_a_bound_for_what_waits(make_cluster, make_host):
     crowd.verify({user: [text for text in texts if b'Message-ID: <crowd' in text] for user, texts in found.items()})
     owner.verify()
     print(f'{crowd.told_later()} told to come later, {crowd.count()} delivered; {memory >> 20} MiB')
-    assert 'event=cluster-goes-on' in host.log_text()
+    wait_for('a line in the log', lambda: 'event=cluster-goes-on' in host.log_text())
