@@ -57,8 +57,7 @@ enum rc ctl_carry_out_apart(const struct conf *conf, const char *word)
     return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? RC_OK : RC_PERM;
 }
 
-/* --- the snapshot -------------------------------------------------------------------------------
- */
+/* --- the snapshot ----------------------------------------------------------------------------- */
 
 /* One backup at a time; the lock goes with the process, whatever way it ends. Its file is the data
  * owner's, as all there. */
@@ -83,8 +82,7 @@ static enum rc make_snapshot(struct backup *b)
     return b->snapshot >= 0 ? RC_OK : complain(ADMIN_SNAPSHOT, strerror(errno));
 }
 
-/* --- files --------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static void note(struct backup *b, const char *folder, const struct tree_copy *c)
 {
@@ -183,8 +181,7 @@ static enum rc copy_settings(struct backup *b)
     return rc;
 }
 
-/* --- the manifest -------------------------------------------------------------------------------
- */
+/* --- the manifest ----------------------------------------------------------------------------- */
 
 static enum rc write_manifest(struct backup *b)
 {
@@ -215,8 +212,7 @@ static enum rc write_manifest(struct backup *b)
     return is_good ? RC_OK : complain(BACKUP_MANIFEST, strerror(error));
 }
 
-/* --- the whole ----------------------------------------------------------------------------------
- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static enum rc open_folders(struct backup *b, const char *dir)
 {

@@ -41,8 +41,7 @@ __attribute__((format(printf, 3, 4))) static void fault(struct check *k, const v
     k->faults++;
 }
 
-/* --- certificate and key ------------------------------------------------------------------------
- */
+/* --- certificate and key ---------------------------------------------------------------------- */
 
 static bool read_pem(struct check *k, const void *member, const char *path, struct buf *out)
 {
@@ -103,8 +102,7 @@ static void check_tls(struct check *k)
     buf_wipe(&key);
 }
 
-/* --- data folder and user -----------------------------------------------------------------------
- */
+/* --- data folder and user --------------------------------------------------------------------- */
 
 static void check_data(struct check *k)
 {
@@ -151,8 +149,7 @@ static bool is_served(const struct conf *conf)
     return is_there;
 }
 
-/* --- addresses ----------------------------------------------------------------------------------
- */
+/* --- addresses -------------------------------------------------------------------------------- */
 
 static void check_path(struct check *k, const struct conf_list *list, const char *path)
 {

@@ -62,13 +62,11 @@ const char *ctl_weak_password(struct str password);
 enum rc ctl_carry_out(const struct conf *conf, const struct admin_request *request,
                       struct admin_answer *answer);
 
-/* --- check.c ------------------------------------------------------------------------------------
- */
+/* --- check.c ---------------------------------------------------------------------------------- */
 
 int ctl_check(const struct conf *conf, const struct str *words, size_t n);
 
-/* --- tree.c: files copied, counted and summed --------------------------------------------------
- */
+/* --- tree.c: files copied, counted and summed ------------------------------------------------- */
 
 /* The files below a folder, with paths relative to it, in order. */
 struct tree {
@@ -111,8 +109,7 @@ void progress_add(struct progress *p, uint64_t bytes);
 void progress_move(struct progress *p, uint64_t bytes); /* within a file */
 void progress_end(struct progress *p);
 
-/* --- backup.c, restore.c ------------------------------------------------------------------------
- */
+/* --- backup.c, restore.c ---------------------------------------------------------------------- */
 
 #define BACKUP_MANIFEST "manifest" /* written last: without it there is no backup */
 #define BACKUP_FIRST    "penfold-backup 1"
@@ -123,8 +120,7 @@ int ctl_restore(const struct conf *conf, const char *dir);
 /* As the data's owner, in another process: the one that calls stays what it is. */
 enum rc ctl_carry_out_apart(const struct conf *conf, const char *word);
 
-/* --- migrate.c ----------------------------------------------------------------------------------
- */
+/* --- migrate.c -------------------------------------------------------------------------------- */
 
 int ctl_migrate(const struct conf *conf, const struct str *words, size_t n);
 

@@ -60,8 +60,7 @@ static enum rc complain(const char *what, const char *why)
     return RC_PERM;
 }
 
-/* --- the command line
- * ----------------------------------------------------------------------------- */
+/* --- the command line ------------------------------------------------------------------------- */
 
 static enum rc check_words(struct moving *m)
 {
@@ -77,8 +76,7 @@ static enum rc check_words(struct moving *m)
     return RC_OK;
 }
 
-/* --- the two stores
- * ------------------------------------------------------------------------------- */
+/* --- the two stores --------------------------------------------------------------------------- */
 
 /* The folder of a store that is not there yet is made, with the owner of the other one. */
 static enum rc find_folder(struct side *s, const struct side *like)
@@ -166,8 +164,7 @@ static enum rc close_both(struct moving *m)
     return rc;
 }
 
-/* --- which accounts
- * ------------------------------------------------------------------------------- */
+/* --- which accounts --------------------------------------------------------------------------- */
 
 static enum rc find_accounts(struct moving *m)
 {
@@ -190,8 +187,7 @@ static enum rc find_accounts(struct moving *m)
     return RC_OK;
 }
 
-/* --- what is shown
- * -------------------------------------------------------------------------------- */
+/* --- what is shown ---------------------------------------------------------------------------- */
 
 static void begin(struct migrate_watch *watch, uint64_t accounts, uint64_t units)
 {
@@ -242,8 +238,7 @@ static void tell(const struct moving *m, const struct migrate *r)
                m->other, m->other);
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------ */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static enum rc carry(struct moving *m)
 {

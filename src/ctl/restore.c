@@ -42,8 +42,7 @@ static enum rc complain(const char *what, const char *why)
     return RC_PERM;
 }
 
-/* --- the manifest -------------------------------------------------------------------------------
- */
+/* --- the manifest ----------------------------------------------------------------------------- */
 
 static enum rc read_manifest(struct restore *r)
 {
@@ -106,8 +105,7 @@ static enum rc read_entry(struct str line, struct entry *out)
     return RC_OK;
 }
 
-/* --- files --------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static enum rc copy_entry(struct restore *r, int data, const struct entry *e)
 {
@@ -141,8 +139,7 @@ static enum rc copy_all(struct restore *r)
     return rc == RC_OK && n != r->n_files ? complain(BACKUP_MANIFEST, "it is damaged") : rc;
 }
 
-/* --- the folder ---------------------------------------------------------------------------------
- */
+/* --- the folder ------------------------------------------------------------------------------- */
 
 static enum rc choose_owner(struct restore *r)
 {
@@ -194,8 +191,7 @@ static enum rc make_beside(struct restore *r)
     return RC_OK;
 }
 
-/* --- a store that is elsewhere ------------------------------------------------------------------
- */
+/* --- a store that is elsewhere ---------------------------------------------------------------- */
 
 static enum rc choose_store(struct restore *r)
 {

@@ -66,8 +66,7 @@ const struct socket *sockets_find(const struct sockets *sockets, enum service se
  * are also in `kept` (may be NULL) stay open. */
 void sockets_close(struct sockets *sockets, const struct sockets *kept);
 
-/* --- news.c: how the supervisor tells the running server, and hears back -----------------------
- */
+/* --- news.c: how the supervisor tells the running server, and hears back ---------------------- */
 
 /* A message is a short text and at most one file. */
 enum { NEWS_TEXT = 512 };
@@ -80,8 +79,7 @@ enum rc news_send(int socket, int fd, const char *format, ...)
 /* RC_AGAIN: none has come; RC_EOF: the other end is gone; RC_SYNTAX: not a message of ours. */
 enum rc news_receive(int socket, struct news *out);
 
-/* --- notify.c: systemd -------------------------------------------------------------------------
- */
+/* --- notify.c: systemd ------------------------------------------------------------------------ */
 
 /* Sends lines such as "READY=1" to the socket that the environment names; nobody there: nothing. */
 void notify(const char *state);
@@ -103,8 +101,7 @@ enum sandbox_role { SANDBOX_SERVER, SANDBOX_CONNECTING_SERVER, SANDBOX_SIGNER };
  * could not give; RC_PERM when even seccomp failed. Threads made later are inside. */
 enum rc sandbox_enter(enum sandbox_role role, const char *const *readable, const char **out_why);
 
-/* --- generation.c: what one configuration decides for sessions ---------------------------------
- */
+/* --- generation.c: what one configuration decides for sessions -------------------------------- */
 
 /* Made anew by each reload and never changed; sessions keep the one that they began with, and the
  * last one frees it. */

@@ -35,8 +35,7 @@ struct candidate {
     struct child signer;
 };
 
-/* --- what only a restart changes ----------------------------------------------------------------
- */
+/* --- what only a restart changes -------------------------------------------------------------- */
 
 /* Settings of the engine and of threads that are made at the start. */
 static void warn_of_restart(const struct conf *now, const struct conf *next)
@@ -70,8 +69,7 @@ static void warn_of_restart(const struct conf *now, const struct conf *next)
             say(LOG_WARNING, "needs-restart", "setting", fixed[i].what);
 }
 
-/* --- making it ---------------------------------------------------------------------------------
- */
+/* --- making it -------------------------------------------------------------------------------- */
 
 /* start_signer works on what the supervisor has, so a copy has the candidate's in its place. */
 static enum rc make_signer(const struct supervisor *s, struct candidate *c)
@@ -112,8 +110,7 @@ static void drop(const struct supervisor *s, struct candidate *c)
     conf_free(&c->conf);
 }
 
-/* --- handing it over ---------------------------------------------------------------------------
- */
+/* --- handing it over -------------------------------------------------------------------------- */
 
 /* As a file, since it may be longer than a message. */
 static int file_of(struct str text)

@@ -42,8 +42,7 @@ struct supervisor {
     struct hand *hand; /* what the server has in hand */
 };
 
-/* --- supervisor.c ------------------------------------------------------------------------------
- */
+/* --- supervisor.c ----------------------------------------------------------------------------- */
 
 void say(enum log_level level, const char *event, const char *key, const char *value);
 enum rc complain(const char *what, const char *why); /* RC_PERM */
@@ -53,8 +52,7 @@ enum rc read_chain(const struct conf *conf, struct str *out);
 enum rc start_signer(struct supervisor *s);
 void restart_server(struct supervisor *s);
 
-/* --- reload.c ----------------------------------------------------------------------------------
- */
+/* --- reload.c --------------------------------------------------------------------------------- */
 
 /* HUP: reads the configuration and the certificate again and has the server take them. Something
  * that is not usable changes nothing, and says so. */

@@ -491,8 +491,7 @@ void imap_put_fetch_flags(struct imap_session *s, struct buf *out, size_t index,
 /* FLAGS and PERMANENTFLAGS, when the client does not know all of them. */
 void imap_tell_keywords(struct conn *c, struct imap_session *s, bool always);
 
-/* --- change.c: messages changed in parts, each durable before the next one ---------------------
- */
+/* --- change.c: messages changed in parts, each durable before the next one -------------------- */
 
 /* A command's job that begins with one of these (s->job) sets what is the command's and calls
  * imap_change_run. */
@@ -525,8 +524,7 @@ enum imap_text imap_change_limit(struct imap_session *s, uint64_t messages, uint
 /* How many messages of the spans are no longer in a newer root. */
 size_t imap_change_gone(const struct imap_change *k, const struct store_root *newest);
 
-/* --- intake.c: the bytes of an appended message -------------------------------------------------
- */
+/* --- intake.c: the bytes of an appended message ----------------------------------------------- */
 
 /* Messages on their way in, one after the other. Zeroed to begin with; in what it says, IMAP_DONE
  * is "go on" and everything else the answer to the command. */

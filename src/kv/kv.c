@@ -4,6 +4,8 @@
  * the cache only, sizes and ends of blobs) is kept here and only here. */
 #include "kv/kv_int.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 void kv_init(struct kv *kv, const struct kv_backend *backend, const struct ctx *ctx)
@@ -265,6 +267,17 @@ void kv_blob_close(struct kv_blob_in **in)
 }
 
 /* --- keeping --------------------------------------------------------------------------------- */
+
+void kv_fsck_fault(struct kv_fsck *fsck, const char *format, ...)
+{
+    char line[256];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(line, sizeof line, format, ap);
+    va_end(ap);
+    fsck->faults++;
+    fsck->report(fsck, line);
+}
 
 enum rc kv_fsck(struct kv *kv, struct kv_fsck *fsck)
 {

@@ -88,10 +88,12 @@ struct kv_part {
     enum kv_class class;
     uint64_t id;
 };
+bool kv_part_eq(struct kv_part a, struct kv_part b);
 
 struct kv_blob_id {
     unsigned char b[16]; /* random, never reused, never all zero */
 };
+bool kv_blob_id_eq(struct kv_blob_id a, struct kv_blob_id b);
 
 /* --- the store as a whole -------------------------------------------------------------------- */
 

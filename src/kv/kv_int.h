@@ -67,10 +67,12 @@ enum rc kv_txn_add(struct kv_txn *txn, enum kv_item_kind kind, struct str key, s
 /* The first byte of every key of the store's own. No scan or trim of a user reaches it. */
 #define KV_RESERVED STR("\xff")
 
-bool kv_part_eq(struct kv_part a, struct kv_part b);
 uint64_t kv_part_hash(struct kv_part part); /* for maps; not for storing */
-bool kv_blob_id_eq(struct kv_blob_id a, struct kv_blob_id b);
 bool kv_blob_id_is_zero(struct kv_blob_id id);
+
+/* One fault more: counted, and reported as a line. */
+void kv_fsck_fault(struct kv_fsck *fsck, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* --- a back end ----------------------------------------------------------------------------- */
 

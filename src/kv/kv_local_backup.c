@@ -141,7 +141,7 @@ static enum rc each_in_family(struct local *l, enum rocks_family family,
 {
     struct rocks_iter *it;
     struct str key, value;
-    TRY(local_rocks_iter_open(l->rocks, family, (struct str){0}, (struct str){0}, false, &it));
+    TRY(local_rocks_iter_open(l->rocks, family, (struct str){0}, (struct str){0}, ROCKS_ONCE, &it));
     enum rc rc = RC_OK;
     while (rc == RC_OK && (rc = local_rocks_iter_next(it, &key, &value)) == RC_OK) {
         bool is_part = key.n == PART_KEY && key.p[0] >= 'A' && key.p[0] <= 'Z';

@@ -9,13 +9,11 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PART_KEY = 9, READ_BYTES = RECORD_CHUNK, LINE = 256 };
+enum { PART_KEY = 9, READ_BYTES = RECORD_CHUNK };
 
 struct live {
     struct map_node node;
@@ -32,23 +30,11 @@ struct check {
     char *bytes; /* READ_BYTES */
 };
 
-static void fault(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void fault(struct check *c, const char *format, ...)
-{
-    char line[LINE];
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(line, sizeof line, format, ap);
-    va_end(ap);
-    c->fsck->faults++;
-    c->fsck->report(c->fsck, line);
-}
-
 static void blob_fault(struct check *c, const struct kv_blob_id *id, const char *what)
 {
     char text[BLOB_ID_TEXT];
     kv_blob_id_text(text, id);
-    fault(c, "blob %s: %s", text, what);
+    kv_fsck_fault(c->fsck, "blob %s: %s", text, what);
 }
 
 /* --- partitions ------------------------------------------------------------------------------- */
@@ -56,7 +42,7 @@ static void blob_fault(struct check *c, const struct kv_blob_id *id, const char 
 static void check_part_row(struct check *c, struct str key, struct str value)
 {
     if (key.n < PART_KEY) {
-        fault(c, "row: the key is too short for a partition");
+        kv_fsck_fault(c->fsck, "row: the key is too short for a partition");
         return;
     }
     if (key.n == PART_KEY) {
@@ -64,15 +50,15 @@ static void check_part_row(struct check *c, struct str key, struct str value)
         memcpy(c->part, key.p, PART_KEY);
         c->has_part = true;
         if (local_row_number_parse(value, &version) != RC_OK || version == 0)
-            fault(c, "partition %c %llu: the version row is damaged", key.p[0],
-                  (unsigned long long)get_u64(key.p + 1));
+            kv_fsck_fault(c->fsck, "partition %c %llu: the version row is damaged", key.p[0],
+                          (unsigned long long)get_u64(key.p + 1));
         return;
     }
     c->fsck->rows++;
     /* A cache partition may have got all its rows by kv_txn_put_cached. */
     if (key.p[0] != KV_CACHE && (!c->has_part || memcmp(c->part, key.p, PART_KEY) != 0)) {
-        fault(c, "partition %c %llu: rows without a version", key.p[0],
-              (unsigned long long)get_u64(key.p + 1));
+        kv_fsck_fault(c->fsck, "partition %c %llu: rows without a version", key.p[0],
+                      (unsigned long long)get_u64(key.p + 1));
         memcpy(c->part, key.p, PART_KEY);
         c->has_part = true;
     }
@@ -137,7 +123,7 @@ static void check_blob_row(struct check *c, struct str key, struct str value)
     struct blob_row row = {0};
     c->fsck->blobs++;
     if (key.n != 1 + sizeof id.b) {
-        fault(c, "blob: the key has the wrong length");
+        kv_fsck_fault(c->fsck, "blob: the key has the wrong length");
         return;
     }
     memcpy(id.b, key.p + 1, sizeof id.b);
@@ -176,14 +162,14 @@ static void check_segment_row(struct check *c, struct str key, struct str value)
 {
     struct segment_state state;
     if (key.n != 5 || local_row_segment_parse(value, &state) != RC_OK) {
-        fault(c, "segment: the row is damaged");
+        kv_fsck_fault(c->fsck, "segment: the row is damaged");
         return;
     }
     uint32_t number = get_u32(key.p + 1);
     uint64_t live = take_live(c, number);
     if (live != state.live)
-        fault(c, "segment %08x: %llu bytes are referred to, its row says %llu", number,
-              (unsigned long long)live, (unsigned long long)state.live);
+        kv_fsck_fault(c->fsck, "segment %08x: %llu bytes are referred to, its row says %llu",
+                      number, (unsigned long long)live, (unsigned long long)state.live);
     char name[SEGMENT_NAME];
     struct stat st;
     local_segment_name(name, number);
@@ -191,7 +177,7 @@ static void check_segment_row(struct check *c, struct str key, struct str value)
              need = state.end < begin ? state.end : begin;
     if (state.live &&
         (fstatat(c->local->segments.dir, name, &st, 0) < 0 || (uint64_t)st.st_size < need))
-        fault(c, "segment %08x: the file is missing or cut short", number);
+        kv_fsck_fault(c->fsck, "segment %08x: the file is missing or cut short", number);
 }
 
 static void report_unknown_segments(struct check *c)
@@ -200,7 +186,7 @@ static void report_unknown_segments(struct check *c)
     size_t slot = 0;
     while ((node = map_each(&c->live, &slot, NULL))) {
         struct live *live = CONTAINER(node, struct live, node);
-        fault(c, "segment %08x: referred to, but it has no row", live->segment);
+        kv_fsck_fault(c->fsck, "segment %08x: referred to, but it has no row", live->segment);
         map_remove(&c->live, node);
         free(live);
         slot = 0;
@@ -208,8 +194,7 @@ static void report_unknown_segments(struct check *c)
     map_fini(&c->live);
 }
 
-/* --- records that stand in rows ----------------------------------------------------------------
- */
+/* --- records that stand in rows --------------------------------------------------------------- */
 
 /* Whether the row of a segment says that there is something at this place. */
 static bool is_place(struct check *c, const struct redo_row *row)
@@ -242,7 +227,8 @@ static enum rc check_redo_row(void *arg, struct str key, const struct redo_row *
     if (row && is_place(c, row))
         return RC_OK;
     if (is_still_there(c, key))
-        fault(c, row ? "body: a row for a place that no segment has" : "body: the row is damaged");
+        kv_fsck_fault(c->fsck, row ? "body: a row for a place that no segment has"
+                                   : "body: the row is damaged");
     return RC_OK;
 }
 
@@ -277,7 +263,7 @@ static enum rc check_family(struct check *c, enum rocks_family family)
         check_row(c, key, value);
     local_rocks_iter_close(&it);
     if (rc != RC_EOF)
-        fault(c, "rows: reading them failed: %s", rc_name(rc));
+        kv_fsck_fault(c->fsck, "rows: reading them failed: %s", rc_name(rc));
     return RC_OK;
 }
 

@@ -144,7 +144,7 @@ enum rc local_redo_each(struct local *l,
                         void *arg)
 {
     struct rocks_iter *it;
-    TRY(local_rocks_iter_open(l->rocks, REDO_FAMILY, STR("i"), STR("j"), false, &it));
+    TRY(local_rocks_iter_open(l->rocks, REDO_FAMILY, STR("i"), STR("j"), ROCKS_ONCE, &it));
     struct str key, value;
     enum rc rc;
     while ((rc = local_rocks_iter_next(it, &key, &value)) == RC_OK) {

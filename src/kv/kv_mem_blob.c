@@ -7,7 +7,6 @@
 #include "base/mem.h"
 #include "base/random.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -277,10 +276,7 @@ void kv_mem_blobs_fsck(struct kv_mem *m, struct kv_fsck *fsck)
         fsck->bytes += blob->meta.size;
         if (!list_is_empty(&blob->refs) || blob->is_in_hands || blob->open_count > 0)
             continue;
-        char line[64];
-        snprintf(line, sizeof line, "blob %016llx...: nothing keeps it",
-                 (unsigned long long)id_hash(blob->id));
-        fsck->report(fsck, line);
-        fsck->faults++;
+        kv_fsck_fault(fsck, "blob %016llx...: nothing keeps it",
+                      (unsigned long long)id_hash(blob->id));
     }
 }

@@ -2,13 +2,13 @@
  * What the contract promises is checked by test_conform.c, and what a crash leaves by tests/crash.
  */
 #include "kv/kv_local_int.h"
+#include "kv/test_local.h"
 
 #include "base/mem.h"
 #include "base/test.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +17,6 @@
 #include <unistd.h>
 
 enum { SEGMENT = 64 << 10, SMALL = 6000, LARGE = 300 << 10 };
-
-static const struct kv_part part = {KV_ACCOUNT, 7};
 
 struct fixture {
     char top[64], dir[80];
@@ -54,48 +52,16 @@ static int set_up(void **state)
     return open_with(f, (struct kv_local_conf){.reserve_bytes = 1}) == RC_OK ? 0 : -1;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    return remove(path);
-}
-
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
     kv_close(&f->kv);
-    nftw(f->top, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    remove_folder(f->top);
     free(f);
     return 0;
 }
 
 /* --- helpers ---------------------------------------------------------------------------------- */
-
-static struct kv_blob_id make_blob(struct kv *kv, size_t size)
-{
-    struct kv_blob_out *out = kv_blob_new(kv, part, 3, 9);
-    struct kv_blob_id id;
-    char *bytes = mem_alloc(size);
-    memset(bytes, 'x', size);
-    assert_rc(kv_blob_write(out, str_from(bytes, size)), RC_OK);
-    free(bytes);
-    assert_rc(kv_blob_finish(&out, &id), RC_OK);
-    return id;
-}
-
-static enum rc change_ref(struct kv *kv, struct kv_blob_id id, bool is_taken)
-{
-    struct kv_txn *txn = kv_txn_new(part);
-    assert_rc(is_taken ? kv_txn_ref(txn, id) : kv_txn_drop(txn, id), RC_OK);
-    return kv_commit_wait(kv, txn, NULL);
-}
-
-static struct kv_blob_id store_blob(struct kv *kv, size_t size)
-{
-    struct kv_blob_id id = make_blob(kv, size);
-    assert_rc(change_ref(kv, id, true), RC_OK);
-    kv_blob_forget(kv, id);
-    return id;
-}
 
 static enum rc read_blob(struct kv *kv, struct kv_blob_id id)
 {

@@ -1,12 +1,12 @@
 /* Messages that come alone: one sync each, and their bodies are there whatever becomes of what was
  * not synced. Faults in each write and sync on this way are the sweep's (tests/crash). */
 #include "kv/kv_local_int.h"
+#include "kv/test_local.h"
 
 #include "base/mem.h"
 #include "base/test.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +16,6 @@
 #include <unistd.h>
 
 enum { SEGMENT = 1 << 20, SMALL = 1000, BIG = 20000, LARGE = 300 << 10, CRASH_COMMITS = 20 };
-
-static const struct kv_part part = {KV_ACCOUNT, 7};
 
 /* RocksDB calls these too. */
 static _Atomic unsigned syncs;
@@ -67,48 +65,16 @@ static int set_up(void **state)
     return open_store(f, f->dir, false, &f->kv) == RC_OK ? 0 : -1;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    return remove(path);
-}
-
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
     kv_close(&f->kv);
-    nftw(f->top, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    remove_folder(f->top);
     free(f);
     return 0;
 }
 
 /* --- helpers ---------------------------------------------------------------------------------- */
-
-static struct kv_blob_id make_blob(struct kv *kv, size_t size)
-{
-    struct kv_blob_out *out = kv_blob_new(kv, part, 3, 9);
-    struct kv_blob_id id;
-    char *bytes = mem_alloc(size);
-    memset(bytes, 'x', size);
-    assert_rc(kv_blob_write(out, str_from(bytes, size)), RC_OK);
-    free(bytes);
-    assert_rc(kv_blob_finish(&out, &id), RC_OK);
-    return id;
-}
-
-static enum rc change_ref(struct kv *kv, struct kv_blob_id id, bool is_taken)
-{
-    struct kv_txn *txn = kv_txn_new(part);
-    assert_rc(is_taken ? kv_txn_ref(txn, id) : kv_txn_drop(txn, id), RC_OK);
-    return kv_commit_wait(kv, txn, NULL);
-}
-
-static struct kv_blob_id store_blob(struct kv *kv, size_t size)
-{
-    struct kv_blob_id id = make_blob(kv, size);
-    assert_rc(change_ref(kv, id, true), RC_OK);
-    kv_blob_forget(kv, id);
-    return id;
-}
 
 static unsigned syncs_of_storing(struct kv *kv, size_t size)
 {

@@ -40,8 +40,7 @@ struct work {
     char *piece;
 };
 
-/* --- rows
- * ----------------------------------------------------------------------------------------- */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 enum rc carry_blobs(struct kv_part part, struct kv_row row, uint32_t out_at[KV_ROW_BLOBS],
                     size_t *out_n)
@@ -98,8 +97,7 @@ static void sum_row(struct work *w, struct kv_row row, const struct found *found
     crypto_sha256_add(&w->sum, str_skip(row.value, from));
 }
 
-/* --- blobs
- * ---------------------------------------------------------------------------------------- */
+/* --- blobs ------------------------------------------------------------------------------------ */
 
 static enum rc copy_bytes(struct work *w, struct kv_blob_in *in, struct kv_blob_out *out,
                           unsigned char sum[CRYPTO_SHA256])
@@ -201,8 +199,7 @@ static enum rc know_more(struct work *w)
     return rc;
 }
 
-/* --- the page
- * ------------------------------------------------------------------------------------- */
+/* --- the page --------------------------------------------------------------------------------- */
 
 static enum rc find_blobs(struct work *w)
 {
@@ -315,8 +312,7 @@ enum rc carry_run(struct carry *c)
     return rc;
 }
 
-/* --- clearing
- * ------------------------------------------------------------------------------------- */
+/* --- clearing --------------------------------------------------------------------------------- */
 
 struct clearing {
     struct carry_walk walk;

@@ -37,8 +37,7 @@ static enum rc fail_at(struct migrate *m, enum rc rc, struct kv_part part, const
                         what, rc_name(rc));
 }
 
-/* --- what is there already
- * ------------------------------------------------------------------------ */
+/* --- what is there already -------------------------------------------------------------------- */
 
 /* As the partition is now, in both stores. */
 static enum rc versions_of(struct migrate *m, struct kv_part part, struct migrate_done *out)
@@ -102,8 +101,7 @@ static enum rc begin(struct migrate *m)
     return migrate_header_write(m->to, &header);
 }
 
-/* --- what has to be carried
- * ----------------------------------------------------------------------- */
+/* --- what has to be carried ------------------------------------------------------------------- */
 
 static enum rc plan_part(struct plan_walk *walk, struct kv_part part)
 {
@@ -152,8 +150,7 @@ static enum rc count_part(struct plan_walk *walk, struct kv_part part)
     return rc == RC_OK ? RC_OK : fail_at(m, rc, part, "it cannot be read");
 }
 
-/* --- carrying
- * ------------------------------------------------------------------------------------- */
+/* --- carrying --------------------------------------------------------------------------------- */
 
 /* Rows of a partition that is there: which blob became which, for those that others need too. */
 struct learning {
@@ -251,8 +248,7 @@ static enum rc carry_part(struct plan_walk *walk, struct kv_part part)
     return RC_OK;
 }
 
-/* --- the end
- * -------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 /* Accounts that were carried, and removed since. */
 static enum rc remove_others(struct migrate *m)
@@ -318,8 +314,7 @@ enum rc migrate_run(struct migrate *m)
     return rc == RC_OK ? finish(&r) : rc;
 }
 
-/* --- comparing
- * ------------------------------------------------------------------------------------ */
+/* --- comparing -------------------------------------------------------------------------------- */
 
 static enum rc compare_part(struct plan_walk *walk, struct kv_part part)
 {

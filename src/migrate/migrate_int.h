@@ -7,8 +7,7 @@
 #include "base/map.h"
 #include "crypto/crypto.h"
 
-/* --- record.c: what the second store knows of the migration, in a partition of its own ---------
- */
+/* --- record.c: what the second store knows of the migration, in a partition of its own -------- */
 
 /* Partition G 2; the first byte of a value is its format.
  *
@@ -39,8 +38,7 @@ enum rc migrate_done_delete(struct kv *kv, struct kv_part part);
 enum rc migrate_done_next(struct kv *kv, const struct kv_part *part, struct kv_part *out);
 enum rc migrate_record_remove(struct kv *kv);
 
-/* --- shared.c: blobs that several rows refer to -------------------------------------------------
- */
+/* --- shared.c: blobs that several rows refer to ----------------------------------------------- */
 
 /* A copied blob that is needed again; a row of the second store keeps it. Those that are needed
  * once have none. */
@@ -64,8 +62,7 @@ bool shared_is(const struct shared *s, struct kv_blob_id id);
 struct shared_blob *shared_find(const struct shared *s, struct kv_blob_id id);
 struct shared_blob *shared_add(struct shared *s, struct kv_blob_id from, struct kv_blob_id to);
 
-/* --- carry.c: one partition ----------------------------------------------------------------------
- */
+/* --- carry.c: one partition ------------------------------------------------------------------- */
 
 struct carry {
     struct kv *from;
@@ -94,8 +91,7 @@ enum rc carry_each_row(struct kv *kv, struct kv_part part, struct carry_walk *wa
 /* Removes all rows of a partition, and its references. */
 enum rc carry_clear(struct kv *kv, struct kv_part part);
 
-/* --- plan.c: what there is
- * ------------------------------------------------------------------------ */
+/* --- plan.c: what there is -------------------------------------------------------------------- */
 
 struct plan_walk {
     enum rc (*part)(struct plan_walk *walk, struct kv_part part);
@@ -107,8 +103,7 @@ enum rc plan_names(struct migrate *m, struct kv_part part, bool *out_is_named);
 /* RC_EXISTS: the second store has rows. Only looks where every store has some. */
 enum rc plan_check_empty(struct migrate *m);
 
-/* --- migrate.c
- * ------------------------------------------------------------------------------------ */
+/* --- migrate.c -------------------------------------------------------------------------------- */
 
 enum rc migrate_fail(struct migrate *m, enum rc rc, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -14,11 +14,6 @@ static bool (*const owners[])(size_t n, struct kv_part *out) = {
     queue_partition,
 };
 
-static bool part_eq(struct kv_part a, struct kv_part b)
-{
-    return a.class == b.class && a.id == b.id;
-}
-
 static enum rc each_fixed(struct plan_walk *walk)
 {
     struct kv_part part;
@@ -63,12 +58,12 @@ enum rc plan_names(struct migrate *m, struct kv_part part, bool *out_is_named)
     *out_is_named = false;
     for (size_t i = 0; i < sizeof owners / sizeof *owners; i++)
         for (n = 0; !*out_is_named && owners[i](n, &named); n++)
-            *out_is_named = part_eq(part, named);
+            *out_is_named = kv_part_eq(part, named);
     if (*out_is_named || part.id == 0)
         return RC_OK;
     TRY(auth_account_ids(m->auth, part.id - 1, &id, 1, &n));
     for (size_t i = 0; n && id == part.id && store_account_partition(id, i, &named); i++)
-        *out_is_named = *out_is_named || part_eq(part, named);
+        *out_is_named = *out_is_named || kv_part_eq(part, named);
     return RC_OK;
 }
 

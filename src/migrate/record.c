@@ -20,8 +20,7 @@ static enum rc put(struct kv *kv, struct str key, struct str value)
     return rc;
 }
 
-/* --- the header ---------------------------------------------------------------------------------
- */
+/* --- the header ------------------------------------------------------------------------------- */
 
 enum rc migrate_header_read(struct kv *kv, struct migrate_header *out)
 {
@@ -57,8 +56,7 @@ enum rc migrate_header_write(struct kv *kv, const struct migrate_header *header)
     return put(kv, STR("s"), pack_done(&w));
 }
 
-/* --- partitions that are there ------------------------------------------------------------------
- */
+/* --- partitions that are there ---------------------------------------------------------------- */
 
 static struct str done_key(struct kv_part part, unsigned char to[DONE_KEY])
 {
@@ -141,8 +139,7 @@ enum rc migrate_record_remove(struct kv *kv)
     return rc;
 }
 
-/* --- for others ---------------------------------------------------------------------------------
- */
+/* --- for others ------------------------------------------------------------------------------- */
 
 enum rc migrate_look(struct kv *kv, struct migrate_status *out)
 {

@@ -6,7 +6,6 @@
 #include "base/mem.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     BITS = 1 << 27
@@ -60,7 +59,7 @@ struct shared_blob *shared_find(const struct shared *s, struct kv_blob_id id)
     struct map_node *node = map_find(&s->by_from, get_u64(id.b));
     for (; node; node = map_next(node)) {
         struct shared_blob *blob = CONTAINER(node, struct shared_blob, node);
-        if (memcmp(blob->from.b, id.b, sizeof id.b) == 0)
+        if (kv_blob_id_eq(blob->from, id))
             return blob;
     }
     return NULL;

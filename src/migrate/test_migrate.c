@@ -22,8 +22,7 @@ struct home {
     struct migrate_watch watch;
 };
 
-/* --- a store with everything in it
- * ---------------------------------------------------------------- */
+/* --- a store with everything in it ------------------------------------------------------------ */
 
 struct waiting {
     union {
@@ -153,8 +152,7 @@ static void fill(struct home *h)
     deliver_to_all(h);
 }
 
-/* --- the way there
- * -------------------------------------------------------------------------------- */
+/* --- the way there ---------------------------------------------------------------------------- */
 
 static void count_difference(struct migrate_watch *watch, struct kv_part part)
 {
@@ -266,8 +264,7 @@ static void assert_sound(struct home *h)
     store_close(&store);
 }
 
-/* --- tests
- * ---------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void everything_is_carried(void **state)
 {

@@ -16,8 +16,7 @@ enum {
     POP3_PAGE = 16 << 10 /* bytes of a message read at once */
 };
 
-/* --- delay.c: when each account logged in last --------------------------------------------------
- */
+/* --- delay.c: when each account logged in last ------------------------------------------------ */
 
 struct pop3_delays {
     pthread_mutex_t mutex;
@@ -36,8 +35,7 @@ struct pop3 {
     struct pop3_delays delays;
 };
 
-/* --- text.c: what is said -----------------------------------------------------------------------
- */
+/* --- text.c: what is said --------------------------------------------------------------------- */
 
 enum pop3_text {
     POP3_READY,

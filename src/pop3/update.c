@@ -74,8 +74,7 @@ static enum net_step goodbye(struct conn *c, struct pop3_session *s)
     return NET_CLOSE;
 }
 
-/* --- what was collected ------------------------------------------------------------------------
- */
+/* --- what was collected ----------------------------------------------------------------------- */
 
 static enum net_step note_next(struct conn *c, struct pop3_session *s);
 
@@ -109,8 +108,7 @@ static enum net_step note_next(struct conn *c, struct pop3_session *s)
     return noted(c, s);
 }
 
-/* --- what goes ---------------------------------------------------------------------------------
- */
+/* --- what goes -------------------------------------------------------------------------------- */
 
 static enum net_step failed(struct conn *c, struct pop3_session *s, enum rc rc)
 {

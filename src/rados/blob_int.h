@@ -216,6 +216,8 @@ void blob_make(struct blobs *b, struct blob *blob); /* its first tag's intent is
 
 /* --- blob_refs.c ------------------------------------------------------------------------------ */
 
+/* A write of the tag to the blob's main object; the caller adds what it asks of that. */
+struct link_call *tag_call(struct blobs *b, const struct blob *blob, struct form_tag form);
 void tag_go_on(struct blobs *b, struct tag *tag); /* its intent is durable, or its blob is made */
 bool ref_is_ready(const struct ref *ref);
 void refs_less_pending(struct blobs *b, struct refs *refs);

@@ -122,6 +122,19 @@ static void tag_sent(struct link_call *call, enum link_result result, void *arg)
     free(t);
 }
 
+struct link_call *tag_call(struct blobs *b, const struct blob *blob, struct form_tag form)
+{
+    char object[FORM_OBJECT], name[FORM_TAG];
+    unsigned char change[FORM_NUMBER];
+    form_main_name(object, blob->id);
+    form_tag_name(name, form);
+    form_number(change, form.token);
+    struct link_call *call = link_call_new(b->rad->link, LINK_BODY, object);
+    link_write_attr(call, name, FORM_HERE);
+    link_write_attr(call, FORM_CHANGE, str_from(change, sizeof change));
+    return call;
+}
+
 void tag_go_on(struct blobs *b, struct tag *tag)
 {
     struct blob *blob = tag->blob;
@@ -134,15 +147,8 @@ void tag_go_on(struct blobs *b, struct tag *tag)
         return; /* it is asked again when the blob is made */
     if (tag->is_dropped)
         return; /* nobody wants it any more */
-    char object[FORM_OBJECT], name[FORM_TAG];
-    unsigned char change[FORM_NUMBER];
-    form_main_name(object, blob->id);
-    form_tag_name(name, tag->form);
-    form_number(change, tag->form.token);
-    struct link_call *call = link_call_new(b->rad->link, LINK_BODY, object);
+    struct link_call *call = tag_call(b, blob, tag->form);
     link_write_assert_exists(call);
-    link_write_attr(call, name, FORM_HERE);
-    link_write_attr(call, FORM_CHANGE, str_from(change, sizeof change));
     struct tagging *t = mem_alloc(sizeof *t);
     *t = (struct tagging){b, tag};
     tag->state = TAG_SENT;

@@ -98,15 +98,8 @@ static struct tag *first_tag(struct blob *blob)
 static struct link_call *make_call(struct blobs *b, const struct blob *blob, const struct tag *tag,
                                    struct str main)
 {
-    char object[FORM_OBJECT], name[FORM_TAG];
-    unsigned char change[FORM_NUMBER];
-    form_main_name(object, blob->id);
-    form_tag_name(name, tag->form);
-    form_number(change, tag->form.token);
-    struct link_call *call = link_call_new(b->rad->link, LINK_BODY, object);
+    struct link_call *call = tag_call(b, blob, tag->form);
     link_write_create(call);
-    link_write_attr(call, name, FORM_HERE);
-    link_write_attr(call, FORM_CHANGE, str_from(change, sizeof change));
     link_write_bytes(call, main);
     return call;
 }

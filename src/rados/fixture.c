@@ -5,8 +5,11 @@
 #include "base/random.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 bool fixture_is_there(void)
 {
@@ -85,4 +88,11 @@ size_t fixture_count(struct fixture *f, struct kv *kv, struct kv_part part)
             range.after = page.rows[page.n - 1].key;
     } while (page.has_more);
     return n;
+}
+
+void fixture_crash_at(const struct kv_rados_hooks *hooks, const char *name)
+{
+    struct fixture_crash *c = (struct fixture_crash *)(uintptr_t)hooks; /* its first member */
+    if (strcmp(name, c->step) == 0 && atomic_fetch_sub(&c->left, 1) == 1)
+        _exit(FIXTURE_CRASHED);
 }

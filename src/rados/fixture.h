@@ -32,6 +32,16 @@ uint64_t fixture_version(struct kv *kv, struct kv_part part);
 /* All rows of the partition, counted page after page. */
 size_t fixture_count(struct fixture *f, struct kv *kv, struct kv_part part);
 
+/* What ends a process at a step, as if it had crashed there: the hooks of a store that is opened.
+ */
+struct fixture_crash {
+    struct kv_rados_hooks hooks; /* .step = fixture_crash_at */
+    const char *step;
+    _Atomic int left; /* times that it comes there */
+};
+void fixture_crash_at(const struct kv_rados_hooks *hooks, const char *name);
+enum { FIXTURE_CRASHED = 99 }; /* how such a process ends */
+
 #define fixture_test(function)                                                                     \
     cmocka_unit_test_setup_teardown(function, fixture_set_up, fixture_tear_down)
 /* main's: 77, which tells meson that the test was skipped, without a cluster. */

@@ -10,12 +10,8 @@
 
 #include "base/mem.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { LINE = 256, ID_TEXT = 33 };
 
 struct check {
     struct blobs *b;
@@ -24,30 +20,19 @@ struct check {
     char *bytes; /* RECORD_CHUNK */
 };
 
-static void fault(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void fault(struct check *c, const char *format, ...)
-{
-    char line[LINE];
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(line, sizeof line, format, ap);
-    va_end(ap);
-    c->fsck->faults++;
-    c->fsck->report(c->fsck, line);
-}
-
 static void blob_fault(struct check *c, struct kv_blob_id id, const char *what)
 {
-    char text[ID_TEXT];
+    char text[BLOB_ID_TEXT];
     kv_blob_id_text(text, &id);
-    fault(c, "blob %s: %s", text, what);
+    kv_fsck_fault(c->fsck, "blob %s: %s", text, what);
 }
 
 static void part_fault(struct check *c, struct kv_blob_id id, struct kv_part part, const char *what)
 {
-    char text[ID_TEXT];
+    char text[BLOB_ID_TEXT];
     kv_blob_id_text(text, &id);
-    fault(c, "blob %s: partition %c %llu: %s", text, part.class, (unsigned long long)part.id, what);
+    kv_fsck_fault(c->fsck, "blob %s: partition %c %llu: %s", text, part.class,
+                  (unsigned long long)part.id, what);
 }
 
 /* --- what is on the cluster ------------------------------------------------------------------- */
@@ -218,8 +203,8 @@ static enum rc each_part(void *arg, struct kv_part part)
     struct check *c = arg;
     enum rc rc = check_part(c, part);
     if (rc != RC_OK)
-        fault(c, "partition %c %llu: not readable: %s", part.class, (unsigned long long)part.id,
-              rc_name(rc));
+        kv_fsck_fault(c->fsck, "partition %c %llu: not readable: %s", part.class,
+                      (unsigned long long)part.id, rc_name(rc));
     return RC_OK;
 }
 
@@ -337,10 +322,11 @@ static enum rc each_shard(void *arg, struct str name)
     bool is_stray;
     enum rc rc = rad_fold_is_stray(c->b->rad, name, &part, &is_stray);
     if (rc == RC_OK && is_stray)
-        fault(c, "partition %c %llu: %.*s: a shard that nothing names", part.class,
-              (unsigned long long)part.id, STR_ARG(name));
+        kv_fsck_fault(c->fsck, "partition %c %llu: %.*s: a shard that nothing names", part.class,
+                      (unsigned long long)part.id, STR_ARG(name));
     else if (rc != RC_OK && rc != RC_NOTFOUND)
-        fault(c, "%.*s: its partition is not readable: %s", STR_ARG(name), rc_name(rc));
+        kv_fsck_fault(c->fsck, "%.*s: its partition is not readable: %s", STR_ARG(name),
+                      rc_name(rc));
     return RC_OK;
 }
 

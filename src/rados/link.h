@@ -71,8 +71,7 @@ enum link_result link_write_wait(struct link_call *call, uint32_t ms);
 void link_read(struct link_call *call, uint32_t ms, link_done *done, void *arg);
 enum link_result link_read_wait(struct link_call *call, uint32_t ms);
 
-/* --- guards, of both kinds of calls: the call is answered LINK_REFUSED when one does not hold --
- */
+/* --- guards, of both kinds of calls: the call is answered LINK_REFUSED when one does not hold - */
 
 /* The omap row has this value; "" also holds when there is no such row. LINK_MISSING when there is
  * no such object. */

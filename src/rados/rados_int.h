@@ -327,8 +327,7 @@ void rad_part_wake_locked(struct rad_part *p);
 /* Waits until nothing is queued or at the cluster anywhere. */
 void rad_commits_drain(struct rad *rad);
 
-/* --- folds (fold.c); under the mutex ------------------------------------------------------------
- */
+/* --- folds (fold.c); under the mutex ---------------------------------------------------------- */
 
 /* Begins a fold when the head has grown too large, or there is something to clean up. */
 void rad_fold_consider(struct rad_part *p);

@@ -6,6 +6,7 @@
  * The process is this program again: it tells on a pipe what has been acknowledged. With
  * PENFOLD_FULL in the environment every time that it comes to a step is tried. */
 #include "rados/blob_int.h"
+#include "rados/fixture.h"
 
 #include "base/mem.h"
 #include "base/random.h"
@@ -21,11 +22,7 @@
 
 extern char **environ;
 
-#define CEPH "PENFOLD_TEST_CEPH"
-
 enum {
-    SKIPPED = 77,
-    CRASHED = 99,
     SMALL = 5000,
     LARGE = FORM_CHUNK + 100000, /* two chunks */
     BEAT_SHORT_MS = 50,          /* of who sweeps: it calls others dead after 300 ms */
@@ -36,19 +33,6 @@ enum {
 static const struct kv_part home = {KV_ACCOUNT, 1}, other = {KV_ACCOUNT, 2}, queue = {KV_QUEUE, 3};
 
 /* --- the process that is ended ---------------------------------------------------------------- */
-
-struct crash {
-    struct kv_rados_hooks hooks;
-    const char *step;
-    _Atomic int left; /* times */
-};
-
-static void crash_at(const struct kv_rados_hooks *hooks, const char *name)
-{
-    struct crash *c = (struct crash *)(uintptr_t)hooks; /* its first member */
-    if (strcmp(name, c->step) == 0 && atomic_fetch_sub(&c->left, 1) == 1)
-        _exit(CRASHED);
-}
 
 static unsigned char byte_of(uint64_t seed, uint64_t i)
 {
@@ -176,8 +160,11 @@ static struct kv *open_store(const struct ctx *ctx, const char *name, uint32_t b
                              const struct kv_rados_hooks *hooks)
 {
     struct kv *kv = NULL;
-    struct kv_rados_conf conf = {
-        .conf = getenv(CEPH), .name = name, .trust_ms = 1, .beat_ms = beat_ms, .hooks = hooks};
+    struct kv_rados_conf conf = {.conf = getenv(FIXTURE_CEPH),
+                                 .name = name,
+                                 .trust_ms = 1,
+                                 .beat_ms = beat_ms,
+                                 .hooks = hooks};
     return rad_open(ctx, &conf, &kv) == RC_OK ? kv : NULL;
 }
 
@@ -185,7 +172,7 @@ static struct kv *open_store(const struct ctx *ctx, const char *name, uint32_t b
 static int child(char **argv)
 {
     struct ctx ctx = {.clock = &clock_system};
-    struct crash c = {.hooks.step = crash_at, .step = argv[3]};
+    struct fixture_crash c = {.hooks.step = fixture_crash_at, .step = argv[3]};
     atomic_init(&c.left, atoi(argv[4]));
     bool is_sweep = strcmp(argv[1], "sweep") == 0;
     struct kv *kv = open_store(&ctx, argv[2], is_sweep ? BEAT_SHORT_MS : 0, &c.hooks);
@@ -366,13 +353,13 @@ static int times(void)
 
 static void crash_everywhere(const char *step)
 {
-    struct story s = {.status = CRASHED};
+    struct story s = {.status = FIXTURE_CRASHED};
     int time = 0;
-    while (s.status == CRASHED && time < times()) {
+    while (s.status == FIXTURE_CRASHED && time < times()) {
         char name[64];
         name_store(name, sizeof name);
         run_child("work", name, step, ++time, &s);
-        assert_true(s.status == CRASHED || (s.status == 0 && time > 1));
+        assert_true(s.status == FIXTURE_CRASHED || (s.status == 0 && time > 1));
         check(name, &s);
     }
 }
@@ -417,10 +404,10 @@ static void crash_while_sweeping(void **state)
     char name[64];
     name_store(name, sizeof name);
     run_child("work", name, "clear-chunks", 1, &s);
-    assert_int_equal(s.status, CRASHED);
+    assert_int_equal(s.status, FIXTURE_CRASHED);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         run_child("sweep", name, steps[i], 1, &sweep);
-        assert_true(sweep.status == CRASHED || sweep.status == 0);
+        assert_true(sweep.status == FIXTURE_CRASHED || sweep.status == 0);
     }
     check(name, &s);
 }
@@ -429,9 +416,9 @@ int main(int argc, char **argv)
 {
     if (argc == 5)
         return child(argv);
-    if (!getenv(CEPH)) {
-        print_message("skipped, %s is not set\n", CEPH);
-        return SKIPPED;
+    if (!getenv(FIXTURE_CEPH)) {
+        print_message("skipped, %s is not set\n", FIXTURE_CEPH);
+        return FIXTURE_SKIPPED;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_process_that_lives_leaves_nothing),

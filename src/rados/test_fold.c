@@ -23,7 +23,6 @@
 extern char **environ;
 
 enum {
-    CRASHED = 99,
     HEAD_ROWS = 30, /* small, so that little work folds much */
     SHARD_ROWS = 60,
     KEYS = 700,
@@ -333,19 +332,6 @@ static void strays_are_found_and_lost_shards_are_an_error(void **state)
 
 /* --- a process is ended ----------------------------------------------------------------------- */
 
-struct crash {
-    struct kv_rados_hooks hooks;
-    const char *step;
-    _Atomic int left; /* times */
-};
-
-static void crash_at(const struct kv_rados_hooks *hooks, const char *name)
-{
-    struct crash *c = (struct crash *)(uintptr_t)hooks; /* its first member */
-    if (strcmp(name, c->step) == 0 && atomic_fetch_sub(&c->left, 1) == 1)
-        _exit(CRASHED);
-}
-
 /* Each process lives an hour after the one before: what unfinished folds have left is old then. */
 struct late_clock {
     struct clock clock;
@@ -418,7 +404,7 @@ static int child(char **argv)
 {
     struct late_clock clock = {{late_mono, late_wall}, strtoull(argv[4], NULL, 10)};
     struct ctx ctx = {.clock = &clock.clock};
-    struct crash c = {.hooks.step = crash_at, .step = argv[2]};
+    struct fixture_crash c = {.hooks.step = fixture_crash_at, .step = argv[2]};
     struct kv *kv = NULL;
     uint64_t version = 0;
     struct kv_rados_conf conf = {
@@ -500,7 +486,7 @@ static void crashes_at_each_step(void **state)
         for (int time = 1; time <= (is_full() ? 12 : 2); time++) {
             life = run_child(f, steps[i], time, hours++);
             life.version = life.version ? life.version : version;
-            assert_true(life.status == CRASHED || (life.status == 0 && time > 2));
+            assert_true(life.status == FIXTURE_CRASHED || (life.status == 0 && time > 2));
             version = check_after(f, model, life);
         }
     }

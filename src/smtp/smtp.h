@@ -87,8 +87,7 @@ bool smtp_is_domain(struct str s);
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]", "[tag:content]" [RFC5321 4.1.3]. */
 bool smtp_is_literal(struct str s);
 
-/* --- what the sender wishes to be told [RFC3461] -----------------------------------------------
- */
+/* --- what the sender wishes to be told [RFC3461] ---------------------------------------------- */
 
 enum smtp_ret { SMTP_RET_NONE, SMTP_RET_FULL, SMTP_RET_HDRS };
 enum smtp_notify { /* bits; 0: NOTIFY was not given */
@@ -146,8 +145,7 @@ enum rc smtp_data_next(struct smtp_data *d, struct str *in, struct str *out_piec
 void smtp_data_check(struct smtp_data *d, struct str piece);
 void smtp_data_check_end(struct smtp_data *d);
 
-/* --- chunks [RFC3030 2] ------------------------------------------------------------------------
- */
+/* --- chunks [RFC3030 2] ----------------------------------------------------------------------- */
 
 struct smtp_chunk {
     uint64_t left; /* octets that are still to come */

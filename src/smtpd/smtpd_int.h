@@ -127,8 +127,7 @@ enum smtpd_reply smtpd_parameters_take(struct session *s, struct str args,
 /* Whether a copy for this recipient goes to the account. */
 bool smtpd_recipient_has(const struct recipient *r, uint64_t account);
 
-/* --- a message: from DATA or the first BDAT to its answer
- * -------------------------------------------------------- */
+/* --- a message: from DATA or the first BDAT to its answer ------------------------------------- */
 
 enum message_stage {
     MESSAGE_RECEIVING,
@@ -198,8 +197,7 @@ enum flow smtpd_message_cut(struct session *s);
 /* Gives up what is under way; one that is durable stays so. Frees it. */
 void smtpd_message_free(struct session *s);
 
-/* --- handover.c: to deliver, in one part or one for each recipient ------------------------------
- */
+/* --- handover.c: to deliver, in one part or one for each recipient ---------------------------- */
 
 /* FLOW_BLOCK, FLOW_WAIT, or FLOW_NEXT: all is done. */
 enum flow smtpd_handover_step(struct session *s, struct message *m);
@@ -209,8 +207,7 @@ enum rc smtpd_handover_result(const struct session *s, size_t recipient);
 void smtpd_handover_answer(struct session *s);
 void smtpd_handover_refuse(struct session *s, enum smtpd_reply reply);
 
-/* --- summary.c: ENVELOPE and BODYSTRUCTURE, while the message comes in --------------------------
- */
+/* --- summary.c: ENVELOPE and BODYSTRUCTURE, while the message comes in ------------------------ */
 
 /* With our own fields, which stand in front of the message. */
 void smtpd_summary_begin(struct message *m, struct str trace);
@@ -257,8 +254,7 @@ void smtpd_intake_discharge(struct session *s, struct message *m);
 /* The time that a message or chunk under way has left to make progress, in ms. */
 uint64_t smtpd_intake_patience(const struct session *s);
 
-/* --- submission.c: whose a message is, and what its header lacks [RFC6409] ---------------------
- */
+/* --- submission.c: whose a message is, and what its header lacks [RFC6409] -------------------- */
 
 /* Says the answer to MAIL, or FLOW_BLOCK; the transaction stays when the sender may be used. */
 enum flow smtpd_submission_sender(struct session *s);
@@ -331,8 +327,7 @@ struct command {
 extern const struct command smtpd_commands[];
 extern const size_t smtpd_n_commands;
 
-/* --- auth_line.c: what stands on the lines of AUTH ----------------------------------------------
- */
+/* --- auth_line.c: what stands on the lines of AUTH -------------------------------------------- */
 
 /* What stands behind the mechanism, and each line after a challenge. `decoded` holds the password
  * that sasl then points to: for the caller to wipe. What auth_sasl_step says, and RC_CORRUPT: not
