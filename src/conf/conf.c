@@ -14,115 +14,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ADDRESSES and NETWORKS are lists: "127.0.0.1:25", "[::]:25"; "127.0.0.0/8", "::1". PLACES are
- * addresses, or paths: whatever has a slash. */
-enum kind { TEXT, NAME, PATH, SIZE, TIME, NUMBER, ADDRESSES, PLACES, NETWORKS, CHOICE, PLAINTEXT };
-
-struct key {
-    const char *section; /* NULL: top level */
-    const char *name;
-    enum kind kind;
-    size_t offset;          /* in struct conf */
-    const char *fallback;   /* as text; the entries of a list between commas */
-    uint64_t least, most;   /* of a number, a size or a time; most 0: no limit */
-    const char *choices[4]; /* of a CHOICE */
-};
-
-#define KEY(section, name, kind, member, fallback)                                                 \
-    {                                                                                              \
-        section, name, kind, offsetof(struct conf, member), fallback, 0, 0,                        \
-        {                                                                                          \
-            NULL                                                                                   \
-        }                                                                                          \
-    }
-#define AMOUNT(section, name, kind, member, fallback, least, most)                                 \
-    {                                                                                              \
-        section, name, kind, offsetof(struct conf, member), fallback, least, most,                 \
-        {                                                                                          \
-            NULL                                                                                   \
-        }                                                                                          \
-    }
-#define WORDS(section, name, kind, member, fallback, ...)                                          \
-    {                                                                                              \
-        section, name, kind, offsetof(struct conf, member), fallback, 0, 0, __VA_ARGS__            \
-    }
-#define TIB (UINT64_C(1) << 40)
-enum { YEAR = 365 * 86400, DAY = 86400 };
-
-static const struct key keys[] = {
-    KEY(NULL, "hostname", NAME, hostname, ""),
-    AMOUNT(NULL, "data", PATH, data, "/var/lib/penfold", 1, 0),
-    AMOUNT(NULL, "user", TEXT, user, "penfold", 1, 0),
-    WORDS(NULL, "log", CHOICE, log_level, "info", {"debug", "info", "warning", "error"}),
-    WORDS("store", "engine", CHOICE, store.engine, "local", {"local", "rados"}),
-    AMOUNT("store", "memory", SIZE, store.memory, "64M", 1 << 20, TIB),
-    AMOUNT("store", "queue", SIZE, store.queue, "64M", 1 << 20, TIB),
-    AMOUNT("store", "reserve", SIZE, store.reserve, "64M", 0, 1024 * TIB),
-    AMOUNT("store", "segment", SIZE, store.segment, "256M", 1 << 20, UINT64_C(4) << 30),
-    AMOUNT("store", "clean_rate", SIZE, store.clean_rate, "16M", 64 << 10, TIB),
-    AMOUNT("store", "undelete", TIME, store.undelete, "7d", 0, 100ULL * YEAR),
-    AMOUNT("store", "keep_removed", TIME, store.keep_removed, "30d", 0, 100ULL * YEAR),
-    AMOUNT("store", "ceph_conf", PATH, store.ceph_conf, "/etc/ceph/ceph.conf", 1, 0),
-    AMOUNT("store", "ceph_user", TEXT, store.ceph_user, "client.penfold", 1, 0),
-    AMOUNT("store", "ceph_keyring", PATH, store.ceph_keyring,
-           "/etc/ceph/ceph.client.penfold.keyring", 1, 0),
-    AMOUNT("store", "pool", TEXT, store.pool, "penfold", 1, 0),
-    KEY("store", "body_pool", TEXT, store.body_pool, ""),
-    AMOUNT("store", "name", TEXT, store.name, "penfold", 1, 0),
-    KEY("store", "plugin", PATH, store.plugin, ""),
-    KEY("tls", "certificate", PATH, tls.certificate, ""),
-    KEY("tls", "key", PATH, tls.key, ""),
-    KEY("listen", "smtp", ADDRESSES, listen.smtp, "0.0.0.0:25,[::]:25"),
-    KEY("listen", "submission", ADDRESSES, listen.submission, "0.0.0.0:587,[::]:587"),
-    KEY("listen", "submissions", ADDRESSES, listen.submissions, "0.0.0.0:465,[::]:465"),
-    KEY("listen", "lmtp", PLACES, listen.lmtp, "/run/penfold/lmtp"),
-    KEY("listen", "pop3", ADDRESSES, listen.pop3, "0.0.0.0:110,[::]:110"),
-    KEY("listen", "pop3s", ADDRESSES, listen.pop3s, "0.0.0.0:995,[::]:995"),
-    KEY("listen", "imap", ADDRESSES, listen.imap, "0.0.0.0:143,[::]:143"),
-    KEY("listen", "imaps", ADDRESSES, listen.imaps, "0.0.0.0:993,[::]:993"),
-    KEY("listen", "admin", ADDRESSES, listen.admin, "127.0.0.1:8081"),
-    WORDS("smtp", "vrfy", CHOICE, smtp.vrfy, "off", {"off", "on"}),
-    WORDS("submission", "from", CHOICE, submission.from, "own", {"own", "any"}),
-    WORDS("auth", "plaintext", PLAINTEXT, auth.plaintext, "never", {"never", "loopback"}),
-    AMOUNT("auth", "hash_ops", NUMBER, auth.hash_ops, "3", 1, 1000),
-    AMOUNT("auth", "hash_memory", SIZE, auth.hash_memory, "64M", 8 << 10, UINT64_C(4) << 30),
-    AMOUNT("auth", "hash_threads", NUMBER, auth.hash_threads, "2", 1, 256),
-    AMOUNT("auth", "account_failures", NUMBER, auth.account_failures, "20", 1, 1000000),
-    AMOUNT("auth", "address_failures", NUMBER, auth.address_failures, "10", 1, 1000000),
-    AMOUNT("auth", "network_failures", NUMBER, auth.network_failures, "50", 1, 1000000),
-    AMOUNT("auth", "failure_time", TIME, auth.failure_time, "15m", 1, 7 * DAY),
-    AMOUNT("auth", "delay_max", TIME, auth.delay_max, "15s", 1, 60),
-    AMOUNT("limits", "message_size", SIZE, limits.message_size, "50M", 1 << 10, UINT64_C(2) << 30),
-    AMOUNT("limits", "recipients", NUMBER, limits.recipients, "100", 1, 1000),
-    AMOUNT("limits", "connections", NUMBER, limits.connections, "20000", 1, 1000000),
-    AMOUNT("limits", "per_address", NUMBER, limits.per_address, "50", 1, 1000000),
-    AMOUNT("limits", "handshakes", NUMBER, limits.handshakes, "1000", 1, 1000000),
-    AMOUNT("limits", "handshakes_per_address", NUMBER, limits.handshakes_per_address, "20", 1,
-           1000000),
-    AMOUNT("limits", "memory", SIZE, limits.memory, "256M", 1 << 20, TIB),
-    AMOUNT("limits", "command_time", TIME, limits.command_time, "5m", 1, DAY),
-    AMOUNT("limits", "data_time", TIME, limits.data_time, "3m", 1, DAY),
-    AMOUNT("limits", "login_delay", TIME, limits.login_delay, "0", 0, DAY),
-    AMOUNT("limits", "data_rate", SIZE, limits.data_rate, "1k", 1, TIB),
-    WORDS("limits", "over_quota", CHOICE, limits.over_quota, "later", {"later", "refuse"}),
-    AMOUNT("limits", "reload_time", TIME, limits.reload_time, "1d", 1, YEAR),
-    KEY("limits", "trusted", NETWORKS, limits.trusted, "127.0.0.0/8,::1"),
-};
-
-enum { N_KEYS = sizeof keys / sizeof *keys, MAX_IN_SECTION = 24, FILE_MAX = 1 << 20 };
+enum { MAX_IN_SECTION = 24, FILE_MAX = 1 << 20 };
 
 /* Where everything was found. */
 struct conf_origin {
     char *path;
-    int lines[N_KEYS]; /* 0: nowhere */
+    int lines[CONF_KEYS_MAX]; /* 0: nowhere */
 };
-
-static const char *const sections[] = {"store",      "tls",  "listen", "smtp",
-                                       "submission", "auth", "limits"};
-enum { N_SECTIONS = sizeof sections / sizeof *sections };
 
 static enum rc with_suffix(const char *text, const char *suffixes, const uint64_t *factors,
                            uint64_t *out)
@@ -152,7 +54,8 @@ enum rc conf_parse_time(const char *text, uint64_t *out)
 
 static bool is_list(const struct key *key)
 {
-    return key->kind == ADDRESSES || key->kind == PLACES || key->kind == NETWORKS;
+    return key->kind == ADDRESSES || key->kind == PLACES || key->kind == NETWORKS ||
+           key->kind == NAMES || key->kind == IPS;
 }
 
 static int choice_of(const struct key *key, const char *text)
@@ -218,6 +121,25 @@ bool conf_is_hostname(const char *text)
     return text[n - 1] != '.';
 }
 
+/* "mail.example.org", "mail.example.org:587", "192.0.2.1:25", "[::1]", "[::1]:25", "/run/lmtp". */
+static bool is_host(const char *text)
+{
+    struct str s = str_of(text), part;
+    const char *colon = strrchr(text, ':');
+    char name[256];
+    uint64_t port;
+    unsigned bits;
+    if (strchr(text, '/') || is_address(text))
+        return true;
+    if (s.n > 2 && text[0] == '[' && text[s.n - 1] == ']')
+        return is_ip(str_sub(s, 1, s.n - 2), &bits) && bits == 128;
+    part = colon ? str_head(s, (size_t)(colon - text)) : s;
+    if (colon && (str_to_u64(str_of(colon + 1), &port) != RC_OK || !port || port > UINT16_MAX))
+        return false;
+    snprintf(name, sizeof name, "%.*s", STR_ARG(part));
+    return part.n < sizeof name && conf_is_hostname(name);
+}
+
 static enum rc parse_amount(const struct key *key, const char *text, uint64_t *out)
 {
     TRY(key->kind == SIZE   ? conf_parse_size(text, out)
@@ -233,16 +155,29 @@ static bool is_unexpected(const struct key *key, const char *value, char expecte
         [TEXT] = "something",
         [NAME] = "a host name",
         [PATH] = "something",
+        [HOST] = "a host, such as mail.example.org, mail.example.org:587 or [::1]:25, or a path",
         [SIZE] = "a size such as 50M",
         [TIME] = "a time such as 30s, 5m or 7d",
         [NUMBER] = "a number",
         [ADDRESSES] = "an address and a port, such as 127.0.0.1:25 or [::]:25",
         [PLACES] = "an address and a port, such as 127.0.0.1:24, or the path of a socket",
         [NETWORKS] = "a network, such as 127.0.0.0/8 or ::1",
+        [NAMES] = "a name, such as example.org",
+        [IPS] = "an address, such as 192.0.2.1 or 2001:db8::1",
     };
     uint64_t amount;
+    unsigned bits;
     enum rc rc = RC_OK;
     switch (key->kind) {
+    case HOST:
+        rc = !value[0] || is_host(value) ? RC_OK : RC_SYNTAX;
+        break;
+    case NAMES:
+        rc = conf_is_hostname(value) ? RC_OK : RC_SYNTAX;
+        break;
+    case IPS:
+        rc = is_ip(str_of(value), &bits) ? RC_OK : RC_SYNTAX;
+        break;
     case TEXT:
     case PATH:
         rc = key->least && !value[0] ? RC_SYNTAX : RC_OK;
@@ -283,17 +218,22 @@ static bool is_unexpected(const struct key *key, const char *value, char expecte
 static const struct key *key_of(cfg_t *cfg, cfg_opt_t *opt)
 {
     const char *section = strcmp(cfg_name(cfg), "root") == 0 ? NULL : cfg_name(cfg);
-    for (size_t i = 0; i < N_KEYS; i++)
-        if (strcmp(keys[i].name, cfg_opt_name(opt)) == 0 &&
-            (section ? keys[i].section && strcmp(section, keys[i].section) == 0 : !keys[i].section))
-            return &keys[i];
+    for (size_t i = 0; i < conf_n_keys; i++)
+        if (strcmp(conf_keys[i].name, cfg_opt_name(opt)) == 0 &&
+            (section ? conf_keys[i].section && strcmp(section, conf_keys[i].section) == 0
+                     : !conf_keys[i].section))
+            return &conf_keys[i];
+    for (size_t i = 0; i < conf_n_route_keys; i++)
+        if (section && strcmp(section, "route") == 0 &&
+            strcmp(conf_route_keys[i].name, cfg_opt_name(opt)) == 0)
+            return &conf_route_keys[i];
     return NULL;
 }
 
 /* What happens while a text is parsed: the library offers no argument for its callbacks. */
 struct parsing {
     struct conf_faults faults;
-    int lines[N_KEYS];
+    int lines[CONF_KEYS_MAX];
     bool has_bad_value;
 };
 static _Thread_local struct parsing *parsing;
@@ -315,8 +255,8 @@ static int check_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resu
         cfg_error(cfg, "%s = \"%s\": expected %s", key->name, value, expected);
         parsing->has_bad_value = true;
     }
-    if (key)
-        parsing->lines[key - keys] = cfg->line;
+    if (key >= conf_keys && key < conf_keys + conf_n_keys)
+        parsing->lines[key - conf_keys] = cfg->line;
     *(const char **)result = value;
     return 0;
 }
@@ -334,20 +274,27 @@ static cfg_opt_t option_of(const struct key *key)
 static cfg_t *parser_new(void)
 {
     cfg_opt_t end = CFG_END();
-    cfg_opt_t inner[N_SECTIONS][MAX_IN_SECTION], top[N_KEYS + N_SECTIONS + 1];
+    cfg_opt_t inner[CONF_SECTIONS_MAX][MAX_IN_SECTION];
+    cfg_opt_t top[CONF_KEYS_MAX + CONF_SECTIONS_MAX + 1], of_route[MAX_IN_SECTION];
     size_t n_top = 0;
-    for (size_t s = 0; s < N_SECTIONS; s++) {
+    for (size_t i = 0; i < conf_n_route_keys; i++)
+        of_route[i] = option_of(&conf_route_keys[i]);
+    of_route[conf_n_route_keys] = end;
+    cfg_opt_t route = CFG_SEC("route", of_route, CFGF_MULTI | CFGF_TITLE);
+    for (size_t s = 0; s < conf_n_sections; s++) {
         size_t n = 0;
-        for (size_t i = 0; i < N_KEYS; i++)
-            if (keys[i].section && strcmp(keys[i].section, sections[s]) == 0)
-                inner[s][n++] = option_of(&keys[i]);
+        for (size_t i = 0; i < conf_n_keys; i++)
+            if (conf_keys[i].section && strcmp(conf_keys[i].section, conf_sections[s]) == 0)
+                inner[s][n++] = option_of(&conf_keys[i]);
+        if (strcmp(conf_sections[s], "relay") == 0)
+            inner[s][n++] = route;
         inner[s][n] = end;
-        cfg_opt_t section = CFG_SEC(sections[s], inner[s], CFGF_MULTI);
+        cfg_opt_t section = CFG_SEC(conf_sections[s], inner[s], CFGF_MULTI);
         top[n_top++] = section;
     }
-    for (size_t i = 0; i < N_KEYS; i++)
-        if (!keys[i].section)
-            top[n_top++] = option_of(&keys[i]);
+    for (size_t i = 0; i < conf_n_keys; i++)
+        if (!conf_keys[i].section)
+            top[n_top++] = option_of(&conf_keys[i]);
     top[n_top] = end;
     cfg_t *cfg = cfg_init(top, CFGF_NONE); /* copies the option lists */
     cfg_set_error_function(cfg, complain);
@@ -412,7 +359,7 @@ static void list_add_text(struct conf_list *list, struct str text)
 static enum rc take_list(cfg_t *set, const struct key *key, const char *file,
                          struct conf_list *list, struct buf *why)
 {
-    struct str rest = str_of(key->fallback), part;
+    struct str rest = str_of(key->fallback), part; /* no fallback: an empty list */
     while (!set && str_cut(&rest, ',', &part))
         list_add_text(list, part);
     unsigned n = set ? cfg_size(set, key->name) : 0;
@@ -430,11 +377,22 @@ static enum rc take_list(cfg_t *set, const struct key *key, const char *file,
     return RC_OK;
 }
 
-static enum rc take(cfg_t *cfg, const struct key *key, const char *file, struct conf *conf,
+static void release(const struct key *key, void *base)
+{
+    void *at = (char *)base + key->offset;
+    struct conf_list *list = at;
+    if (key->kind == TEXT || key->kind == NAME || key->kind == PATH || key->kind == HOST ||
+        key->kind == CHOICE)
+        free(*(char **)at);
+    for (size_t n = 0; is_list(key) && n < list->n; n++)
+        free(list->item[n]);
+}
+
+/* set: the section that has the key, or NULL; into: what the key's offset is for. */
+static enum rc take(cfg_t *set, const struct key *key, const char *file, void *into,
                     struct buf *why)
 {
-    cfg_t *set = where_set(cfg, key);
-    void *to = (char *)conf + key->offset;
+    void *to = (char *)into + key->offset;
     if (is_list(key))
         return take_list(set, key, file, to, why);
     const char *value = set ? cfg_getstr(set, key->name) : key->fallback;
@@ -447,6 +405,10 @@ static enum rc take(cfg_t *cfg, const struct key *key, const char *file, struct 
     case PATH:
         *(char **)to = from_folder_of(file, value);
         return RC_OK;
+    case HOST:
+        *(char **)to =
+            strchr(value, '/') ? from_folder_of(file, value) : mem_dup(value, strlen(value));
+        return RC_OK;
     case SIZE:
     case TIME:
     case NUMBER:
@@ -457,9 +419,77 @@ static enum rc take(cfg_t *cfg, const struct key *key, const char *file, struct 
     case ADDRESSES:
     case PLACES:
     case NETWORKS:
+    case NAMES:
+    case IPS:
         break;
     }
     return RC_PERM;
+}
+
+/* --- routes ----------------------------------------------------------------------------------- */
+
+static void route_clear(struct conf_route *route)
+{
+    free(route->domain);
+    for (size_t i = 0; i < conf_n_route_keys; i++)
+        release(&conf_route_keys[i], route);
+}
+
+static enum rc fault_of_route(cfg_t *set, const char *file, const char *title, const char *fault,
+                              struct buf *why)
+{
+    buf_putf(why, "%s:%d: route \"%s\": %s\n", file, set->line, title, fault);
+    return RC_SYNTAX;
+}
+
+static enum rc take_route(cfg_t *set, const char *file, struct conf_route *to, struct buf *why)
+{
+    struct conf_route route = {0};
+    const char *title = cfg_title(set);
+    enum rc rc = RC_OK;
+    route.domain = mem_dup(title, strlen(title));
+    for (size_t i = 0; i < conf_n_route_keys && rc == RC_OK; i++) {
+        bool is_set = cfg_getopt(set, conf_route_keys[i].name)->flags & CFGF_MODIFIED;
+        rc = take(is_set ? set : NULL, &conf_route_keys[i], file, &route, why);
+    }
+    if (rc == RC_OK && strcmp(title, "*") != 0 && !conf_is_hostname(title))
+        rc = fault_of_route(set, file, title, "expected a domain, or \"*\" for all others", why);
+    else if (rc == RC_OK && !route.login[0] != !route.password_file[0])
+        rc = fault_of_route(set, file, title, "login and password_file are needed both", why);
+    else if (rc == RC_OK && route.login[0] && !route.host[0])
+        rc = fault_of_route(set, file, title, "a login is for a host: set host too", why);
+    *to = route;
+    return rc;
+}
+
+static struct conf_route *find_route(struct conf *conf, const char *domain)
+{
+    for (size_t i = 0; i < conf->relay.n_routes; i++)
+        if (strcasecmp(conf->relay.routes[i].domain, domain) == 0)
+            return &conf->relay.routes[i];
+    return NULL;
+}
+
+/* Of a domain that is there twice the last one counts, whole. */
+static enum rc take_routes(cfg_t *cfg, const char *file, struct conf *conf, struct buf *why)
+{
+    size_t capacity = 0;
+    for (unsigned r = 0; r < cfg_size(cfg, "relay"); r++) {
+        cfg_t *relay = cfg_getnsec(cfg, "relay", r);
+        for (unsigned i = 0; i < cfg_size(relay, "route"); i++) {
+            cfg_t *set = cfg_getnsec(relay, "route", i);
+            struct conf_route *at = find_route(conf, cfg_title(set));
+            if (!at) {
+                conf->relay.routes =
+                    mem_array(conf->relay.routes, &capacity, conf->relay.n_routes + 1, sizeof *at);
+                at = &conf->relay.routes[conf->relay.n_routes++];
+            } else {
+                route_clear(at);
+            }
+            TRY(take_route(set, file, at, why));
+        }
+    }
+    return RC_OK;
 }
 
 static void use_system_name(struct conf *conf)
@@ -525,8 +555,10 @@ enum rc conf_parse(struct str text, const char *path, struct conf **out, struct 
     conf->origin = mem_zero(sizeof *conf->origin);
     conf->origin->path = mem_dup(path, strlen(path));
     memcpy(conf->origin->lines, p.lines, sizeof p.lines);
-    for (size_t i = 0; i < N_KEYS && rc == RC_OK; i++)
-        rc = take(cfg, &keys[i], path, conf, why);
+    for (size_t i = 0; i < conf_n_keys && rc == RC_OK; i++)
+        rc = take(where_set(cfg, &conf_keys[i]), &conf_keys[i], path, conf, why);
+    if (rc == RC_OK)
+        rc = take_routes(cfg, path, conf, why);
     cfg_free(cfg);
     if (rc == RC_OK)
         rc = check_whole(conf, why);
@@ -572,8 +604,8 @@ enum rc conf_load(const char *path, struct conf **out, struct buf *why)
 const char *conf_where(const struct conf *conf, const void *member, char out[CONF_WHERE])
 {
     int line = 0;
-    for (size_t i = 0; i < N_KEYS; i++)
-        if ((const char *)conf + keys[i].offset == member)
+    for (size_t i = 0; i < conf_n_keys; i++)
+        if ((const char *)conf + conf_keys[i].offset == member)
             line = conf->origin->lines[i];
     snprintf(out, CONF_WHERE, line ? "%s:%d" : "%s", conf->origin->path, line);
     return out;
@@ -583,17 +615,11 @@ void conf_free(struct conf **conf)
 {
     if (!*conf)
         return;
-    for (size_t i = 0; i < N_KEYS; i++) {
-        void *at = (char *)*conf + keys[i].offset;
-        enum kind kind = keys[i].kind;
-        if (kind == TEXT || kind == NAME || kind == PATH || kind == CHOICE)
-            free(*(char **)at);
-        if (!is_list(&keys[i]))
-            continue;
-        struct conf_list *list = at;
-        for (size_t n = 0; n < list->n; n++)
-            free(list->item[n]);
-    }
+    for (size_t i = 0; i < conf_n_keys; i++)
+        release(&conf_keys[i], *conf);
+    for (size_t i = 0; i < (*conf)->relay.n_routes; i++)
+        route_clear(&(*conf)->relay.routes[i]);
+    free((*conf)->relay.routes);
     if ((*conf)->origin)
         free((*conf)->origin->path);
     free((*conf)->origin);
@@ -617,15 +643,16 @@ static void show_text(const char *text, struct buf *out)
     buf_put(out, STR("\""));
 }
 
-static void show_value(const struct conf *conf, const struct key *key, struct buf *out)
+static void show_value(const void *base, const struct key *key, struct buf *out)
 {
-    const void *at = (const char *)conf + key->offset;
+    const void *at = (const char *)base + key->offset;
     const struct conf_list *list = at;
     switch (key->kind) {
     case TEXT:
     case NAME:
     case CHOICE:
     case PATH:
+    case HOST:
         show_text(*(char *const *)at, out);
         break;
     case PLAINTEXT:
@@ -639,6 +666,8 @@ static void show_value(const struct conf *conf, const struct key *key, struct bu
     case ADDRESSES:
     case PLACES:
     case NETWORKS:
+    case NAMES:
+    case IPS:
         buf_put(out, STR("{"));
         for (size_t i = 0; i < list->n; i++) {
             buf_put(out, i ? STR(", ") : STR(""));
@@ -649,13 +678,31 @@ static void show_value(const struct conf *conf, const struct key *key, struct bu
     }
 }
 
+static void show_routes(const struct conf *conf, struct buf *out)
+{
+    for (size_t r = 0; r < conf->relay.n_routes; r++) {
+        buf_put(out, STR("    route "));
+        show_text(conf->relay.routes[r].domain, out);
+        buf_put(out, STR(" {\n"));
+        for (size_t i = 0; i < conf_n_route_keys; i++) {
+            buf_putf(out, "        %s = ", conf_route_keys[i].name);
+            show_value(&conf->relay.routes[r], &conf_route_keys[i], out);
+            buf_put(out, STR("\n"));
+        }
+        buf_put(out, STR("    }\n"));
+    }
+}
+
 void conf_show(const struct conf *conf, struct buf *out)
 {
     const char *open = NULL;
-    for (size_t i = 0; i < N_KEYS; i++) {
-        const struct key *key = &keys[i];
-        if (open && (!key->section || strcmp(open, key->section) != 0))
+    for (size_t i = 0; i < conf_n_keys; i++) {
+        const struct key *key = &conf_keys[i];
+        if (open && (!key->section || strcmp(open, key->section) != 0)) {
+            if (strcmp(open, "relay") == 0)
+                show_routes(conf, out);
             buf_put(out, STR("}\n"));
+        }
         if (key->section && (!open || strcmp(open, key->section) != 0))
             buf_putf(out, "%s {\n", key->section);
         open = key->section;

@@ -14,6 +14,16 @@ struct conf_list {
     size_t n;
 };
 
+/* relay { route "DOMAIN" { } }: how mail for a domain goes, where that is not what DNS says. */
+struct conf_route {
+    char *domain;                /* "*": all that have no route of their own */
+    char *host;                  /* name, address or path, with a port or without; empty: by DNS */
+    char *protocol;              /* "smtp", "lmtp" */
+    char *tls;                   /* "opportunistic", "never", "verify", "implicit" */
+    char *login, *password_file; /* both or neither */
+    struct conf_list source;     /* IP addresses */
+};
+
 enum conf_plaintext { CONF_PLAINTEXT_NEVER, CONF_PLAINTEXT_LOOPBACK };
 
 struct conf {
@@ -40,7 +50,13 @@ struct conf {
     } store;
     struct {
         char *certificate, *key; /* PEM files */
+        char *ca_file;           /* authorities, in PEM; empty: the system's */
     } tls;
+    struct {
+        struct conf_list resolver; /* "address:port"; empty: the system's */
+        char *trust_anchor;        /* a file; empty: the system's, or none */
+        uint64_t cache;            /* bytes */
+    } dns;
     struct {
         struct conf_list smtp, submission, submissions, pop3, pop3s, imap, imaps,
             admin;             /* "address:port" */
@@ -52,6 +68,19 @@ struct conf {
     struct {
         char *from; /* "own": From and Sender belong to who submits; "any" */
     } submission;
+    struct {
+        struct conf_list accept; /* domains that are held and passed on */
+        struct conf_list source; /* IP addresses */
+        uint64_t retry_first, retry_max, retry_greylisted, delay_notice, expire; /* seconds */
+        uint64_t connections;                                                    /* to all hosts */
+        uint64_t per_host;                              /* to one address */
+        uint64_t per_connection;                        /* messages */
+        uint64_t recipients;                            /* of a transaction */
+        uint64_t memory;                                /* bytes, of recipients that are due */
+        uint64_t idle_time, connect_time, command_time; /* seconds */
+        struct conf_route *routes;                      /* n_routes, each domain once */
+        size_t n_routes;
+    } relay;
     struct {
         enum conf_plaintext plaintext; /* where a password may come without TLS */
         uint64_t hash_ops, hash_memory;

@@ -6,6 +6,46 @@
 
 #include <stdarg.h>
 
+/* --- keys.c ----------------------------------------------------------------------------------- */
+
+/* ADDRESSES and NETWORKS are lists: "127.0.0.1:25", "[::]:25"; "127.0.0.0/8", "::1", as are NAMES
+ * of hosts and IPS, addresses without a port. PLACES are addresses, or paths: whatever has a slash.
+ * A HOST is a name or an address, with a port or without, or a path. */
+enum kind {
+    TEXT,
+    NAME,
+    PATH,
+    HOST,
+    SIZE,
+    TIME,
+    NUMBER,
+    ADDRESSES,
+    PLACES,
+    NETWORKS,
+    NAMES,
+    IPS,
+    CHOICE,
+    PLAINTEXT
+};
+
+struct key {
+    const char *section; /* NULL: top level */
+    const char *name;
+    enum kind kind;
+    size_t offset;          /* in struct conf, or struct conf_route */
+    const char *fallback;   /* as text; the entries of a list between commas */
+    uint64_t least, most;   /* of a number, a size or a time; most 0: no limit */
+    const char *choices[4]; /* of a CHOICE */
+};
+
+enum { CONF_KEYS_MAX = 128, CONF_SECTIONS_MAX = 16 };
+extern const struct key conf_keys[];       /* by section */
+extern const struct key conf_route_keys[]; /* of relay { route "DOMAIN" { } } */
+extern const char *const conf_sections[];
+extern const size_t conf_n_keys, conf_n_route_keys, conf_n_sections;
+
+/* --- faults.c --------------------------------------------------------------------------------- */
+
 enum { CONF_FAULTS = 64, CONF_FAULT_TEXT = 256 };
 
 struct conf_fault {

@@ -104,6 +104,16 @@ static void errors_name_the_line(void **state)
         {"store { undelete = 213503d }\n", ":1:", "expected 0 to"},
         {"data = \"\"\n", ":1:", "expected something"},
         {"tls { certificate = \"c.pem\" }\n", "", "needed both"},
+        {"dns { resolver = {\"127.0.0.1\"} }\n", ":1:", "an address and a port"},
+        {"relay { accept = {\"a b\"} }\n", ":1:", "a name"},
+        {"relay { source = {\"127.0.0.1:25\"} }\n", ":1:", "an address"},
+        {"relay {\n route \"x.test\" {\n host = \"a:b\" } }\n", ":3:", "a host"},
+        {"relay { route \"x.test\" { host = \"-a\" } }\n", ":1:", "a host"},
+        {"relay { route \"x.test\" { tls = \"on\" } }\n", ":1:", "\"verify\""},
+        {"relay { route \"x.test\" { hots = \"a\" } }\n", ":1:", "hots"},
+        {"relay { route \"*.test\" { host = \"a\" } }\n", "", "expected a domain"},
+        {"relay { route \"*\" { host = \"a\" login = \"u\" } }\n", "", "password_file"},
+        {"relay { route \"*\" { login = \"u\" password_file = \"p\" } }\n", "", "set host too"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct conf *conf = NULL;
@@ -131,6 +141,49 @@ static void what_is_shown_can_be_read_again(void **state)
     buf_fini(&b);
     conf_free(&conf);
     conf_free(&again);
+}
+
+static void routes_are_read_and_shown(void **state)
+{
+    struct conf *conf = NULL, *again = NULL;
+    struct buf why, one;
+    buf_init(&why, 1000);
+    buf_init(&one, 65536);
+    assert_rc(
+        conf_parse(STR("relay { route \"a.test\" { host = \"127.0.0.1:2525\" }\n"
+                       "  accept = {\"backup.test\", \"two.test\"} }\n"
+                       "relay { route \"*\" { host = \"smart.test:587\" tls = \"verify\"\n"
+                       "                      login = \"u\" password_file = \"pw\" }\n"
+                       "        route \"l.test\" { host = \"run/lmtp\" protocol = \"lmtp\" }\n"
+                       "        route \"s.test\" { source = {\"192.0.2.1\", \"2001:db8::1\"} }\n"
+                       "        route \"A.test\" { host = \"[::1]:2526\" }\n"
+                       "        retry_first = 10s }\n"),
+                   "/etc/x.conf", &conf, &why),
+        RC_OK);
+    conf_show(conf, &one);
+    assert_rc(conf_parse(buf_str(&one), "/etc/x.conf", &again, &why), RC_OK);
+    for (const struct conf *c = conf; c; c = c == conf ? again : NULL) {
+        const struct conf_route *r = c->relay.routes;
+        assert_int_equal(c->relay.n_routes, 4);
+        assert_string_equal(r[0].domain, "A.test"); /* the later one counts */
+        assert_string_equal(r[0].host, "[::1]:2526");
+        assert_string_equal(r[0].tls, "opportunistic");
+        assert_string_equal(r[1].host, "smart.test:587");
+        assert_string_equal(r[1].tls, "verify");
+        assert_string_equal(r[1].password_file, "/etc/pw");
+        assert_string_equal(r[2].host, "/etc/run/lmtp");
+        assert_string_equal(r[2].protocol, "lmtp");
+        assert_string_equal(r[3].host, "");
+        assert_int_equal(r[3].source.n, 2);
+        assert_string_equal(r[3].source.item[1], "2001:db8::1");
+        assert_int_equal(c->relay.accept.n, 2);
+        assert_int_equal(c->relay.retry_first, 10);
+        assert_int_equal(c->dns.resolver.n, 0);
+    }
+    conf_free(&conf);
+    conf_free(&again);
+    buf_fini(&why);
+    buf_fini(&one);
 }
 
 static void everything_that_is_wrong_is_told_in_order(void **state)
@@ -241,6 +294,7 @@ int main(void)
         cmocka_unit_test(sections_merge_and_values_count),
         cmocka_unit_test(errors_name_the_line),
         cmocka_unit_test(what_is_shown_can_be_read_again),
+        cmocka_unit_test(routes_are_read_and_shown),
         cmocka_unit_test(everything_that_is_wrong_is_told_in_order),
         cmocka_unit_test(a_broken_form_ends_the_search),
         cmocka_unit_test(a_value_has_its_place),

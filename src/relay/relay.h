@@ -1,0 +1,77 @@
+/* relay: takes queued messages to other hosts, and says what became of each recipient.
+ *
+ * The queue tells of recipients that are due (relay_sink). The scheduler parts them by destination,
+ * asks where that is (where.c: routes, DNS), keeps sessions to hosts (session.c: SMTP and LMTP as a
+ * client) and gives them messages; what each recipient came to goes back through deliver_settle,
+ * which commits new states, removals and reports at once. A message is sent on only while the queue
+ * holds it, and leaves the queue only after the other host has said 250: what is interrupted in
+ * between is sent again. The one window for a second copy is the time between that 250 and our
+ * commit (and a 250 that never arrives); SMTP cannot close it.
+ *
+ * THE SCHEDULER (schedule.c, destination.c, peer.c) knows no clock, no network and no queue: all of
+ * that is handed in, so tests drive days in milliseconds.
+ *   - Only what is due is in memory, at most `entries` recipients of 64 bytes each; the rest waits
+ *     in the queue's due index and is loaded by pages as there is room.
+ *   - Destinations take turns, whatever they have waiting.
+ *   - A host has a window of connections, which grows with success and shrinks with failure. One
+ *     that cannot be reached is left alone for a while, as a whole: what is for it alone goes back
+ *     to the queue with its last error, untried.
+ *   - Connections to hosts that have not answered yet have places of their own, so that dead hosts
+ *     take none from the living.
+ *
+ * THREADS: relay_open and relay_close are for the process's start and end; everything else may be
+ * called from any thread and does not block.
+ */
+#ifndef RELAY_RELAY_H
+#define RELAY_RELAY_H
+
+#include "base/ctx.h"
+#include "base/str.h"
+#include "net/net.h"
+
+enum relay_protocol { RELAY_SMTP, RELAY_LMTP };
+
+/* What a host must show before it gets mail. DANE and MTA-STS make it stricter, never weaker. */
+enum relay_tls {
+    RELAY_TLS_OPPORTUNISTIC, /* STARTTLS when it is offered, whatever the certificate */
+    RELAY_TLS_NEVER,
+    RELAY_TLS_VERIFY,  /* STARTTLS, and a certificate of that name from an authority of ours */
+    RELAY_TLS_IMPLICIT /* the same, in TLS from the start [RFC8314] */
+};
+
+/* What the configuration says of a domain. */
+struct relay_route {
+    struct str domain; /* lower case, A-labels; "*": of all that have no route of their own */
+    struct str host;   /* name, address or path of a Unix socket; empty: what DNS says */
+    uint16_t port;     /* 0: the protocol's: 25, 24 */
+    enum relay_protocol protocol;
+    enum relay_tls tls;
+    struct str login, password; /* empty: none */
+    struct net_addr source[2];  /* IPv4, IPv6: where connections come from; port 0 */
+    bool has_source[2];
+};
+
+/* Never changed once it is in use; a reload makes another one. Numbers have a default when 0. */
+struct relay_settings {
+    struct str hostname; /* in EHLO */
+    const struct relay_route *routes;
+    size_t n_routes;
+    struct net_addr source[2]; /* of destinations whose route says nothing */
+    bool has_source[2];
+    const struct net_addr *own; /* where this host listens for SMTP: loops are seen by it */
+    size_t n_own;
+    struct str ca_pem;       /* authorities; empty: none, nothing verifies but DANE */
+    uint64_t retry_first_ms; /* 300,000; then doubled with the time that has passed */
+    uint64_t retry_max_ms;   /* 14,400,000 */
+    uint64_t retry_grey_ms;  /* the first one after a 4yz to RCPT: 60,000 */
+    uint32_t connections;    /* at once: 1000; as many again that have not been answered yet */
+    uint32_t per_host;       /* of them to one address: 20 */
+    uint32_t per_connection; /* messages of one connection: 100 */
+    uint32_t recipients;     /* of one transaction: 100 [RFC5321 4.5.3.1.8] */
+    uint32_t entries;        /* recipients in memory: 262,144 */
+    uint64_t idle_ms;        /* how long a connection waits for the next message: 5,000 */
+    uint64_t connect_ms;     /* 30,000 */
+    uint64_t command_ms;     /* 300,000; the others of [RFC5321 4.5.3.2] in proportion */
+};
+
+#endif

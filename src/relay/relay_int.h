@@ -1,0 +1,126 @@
+/* relay, inside: what where.c, session.c and the scheduler hand each other.
+ *
+ *   destination ──relay_where()──▶ targets in the order to be tried
+ *   target ──relay_session_open()──▶ session ──relay_session_send(job)──▶ outcomes, one a recipient
+ */
+#ifndef RELAY_RELAY_INT_H
+#define RELAY_RELAY_INT_H
+
+#include "base/arena.h"
+#include "queue/queue.h"
+#include "relay/relay.h"
+
+struct relay;
+
+/* --- what became of a recipient --------------------------------------------------------------- */
+
+/* How far it came. */
+enum relay_stage {
+    RELAY_AT_DNS,     /* where.c: nobody was asked to take it */
+    RELAY_AT_CONNECT, /* up to here, and to RELAY_AT_LOGIN, it is a matter of the host as a whole */
+    RELAY_AT_GREETING,
+    RELAY_AT_HELLO,
+    RELAY_AT_TLS,
+    RELAY_AT_LOGIN,
+    RELAY_AT_OURSELVES, /* it cannot be passed on as it is: what the host offers does not allow it
+                         */
+    RELAY_AT_MAIL,
+    RELAY_AT_RCPT,
+    RELAY_AT_DATA, /* DATA, or a chunk that is not the last */
+    RELAY_AT_END   /* the answer to the whole message */
+};
+
+enum { RELAY_TEXT_MAX = 500, RELAY_STATUS = 12 };
+
+struct relay_outcome {
+    enum rc rc; /* RC_OK: the host has taken it; RC_TEMP: later; RC_PERM: never */
+    enum relay_stage stage;
+    uint16_t code;             /* of the reply; 0: there was none */
+    char status[RELAY_STATUS]; /* enhanced [RFC3463], made from the code where the host said none */
+    struct str text; /* the reply, or the cause in words; one line, capped, nothing but printable
+                        ASCII and UTF-8. In the arena of the job (of relay_where) */
+    bool has_dsn;    /* RC_OK: the host reports further on [RFC3461 5.2.2] */
+    bool is_secure;  /* it went through TLS */
+};
+
+/* --- where to --------------------------------------------------------------------------------- */
+
+struct relay_tlsa { /* [RFC6698 2.1] */
+    uint8_t usage, selector, matching;
+    struct str data;
+};
+
+/* One address of one host. */
+struct relay_target {
+    struct str host;      /* lower case, A-labels; "[192.0.2.1]"; the path of a Unix socket */
+    struct net_addr addr; /* with its port; of a Unix socket: family AF_UNIX */
+    struct net_addr source;
+    bool has_source;
+    enum relay_protocol protocol;
+    enum relay_tls tls;
+    struct str name;               /* its certificate is for: host, or another */
+    const struct relay_tlsa *tlsa; /* DANE [RFC7672]: at least one of them holds */
+    size_t n_tlsa;
+    bool has_dane; /* with n_tlsa 0: none is usable, TLS without a check [RFC7672 2.2] */
+    struct str login, password;
+    uint16_t preference;
+};
+
+struct relay_where {
+    /* The caller's, until done() has run: exactly once, on any thread (not from inside
+     * relay_where); must not block. */
+    void (*done)(struct relay_where *where);
+    struct str domain; /* lower case, A-labels, or an address literal with its brackets */
+    const struct relay_settings *settings;
+    /* The answer. */
+    struct arena arena;           /* the caller's to arena_fini; holds what the answer points to */
+    struct relay_outcome outcome; /* rc RC_OK: there are targets */
+    struct relay_target *targets;
+    size_t n_targets;
+    uint64_t ttl; /* seconds that the answer holds; at least 1 */
+    void *own;    /* where.c's */
+};
+
+/* --- a session with a host -------------------------------------------------------------------- */
+
+struct relay_session;
+
+/* One transaction, from MAIL to the answer. */
+struct relay_job {
+    /* The caller's, until done() has run: exactly once, on some thread (not from inside
+     * relay_session_send); must not block. The session may be given the next job from inside. */
+    void (*done)(struct relay_job *job);
+    const struct queue_item *item;
+    struct kv_blob_id blob;                    /* the item's */
+    struct str prefix;                         /* header fields that are put in front, with CRLF */
+    const struct queue_recipient **recipients; /* n of them */
+    struct relay_outcome *outcomes;            /* of each */
+    size_t n;
+    struct arena *arena; /* of the words of the outcomes */
+    /* The answer beside the outcomes. */
+    bool is_open;  /* the session can take another one; otherwise it has ended, or ends by itself */
+    bool is_stale; /* the connection had ended before anything of this job was answered: nothing was
+                      tried, the outcomes say nothing */
+    void *own;     /* the session's */
+};
+
+/* What a session tells apart from jobs. */
+struct relay_session_owner {
+    /* Its greeting, EHLO, TLS and login are through: told once, before the first job's done(). */
+    void (*ready)(struct relay_session_owner *owner, struct relay_session *session);
+    /* It has ended, and no job of it is under way; the pointer is dead when this returns. Told once
+     * for each session, on its loop, also after relay_session_close. */
+    void (*gone)(struct relay_session_owner *owner, struct relay_session *session);
+};
+
+/* Begins to connect. RC_OK: the session takes jobs at once, one at a time; when it cannot be made
+ * the job's outcomes say why, with is_open false. The target is copied. RC_LIMIT, RC_TEMP: no
+ * socket, no connection. */
+enum rc relay_session_open(struct relay *relay, const struct relay_target *target,
+                           struct relay_session_owner *owner, struct relay_session **out);
+/* Any thread. A session that has ended meanwhile answers with is_stale. */
+void relay_session_send(struct relay_session *session, struct relay_job *job);
+/* QUIT, and no more jobs. A job under way ends first. */
+void relay_session_close(struct relay_session *session);
+
+#endif
