@@ -23,6 +23,8 @@
 #include "kv/kv_local_segment.h"
 #include "kv/kv_record.h"
 
+#include <semaphore.h>
+
 struct local;
 
 /* --- rows of the store's own, in family meta (classes of partitions are capitals) ------------- */
@@ -177,10 +179,11 @@ struct work_move {
 
 struct queue {
     pthread_mutex_t mutex;
-    pthread_cond_t wake;
+    sem_t wake;
     struct list works;
     uint64_t bytes;
     bool is_closing, is_running;
+    bool is_asleep; /* the committer waits for `wake` */
     pthread_t thread;
 };
 

@@ -19,14 +19,15 @@ enum rc local_queue_post(struct local *l, struct work *work)
         rc = RC_TEMP;
     else if (work->kind == WORK_COMMIT && q->bytes && q->bytes + work->weight > l->conf.queue_bytes)
         rc = RC_LIMIT;
+    bool is_waker = rc == RC_OK && q->is_asleep;
     if (rc == RC_OK) {
-        bool was_empty = list_is_empty(&q->works);
         list_add_tail(&q->works, &work->link);
         q->bytes += work->weight;
-        if (was_empty)
-            pthread_cond_signal(&q->wake);
+        q->is_asleep = false;
     }
     pthread_mutex_unlock(&q->mutex);
+    if (is_waker)
+        sem_post(&q->wake);
     return rc;
 }
 
@@ -56,6 +57,17 @@ enum rc local_commit(struct kv *kv, struct kv_op *op)
     return rc;
 }
 
+/* A semaphore, not a condition: what is woken from a condition takes the mutex as one that others
+ * wait for, so that each letting go of it is a system call. */
+static void sleep_until_woken(struct queue *q)
+{
+    q->is_asleep = true;
+    pthread_mutex_unlock(&q->mutex);
+    while (sem_wait(&q->wake) != 0)
+        ; /* a signal */
+    pthread_mutex_lock(&q->mutex);
+}
+
 /* False when the queue is empty and closing. */
 static bool take(struct queue *q, struct list *out)
 {
@@ -63,7 +75,7 @@ static bool take(struct queue *q, struct list *out)
     size_t n = 0;
     pthread_mutex_lock(&q->mutex);
     while (list_is_empty(&q->works) && !q->is_closing)
-        pthread_cond_wait(&q->wake, &q->mutex);
+        sleep_until_woken(q);
     for (struct list *it; n < GROUP_WORKS && (it = list_first(&q->works)); n++) {
         uint64_t weight = CONTAINER(it, struct work, link)->weight;
         if (n && bytes + weight > GROUP_BYTES)
@@ -114,7 +126,7 @@ void local_queue_start(struct local *l)
 {
     struct queue *q = &l->queue;
     pthread_mutex_init(&q->mutex, NULL);
-    pthread_cond_init(&q->wake, NULL);
+    sem_init(&q->wake, 0, 0);
     list_init(&q->works);
     if (l->conf.read_only)
         return;
@@ -127,10 +139,13 @@ void local_queue_stop(struct local *l)
     struct queue *q = &l->queue;
     pthread_mutex_lock(&q->mutex);
     q->is_closing = true;
-    pthread_cond_signal(&q->wake);
+    bool is_waker = q->is_asleep;
+    q->is_asleep = false;
     pthread_mutex_unlock(&q->mutex);
+    if (is_waker)
+        sem_post(&q->wake);
     if (q->is_running)
         pthread_join(q->thread, NULL);
-    pthread_cond_destroy(&q->wake);
+    sem_destroy(&q->wake);
     pthread_mutex_destroy(&q->mutex);
 }

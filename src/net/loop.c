@@ -3,7 +3,8 @@
  *
  * Other threads reach a loop through three things under its mutex: the queue of slots that have
  * events, the list of connections made for it, and requests (drain, cut, end). The eventfd is
- * written once until the loop has looked.
+ * written once until the loop has looked, and never read: it is watched edge-triggered, and each
+ * write is an edge.
  *
  * Sockets are watched edge-triggered for everything from beginning to end, so that neither a slow
  * peer nor a hand-over costs a system call: the loop remembers what it was told. */
@@ -114,10 +115,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     struct loop *l = arg;
     struct list arrivals;
-    uint64_t count;
     list_init(&arrivals);
-    if (read(fd, &count, sizeof count) < 0)
-        count = 0; /* somebody else's wake has been served already */
     pthread_mutex_lock(&l->mutex);
     uint32_t *queue = l->queue;
     size_t n = l->queued, size = l->queue_size;
@@ -277,7 +275,7 @@ void loop_init(struct loop *l, struct net *net, uint32_t index, uint32_t n_slots
     l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (l->wake_fd < 0)
         fail("eventfd");
-    l->wake = event_new(l->base, l->wake_fd, EV_READ | EV_PERSIST, on_wake, l);
+    l->wake = event_new(l->base, l->wake_fd, EV_READ | EV_ET | EV_PERSIST, on_wake, l);
     l->tick = evtimer_new(l->base, on_tick, l);
     if (!l->wake || !l->tick || event_add(l->wake, NULL) != 0)
         fail("event");
