@@ -45,11 +45,45 @@ struct crypto_certificate {
 enum rc crypto_certificate_look(struct str chain_pem, const char *host,
                                 struct crypto_certificate *out);
 
+/* --- keys that are stored sealed */
+
+/* Anybody can seal with the public half, only who has the secret one can open [libsodium's sealed
+ * boxes: X25519, XSalsa20-Poly1305]. */
+enum {
+    CRYPTO_SEAL_KEY = 32,
+    CRYPTO_SEALED_MAX = 3000,  /* bytes of a sealed key */
+    CRYPTO_SIGNATURE_MAX = 512 /* of a signature: RSA with 4,096 bits */
+};
+enum rc crypto_seal_pair(unsigned char public_half[CRYPTO_SEAL_KEY],
+                         unsigned char secret[CRYPTO_SEAL_KEY]); /* RC_TEMP */
+void crypto_seal_public(const unsigned char secret[CRYPTO_SEAL_KEY],
+                        unsigned char public_half[CRYPTO_SEAL_KEY]);
+
+enum crypto_algorithm {                        /* stored: the numbers stay */
+                        CRYPTO_RSA_SHA256 = 1, /* PKCS #1 1.5 [RFC6376 3.3.1] */
+                        CRYPTO_ED25519 = 2     /* of the SHA-256 digest [RFC8463 3] */
+};
+/* A new key. Appends its public half (RSA: the DER of SubjectPublicKeyInfo; Ed25519: 32 bytes) and
+ * its private half, sealed: nowhere else it exists. `bits` is RSA's: 2,048. Takes 100 ms for RSA.
+ * RC_SYNTAX: no such algorithm. RC_LIMIT: over a cap. RC_TEMP. */
+enum rc crypto_sealed_make(enum crypto_algorithm algorithm, unsigned bits,
+                           const unsigned char public_half[CRYPTO_SEAL_KEY], struct buf *public_key,
+                           struct buf *sealed);
+/* Seals a key that comes from elsewhere: RSA as DER of its RSAPrivateKey, Ed25519 as its seed. */
+enum rc crypto_sealed_take(enum crypto_algorithm algorithm, struct str private_key,
+                           const unsigned char public_half[CRYPTO_SEAL_KEY], struct buf *sealed);
+/* For tests and who checks a record: RC_OK; RC_DENIED: not this key's; RC_SYNTAX: not a key. */
+enum rc crypto_signature_verify(enum crypto_algorithm algorithm, struct str public_key,
+                                const unsigned char digest[CRYPTO_SHA256], struct str signature);
+
 /* --- the signer process */
 
 /* Holds one private key, EC or RSA, in PEM without a password: key 0 of the protocol. RC_SYNTAX. */
 struct crypto_signer;
 enum rc crypto_signer_new(struct str key_pem, struct crypto_signer **out);
+/* The same for a process that opens sealed keys, and nothing else: key 1 of the protocol. It keeps
+ * the last ones open, some hundreds. */
+struct crypto_signer *crypto_signer_new_sealed(const unsigned char secret[CRYPTO_SEAL_KEY]);
 void crypto_signer_free(struct crypto_signer **signer);
 /* Whether the first certificate of this PEM text is the one of the key. */
 bool crypto_signer_fits(const struct crypto_signer *signer, struct str chain_pem);
@@ -72,5 +106,10 @@ void crypto_signer_client_free(struct crypto_signer_client **client);
 enum rc crypto_signer_client_sign(struct crypto_signer_client *client, unsigned key,
                                   const char *algorithm, struct str tbs, unsigned char *out,
                                   size_t *n);
+/* The signature of a digest by a sealed key; errors as above. RC_DENIED: also when it was sealed
+ * for another signer. */
+enum rc crypto_sealed_sign(struct crypto_signer_client *client, enum crypto_algorithm algorithm,
+                           struct str sealed, const unsigned char digest[CRYPTO_SHA256],
+                           unsigned char *out, size_t *n);
 
 #endif

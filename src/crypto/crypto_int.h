@@ -13,4 +13,23 @@ bool key_fits(const struct key *key, struct str chain_pem); /* its first certifi
 enum rc key_sign(struct key *key, struct str algorithm, struct str tbs, unsigned char *out,
                  size_t *n);
 
+/* --- password.c */
+
+enum { SEAL_OVERHEAD = 48 };
+/* Appends the sealed bytes. RC_LIMIT. */
+enum rc seal(struct str plain, const unsigned char public_half[CRYPTO_SEAL_KEY], struct buf *out);
+/* plain_n is sealed.n - SEAL_OVERHEAD. RC_DENIED: not sealed for this secret. */
+enum rc unseal(struct str sealed, const unsigned char secret[CRYPTO_SEAL_KEY],
+               const unsigned char public_half[CRYPTO_SEAL_KEY], unsigned char *plain);
+
+/* --- sealed.c: keys that come with the request */
+
+struct vault;
+struct vault *vault_new(const unsigned char secret[CRYPTO_SEAL_KEY]);
+void vault_free(struct vault **vault);
+/* request: length 2, the sealed key, the digest. As key_sign; also RC_DENIED. */
+enum rc vault_sign(struct vault *vault, struct str algorithm, struct str request,
+                   unsigned char *out, size_t *n);
+const char *crypto_algorithm_name(enum crypto_algorithm algorithm); /* in the protocol */
+
 #endif

@@ -1,4 +1,4 @@
-/* Keys and certificates: the only file here that knows libcrypto. */
+/* Keys and certificates. This file and sealed.c know libcrypto. */
 #include "crypto/crypto_int.h"
 
 #include "base/mem.h"

@@ -1,6 +1,6 @@
-/* Passwords: Argon2id through libsodium, in its own text form, which names the parameters; digests
- * and comparing. The only file that knows libsodium. */
-#include "crypto/crypto.h"
+/* Passwords: Argon2id through libsodium, in its own text form, which names the parameters; digests,
+ * comparing, and sealed boxes. The only file that knows libsodium. */
+#include "crypto/crypto_int.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -86,4 +86,49 @@ void crypto_hmac_sha256(struct str key, struct str s, unsigned char out[CRYPTO_S
     crypto_auth_hmacsha256_update(&state, (const unsigned char *)s.p, s.n);
     crypto_auth_hmacsha256_final(&state, out);
     crypto_wipe(&state, sizeof state);
+}
+
+/* --- sealed boxes: who has the public half can seal and not open ------------------------------ */
+
+_Static_assert(CRYPTO_SEAL_KEY == crypto_box_PUBLICKEYBYTES, "libsodium's size");
+_Static_assert(CRYPTO_SEAL_KEY == crypto_box_SECRETKEYBYTES, "libsodium's size");
+_Static_assert(SEAL_OVERHEAD == crypto_box_SEALBYTES, "libsodium's size");
+
+enum rc crypto_seal_pair(unsigned char public_half[CRYPTO_SEAL_KEY],
+                         unsigned char secret[CRYPTO_SEAL_KEY])
+{
+    if (sodium_init() < 0)
+        return RC_TEMP;
+    return crypto_box_keypair(public_half, secret) == 0 ? RC_OK : RC_TEMP;
+}
+
+void crypto_seal_public(const unsigned char secret[CRYPTO_SEAL_KEY],
+                        unsigned char public_half[CRYPTO_SEAL_KEY])
+{
+    crypto_scalarmult_base(public_half, secret);
+}
+
+enum rc seal(struct str plain, const unsigned char public_half[CRYPTO_SEAL_KEY], struct buf *out)
+{
+    if (sodium_init() < 0)
+        return RC_TEMP;
+    char *at = buf_reserve(out, plain.n + SEAL_OVERHEAD);
+    if (!at)
+        return RC_LIMIT;
+    if (crypto_box_seal((unsigned char *)at, (const unsigned char *)plain.p, plain.n,
+                        public_half) != 0)
+        return RC_TEMP;
+    buf_commit(out, plain.n + SEAL_OVERHEAD);
+    return RC_OK;
+}
+
+enum rc unseal(struct str sealed, const unsigned char secret[CRYPTO_SEAL_KEY],
+               const unsigned char public_half[CRYPTO_SEAL_KEY], unsigned char *plain)
+{
+    if (sealed.n <= SEAL_OVERHEAD)
+        return RC_DENIED;
+    return crypto_box_seal_open(plain, (const unsigned char *)sealed.p, sealed.n, public_half,
+                                secret) == 0
+               ? RC_OK
+               : RC_DENIED;
 }

@@ -1,6 +1,8 @@
 /* The signer's protocol, both sides. One message asks, one answers, on a SOCK_SEQPACKET socket:
  *
  *   request   version 1, id 4, key 1, algorithm (length 2, bytes), what is to be signed
+ *             key 0: the signer's own, of the certificate. key 1: it comes with the request,
+ *             sealed, before the digest (sealed.c). A signer has one of the two.
  *   answer    version 1, id 4, status 1 (0 signed, 1 refused), the signature
  *
  * The id lets an asker who has given up on an answer know it for an old one when it comes; it
@@ -21,12 +23,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { VERSION = 1, MESSAGE = 2048, SIGNED = 0, REFUSED = 1 };
+enum { VERSION = 1, MESSAGE = 4096, SIGNED = 0, REFUSED = 1, KEY_OWN = 0, KEY_SEALED = 1 };
 
 /* --- the signer */
 
 struct crypto_signer {
-    struct key *key;
+    struct key *key; /* one of the two; the other is NULL */
+    struct vault *vault;
 };
 
 enum rc crypto_signer_new(struct str key_pem, struct crypto_signer **out)
@@ -39,18 +42,26 @@ enum rc crypto_signer_new(struct str key_pem, struct crypto_signer **out)
     return RC_OK;
 }
 
+struct crypto_signer *crypto_signer_new_sealed(const unsigned char secret[CRYPTO_SEAL_KEY])
+{
+    struct crypto_signer *signer = mem_zero(sizeof *signer);
+    signer->vault = vault_new(secret);
+    return signer;
+}
+
 void crypto_signer_free(struct crypto_signer **signer)
 {
     if (!*signer)
         return;
     key_free(&(*signer)->key);
+    vault_free(&(*signer)->vault);
     free(*signer);
     *signer = NULL;
 }
 
 bool crypto_signer_fits(const struct crypto_signer *signer, struct str chain_pem)
 {
-    return key_fits(signer->key, chain_pem);
+    return signer->key && key_fits(signer->key, chain_pem);
 }
 
 /* The length of the answer; a request too short to hold an id gets id 0. */
@@ -65,9 +76,14 @@ static size_t answer(struct crypto_signer *signer, struct str request, unsigned 
     uint32_t id = unpack_u32(&r);
     uint8_t key = unpack_u8(&r);
     struct str algorithm = unpack_str16(&r);
-    bool is_good = unpack_done(&r) == RC_OK && version == VERSION && key == 0;
-    if (is_good)
-        is_good = key_sign(signer->key, algorithm, unpack_bytes(&r, r.n), out + HEAD, &n) == RC_OK;
+    struct str tbs = unpack_bytes(&r, r.n);
+    bool is_good = unpack_done(&r) == RC_OK && version == VERSION;
+    if (is_good && key == KEY_OWN && signer->key)
+        is_good = key_sign(signer->key, algorithm, tbs, out + HEAD, &n) == RC_OK;
+    else if (is_good && key == KEY_SEALED && signer->vault)
+        is_good = vault_sign(signer->vault, algorithm, tbs, out + HEAD, &n) == RC_OK;
+    else
+        is_good = false;
     pack_init(&w, out, HEAD);
     pack_u8(&w, VERSION);
     pack_u32(&w, id);
@@ -188,4 +204,20 @@ enum rc crypto_signer_client_sign(struct crypto_signer_client *s, unsigned key,
         *n = signature.n;
     }
     return rc;
+}
+
+enum rc crypto_sealed_sign(struct crypto_signer_client *client, enum crypto_algorithm algorithm,
+                           struct str sealed, const unsigned char digest[CRYPTO_SHA256],
+                           unsigned char *out, size_t *n)
+{
+    unsigned char request[CRYPTO_SEALED_MAX + CRYPTO_SHA256 + 2];
+    struct packer w;
+    pack_init(&w, request, sizeof request);
+    pack_str16(&w, sealed);
+    pack_bytes(&w, str_from(digest, CRYPTO_SHA256));
+    struct str tbs = pack_done(&w);
+    const char *name = crypto_algorithm_name(algorithm);
+    if (str_is_null(tbs) || !name)
+        return RC_LIMIT;
+    return crypto_signer_client_sign(client, KEY_SEALED, name, tbs, out, n);
 }

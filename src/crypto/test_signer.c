@@ -123,7 +123,7 @@ static void bad_requests_are_refused(void **state)
         assert_int_equal(recv(s.client, answer, sizeof answer, 0), 6); /* nothing follows */
         assert_int_equal(answer[5], 1);
     }
-    char large[4096] = {1}, answer[256];
+    char large[8192] = {1}, answer[256];
     assert_int_equal(send(s.client, large, sizeof large, 0), sizeof large);
     assert_int_equal(recv(s.client, answer, sizeof answer, 0), 6);
     struct crypto_signer_client *signer = crypto_signer_client_new(s.client, 5000);
