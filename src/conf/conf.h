@@ -45,6 +45,7 @@ struct conf {
         /* Of the engine "rados". */
         char *ceph_conf, *ceph_user, *ceph_keyring;
         char *pool, *body_pool; /* body_pool empty: pool */
+        uint64_t body_memory;   /* bytes of bodies in memory; 0: the engine's default */
         char *name;             /* of this store in its pool */
         char *plugin;           /* empty: where it was installed */
     } store;

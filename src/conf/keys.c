@@ -47,6 +47,7 @@ const struct key conf_keys[] = {
            "/etc/ceph/ceph.client.penfold.keyring", 1, 0),
     AMOUNT("store", "pool", TEXT, store.pool, "penfold", 1, 0),
     KEY("store", "body_pool", TEXT, store.body_pool, ""),
+    AMOUNT("store", "body_memory", SIZE, store.body_memory, "0", 0, TIB),
     AMOUNT("store", "name", TEXT, store.name, "penfold", 1, 0),
     KEY("store", "plugin", PATH, store.plugin, ""),
     KEY("tls", "certificate", PATH, tls.certificate, ""),

@@ -31,6 +31,7 @@ static struct kv_rados_conf rados_conf(const struct conf *conf)
                                   .body_pool = or_default(conf->store.body_pool),
                                   .name = conf->store.name,
                                   .memory_bytes = conf->store.memory,
+                                  .body_bytes = conf->store.body_memory,
                                   .queue_bytes = conf->store.queue};
 }
 

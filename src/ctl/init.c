@@ -354,6 +354,8 @@ static void put_store(const struct plan *plan, struct buf *b)
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (keys[i].value)
             buf_putf(b, "    %-12s = \"%s\"\n", keys[i].key, keys[i].value);
+    if (strcmp(plan->engine, "rados") == 0) /* there is no disk of ours whose cache would do */
+        buf_putf(b, "    %-12s = 256M\n", "memory");
     buf_put(b, STR("}\n\n"));
 }
 

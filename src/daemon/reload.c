@@ -48,6 +48,7 @@ static void warn_of_restart(const struct conf *now, const struct conf *next)
         {"user", strcmp(now->user, next->user) == 0},
         {"store engine", strcmp(now->store.engine, next->store.engine) == 0},
         {"store memory", now->store.memory == next->store.memory},
+        {"store body_memory", now->store.body_memory == next->store.body_memory},
         {"store queue", now->store.queue == next->store.queue},
         {"store reserve", now->store.reserve == next->store.reserve},
         {"store segment", now->store.segment == next->store.segment},

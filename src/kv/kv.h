@@ -420,7 +420,9 @@ struct kv_rados_conf {
     const char *index_pool; /* replicated; rows live in it: "penfold" */
     const char *body_pool;  /* may be erasure-coded; blobs live in it: the index pool */
     const char *name;       /* namespace in both pools, so that several stores fit: "penfold" */
-    uint64_t memory_bytes;  /* of partitions and blobs in memory: 256 MB */
+    uint64_t memory_bytes;  /* of partitions in memory: 256 MB */
+    uint64_t body_bytes;    /* of blobs in memory that nobody reads just now: 1 GB, or a quarter of
+                               the machine's memory where that is less */
     uint64_t queue_bytes;   /* queued and uncommitted, above which commits are refused: 64 MB */
     uint32_t in_flight;     /* operations at the cluster at once: 512; at most 900 */
     uint32_t threads;       /* that prepare and complete commits: 4 */

@@ -5,8 +5,6 @@
 
 #include <stdlib.h>
 
-enum { CACHE_PARTS = 4 }; /* of the store's memory one part is for blobs */
-
 enum rc rad_blobs_open(struct rad *rad)
 {
     struct blobs *b = mem_zero(sizeof *b);
@@ -15,7 +13,7 @@ enum rc rad_blobs_open(struct rad *rad)
     b->beat_ns = (rad->conf.beat_ms ? rad->conf.beat_ms : BEAT_MS) * NS_PER_MS;
     b->piece_bytes = form_piece_bytes(alignment);
     b->chunk_bytes = form_chunk_bytes(alignment);
-    b->cache_bytes = rad->conf.memory_bytes / CACHE_PARTS;
+    b->cache_bytes = rad->conf.body_bytes;
     pthread_mutex_init(&b->mutex, NULL);
     pthread_cond_init(&b->changed, NULL);
     map_init(&b->by_id);

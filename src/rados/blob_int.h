@@ -90,6 +90,7 @@ struct blob {
     size_t main_n;
     bool is_loading;
     enum rc load_rc;
+    struct list readers; /* who waits for the load; blob_read.c */
     struct list tags;
     struct clearing *clearing; /* NULL: none under way */
     struct list clear_link;    /* in blobs.clears, waiting */

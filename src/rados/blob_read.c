@@ -26,6 +26,31 @@ struct in {
 
 /* --- loading ---------------------------------------------------------------------------------- */
 
+/* Who waits for a load. Each is woken by its own, and not by the loads of all others. */
+struct reader {
+    struct list link; /* blob.readers */
+    pthread_cond_t wake;
+};
+
+static void wait_for_load(struct blobs *b, struct blob *blob)
+{
+    struct reader reader;
+    if (!blob->is_loading)
+        return;
+    pthread_cond_init(&reader.wake, NULL);
+    list_add_tail(&blob->readers, &reader.link);
+    while (blob->is_loading)
+        pthread_cond_wait(&reader.wake, &b->mutex);
+    list_remove(&reader.link);
+    pthread_cond_destroy(&reader.wake);
+}
+
+static void wake_readers(struct blob *blob)
+{
+    LIST_EACH (&blob->readers, it)
+        pthread_cond_signal(&CONTAINER(it, struct reader, link)->wake);
+}
+
 struct loading {
     struct blobs *b;
     struct blob *blob;
@@ -60,6 +85,7 @@ static void loaded(struct loading *l, enum rc rc)
         blob_set_main(blob, l->main, l->n);
         l->main = NULL;
     }
+    wake_readers(blob);
     pthread_cond_broadcast(&b->changed);
     blob_leave(b, blob);
     blob_unlock(b);
@@ -143,8 +169,7 @@ static enum rc enter(struct blobs *b, struct kv_blob_id id, bool is_cached, stru
 /* Waits for the load; RC_OK gives a reader, which has the hand. */
 static enum rc attach(struct blobs *b, struct blob *blob, struct kv_blob_in **out)
 {
-    while (blob->is_loading)
-        pthread_cond_wait(&b->changed, &b->mutex);
+    wait_for_load(b, blob);
     enum rc rc = blob->is_gone ? RC_NOTFOUND : blob->main ? RC_OK : blob->load_rc;
     if (rc != RC_OK) {
         blob_leave(b, blob);

@@ -55,12 +55,18 @@ struct blob *blob_find(struct blobs *b, struct kv_blob_id id)
     return node ? CONTAINER(node, struct blob, node) : NULL;
 }
 
+/* What it takes to keep it. */
+static uint64_t weight(const struct blob *blob)
+{
+    return blob->main_n + sizeof *blob;
+}
+
 static void leave_lru(struct blobs *b, struct blob *blob)
 {
     if (list_is_empty(&blob->lru))
         return;
     list_remove(&blob->lru);
-    b->lru_bytes -= blob->main_n;
+    b->lru_bytes -= weight(blob);
 }
 
 struct blob *blob_enter(struct blobs *b, struct kv_blob_id id)
@@ -70,6 +76,7 @@ struct blob *blob_enter(struct blobs *b, struct kv_blob_id id)
         blob = mem_zero(sizeof *blob);
         blob->id = id;
         list_init(&blob->lru);
+        list_init(&blob->readers);
         list_init(&blob->tags);
         list_init(&blob->clear_link);
         map_add(&b->by_id, &blob->node, hash_of(id));
@@ -113,7 +120,7 @@ static void free_blob(struct blobs *b, struct blob *blob)
 static void keep_in_memory(struct blobs *b, struct blob *blob)
 {
     list_add_tail(&b->lru, &blob->lru);
-    b->lru_bytes += blob->main_n;
+    b->lru_bytes += weight(blob);
     while (b->lru_bytes > b->cache_bytes)
         free_blob(b, CONTAINER(list_first(&b->lru), struct blob, lru));
 }

@@ -10,8 +10,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-enum { STORE_ROW = 9, FOLD_THREADS = 2, LANE_QUEUE = 1 << 20 };
+enum { STORE_ROW = 9, FOLD_THREADS = 2, LANE_QUEUE = 1 << 20, BODY_BYTES = 1 << 30 };
 #define STORE_OBJECT "store"
 #define STORE_KEY    STR("generation")
 #define HALF_KEY     STR("restoring") /* kv_restore has begun and not ended */
@@ -51,6 +52,12 @@ void rad_step(struct rad *rad, const char *name)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
+static uint64_t default_body_bytes(void)
+{
+    uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    return machine / 4 < BODY_BYTES ? machine / 4 : BODY_BYTES;
+}
+
 static void fill_in(struct kv_rados_conf *conf)
 {
     struct {
@@ -64,6 +71,8 @@ static void fill_in(struct kv_rados_conf *conf)
             *numbers[i].to = numbers[i].value;
     if (conf->memory_bytes == 0)
         conf->memory_bytes = 256 << 20;
+    if (conf->body_bytes == 0)
+        conf->body_bytes = default_body_bytes();
     if (conf->queue_bytes == 0)
         conf->queue_bytes = 64 << 20;
 }

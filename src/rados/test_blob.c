@@ -141,7 +141,7 @@ static void what_was_read_lately_is_in_memory_within_bounds(void **state)
         ids[i] = store(f->kv, SIZE);
     assert_rc(open_rc(f->kv, ids[0], KV_CACHED), RC_OK); /* just written */
     kv_close(&f->kv);
-    f->conf.memory_bytes = 4 * 10 * SIZE; /* a quarter of it is for blobs */
+    f->conf.body_bytes = 10 * SIZE;
     f->kv = fixture_open(f);
     assert_rc(open_rc(f->kv, ids[0], KV_CACHED), RC_AGAIN);
     for (int i = 0; i < BLOBS; i++)
