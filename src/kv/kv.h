@@ -181,7 +181,8 @@ enum rc kv_txn_put(struct kv_txn *txn, struct str key, struct str value);
 enum rc kv_txn_delete(struct kv_txn *txn, struct str key);
 /* Of an account's partition: a row of the cache partition of the same id, put or deleted with this
  * commit and unseen before it. That partition's version, asserts and watches know nothing of it.
- * After a crash such a row may be lost, and one that was deleted so may be there again. For what is
+ * Such a row may be lost, and one that was deleted so be there again: after a crash, and when much
+ * has come that could not be written. For what is
  * made from the rows beside it and never changes: dearer would be a commit of its own. RC_PERM for
  * another class. */
 enum rc kv_txn_put_cached(struct kv_txn *txn, struct str key, struct str value);
@@ -432,8 +433,10 @@ struct kv_rados_conf {
                                behind one that has not for six times as long: 10,000 */
     uint32_t trust_ms;      /* a partition in memory is compared with the cluster when a call that
                                may wait reads it and it was not for so long: 5,000 */
-    uint32_t head_rows;     /* of a partition, above which rows are folded into shards: 8,192 */
-    uint32_t shard_rows;    /* of a shard, above which it is split: 32,768 */
+    uint32_t head_rows;  /* of a partition, above which, or above 2 KB for each of which, rows are
+                            folded into shards: 8,192 */
+    uint32_t shard_rows; /* of a shard, above which it is split: 32,768; each 2 KB of a large row
+                            counts for one */
     const struct kv_rados_hooks *hooks; /* tests' only */
 };
 /* What a test does to the back end. Either may be NULL. */

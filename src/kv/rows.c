@@ -85,6 +85,7 @@ void kv_rows_put(struct kv_rows *rows, struct str key, struct str value)
         *links[level] = row;
     }
     rows->count += is_new;
+    rows->bytes += key.n + value.n - (is_new ? 0 : old->key.n + old->value.n);
     if (!is_new)
         free(old);
 }
@@ -98,8 +99,9 @@ bool kv_rows_delete(struct kv_rows *rows, struct str key)
         return false;
     for (int level = 0; level < KV_ROWS_LEVELS && *links[level] == row; level++)
         *links[level] = row->next[level];
-    free(row);
+    rows->bytes -= row->key.n + row->value.n;
     rows->count--;
+    free(row);
     return true;
 }
 

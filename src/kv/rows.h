@@ -15,8 +15,8 @@ struct kv_rows_row {
 /* All zeroes: empty. */
 struct kv_rows {
     struct kv_rows_row *first[KV_ROWS_LEVELS];
-    size_t count;
-    uint64_t dice; /* from which the next row's height comes */
+    size_t count, bytes; /* bytes: of keys and values */
+    uint64_t dice;       /* from which the next row's height comes */
 };
 
 void kv_rows_fini(struct kv_rows *rows);

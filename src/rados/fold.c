@@ -156,7 +156,8 @@ static void plan(const struct rad_fold *f, struct fold_piece *piece, const struc
 {
     for (; *row && is_before_end((*row)->key, piece->end); *row = (*row)->next[0]) {
         piece->rows++;
-        piece->puts += (*row)->value.p[0] == RAD_VALUE_ROW;
+        if ((*row)->value.p[0] == RAD_VALUE_ROW)
+            piece->puts += fold_weight((*row)->value);
     }
     LIST_EACH (&f->trims, it) {
         const struct rad_trim *trim = CONTAINER(it, struct rad_trim, link);
@@ -399,18 +400,23 @@ static size_t trims_of(const struct rad_head *head)
     return n;
 }
 
+/* The head has more than `times` what it should have, in rows or in bytes. */
+static bool is_beyond(const struct rad_part *p, uint64_t times)
+{
+    uint64_t rows = times * p->rad->conf.head_rows;
+    return p->head.rows.count > rows || p->head.rows.bytes > rows * FOLD_ROW_BYTES;
+}
+
 static bool is_heavy(const struct rad_part *p)
 {
     const struct rad_head *head = &p->head;
-    return head->rows.count > p->rad->conf.head_rows || trims_of(head) > TRIMS_MAX ||
-           is_any_wiped(head);
+    return is_beyond(p, 1) || trims_of(head) > TRIMS_MAX || is_any_wiped(head);
 }
 
 bool rad_fold_is_overdue(const struct rad_part *p)
 {
     bool is_coming = (p->fold || p->is_fold_timed) && p->fold_vain < VAIN_MAX;
-    return is_coming && !atomic_load(&p->rad->is_closing) &&
-           p->head.rows.count > (size_t)BURST * p->rad->conf.head_rows;
+    return is_coming && !atomic_load(&p->rad->is_closing) && is_beyond(p, BURST);
 }
 
 void rad_fold_consider(struct rad_part *p)

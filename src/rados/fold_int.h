@@ -41,7 +41,7 @@ struct fold_piece {
     const struct rad_shard *old; /* in `before`; NULL: none */
     struct str first, end;       /* end absent: none */
     size_t rows;                 /* of the fold that are in it */
-    size_t puts;                 /* of these, no tombstones */
+    uint64_t puts;               /* of these, no tombstones: what they count for */
     bool is_trimmed;             /* in part */
     bool is_wiped;               /* by a trim of all of it */
     bool is_replaced;
@@ -63,6 +63,13 @@ enum rc fold_fence(struct rad_fold *f, const struct fold_piece *piece);
 enum rc fold_write(struct rad_fold *f, struct fold_piece *piece);
 enum rc fold_replace(struct rad_fold *f, const struct fold_piece *piece); /* by some, or none */
 
+/* What a row counts for in a shard, with its value as an omap has it: more than one when it is
+ * large, so that shards, and with them pages, are bounded in bytes as well. */
+enum { FOLD_ROW_BYTES = 2048 };
+static inline uint64_t fold_weight(struct str value)
+{
+    return 1 + value.n / FOLD_ROW_BYTES;
+}
 /* How many rows a new shard gets. */
 size_t fold_shard_rows(const struct rad *rad);
 /* The step is taken now, unless the fold has to end. */

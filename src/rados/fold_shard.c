@@ -184,12 +184,12 @@ static enum rc fill(struct filling *to, struct str key, struct str value)
 {
     if (value.p[0] != RAD_VALUE_ROW)
         return RC_OK;
-    if (to->shard.rows == fold_shard_rows(to->f->rad))
+    if (to->shard.rows >= fold_shard_rows(to->f->rad))
         TRY(shard_end(to));
     if (to->shard.number == 0)
         TRY(shard_begin(to, to->is_begun ? key : to->piece->first));
     to->is_begun = true;
-    to->shard.rows++;
+    to->shard.rows += fold_weight(value);
     return batch_add(&to->batch, key, value);
 }
 

@@ -6,8 +6,12 @@
 #include "base/random.h"
 
 enum {
-    LAZY_MS = 20000, /* how long they wait: so long to twice that */
-    LAZY_ROWS = 2000 /* and how many */
+    LAZY_MS = 20000,  /* how long they wait: so long to twice that */
+    LAZY_ROWS = 2000, /* and how many */
+    /* While nothing can be written: beyond this in one partition, or a share of the store's memory
+     * in all, what comes is dropped. Nobody misses it: it can be made again. */
+    LAZY_BYTES = 8 << 20,
+    LAZY_SHARE = 4
 };
 
 static void lazy_due(struct task_timer *timer)
@@ -38,6 +42,7 @@ static bool has_cached_items(const struct kv_txn *txn)
 static void lazy_weigh(struct rad_part *p, ptrdiff_t bytes)
 {
     p->lazy_bytes += (size_t)bytes;
+    atomic_fetch_add(&p->rad->lazy_bytes, (size_t)bytes);
     rad_part_weigh(p, bytes);
 }
 
@@ -50,9 +55,19 @@ static void lazy_delete(struct rad_part *p, struct str key)
     kv_rows_delete(&p->lazy, key);
 }
 
+static bool is_too_much(const struct rad_part *p)
+{
+    const struct rad *rad = p->rad;
+    return p->lazy_bytes > LAZY_BYTES ||
+           atomic_load(&rad->lazy_bytes) > rad->conf.memory_bytes / LAZY_SHARE;
+}
+
+/* Without a value: the row is to go. */
 static void lazy_put(struct rad_part *p, struct str key, struct str value)
 {
     lazy_delete(p, key);
+    if (is_too_much(p))
+        return;
     rad_row_put(&p->lazy, key, ++p->lazy_number, value);
     lazy_weigh(p, (ptrdiff_t)rad_row_weight(key, kv_rows_get(&p->lazy, key)));
 }

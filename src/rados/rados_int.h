@@ -130,7 +130,7 @@ struct rad_trim {
 struct rad_shard {
     uint64_t number;  /* of its object and its row in the map; never used again in the partition */
     uint64_t touched; /* the finished fold that changed it last: what was read before is void */
-    uint64_t rows;    /* at most */
+    uint64_t rows;    /* at most; a large one counts for several, by fold_weight */
     struct str first; /* owned; the first shard's is empty */
 };
 
@@ -421,6 +421,7 @@ struct rad {
     _Atomic bool is_held;               /* no group is begun: a backup needs a moment */
     _Atomic size_t n_groups;            /* that are at the cluster */
     _Atomic size_t bytes;               /* of partitions in memory */
+    _Atomic size_t lazy_bytes;          /* of these: rows of caches, not yet written */
     _Atomic size_t queued_bytes;        /* of transactions not yet completed */
     unsigned char node[RAD_ID_PROCESS]; /* of this opening: the first half of every id */
     _Atomic uint64_t next_id;

@@ -287,6 +287,30 @@ static void what_is_trimmed_is_not_loaded(void **state)
     assert_int_equal(fixture_count(f, f->kv, part), ROWS - 3);
 }
 
+/* Rows fifty times as large as usual: shards have as many fewer, and so have pages. */
+static void large_rows_make_short_pages(void **state)
+{
+    enum { ROWS = 100, SIZE = 100000, SHARD_ROWS = 200 };
+    struct fixture *f = *state;
+    char *value = mem_zero(SIZE);
+    f->conf.head_rows = 100;
+    f->conf.shard_rows = SHARD_ROWS;
+    fixture_reopen(f);
+    for (unsigned i = 0; i < ROWS; i++)
+        fixture_put(f->kv, part, key_of(f, 0, i), str_from(value, SIZE));
+    fixture_reopen(f);
+    struct rad_part *p = rad_part_get(rad_of(f->kv), part);
+    assert_int_equal(fixture_count(f, f->kv, part), ROWS);
+    pthread_mutex_lock(&p->mutex);
+    assert_in_range(p->head.rows.count, 0, ROWS / 4);
+    assert_in_range(p->head.shards.n, 100 * SIZE / SHARD_ROWS / 2048 / 2, ROWS);
+    LIST_EACH (&p->page_lru, it)
+        assert_in_range(CONTAINER(it, struct rad_page, lru)->bytes, 1, SHARD_ROWS * 2048);
+    pthread_mutex_unlock(&p->mutex);
+    rad_part_put(p);
+    free(value);
+}
+
 /* Partitions are put out as soon as nobody holds them. */
 static void little_memory_is_enough(void **state)
 {
@@ -375,6 +399,51 @@ static void rows_of_a_cache_are_written_at_last(void **state)
     }
 }
 
+struct deaf {
+    struct kv_rados_hooks hooks;
+    _Atomic bool is_on;
+};
+
+static enum kv_rados_fate caches_are_deaf(const struct kv_rados_hooks *hooks, const char *object)
+{
+    const struct deaf *d = (const struct deaf *)hooks; /* its first member */
+    bool is_cache = str_starts(str_of(object), STR("p.X."));
+    return is_cache && atomic_load(&d->is_on) ? KV_RADOS_NEVER : KV_RADOS_DONE;
+}
+
+static void put_large_cached(struct fixture *f, unsigned i, struct str value)
+{
+    struct kv_txn *txn = kv_txn_new(part);
+    assert_rc(kv_txn_put_cached(txn, key_of(f, 3, i), value), RC_OK);
+    assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
+}
+
+/* The account goes on, and memory is bounded; what came meanwhile can be made again. */
+static void a_cache_that_cannot_be_written_does_not_grow(void **state)
+{
+    enum { ROWS = 60, SIZE = 500000, MOST = (8 << 20) + 2 * SIZE };
+    struct kv_part cache = {KV_CACHE, part.id};
+    struct fixture *f = *state;
+    struct deaf deaf = {.hooks.fate = caches_are_deaf, .is_on = true};
+    char *value = mem_zero(SIZE);
+    kv_close(&f->kv);
+    f->conf.hooks = &deaf.hooks;
+    f->kv = fixture_open(f);
+    for (unsigned i = 0; i < ROWS; i++) {
+        put_large_cached(f, i, str_from(value, SIZE));
+        assert_in_range(atomic_load(&rad_of(f->kv)->lazy_bytes), 1, MOST);
+    }
+    assert_in_range(fixture_count(f, f->kv, cache), 8, ROWS / 2);
+    atomic_store(&deaf.is_on, false);
+    fixture_reopen(f); /* writes them */
+    put_large_cached(f, ROWS, STR("small"));
+    fixture_check(f, f->kv, cache, key_of(f, 3, ROWS), STR("small"));
+    assert_in_range(fixture_count(f, f->kv, cache), 9, ROWS / 2);
+    kv_close(&f->kv);
+    f->conf.hooks = NULL;
+    free(value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -387,9 +456,11 @@ int main(void)
         fixture_test(a_store_that_was_shut_out_is_readonly),
         fixture_test(a_head_of_many_pages_is_read_whole),
         fixture_test(what_is_trimmed_is_not_loaded),
+        fixture_test(large_rows_make_short_pages),
         fixture_test(little_memory_is_enough),
         fixture_test(a_full_queue_says_so),
         fixture_test(rows_of_a_cache_are_written_at_last),
+        fixture_test(a_cache_that_cannot_be_written_does_not_grow),
     };
     return fixture_run(tests);
 }
