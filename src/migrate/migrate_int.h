@@ -29,6 +29,9 @@ struct migrate_done {
     unsigned char sum[CRYPTO_SHA256];
 };
 
+/* Out of values: RC_CORRUPT. */
+enum rc migrate_header_parse(struct str value, struct migrate_header *out);
+enum rc migrate_done_parse(struct str value, struct migrate_done *out);
 enum rc migrate_header_read(struct kv *kv, struct migrate_header *out);
 enum rc migrate_header_write(struct kv *kv, const struct migrate_header *header);
 enum rc migrate_done_read(struct kv *kv, struct kv_part part, struct migrate_done *out);

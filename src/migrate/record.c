@@ -22,24 +22,30 @@ static enum rc put(struct kv *kv, struct str key, struct str value)
 
 /* --- the header ------------------------------------------------------------------------------- */
 
+enum rc migrate_header_parse(struct str value, struct migrate_header *out)
+{
+    struct unpacker r;
+    unpack_init(&r, value);
+    unsigned format = unpack_u8(&r), state = unpack_u8(&r);
+    *out = (struct migrate_header){.state = (enum migrate_state)state};
+    out->generation = unpack_u64(&r);
+    struct str source = unpack_str16(&r);
+    TRY(unpack_done(&r));
+    bool is_known = format == FORMAT && state >= MIGRATE_COPYING && state <= MIGRATE_COMPLETE;
+    if (!is_known || source.n > MIGRATE_SOURCE_MAX)
+        return RC_CORRUPT;
+    snprintf(out->source, sizeof out->source, "%.*s", STR_ARG(source));
+    return RC_OK;
+}
+
 enum rc migrate_header_read(struct kv *kv, struct migrate_header *out)
 {
     struct arena arena = {0};
-    struct unpacker r;
     struct str key = STR("s"), value;
     *out = (struct migrate_header){0};
     enum rc rc = kv_get(kv, migrate_part, &key, 1, 0, &arena, &value, NULL);
-    if (rc == RC_OK && !str_is_null(value)) {
-        unpack_init(&r, value);
-        unsigned format = unpack_u8(&r), state = unpack_u8(&r);
-        out->state = (enum migrate_state)state;
-        out->generation = unpack_u64(&r);
-        struct str source = unpack_str16(&r);
-        snprintf(out->source, sizeof out->source, "%.*s", STR_ARG(source));
-        rc = unpack_done(&r);
-        if (format != FORMAT || state < MIGRATE_COPYING || state > MIGRATE_COMPLETE)
-            rc = RC_CORRUPT;
-    }
+    if (rc == RC_OK && !str_is_null(value))
+        rc = migrate_header_parse(value, out);
     arena_fini(&arena);
     return rc;
 }
@@ -66,26 +72,28 @@ static struct str done_key(struct kv_part part, unsigned char to[DONE_KEY])
     return str_from(to, DONE_KEY);
 }
 
+enum rc migrate_done_parse(struct str value, struct migrate_done *out)
+{
+    struct unpacker r;
+    unpack_init(&r, value);
+    unsigned format = unpack_u8(&r);
+    *out = (struct migrate_done){.version = unpack_u64(&r)};
+    out->beside = unpack_u64(&r);
+    out->copy = unpack_u64(&r);
+    struct str sum = unpack_bytes(&r, sizeof out->sum);
+    TRY(format == FORMAT ? unpack_done(&r) : RC_CORRUPT);
+    memcpy(out->sum, sum.p, sizeof out->sum);
+    return RC_OK;
+}
+
 enum rc migrate_done_read(struct kv *kv, struct kv_part part, struct migrate_done *out)
 {
     struct arena arena = {0};
     unsigned char mem[DONE_KEY];
-    struct unpacker r;
     struct str key = done_key(part, mem), value;
     enum rc rc = kv_get(kv, migrate_part, &key, 1, 0, &arena, &value, NULL);
-    if (rc == RC_OK && str_is_null(value))
-        rc = RC_NOTFOUND;
-    if (rc == RC_OK) {
-        unpack_init(&r, value);
-        unsigned format = unpack_u8(&r);
-        *out = (struct migrate_done){.version = unpack_u64(&r)};
-        out->beside = unpack_u64(&r);
-        out->copy = unpack_u64(&r);
-        struct str sum = unpack_bytes(&r, sizeof out->sum);
-        rc = format == FORMAT ? unpack_done(&r) : RC_CORRUPT;
-        if (rc == RC_OK)
-            memcpy(out->sum, sum.p, sizeof out->sum);
-    }
+    if (rc == RC_OK)
+        rc = str_is_null(value) ? RC_NOTFOUND : migrate_done_parse(value, out);
     arena_fini(&arena);
     return rc;
 }
