@@ -32,18 +32,15 @@ static enum rc list_item(struct look *k, struct queue_id id)
     struct arena arena = {0};
     struct queue_entry entry;
     char text[QUEUE_ID_TEXT];
-    size_t left = 0;
-    enum rc rc = queue_look(k->admin->queue, id, &arena, &entry);
+    enum rc rc = queue_load(k->admin->queue, id, 0, &arena, &entry);
     if (rc == RC_OK) {
-        for (size_t i = 0; i < entry.item.n_accounts; i++)
-            left += entry.item.accounts[i] != 0;
         queue_id_text(id, text);
         answer_text(k->answer, text);
         answer_text(k->answer, entry.status.state == QUEUE_HELD ? "held" : "waiting");
         answer_time(k->answer, entry.item.received);
         answer_u64(k->answer, entry.item.size);
         answer_cell(k->answer, entry.item.sender.p ? entry.item.sender : STR(""));
-        answer_u64(k->answer, left);
+        answer_u64(k->answer, entry.item.n_recipients);
         answer_text(k->answer, entry.rc == RC_OK ? entry.status.cause : rc_name(entry.rc));
         k->n++;
     }

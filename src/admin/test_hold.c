@@ -32,16 +32,19 @@ static void added(struct queue_op *op)
 
 static void add_item(struct home *h, const char *sender)
 {
-    const uint64_t accounts[] = {7, 8};
+    const struct queue_recipient recipients[] = {{.account = 7}, {.account = 8}};
     struct kv_blob_out *out = kv_blob_new(h->admin.kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
     struct kv_blob_id blob;
     struct added a = {
         .op.done = added, .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     assert_rc(kv_blob_write(out, STR("text")), RC_OK);
     assert_rc(kv_blob_finish(&out, &blob), RC_OK);
-    struct queue_item item = {
-        .blob = blob, .size = 4, .sender = str_of(sender), .accounts = accounts, .n_accounts = 2};
-    assert_rc(queue_add(h->admin.queue, &item, &a.op), RC_OK);
+    struct queue_item item = {.blob = blob,
+                              .size = 4,
+                              .sender = str_of(sender),
+                              .recipients = recipients,
+                              .n_recipients = 2};
+    assert_rc(queue_add(h->admin.queue, &item, 1, &a.op), RC_OK);
     pthread_mutex_lock(&a.mutex);
     while (!a.is_done)
         pthread_cond_wait(&a.changed, &a.mutex);

@@ -103,14 +103,26 @@ static void queued(struct queue_op *queue_op)
 {
     struct deliver_op *op = CONTAINER(queue_op, struct deliver_op, queue_op);
     op->rc = queue_op->rc;
-    if (op->rc == RC_OK)
-        fanout_announce(op->deliver->fanout, queue_op->id);
     op->done(op);
 }
 
-static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m, unsigned flags,
-                        struct deliver_op *op)
+static struct queue_recipient *recipients_of(const struct deliver_message *m, struct arena *arena)
 {
+    struct queue_recipient *recipients = arena_zero(arena, m->n_accounts * sizeof *recipients);
+    for (size_t i = 0; i < m->n_accounts; i++) {
+        recipients[i].account = m->accounts[i];
+        if (!m->wishes)
+            continue;
+        recipients[i].address = m->wishes[i].address;
+        recipients[i].wish = m->wishes[i];
+    }
+    return recipients;
+}
+
+static enum rc add_to_queue(struct deliver *deliver, const struct deliver_message *m,
+                            struct deliver_op *op)
+{
+    struct arena arena = {0};
     struct queue_item item = {.blob = m->blob,
                               .size = m->size,
                               .received = m->received,
@@ -119,13 +131,20 @@ static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m
                               .log_id = m->id,
                               .references = m->references,
                               .n_references = m->n_references,
-                              .accounts = m->accounts,
-                              .n_accounts = m->n_accounts,
-                              .wishes = m->wishes,
+                              .recipients = recipients_of(m, &arena),
+                              .n_recipients = m->n_accounts,
                               .ret = m->ret,
                               .flags = m->flags,
                               .envid = m->envid,
                               .summary = m->summary};
+    enum rc rc = queue_add(deliver->conf.queue, &item, 1, &op->queue_op);
+    arena_fini(&arena);
+    return rc;
+}
+
+static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m, unsigned flags,
+                        struct deliver_op *op)
+{
     op->queue_op = (struct queue_op){.done = queued};
     for (size_t i = 0; i < m->n_accounts; i++) {
         enum rc rc = deliver_has_room(deliver, m->accounts[i], m->size, flags);
@@ -134,7 +153,7 @@ static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m
         if (rc != RC_OK && rc != RC_NOTFOUND) /* gone since: the fan-out passes it over */
             return rc;
     }
-    return queue_add(deliver->conf.queue, &item, &op->queue_op);
+    return add_to_queue(deliver, m, op);
 }
 
 static bool all_the_same(const uint64_t *accounts, size_t n)

@@ -18,9 +18,8 @@ enum {
 struct fanout;
 enum rc fanout_new(const struct ctx *ctx, const struct deliver_conf *conf, struct fanout **out);
 void fanout_free(struct fanout **fanout); /* waits for the items on their way */
-
-/* A new item is in the queue. Any thread; never blocks. */
-void fanout_announce(struct fanout *fanout, struct queue_id id);
+/* Entries of the queue's index, of copies here. Any thread; never blocks. */
+void fanout_due(struct fanout *fanout, const struct queue_due *entries, size_t n);
 
 /* --- later.c: ids by the time when they are due, a binary heap */
 struct waiting {

@@ -32,7 +32,7 @@
 struct fanout {
     struct ctx ctx;
     struct deliver_conf conf;
-    struct queue_watch watch;
+    struct queue_sink sink;
     pthread_t pacer;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -261,7 +261,7 @@ static void copy_start(struct copy *copy)
 static bool is_repeated(const struct queue_item *q, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (q->accounts[i] == q->accounts[n])
+        if (q->recipients[i].account == q->recipients[n].account)
             return true;
     return false;
 }
@@ -271,16 +271,18 @@ static bool item_look(struct item *item)
 {
     struct fanout *f = item->fanout;
     struct queue_entry entry;
-    enum rc rc = queue_look(f->conf.queue, item->id, &item->arena, &entry);
+    enum rc rc = queue_load(f->conf.queue, item->id, 0, &item->arena, &entry);
     if (rc == RC_OK) {
         item->status = entry.status;
         item->q = entry.item;
+        if (!item->status.due)
+            item->status.due = item->q.due;
     }
     if (rc == RC_NOTFOUND || (rc == RC_OK && entry.status.state == QUEUE_HELD))
         item_end(item, END_GONE); /* somebody has taken it off, or holds it */
     else if (rc != RC_OK)
         item_end(item, END_AGAIN);
-    else if (wait_until(f, entry.status.due) > 0)
+    else if (wait_until(f, item->status.due) > 0)
         item_end(item, END_DUE);
     else if (hand_is_suspect(f->conf.hand, hand_key_of(item->id)))
         item_quarantine(item);
@@ -297,14 +299,15 @@ static void item_run(struct task_job *job)
     if (!item_look(item))
         return;
     item->hand = hand_take(item->fanout->conf.hand, hand_key_of(item->id));
-    item->copies = mem_zero((item->q.n_accounts + 1) * sizeof *item->copies);
-    for (size_t i = 0; i < item->q.n_accounts; i++) {
-        if (item->q.accounts[i] == 0)
+    item->copies = mem_zero((item->q.n_recipients + 1) * sizeof *item->copies);
+    for (size_t i = 0; i < item->q.n_recipients; i++) {
+        const struct queue_recipient *r = &item->q.recipients[i];
+        if (!r->account)
             continue;
         struct copy *copy = &item->copies[item->n_copies++];
         copy->item = item;
-        copy->number = (uint16_t)i;
-        copy->account_id = item->q.accounts[i];
+        copy->number = r->number;
+        copy->account_id = r->account;
         copy->is_final = is_repeated(&item->q, i);
         copy->rc = copy->is_final ? RC_EXISTS : RC_TEMP;
     }
@@ -340,7 +343,7 @@ static void start_item(struct fanout *f, struct waiting *w)
 static uint64_t hash_of(struct queue_id id)
 {
     uint64_t hash;
-    memcpy(&hash, id.b, sizeof hash); /* random as it is */
+    memcpy(&hash, id.b + 8, sizeof hash); /* random as it is */
     return hash;
 }
 
@@ -355,6 +358,14 @@ static struct waiting *find(struct fanout *f, struct queue_id id)
     return NULL;
 }
 
+static struct waiting *know(struct fanout *f, struct queue_id id)
+{
+    struct waiting *w = mem_zero(sizeof *w);
+    w->id = id;
+    map_add(&f->known, &w->node, hash_of(id));
+    return w;
+}
+
 /* The mutex is held. One that is known already: now rather than later. */
 static void add_ready(struct fanout *f, struct queue_id id)
 {
@@ -365,44 +376,65 @@ static void add_ready(struct fanout *f, struct queue_id id)
     }
     if (w && !w->place)
         return;
-    if (w) {
+    if (w)
         later_remove(&f->later, w);
-    } else {
-        w = mem_zero(sizeof *w);
-        w->id = id;
-        map_add(&f->known, &w->node, hash_of(id));
-    }
+    else
+        w = know(f, id);
     list_add_tail(&f->ready, &w->link);
     pthread_cond_broadcast(&f->changed);
 }
 
-void fanout_announce(struct fanout *fanout, struct queue_id id)
+/* The mutex is held. What is known already says itself when it goes on. */
+static void add_later(struct fanout *f, struct queue_id id, uint64_t wait)
 {
-    pthread_mutex_lock(&fanout->mutex);
-    add_ready(fanout, id);
-    pthread_mutex_unlock(&fanout->mutex);
+    if (find(f, id))
+        return;
+    later_add(&f->later, know(f, id), clock_mono(f->ctx.clock) + wait);
+    pthread_cond_broadcast(&f->changed);
 }
 
-static void released(struct queue_watch *watch, struct queue_id id)
+void fanout_due(struct fanout *f, const struct queue_due *entries, size_t n)
 {
-    fanout_announce(CONTAINER(watch, struct fanout, watch), id);
+    pthread_mutex_lock(&f->mutex);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t wait = wait_until(f, entries[i].due);
+        if (wait)
+            add_later(f, entries[i].id, wait);
+        else
+            add_ready(f, entries[i].id);
+    }
+    pthread_mutex_unlock(&f->mutex);
 }
 
-/* The ids that an earlier run left behind. Nothing has been announced yet, so none of them is on
- * its way. */
+static void told(struct queue_sink *sink, const struct queue_due *entries, size_t n)
+{
+    fanout_due(CONTAINER(sink, struct fanout, sink), entries, n);
+}
+
+/* What an earlier run left behind. */
+static enum rc sweep_shard(struct fanout *f, unsigned shard)
+{
+    struct queue_due last;
+    struct queue_due_range range = {.kind = QUEUE_LOCAL, .shard = shard, .until = UINT64_MAX};
+    struct queue_due_page page = {.has_more = true};
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && page.has_more) {
+        struct arena arena = {0};
+        rc = queue_due_scan(f->conf.queue, &range, 256, &arena, &page);
+        if (rc == RC_OK && page.n) {
+            fanout_due(f, page.entries, page.n);
+            last = page.entries[page.n - 1];
+            range.after = &last;
+        }
+        arena_fini(&arena);
+    }
+    return rc;
+}
+
 static enum rc sweep(struct fanout *f)
 {
-    for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++) {
-        struct queue_id ids[64], after;
-        size_t n = 0;
-        do {
-            TRY(queue_list(f->conf.queue, shard, n ? &after : NULL, ids, 64, &n));
-            for (size_t i = 0; i < n; i++)
-                add_ready(f, ids[i]);
-            if (n)
-                after = ids[n - 1];
-        } while (n == 64);
-    }
+    for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++)
+        TRY(sweep_shard(f, shard));
     return RC_OK;
 }
 
@@ -489,13 +521,14 @@ enum rc fanout_new(const struct ctx *ctx, const struct deliver_conf *conf, struc
     pthread_condattr_destroy(&monotonic);
     list_init(&f->ready);
     map_init(&f->known);
-    f->watch.released = released;
+    f->sink.due = told;
+    queue_sink_set(f->conf.queue, QUEUE_LOCAL, &f->sink);
     enum rc rc = sweep(f);
     if (rc != RC_OK) {
+        queue_sink_set(f->conf.queue, QUEUE_LOCAL, NULL);
         fanout_destroy(f);
         return rc;
     }
-    queue_watch_set(f->conf.queue, &f->watch);
     f->pacer = task_thread("fanout", pacer_main, f);
     *out = f;
     return RC_OK;
@@ -506,7 +539,7 @@ void fanout_free(struct fanout **fanout)
     struct fanout *f = *fanout;
     if (!f)
         return;
-    queue_watch_set(f->conf.queue, NULL);
+    queue_sink_set(f->conf.queue, QUEUE_LOCAL, NULL);
     pthread_mutex_lock(&f->mutex);
     f->ending = true;
     pthread_cond_broadcast(&f->changed);

@@ -20,9 +20,14 @@ struct fixture {
 
 enum { ACCOUNTS = 5 };
 
-static void open_deliver(struct fixture *f)
+static void open_lane(struct fixture *f)
 {
     f->lane = task_lane_new("short", 2, f->lane_max ? f->lane_max : 1000);
+}
+
+static void open_deliver(struct fixture *f)
+{
+    open_lane(f);
     const struct deliver_conf conf = {.kv = f->kv,
                                       .store = f->store,
                                       .queue = f->queue,
@@ -189,17 +194,17 @@ static void count_added(struct queue_op *op)
 static void a_repeated_fan_out_delivers_nothing_twice(void **state)
 {
     struct fixture *f = *state;
-    const uint64_t some[] = {1, 2, 3};
     struct kv_blob_id blob;
     struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
     assert_rc(kv_blob_write(out, STR("A: b\r\n\r\nc\r\n")), RC_OK);
     assert_rc(kv_blob_finish(&out, &blob), RC_OK);
     close_deliver(f); /* nobody takes it off the queue now */
+    const struct queue_recipient to[] = {{.account = 1}, {.account = 2}, {.account = 3}};
     struct queue_item item = {
-        .blob = blob, .size = 11, .received = 1, .accounts = some, .n_accounts = 3};
+        .blob = blob, .size = 11, .received = 1, .recipients = to, .n_recipients = 3};
     struct queue_op op = {.done = count_added};
     added = 0;
-    assert_rc(queue_add(f->queue, &item, &op), RC_OK);
+    assert_rc(queue_add(f->queue, &item, 1, &op), RC_OK);
     for (int i = 0; i < 10000 && !added; i++)
         usleep(1000);
     append_copy(f, 1, blob, op.id);
@@ -219,15 +224,18 @@ static struct queue_id add_item(struct fixture *f, const uint64_t *accounts, siz
     struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
     assert_rc(kv_blob_write(out, STR("A: b\r\n\r\nc\r\n")), RC_OK);
     assert_rc(kv_blob_finish(&out, &blob), RC_OK);
+    struct queue_recipient to[ACCOUNTS] = {0};
+    for (size_t i = 0; i < n; i++)
+        to[i].account = accounts[i];
     struct queue_item item = {.blob = blob,
                               .size = 11,
                               .received = 1,
-                              .accounts = accounts,
-                              .n_accounts = n,
+                              .recipients = to,
+                              .n_recipients = n,
                               .flags = flags};
     struct queue_op op = {.done = count_added};
     added = 0;
-    assert_rc(queue_add(f->queue, &item, &op), RC_OK);
+    assert_rc(queue_add(f->queue, &item, 1, &op), RC_OK);
     for (int i = 0; i < 10000 && !added; i++)
         usleep(1000);
     assert_int_equal(added, 1);
@@ -302,8 +310,8 @@ static void a_store_that_stops_writing_keeps_the_queue(void **state)
     usleep(50000); /* several attempts */
     assert_int_equal(queue_count(f->queue), 1);
     struct arena arena = {0};
-    struct queue_item item;
-    assert_rc(queue_get(f->queue, id, &arena, &item), RC_OK);
+    struct queue_entry entry;
+    assert_rc(queue_load(f->queue, id, 0, &arena, &entry), RC_OK);
     arena_fini(&arena);
 }
 
@@ -339,19 +347,23 @@ static void an_item_removed_meanwhile_is_no_error(void **state)
     struct fixture *f = *state;
     const uint64_t some[] = {1, 2};
     const uint16_t numbers[] = {0, 1};
+    struct fanout *fanout;
+    close_deliver(f);
+    open_lane(f);
     const struct deliver_conf conf = {
         .kv = f->kv, .store = f->store, .queue = f->queue, .lane = f->lane, .retry_ms = 5};
-    struct fanout *fanout;
-    assert_rc(fanout_new(&f->ctx, &conf, &fanout), RC_OK);
     struct queue_id id = add_item(f, some, 2, 0);
     assert_rc(queue_done(f->queue, id, numbers, 0), RC_OK);
     assert_int_equal(queue_count(f->queue), 1);
     assert_rc(queue_done(f->queue, id, numbers, 2), RC_OK);
-    fanout_announce(fanout, id);
-    id = add_item(f, some, 2, 0);
-    fanout_announce(fanout, id); /* behind it, and is not held up */
+    assert_rc(fanout_new(&f->ctx, &conf, &fanout), RC_OK);
+    const struct queue_due gone = {.kind = QUEUE_LOCAL, .id = id, .number = QUEUE_ALL_LOCAL};
+    fanout_due(fanout, &gone, 1);
+    add_item(f, some, 2, 0); /* behind it, and is not held up */
     wait_for_queue(f);
     fanout_free(&fanout);
+    task_lane_free(&f->lane);
+    open_deliver(f);
     assert_int_equal(count(f, 1), 1);
     assert_int_equal(count(f, 2), 1);
 }
@@ -474,10 +486,10 @@ static void a_bad_recipient_holds_only_itself(void **state)
     wait_for_held(f, 1);
     assert_int_equal(count(f, 1), 1);
     struct queue_entry entry;
-    assert_rc(queue_look(f->queue, id, &arena, &entry), RC_OK);
+    assert_rc(queue_load(f->queue, id, 0, &arena, &entry), RC_OK);
     assert_string_equal(entry.status.cause, "corrupt");
-    assert_int_equal(entry.item.accounts[0], 0);
-    assert_int_equal(entry.item.accounts[1], 2);
+    assert_int_equal(entry.item.n_recipients, 1);
+    assert_int_equal(entry.item.recipients[0].account, 2);
     arena_fini(&arena);
 }
 

@@ -86,16 +86,18 @@ static void deliver_to_all(struct home *h)
         assert_rc(w.op.store.rc, RC_OK);
         fixture_close(h->f, &a);
     }
+    const struct queue_recipient to[] = {
+        {.account = h->accounts[0]}, {.account = h->accounts[1]}, {.account = h->accounts[2]}};
     for (size_t i = 0; i < 2; i++) {
         struct queue_item item = {.blob = blob,
                                   .size = 22,
                                   .received = 1,
                                   .sender = STR("s@example.org"),
-                                  .accounts = h->accounts,
-                                  .n_accounts = 3};
+                                  .recipients = to,
+                                  .n_recipients = 3};
         struct waiting w = WAITING;
         w.op.queue.done = queue_done_op;
-        assert_rc(queue_add(h->queue, &item, &w.op.queue), RC_OK);
+        assert_rc(queue_add(h->queue, &item, 1, &w.op.queue), RC_OK);
         wait_for(&w);
         assert_rc(w.op.queue.rc, RC_OK);
         if (i)

@@ -1,28 +1,42 @@
 /* queue: messages that are accepted and not yet at all of their destinations, durable in kv.
  *
- * An item is one message: its envelope and blob in one row, each recipient in a row of its own with
- * its own state. Items are spread over QUEUE_SHARDS partitions of class Q by their id. Adding one
- * is a single commit; so is taking a recipient off. The last recipient's commit removes the item
- * and its reference to the blob. Later: remote destinations.
+ * An item is one message with one envelope sender: envelope and blob in one row, its recipients
+ * each with a state of their own. Items are spread over QUEUE_SHARDS partitions of class Q by their
+ * id. Adding is a single commit; so is settling what became of a try, with the reports that this
+ * brings about. The last recipient's commit removes the item and its reference to the blob.
  *
- * An item waits (the usual state, which needs no row) or is held: nobody tries it until it is
- * released. How often it has failed for good, and why, is kept beside it.
+ * WHEN. What is to be tried stands in an index by time, of two kinds: recipients elsewhere, one by
+ * one, and the copies here, all of an item together. New and changed entries are announced to the
+ * kind's sink after their commit, without being read; what an earlier run left is read with
+ * queue_due_scan. An entry is a hint: load the item, and look whether it is held, and whether the
+ * recipient is still there and due.
+ *
+ * An item waits (the usual state) or is held: it has no entry, nobody tries it until it is
+ * released.
  */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
 
+#include "base/map.h"
 #include "kv/kv.h"
 
 struct queue;
 
-enum { QUEUE_SHARDS = 64, QUEUE_RECIPIENTS = 1000, QUEUE_SUMMARY_MAX = 8 << 10 };
+enum {
+    QUEUE_SHARDS = 64,
+    QUEUE_RECIPIENTS = 1000,
+    QUEUE_SUMMARY_MAX = 8 << 10,
+    QUEUE_REPLY_MAX = 500 /* bytes kept of a remote host's words */
+};
 
 struct queue_id {
-    unsigned char b[16]; /* random; also the delivery id of its copies */
+    unsigned char b[16]; /* also the delivery id of its copies */
 };
 
 enum rc queue_open(const struct ctx *ctx, struct kv *kv, struct queue **out);
-void queue_close(struct queue **queue);
+void queue_close(struct queue **queue); /* nothing may be under way */
+
+/* --- items ------------------------------------------------------------------------------------ */
 
 /* What the sender of a message said of one recipient, for who writes reports [RFC3461 4]. */
 struct queue_wish {
@@ -31,51 +45,174 @@ struct queue_wish {
     struct str orcpt;   /* the value of ORCPT as it came; absent or empty: not said */
 };
 
+/* Flags of a recipient. */
+enum { QUEUE_DELAY_TOLD = 1 /* the sender has been told that it takes long */ };
+
+struct queue_recipient {
+    uint16_t number;        /* among the item's; given by the queue */
+    uint64_t account;       /* here; 0: elsewhere */
+    struct str address;     /* as RCPT had it, in plain form; may be empty for one here */
+    struct str domain;      /* elsewhere: lower case, in A-labels, or a literal in brackets */
+    struct queue_wish wish; /* its address is the one above, and ignored by queue_add */
+    uint8_t flags;
+    uint64_t due; /* elsewhere: of the next try, ns since 1970; here the item's status says it */
+    /* What the tries until now came to; all of it kept only when there was one. */
+    uint32_t tries;
+    uint64_t first_tried, last_tried;
+    uint16_t code;     /* of the last reply; 0: there was none */
+    struct str status; /* "4.2.0"; may be empty */
+    struct str host;   /* who said so: "mx.example.org[192.0.2.1]"; may be empty */
+    struct str reply;  /* in whose words: cut at QUEUE_REPLY_MAX, and what is no printable text in
+                          it becomes '?' */
+};
+
 /* Flags of an item. */
 enum {
-    QUEUE_UTF8 = 1,   /* SMTPUTF8 */
-    QUEUE_BINARY = 2, /* BODY=BINARYMIME */
-    QUEUE_UNENDED = 4 /* does not end with CRLF */
+    QUEUE_UTF8 = 1,    /* SMTPUTF8 */
+    QUEUE_BINARY = 2,  /* BODY=BINARYMIME */
+    QUEUE_UNENDED = 4, /* does not end with CRLF */
+    QUEUE_8BIT = 8,    /* BODY=8BITMIME */
+    QUEUE_REQUIRETLS = 16,
+    QUEUE_IS_REPORT = 32, /* a delivery status notification: nobody is told of what becomes of it */
+    QUEUE_FORWARDED = 64, /* goes on to an address that somebody here has set */
+    QUEUE_SUBMITTED = 128 /* handed in by one of our users */
 };
 
 struct queue_item {
     struct queue_id id; /* given by queue_add */
     struct kv_blob_id blob;
     uint64_t size, received;
+    uint64_t due;     /* ns since 1970, of the first try; 0: when it is added */
+    uint64_t expires; /* ns since 1970; 0: the scheduler's default, counted from `received` */
+    uint64_t release; /* FUTURERELEASE: what the sender asked for; 0: not asked for */
+    uint64_t account; /* who handed it in; 0: nobody from here */
     struct str sender, message_id, log_id;
+    struct str origin; /* where it came from, for traces; may be empty */
     const struct str *references;
     size_t n_references;
-    const uint64_t
-        *accounts; /* recipients here, by account; recipient n of the item is accounts[n] */
-    size_t n_accounts;
-    const struct queue_wish *wishes; /* one for each of the accounts, or NULL: nothing is known */
-    uint8_t ret;                     /* RET, as the protocol's folder has it; 0: not said */
-    uint8_t flags;
-    struct str envid; /* the value of ENVID as it came; absent or empty: not said */
-    struct str
-        summary; /* see mime/summary.h; empty: none; over QUEUE_SUMMARY_MAX bytes it is left out */
+    /* queue_add: all of them, where due, tries and number are not looked at. Loaded: those that are
+     * left, in order of their numbers. */
+    const struct queue_recipient *recipients;
+    size_t n_recipients;
+    size_t n_added; /* how many it had at first, when loaded */
+    uint8_t ret;    /* RET, as the protocol's folder has it; 0: not said */
+    uint16_t flags;
+    struct str envid;   /* the value of ENVID as it came; absent or empty: not said */
+    struct str summary; /* see mime/summary.h; empty: none; over QUEUE_SUMMARY_MAX bytes it is left
+                           out, and when no recipient is here */
 };
 
 struct queue_op {
-    void (*done)(struct queue_op *op); /* exactly once, on a thread of kv; must not block */
+    void (*done)(struct queue_op *op); /* exactly once, on a thread of kv or the queue's own; must
+                                          not block */
     enum rc rc;
-    struct queue_id id;  /* of an added item */
+    struct queue_id id;  /* of the first added item */
     struct queue *queue; /* the queue's, as all below */
     struct kv_op kv_op;
+    struct queue_news *news;
+    const struct queue_settlement *settlement;
+    struct map_node node;
+    struct list link, behind;
+    unsigned attempts;
 };
 
-/* Both queue one commit: RC_OK means done() will come; otherwise RC_LIMIT, RC_TEMP and it will not.
- */
-enum rc queue_add(struct queue *queue, const struct queue_item *item, struct queue_op *op);
+enum { QUEUE_ITEMS_AT_ONCE = 8 };
 
-/* Takes recipients off, by their numbers; with the last one the item goes. What is gone already is
- * no error. Calls for one item must not overlap. Blocks (a worker's call). */
+/* One commit of up to QUEUE_ITEMS_AT_ONCE items, which come to the same shard. RC_OK means done()
+ * will come; otherwise RC_LIMIT (recipients, items), RC_TEMP, and it will not. The items are needed
+ * during the call only; their ids are written to them. */
+enum rc queue_add(struct queue *queue, struct queue_item *items, size_t n, struct queue_op *op);
+
+/* --- when ------------------------------------------------------------------------------------- */
+
+enum queue_kind { QUEUE_LOCAL = 'l', QUEUE_REMOTE = 'r' };
+enum { QUEUE_ALL_LOCAL = 0xffff };
+
+struct queue_due {
+    enum queue_kind kind;
+    uint64_t due; /* ns since 1970 */
+    struct queue_id id;
+    uint16_t number;        /* of the recipient; QUEUE_ALL_LOCAL */
+    uint8_t tries;          /* until now, 255 and more; 0 for those here */
+    struct str destination; /* the recipient's domain; empty for those here */
+};
+
+/* Told of entries after their commit: due now or later, in no order, on a thread that must not be
+ * held up: fn must not block or call the queue. The texts are good during the call. */
+struct queue_sink {
+    void (*due)(struct queue_sink *sink, const struct queue_due *entries, size_t n);
+};
+/* One for a kind; NULL takes it away, and no call is under way when that returns. */
+void queue_sink_set(struct queue *queue, enum queue_kind kind, struct queue_sink *sink);
+
+struct queue_due_range {
+    enum queue_kind kind;
+    unsigned shard;
+    const struct queue_due *after; /* NULL: from the beginning */
+    uint64_t until;                /* ns since 1970 */
+};
+struct queue_due_page {
+    struct queue_due *entries; /* due at `until` or before, earliest first; in the arena */
+    size_t n;
+    bool has_more; /* of them */
+    uint64_t
+        next_due; /* without more: when the one behind them is due; UINT64_MAX: there is none */
+};
+/* RC_TEMP, RC_CORRUPT. Blocks. */
+enum rc queue_due_scan(struct queue *queue, const struct queue_due_range *range, size_t max,
+                       struct arena *arena, struct queue_due_page *out);
+unsigned queue_shard_of(struct queue_id id);
+
+/* --- states ----------------------------------------------------------------------------------- */
+
+enum queue_state { QUEUE_WAITING, QUEUE_HELD };
+
+struct queue_status {
+    enum queue_state state;
+    uint32_t failures; /* of the copies here, for good, since it was added or released */
+    uint64_t due;      /* of the copies here, ns since 1970; 0: as the item's */
+    char cause[64];    /* of the last failure, or of the hold; may be empty */
+};
+
+/* All that is known of an item: of one that cannot be read, `rc` says why and item is empty. */
+struct queue_entry {
+    struct queue_status status;
+    struct queue_item item;
+    enum rc rc;
+};
+/* RC_NOTFOUND: it is gone. RC_AGAIN with KV_CACHED; blocks without. */
+enum rc queue_load(struct queue *queue, struct queue_id id, unsigned flags, struct arena *arena,
+                   struct queue_entry *out);
+
+/* --- what became of a try --------------------------------------------------------------------- */
+
+struct queue_change {
+    uint16_t number;
+    const struct queue_recipient *state; /* NULL: nothing is left to do for it. Otherwise what it is
+                                            from now on, its account, domain and due too */
+};
+struct queue_settlement {
+    struct queue_id id;
+    const struct queue_change *changes;
+    size_t n_changes;
+    const struct queue_status *status; /* of the item and its copies here; NULL: as it is. One that
+                                          is held stays held */
+    struct queue_item *items;          /* new ones, reports for instance, as queue_add */
+    size_t n_items;
+};
+/* One commit: recipients go or have new states, the item goes with its last recipient, the new
+ * items come. It reads first, from memory or else on the queue's thread, and never blocks the
+ * caller. The settlement and what it points to stay until done(). Recipients that are gone already
+ * are no error, nor is an item that is (rc is RC_NOTFOUND when there were new items: they have not
+ * been added). Several for one item follow one after the other. RC_OK: done() will come. RC_LIMIT:
+ * it will not. */
+enum rc queue_settle(struct queue *queue, const struct queue_settlement *settlement,
+                     struct queue_op *op);
+
+/* A settlement of recipients that are done, waited for: a worker's call. */
 enum rc queue_done(struct queue *queue, struct queue_id id, const uint16_t *numbers, size_t n);
 
-/* One item with the recipients that are left (accounts[n] is 0 for those that are done).
- * RC_NOTFOUND. Blocks. */
-enum rc queue_get(struct queue *queue, struct queue_id id, struct arena *arena,
-                  struct queue_item *out);
+/* --- for administrators ----------------------------------------------------------------------- */
 
 /* The ids in a shard, in order, after `after` (NULL: from the beginning). Blocks. */
 enum rc queue_list(struct queue *queue, unsigned shard, const struct queue_id *after,
@@ -84,17 +221,6 @@ enum rc queue_list(struct queue *queue, unsigned shard, const struct queue_id *a
 uint64_t queue_count(struct queue *queue); /* items, kept in memory */
 uint64_t queue_held(struct queue *queue);  /* those that are held, kept in memory */
 
-/* --- states ----------------------------------------------------------------------------------- */
-
-enum queue_state { QUEUE_WAITING, QUEUE_HELD };
-
-struct queue_status {
-    enum queue_state state;
-    uint32_t failures; /* for good, since it was added or released */
-    uint64_t due;      /* ns since 1970; 0: at once */
-    char cause[64];    /* of the last failure, or of the hold; may be empty */
-};
-
 /* These block, and may be called for any item at any time. RC_NOTFOUND: there is no such item. An
  * item whose row cannot be read has a state all the same. */
 enum rc queue_status_get(struct queue *queue, struct queue_id id, struct queue_status *out);
@@ -102,26 +228,10 @@ enum rc queue_status_set(struct queue *queue, struct queue_id id,
                          const struct queue_status *status);
 /* Of one that is held already: another cause. What is on its way just now is not called back. */
 enum rc queue_hold(struct queue *queue, struct queue_id id, const char *cause);
-/* As if it had just been added; the watch is told. RC_CONFLICT: it is not held. */
+/* As if it had just been added; the sinks are told. RC_CONFLICT: it is not held. */
 enum rc queue_release(struct queue *queue, struct queue_id id);
 /* Every item, for what was restored from a backup: some of it may have been delivered since. */
 enum rc queue_hold_all(struct queue *queue, const char *cause);
-
-/* All that is known of an item: of one that cannot be read, `rc` says why and item is empty. */
-struct queue_entry {
-    struct queue_status status;
-    struct queue_item item;
-    enum rc rc;
-};
-enum rc queue_look(struct queue *queue, struct queue_id id, struct arena *arena,
-                   struct queue_entry *out);
-
-/* Told of each release, after its commit, on the thread that released: fn must not block or call
- * back. One for a queue; NULL takes it away, and no call is under way when that returns. */
-struct queue_watch {
-    void (*released)(struct queue_watch *watch, struct queue_id id);
-};
-void queue_watch_set(struct queue *queue, struct queue_watch *watch);
 
 /* For copies of a store, see kv.h: the queue's partitions, with n from 0 on (false: there are no
  * more), and the blobs of a row. RC_CORRUPT. */

@@ -2,12 +2,24 @@
  * QUEUE_SHARDS).
  *
  *   'm' id16      item: format, codec, key id, blob, size, received, sender, message-id, log id,
- *                 references, number of recipients; RET, flags, ENVID
- *   'r' id16 n2   recipient n: format, state, account; NOTIFY, address, ORCPT; the row is there
- *                 while the recipient waits
+ *                 references, number of recipients; RET, flags, ENVID; summary; from format 2 on:
+ *                 due, expires, release, account, all flags, origin, further domains' hashes, and
+ *                 the recipient when there is only one
+ *   'r' id16 n2   recipient n of an item with several: format, state, account; NOTIFY, address,
+ *                 ORCPT; from format 2 on: domain, flags, due, tries and, when there were some, the
+ *                 rest of the state. The row is there while the recipient waits
  * What stands behind a semicolon was added later: rows without it are read as if nothing was said.
  *   's' id16      status: format, state, failures, due, cause; no row: waits, has not failed.
  *                 Apart from the item, so that one that cannot be understood can be held
+ *   'd' kind due8 id16 n2   the index by time: format, tries, destination. Kind 'r': recipient n,
+ *                 due as its state has it. Kind 'l', n 0xffff: there are recipients here, due as
+ *                 the status has it, or else the item. A held item has none
+ *   'x' hash3 id16          the item has a recipient in a domain with this hash, which its id does
+ *                 not tell
+ *   'v'           format of the index; no row: none was made yet
+ *
+ * An id is: the shard (one byte), the hash of a domain of its recipients (three), random bytes. So
+ * what goes to one domain lies together in each shard, and is listed without looking at all else.
  */
 #ifndef QUEUE_QUEUE_INT_H
 #define QUEUE_QUEUE_INT_H
@@ -20,47 +32,149 @@
 #include <stdatomic.h>
 
 enum {
-    QUEUE_FORMAT = 1,
+    QUEUE_FORMAT_OLD = 1, /* still read */
+    QUEUE_FORMAT = 2,
     QUEUE_STATUS_FORMAT = 1,
+    QUEUE_DUE_FORMAT = 1,
+    QUEUE_INDEX_FORMAT = 1,
     QUEUE_ITEM_KEY = 17,
     QUEUE_BLOB_AT = 6, /* in an item's row */
     QUEUE_RECIPIENT_KEY = 19,
+    QUEUE_DUE_KEY = 28,
+    QUEUE_ALSO_KEY = 20,
     QUEUE_STATUS_MAX = 96,
     QUEUE_ATTEMPTS = 10,   /* of a commit that others get in the way of */
     QUEUE_REFERENCES = 16, /* references kept with an item */
     QUEUE_TEXT_MAX = 998,  /* bytes of each text kept with an item */
-    QUEUE_ITEM_MAX = 128 + (QUEUE_REFERENCES + 4) * (QUEUE_TEXT_MAX + 2) + QUEUE_SUMMARY_MAX,
-    QUEUE_RECIPIENT_MAX = 16 + 2 * (QUEUE_TEXT_MAX + 2)
+    QUEUE_RECIPIENT_MAX = 128 + 6 * (QUEUE_TEXT_MAX + 2),
+    QUEUE_DUE_MAX = 16 + QUEUE_TEXT_MAX,
+    QUEUE_ITEM_MAX = 256 + (QUEUE_REFERENCES + 5) * (QUEUE_TEXT_MAX + 2) + QUEUE_SUMMARY_MAX +
+                     3 * QUEUE_RECIPIENTS + QUEUE_RECIPIENT_MAX
 };
 
 struct queue {
     struct ctx ctx;
     struct kv *kv;
     _Atomic uint64_t count, held;
-    pthread_mutex_t mutex; /* of the watch */
-    struct queue_watch *watch;
+    pthread_mutex_t sinks_mutex; /* held while a sink is called */
+    struct queue_sink *sinks[2]; /* local, remote */
+    /* The keeper: a thread for what blocks. */
+    pthread_t keeper;
+    pthread_mutex_t mutex; /* of all below */
+    pthread_cond_t changed;
+    bool ending;
+    struct list redo;    /* struct queue_op: settlements to be read by the keeper */
+    struct map settling; /* struct queue_op, by item: those under way */
 };
 
-struct kv_part queue_part_of(struct queue_id id);
-void queue_held_changed(struct queue *queue, bool more);
-enum rc queue_count_held(struct queue *queue, unsigned shard);
+/* --- record.c: rows as bytes ------------------------------------------------------------------ */
 
+struct kv_part queue_part_of(struct queue_id id);
 struct str queue_item_key(struct queue_id id, unsigned char to[QUEUE_ITEM_KEY]);
 struct str queue_recipient_key(struct queue_id id, size_t n, unsigned char to[QUEUE_RECIPIENT_KEY]);
 struct str queue_status_key(struct queue_id id, unsigned char to[QUEUE_ITEM_KEY]);
 
-/* The item's row, without the recipients; `to` holds QUEUE_ITEM_MAX bytes. Over-long texts are left
- * out, they are hints only. */
-struct str queue_item_pack(const struct queue_item *item, unsigned char *to);
-/* n_accounts is set, accounts is not. RC_CORRUPT. */
-enum rc queue_item_unpack(struct str row, struct arena *arena, struct queue_item *out);
+/* Hashes of domains, three bytes each, beside the one in the id. */
+struct queue_also {
+    const unsigned char *hashes;
+    size_t n;
+};
 
-/* wish: NULL when nothing is known; texts longer than QUEUE_TEXT_MAX are left out. */
-struct str queue_recipient_pack(uint64_t account, const struct queue_wish *wish,
+/* The item's row; `to` holds QUEUE_ITEM_MAX bytes. Over-long texts are left out where they are
+ * hints only. */
+struct str queue_item_pack(const struct queue_item *item, struct queue_also also,
+                           unsigned char *to);
+/* n_added is set; recipients are when the row has them: when there is only one. RC_CORRUPT. */
+enum rc queue_item_unpack(struct str row, struct arena *arena, struct queue_item *out,
+                          struct queue_also *out_also);
+
+struct str queue_recipient_pack(const struct queue_recipient *r,
                                 unsigned char to[QUEUE_RECIPIENT_MAX]);
-enum rc queue_recipient_unpack(struct str row, uint64_t *out_account, struct queue_wish *out_wish);
+/* But for its number. The reply is cleaned once, when it is packed. */
+enum rc queue_recipient_unpack(struct str row, struct queue_recipient *out);
 
 struct str queue_status_pack(const struct queue_status *status, unsigned char to[QUEUE_STATUS_MAX]);
 enum rc queue_status_unpack(struct str row, struct queue_status *out); /* absent: the usual one */
+
+struct str queue_due_key(const struct queue_due *entry, unsigned char to[QUEUE_DUE_KEY]);
+struct str queue_due_pack(const struct queue_due *entry, unsigned char to[QUEUE_DUE_MAX]);
+enum rc queue_due_unpack(struct kv_row row, struct queue_due *out); /* texts as in the row */
+
+void queue_domain_hash(struct str domain, unsigned char to[3]);
+struct str queue_also_key(const unsigned char hash[3], struct queue_id id,
+                          unsigned char to[QUEUE_ALSO_KEY]);
+
+/* --- rows.c: an item's rows together ---------------------------------------------------------- */
+
+/* An item as it was read: what a commit that changes it asserts. */
+struct queue_whole {
+    struct queue_id id;
+    struct str item_row, status_row; /* the latter may be absent */
+    struct queue_item item;
+    struct queue_also also;
+    struct queue_status status;
+    struct str *recipient_rows; /* of item.recipients; absent where the item's row has it */
+};
+
+/* RC_NOTFOUND; RC_CORRUPT: item_row and status_row are there all the same. */
+enum rc queue_whole_read(struct queue *queue, struct queue_id id, unsigned flags,
+                         struct arena *arena, struct queue_whole *out);
+/* That the item's row and its status are as they were read. */
+enum rc queue_whole_assert(struct kv_txn *txn, const struct queue_whole *w);
+/* The entry of the copies here, and of one recipient elsewhere. */
+struct queue_due queue_due_local(const struct queue_item *item, const struct queue_status *status);
+struct queue_due queue_due_remote(struct queue_id id, const struct queue_recipient *r);
+
+/* What a commit changes beyond its rows, applied when it is done: entries for the sinks, counts. */
+struct queue_news {
+    struct queue_due *entries;
+    size_t n, capacity;
+    int64_t items, held; /* more or fewer */
+    struct arena arena;  /* texts of the entries */
+};
+struct queue_news *queue_news_new(void);
+void queue_news_free(struct queue_news **news);
+/* Applies them and frees. */
+void queue_news_tell(struct queue *queue, struct queue_news **news);
+
+/* Puts the entry, and tells of it. */
+enum rc queue_due_put(struct kv_txn *txn, const struct queue_due *entry, struct queue_news *news);
+enum rc queue_due_delete(struct kv_txn *txn, const struct queue_due *entry);
+
+/* New items, in the shard of the transaction: ids, rows, entries. RC_LIMIT. */
+enum rc queue_items_put(struct queue *queue, struct kv_txn *txn, struct queue_item *items, size_t n,
+                        unsigned shard, struct queue_news *news);
+/* What an item becomes. */
+struct queue_next {
+    /* One for each of the recipients read: the same pointer when nothing changes, NULL when it
+     * goes, or what it is from now on, with the same account, address and domain. */
+    const struct queue_recipient **recipients;
+    struct queue_status status;
+};
+/* Asserts what was read, and changes rows and entries; without recipients left the item goes. */
+enum rc queue_whole_change(struct kv_txn *txn, const struct queue_whole *w,
+                           const struct queue_next *next, struct queue_news *news);
+/* The status alone. */
+enum rc queue_status_put(struct kv_txn *txn, const struct queue_whole *w,
+                         const struct queue_status *status, struct queue_news *news);
+
+/* Deletes whatever entries the index has of an item, by looking through all of its shard: for items
+ * that cannot be understood. */
+enum rc queue_due_sweep(struct queue *queue, struct kv_txn *txn, struct queue_id id);
+
+enum rc queue_count_held(struct queue *queue, unsigned shard);
+
+/* --- settle.c, index.c, keeper.c -------------------------------------------------------------- */
+
+enum rc queue_settle_wait(struct queue *queue, const struct queue_settlement *settlement);
+/* On the keeper. */
+void queue_settle_again(struct queue_op *op);
+
+/* Makes the index for items that have none, when it was not made before. Blocks. */
+enum rc queue_index(struct queue *queue);
+
+void queue_keeper_start(struct queue *queue);
+void queue_keeper_stop(struct queue *queue);
+void queue_keeper_redo(struct queue *queue, struct queue_op *op);
 
 #endif

@@ -1,23 +1,13 @@
 /* queue: whether an item waits or is held, and how it came to that.
  *
  * Invariant: a status row exists only beside its item. Whoever writes one asserts the item's row,
- * and the commit that removes an item removes its status.
+ * and the commit that removes an item removes its status. The entries of the index go when an item
+ * is held and come back when it is released, in the same commit.
  */
 #include "queue/queue_int.h"
 
 #include <stdio.h>
 #include <string.h>
-
-void queue_held_changed(struct queue *queue, bool more)
-{
-    if (more) {
-        atomic_fetch_add(&queue->held, 1);
-        counter_add(queue->ctx.counters, COUNTER_QUEUE_HELD, 1);
-    } else {
-        atomic_fetch_sub(&queue->held, 1);
-        counter_sub(queue->ctx.counters, COUNTER_QUEUE_HELD, 1);
-    }
-}
 
 enum rc queue_count_held(struct queue *queue, unsigned shard)
 {
@@ -32,110 +22,145 @@ enum rc queue_count_held(struct queue *queue, unsigned shard)
             rc = queue_status_unpack(page.rows[i].value, &status);
             atomic_fetch_add(&queue->held, status.state == QUEUE_HELD);
         }
-        if (page.n)
+        if (rc == RC_OK && page.n)
             range.after = page.rows[page.n - 1].key;
     }
     arena_fini(&arena);
     return rc;
 }
 
-/* The rows of an item and of its status; RC_NOTFOUND without an item. */
-static enum rc read_rows(struct queue *queue, struct queue_id id, struct arena *arena,
-                         struct str out[2])
-{
-    unsigned char item_key[QUEUE_ITEM_KEY], status_key[QUEUE_ITEM_KEY];
-    const struct str keys[] = {queue_item_key(id, item_key), queue_status_key(id, status_key)};
-    TRY(kv_get(queue->kv, queue_part_of(id), keys, 2, 0, arena, out, NULL));
-    return str_is_null(out[0]) ? RC_NOTFOUND : RC_OK;
-}
-
 enum rc queue_status_get(struct queue *queue, struct queue_id id, struct queue_status *out)
 {
     struct arena arena = {0};
-    struct str rows[2];
-    enum rc rc = read_rows(queue, id, &arena, rows);
-    if (rc == RC_OK)
-        rc = queue_status_unpack(rows[1], out);
+    struct queue_whole w;
+    enum rc rc = queue_whole_read(queue, id, 0, &arena, &w);
+    if (rc == RC_CORRUPT)
+        rc = queue_status_unpack(w.status_row, &w.status); /* the item's row is not asked for */
+    *out = w.status;
     arena_fini(&arena);
     return rc;
 }
 
-static enum rc put_status(struct kv_txn *txn, struct queue_id id, struct str item_row,
-                          struct str old, const struct queue_status *status)
+/* What becomes of an item's status. */
+struct turn {
+    const struct queue_status *set; /* NULL: the next two */
+    const char *hold;               /* the cause; NULL: released */
+    bool must_be_held;
+};
+
+static void apply(const struct turn *t, uint64_t now, struct queue_status *status)
 {
-    unsigned char key[QUEUE_ITEM_KEY], row[QUEUE_STATUS_MAX];
-    TRY(kv_txn_assert_value(txn, queue_item_key(id, key), item_row));
-    struct str k = queue_status_key(id, key);
-    if (str_is_null(old))
-        TRY(kv_txn_assert_absent(txn, k));
-    else
-        TRY(kv_txn_assert_value(txn, k, old));
-    if (status->state == QUEUE_WAITING && !status->failures)
-        return kv_txn_delete(txn, k);
-    return kv_txn_put(txn, k, queue_status_pack(status, row));
+    if (t->set) {
+        *status = *t->set;
+    } else if (t->hold) {
+        status->state = QUEUE_HELD;
+        snprintf(status->cause, sizeof status->cause, "%s", t->hold);
+    } else {
+        *status = (struct queue_status){.due = now};
+    }
+}
+
+/* Of one released: everybody elsewhere is due at once, and what was tried stays known. */
+static enum rc recipients_of(const struct queue_whole *w, bool is_released, uint64_t now,
+                             struct arena *arena, struct queue_next *out)
+{
+    size_t n = w->item.n_recipients;
+    struct queue_recipient *changed = arena_zero(arena, (n + 1) * sizeof *changed);
+    out->recipients = arena_zero(arena, (n + 1) * sizeof(struct queue_recipient *));
+    if (!changed || !out->recipients)
+        return RC_LIMIT;
+    for (size_t i = 0; i < n; i++) {
+        out->recipients[i] = &w->item.recipients[i];
+        if (!is_released || w->item.recipients[i].account)
+            continue;
+        changed[i] = w->item.recipients[i];
+        changed[i].due = now;
+        out->recipients[i] = &changed[i];
+    }
+    return RC_OK;
+}
+
+/* One that cannot be understood: what the index has of it is looked for, and there is one entry
+ * when it waits, so that somebody finds out again. */
+static enum rc change_unknown(struct queue *queue, struct kv_txn *txn, const struct queue_whole *w,
+                              const struct queue_status *status, struct queue_news *news)
+{
+    TRY(queue_whole_assert(txn, w));
+    TRY(queue_due_sweep(queue, txn, w->id));
+    if (status->state == QUEUE_WAITING) {
+        const struct queue_due due = queue_due_local(&w->item, status);
+        TRY(queue_due_put(txn, &due, news));
+    }
+    return queue_status_put(txn, w, status, news);
+}
+
+static enum rc change_known(struct kv_txn *txn, const struct queue_whole *w, struct arena *arena,
+                            struct queue_next *next, bool is_released, uint64_t now,
+                            struct queue_news *news)
+{
+    TRY(recipients_of(w, is_released, now, arena, next));
+    return queue_whole_change(txn, w, next, news);
 }
 
 /* One attempt: RC_CONFLICT when somebody else has changed the item or its status meanwhile. */
-static enum rc write_status(struct queue *queue, struct queue_id id,
-                            const struct queue_status *status, bool must_be_held)
+static enum rc turn_once(struct queue *queue, struct queue_id id, const struct turn *t)
 {
     struct arena arena = {0};
-    struct str rows[2];
-    struct queue_status before;
+    struct queue_whole w;
+    struct queue_next next;
+    uint64_t now = clock_wall(queue->ctx.clock);
+    struct queue_news *news = queue_news_new();
     struct kv_txn *txn = kv_txn_new(queue_part_of(id));
-    enum rc rc = read_rows(queue, id, &arena, rows);
-    if (rc == RC_OK && queue_status_unpack(rows[1], &before) != RC_OK)
-        before.state = QUEUE_HELD; /* damaged: replaced */
-    if (rc == RC_OK && must_be_held && before.state != QUEUE_HELD)
+    enum rc rc = queue_whole_read(queue, id, 0, &arena, &w), read_rc = rc;
+    if (rc == RC_CORRUPT) {
+        rc = RC_OK;
+        if (queue_status_unpack(w.status_row, &w.status) != RC_OK)
+            w.status.state = QUEUE_HELD; /* damaged: replaced */
+    }
+    if (rc == RC_OK && t->must_be_held && w.status.state != QUEUE_HELD)
         rc = RC_EXISTS;
+    next.status = w.status;
+    apply(t, now, &next.status);
     if (rc == RC_OK)
-        rc = put_status(txn, id, rows[0], rows[1], status);
+        rc = read_rc == RC_CORRUPT
+                 ? change_unknown(queue, txn, &w, &next.status, news)
+                 : change_known(txn, &w, &arena, &next, !t->set && !t->hold, now, news);
     if (rc == RC_OK)
         rc = kv_commit_wait(queue->kv, txn, NULL);
     else
         kv_txn_free(&txn);
-    if (rc == RC_OK && before.state != status->state)
-        queue_held_changed(queue, status->state == QUEUE_HELD);
+    if (rc == RC_OK)
+        queue_news_tell(queue, &news);
+    queue_news_free(&news);
     arena_fini(&arena);
     return rc;
 }
 
-static enum rc change_status(struct queue *queue, struct queue_id id,
-                             const struct queue_status *status, bool must_be_held)
+static enum rc turn(struct queue *queue, struct queue_id id, const struct turn *t)
 {
     enum rc rc = RC_CONFLICT;
     for (int i = 0; i < QUEUE_ATTEMPTS && rc == RC_CONFLICT; i++)
-        rc = write_status(queue, id, status, must_be_held);
+        rc = turn_once(queue, id, t);
     return rc == RC_CONFLICT ? RC_TEMP : rc;
 }
 
 enum rc queue_status_set(struct queue *queue, struct queue_id id, const struct queue_status *status)
 {
-    return change_status(queue, id, status, false);
+    const struct turn t = {.set = status};
+    return turn(queue, id, &t);
 }
 
 enum rc queue_hold(struct queue *queue, struct queue_id id, const char *cause)
 {
-    struct queue_status status;
-    enum rc rc = queue_status_get(queue, id, &status);
-    if (rc != RC_OK && rc != RC_CORRUPT)
-        return rc;
-    status.state = QUEUE_HELD;
-    snprintf(status.cause, sizeof status.cause, "%s", cause);
-    return change_status(queue, id, &status, false);
+    const struct turn t = {.hold = cause};
+    return turn(queue, id, &t);
 }
 
 enum rc queue_release(struct queue *queue, struct queue_id id)
 {
-    const struct queue_status usual = {0};
-    enum rc rc = change_status(queue, id, &usual, true);
-    if (rc != RC_OK)
-        return rc == RC_EXISTS ? RC_CONFLICT : rc;
-    pthread_mutex_lock(&queue->mutex);
-    if (queue->watch)
-        queue->watch->released(queue->watch, id);
-    pthread_mutex_unlock(&queue->mutex);
-    return RC_OK;
+    const struct turn t = {.must_be_held = true};
+    enum rc rc = turn(queue, id, &t);
+    return rc == RC_EXISTS ? RC_CONFLICT : rc;
 }
 
 enum rc queue_hold_all(struct queue *queue, const char *cause)
@@ -155,30 +180,6 @@ enum rc queue_hold_all(struct queue *queue, const char *cause)
         } while (n == 256);
     }
     return RC_OK;
-}
-
-enum rc queue_look(struct queue *queue, struct queue_id id, struct arena *arena,
-                   struct queue_entry *out)
-{
-    *out = (struct queue_entry){0};
-    enum rc rc = queue_status_get(queue, id, &out->status);
-    if (rc != RC_OK && rc != RC_CORRUPT)
-        return rc;
-    out->rc = queue_get(queue, id, arena, &out->item);
-    if (out->rc == RC_NOTFOUND)
-        return RC_NOTFOUND; /* gone meanwhile */
-    if (out->rc != RC_OK)
-        out->item = (struct queue_item){.id = id};
-    else
-        out->rc = rc;
-    return out->rc == RC_OK || out->rc == RC_CORRUPT ? RC_OK : out->rc;
-}
-
-void queue_watch_set(struct queue *queue, struct queue_watch *watch)
-{
-    pthread_mutex_lock(&queue->mutex);
-    queue->watch = watch;
-    pthread_mutex_unlock(&queue->mutex);
 }
 
 void queue_id_text(struct queue_id id, char out[QUEUE_ID_TEXT])

@@ -44,6 +44,21 @@ static void wake(struct queue_op *op)
     pthread_mutex_unlock(&w->mutex);
 }
 
+static void add_and_wait(struct fixture *f, struct queue_item *item, struct waiting *w)
+{
+    pthread_mutex_init(&w->mutex, NULL);
+    pthread_cond_init(&w->cond, NULL);
+    w->is_done = false;
+    w->op.done = wake;
+    assert_rc(queue_add(f->queue, item, 1, &w->op), RC_OK);
+    pthread_mutex_lock(&w->mutex);
+    while (!w->is_done)
+        pthread_cond_wait(&w->cond, &w->mutex);
+    pthread_mutex_unlock(&w->mutex);
+    assert_rc(w->op.rc, RC_OK);
+    kv_blob_forget(f->kv, item->blob);
+}
+
 static struct queue_id add(struct fixture *f, const uint64_t *accounts, size_t n,
                            struct kv_blob_id *out_blob)
 {
@@ -51,6 +66,9 @@ static struct queue_id add(struct fixture *f, const uint64_t *accounts, size_t n
     assert_rc(kv_blob_write(out, STR("Subject: x\r\n\r\nhello\r\n")), RC_OK);
     assert_rc(kv_blob_finish(&out, out_blob), RC_OK);
     const struct str references[] = {STR("a@b"), STR("c@d")};
+    struct queue_recipient recipients[10] = {0};
+    for (size_t i = 0; i < n; i++)
+        recipients[i].account = accounts[i];
     struct queue_item item = {.blob = *out_blob,
                               .size = 21,
                               .received = 42,
@@ -59,17 +77,10 @@ static struct queue_id add(struct fixture *f, const uint64_t *accounts, size_t n
                               .log_id = STR("abc"),
                               .references = references,
                               .n_references = 2,
-                              .accounts = accounts,
-                              .n_accounts = n};
-    struct waiting w = {
-        .op.done = wake, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
-    assert_rc(queue_add(f->queue, &item, &w.op), RC_OK);
-    pthread_mutex_lock(&w.mutex);
-    while (!w.is_done)
-        pthread_cond_wait(&w.cond, &w.mutex);
-    pthread_mutex_unlock(&w.mutex);
-    assert_rc(w.op.rc, RC_OK);
-    kv_blob_forget(f->kv, *out_blob);
+                              .recipients = recipients,
+                              .n_recipients = n};
+    struct waiting w;
+    add_and_wait(f, &item, &w);
     return w.op.id;
 }
 
@@ -84,11 +95,13 @@ static void an_item_lives_until_its_last_recipient(void **state)
     assert_rc(queue_done(f->queue, id, first, 2), RC_OK);
 
     struct arena arena = {0};
-    struct queue_item item;
-    assert_rc(queue_get(f->queue, id, &arena, &item), RC_OK);
-    assert_int_equal(item.n_accounts, 3);
-    assert_int_equal(item.accounts[0], 0);
-    assert_int_equal(item.accounts[1], 8);
+    struct queue_entry entry;
+    assert_rc(queue_load(f->queue, id, 0, &arena, &entry), RC_OK);
+    struct queue_item item = entry.item;
+    assert_int_equal(item.n_added, 3);
+    assert_int_equal(item.n_recipients, 1);
+    assert_int_equal(item.recipients[0].number, 1);
+    assert_int_equal(item.recipients[0].account, 8);
     assert_int_equal(item.size, 21);
     assert_str(item.sender, "s@example.org");
     assert_str(item.message_id, "m@example.org");
@@ -99,7 +112,7 @@ static void an_item_lives_until_its_last_recipient(void **state)
 
     assert_rc(queue_done(f->queue, id, second, 1), RC_OK);
     assert_rc(queue_done(f->queue, id, second, 1), RC_OK); /* repeated after a crash: no error */
-    assert_rc(queue_get(f->queue, id, &arena, &item), RC_NOTFOUND);
+    assert_rc(queue_load(f->queue, id, 0, &arena, &entry), RC_NOTFOUND);
     assert_rc(kv_blob_open(f->kv, blob, 0, &in), RC_NOTFOUND);
     assert_int_equal(queue_count(f->queue), 0);
     arena_fini(&arena);
@@ -108,76 +121,80 @@ static void an_item_lives_until_its_last_recipient(void **state)
 static struct queue_id add_item(struct fixture *f, struct queue_item *item)
 {
     struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
-    struct waiting w = {
-        .op.done = wake, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    struct waiting w;
     assert_rc(kv_blob_finish(&out, &item->blob), RC_OK);
-    assert_rc(queue_add(f->queue, item, &w.op), RC_OK);
-    pthread_mutex_lock(&w.mutex);
-    while (!w.is_done)
-        pthread_cond_wait(&w.cond, &w.mutex);
-    pthread_mutex_unlock(&w.mutex);
-    assert_rc(w.op.rc, RC_OK);
-    kv_blob_forget(f->kv, item->blob);
+    add_and_wait(f, item, &w);
     return w.op.id;
 }
 
 static void wishes_are_kept(void **state)
 {
     struct fixture *f = *state;
-    const uint64_t accounts[] = {7, 8};
     const uint16_t first = 0;
-    const struct queue_wish wishes[] = {
-        {1, {"a@b", 3}, {0}}, {6, {"c@d", 3}, {"rfc822;x+2By@z", 14}}, /* [RFC3461 5.2.1] */
-    };
-    struct queue_item item = {.accounts = accounts,
-                              .n_accounts = 2,
-                              .wishes = wishes,
+    struct queue_recipient recipients[] = {
+        {.account = 7, .address = STR("a@b"), .wish.notify = 1},
+        {.account = 8, .address = STR("c@d"), .wish = {6, {0}, STR("rfc822;x+2By@z")}},
+    }; /* [RFC3461 5.2.1] */
+    struct queue_item item = {.recipients = recipients,
+                              .n_recipients = 2,
                               .ret = 2,
                               .flags = QUEUE_UTF8 | QUEUE_UNENDED,
                               .envid = STR("QQ314159"),
                               .summary = STR("\1()")};
     struct queue_id id = add_item(f, &item);
     struct arena arena = {0};
-    struct queue_item got;
+    struct queue_entry got;
     assert_rc(queue_done(f->queue, id, &first, 1), RC_OK);
-    assert_rc(queue_get(f->queue, id, &arena, &got), RC_OK);
-    assert_int_equal(got.ret, 2);
-    assert_int_equal(got.flags, QUEUE_UTF8 | QUEUE_UNENDED);
-    assert_str(got.envid, "QQ314159");
-    assert_str(got.summary, "\1()");
-    assert_int_equal(got.wishes[0].notify, 0);
-    assert_int_equal(got.wishes[1].notify, 6);
-    assert_str(got.wishes[1].address, "c@d");
-    assert_str(got.wishes[1].orcpt, "rfc822;x+2By@z");
-    item.wishes = NULL;
-    id = add_item(f, &item);
-    assert_rc(queue_get(f->queue, id, &arena, &got), RC_OK);
-    assert_int_equal(got.wishes[1].notify, 0);
-    assert_int_equal(got.wishes[1].orcpt.n, 0);
+    assert_rc(queue_load(f->queue, id, 0, &arena, &got), RC_OK);
+    assert_int_equal(got.item.ret, 2);
+    assert_int_equal(got.item.flags, QUEUE_UTF8 | QUEUE_UNENDED);
+    assert_str(got.item.envid, "QQ314159");
+    assert_str(got.item.summary, "\1()");
+    assert_int_equal(got.item.n_recipients, 1);
+    assert_int_equal(got.item.recipients[0].wish.notify, 6);
+    assert_str(got.item.recipients[0].address, "c@d");
+    assert_str(got.item.recipients[0].wish.address, "c@d");
+    assert_str(got.item.recipients[0].wish.orcpt, "rfc822;x+2By@z");
     arena_fini(&arena);
 }
 
 /* What release 0.1.0 wrote: nothing behind the references, nothing behind the account. */
-static void rows_without_wishes_are_read(void **state)
+static void rows_of_older_releases_are_read(void **state)
 {
-    unsigned char to[QUEUE_ITEM_MAX];
+    static const char item_row[] =
+        "\1\0\0\0\0\0"                                       /* format, codec, key id */
+        "0123456789abcdef\0\0\0\0\0\0\0\7\0\0\0\0\0\0\0\x2a" /* blob, size, received */
+        "\0\1\0\3a@b\0\0\0\2id\1\0\3c@d" /* recipients, sender, message-id, log id, references */
+        "\1\4\0\1x\0\2\1y";              /* RET, flags, ENVID; summary */
+    const struct str whole = str_from(item_row, sizeof item_row - 1);
     struct arena arena = {0};
-    struct queue_item item = {.n_accounts = 1, .ret = 1, .envid = STR("x")}, got;
-    struct queue_wish wish = {.notify = 9};
-    uint64_t account;
-    struct str row = queue_item_pack(&item, to);
-    assert_rc(queue_item_unpack(str_head(row, row.n - 2), &arena, &got), RC_OK); /* no summary */
+    struct queue_also also;
+    struct queue_item got = {0};
+    assert_rc(queue_item_unpack(whole, &arena, &got, &also), RC_OK);
     assert_str(got.envid, "x");
+    assert_int_equal(got.flags, QUEUE_UNENDED);
+    assert_int_equal(got.summary.n, 2);
+    assert_int_equal(got.due, 42);
+    assert_int_equal(got.n_added, 1);
+    assert_int_equal(got.n_recipients, 0); /* it has a row */
+    assert_rc(queue_item_unpack(str_head(whole, whole.n - 4), &arena, &got, &also), RC_OK);
     assert_true(str_is_null(got.summary));
-    assert_rc(queue_item_unpack(str_head(row, row.n - 7), &arena, &got), RC_OK);
+    assert_rc(queue_item_unpack(str_head(whole, whole.n - 9), &arena, &got, &also), RC_OK);
     assert_int_equal(got.ret, 0);
     assert_int_equal(got.envid.n, 0);
-    assert_rc(queue_item_unpack(str_head(row, row.n - 1), &arena, &got), RC_CORRUPT);
-    row = queue_recipient_pack(77, NULL, to);
-    assert_int_equal(row.n, 10);
-    assert_rc(queue_recipient_unpack(row, &account, &wish), RC_OK);
-    assert_int_equal(account, 77);
-    assert_int_equal(wish.notify, 0);
+    assert_str(got.sender, "a@b");
+    assert_str(got.references[0], "c@d");
+    assert_rc(queue_item_unpack(str_head(whole, whole.n - 10), &arena, &got, &also), RC_CORRUPT);
+
+    static const char row[] = "\1\0\0\0\0\0\0\0\0\x4d\6\0\3e@f\0\0";
+    struct queue_recipient r;
+    assert_rc(queue_recipient_unpack(str_from(row, sizeof row - 1), &r), RC_OK);
+    assert_int_equal(r.account, 77);
+    assert_int_equal(r.wish.notify, 6);
+    assert_str(r.address, "e@f");
+    assert_rc(queue_recipient_unpack(str_from(row, 10), &r), RC_OK);
+    assert_int_equal(r.account, 77);
+    assert_int_equal(r.wish.notify, 0);
     arena_fini(&arena);
 }
 
@@ -210,22 +227,23 @@ static void a_second_queue_finds_all_items(void **state)
 static void too_many_recipients_are_refused(void **state)
 {
     struct fixture *f = *state;
-    static uint64_t accounts[QUEUE_RECIPIENTS + 1];
-    struct queue_item item = {.accounts = accounts, .n_accounts = QUEUE_RECIPIENTS + 1};
+    static struct queue_recipient recipients[QUEUE_RECIPIENTS + 1];
+    struct queue_item item = {.recipients = recipients, .n_recipients = QUEUE_RECIPIENTS + 1};
     struct queue_op op = {.done = wake};
-    assert_rc(queue_add(f->queue, &item, &op), RC_LIMIT);
+    assert_rc(queue_add(f->queue, &item, 1, &op), RC_LIMIT);
 }
 
 struct told {
-    struct queue_watch watch;
+    struct queue_sink sink;
     struct queue_id id;
     int times;
 };
 
-static void released(struct queue_watch *watch, struct queue_id id)
+static void tell(struct queue_sink *sink, const struct queue_due *entries, size_t n)
 {
-    struct told *told = CONTAINER(watch, struct told, watch);
-    told->id = id;
+    struct told *told = CONTAINER(sink, struct told, sink);
+    assert_int_equal(n, 1);
+    told->id = entries->id;
     told->times++;
 }
 
@@ -234,10 +252,11 @@ static void an_item_is_held_until_released(void **state)
     struct fixture *f = *state;
     const uint64_t account = 7;
     struct kv_blob_id blob;
-    struct told told = {.watch.released = released};
+    struct told told = {.sink.due = tell};
     struct queue_status status;
-    queue_watch_set(f->queue, &told.watch);
+    queue_sink_set(f->queue, QUEUE_LOCAL, &told.sink);
     struct queue_id id = add(f, &account, 1, &blob);
+    assert_int_equal(told.times, 1);
     assert_rc(queue_status_get(f->queue, id, &status), RC_OK);
     assert_int_equal(status.state, QUEUE_WAITING);
     assert_rc(queue_release(f->queue, id), RC_CONFLICT);
@@ -253,15 +272,15 @@ static void an_item_is_held_until_released(void **state)
     assert_string_equal(status.cause, "by hand");
     queue_close(&again);
 
-    assert_int_equal(told.times, 0);
-    assert_rc(queue_release(f->queue, id), RC_OK);
     assert_int_equal(told.times, 1);
+    assert_rc(queue_release(f->queue, id), RC_OK);
+    assert_int_equal(told.times, 2);
     assert_memory_equal(told.id.b, id.b, sizeof id.b);
     assert_int_equal(queue_held(f->queue), 0);
-    queue_watch_set(f->queue, NULL);
+    queue_sink_set(f->queue, QUEUE_LOCAL, NULL);
     assert_rc(queue_hold(f->queue, id, "again"), RC_OK);
     assert_rc(queue_release(f->queue, id), RC_OK);
-    assert_int_equal(told.times, 1);
+    assert_int_equal(told.times, 2);
 }
 
 /* The status goes with the item, and none can be written for one that is gone. */
@@ -282,7 +301,8 @@ static void a_held_item_may_go(void **state)
     assert_rc(kv_scan(f->kv, (struct kv_part){KV_QUEUE, id.b[0] % QUEUE_SHARDS},
                       (struct kv_range){0}, 0, 0, &arena, &page),
               RC_OK);
-    assert_int_equal(page.n, 0);
+    assert_int_equal(page.n, 1); /* that there is an index */
+    assert_str(page.rows[0].key, "v");
     arena_fini(&arena);
 }
 
@@ -302,14 +322,14 @@ static void an_item_that_cannot_be_read_can_be_held(void **state)
     struct queue_entry entry;
     const struct queue_status failed = {.failures = 3, .due = 42, .cause = "corrupt"};
     assert_rc(queue_status_set(f->queue, id, &failed), RC_OK);
-    assert_rc(queue_look(f->queue, id, &arena, &entry), RC_OK);
+    assert_rc(queue_load(f->queue, id, 0, &arena, &entry), RC_OK);
     assert_rc(entry.rc, RC_CORRUPT);
     assert_int_equal(entry.status.state, QUEUE_WAITING);
     assert_int_equal(entry.status.failures, 3);
     assert_int_equal(entry.status.due, 42);
     assert_rc(queue_hold(f->queue, id, "corrupt"), RC_OK);
     assert_rc(queue_release(f->queue, id), RC_OK);
-    assert_rc(queue_look(f->queue, id, &arena, &entry), RC_OK);
+    assert_rc(queue_load(f->queue, id, 0, &arena, &entry), RC_OK);
     assert_int_equal(entry.status.failures, 0);
     arena_fini(&arena);
 }
@@ -332,7 +352,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_item_lives_until_its_last_recipient, setup, teardown),
         cmocka_unit_test_setup_teardown(wishes_are_kept, setup, teardown),
-        cmocka_unit_test_setup_teardown(rows_without_wishes_are_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(rows_of_older_releases_are_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_queue_finds_all_items, setup, teardown),
         cmocka_unit_test_setup_teardown(an_item_is_held_until_released, setup, teardown),
         cmocka_unit_test_setup_teardown(a_held_item_may_go, setup, teardown),
