@@ -25,6 +25,7 @@ struct conn *conn_new(struct net *net, int fd, const struct net_listener *conf,
     buf_init(&c->in, conf->proto->input_max);
     buf_init(&c->out, conf->proto->output_high * OUTPUT_CAP_FACTOR);
     c->timer.fn = conn_timer;
+    c->phase = PHASE_STEP;
     c->last = NET_READ;
     /* Until a loop has it, only this field says whose it was. */
     c->loop = &net->loops[0];
@@ -37,16 +38,21 @@ void conn_free(struct conn *c)
     tls_free(&c->tls);
     buf_wipe(&c->in); /* a line that was cut may be one with a password */
     buf_fini(&c->out);
-    close(c->fd);
+    if (c->fd >= 0)
+        close(c->fd);
     if (c->listener) {
         atomic_fetch_sub(&net->services[c->listener->service].open, 1);
         listener_unref(c->listener); /* before the count below: net_stop waits for that one */
     }
-    counter_sub(net->ctx->counters, COUNTER_CONNECTIONS_OPEN, 1);
-    if (c->is_shaking)
-        limits_give_handshake(&net->limits, &c->peer, c->is_counted);
+    bool is_ours = c->ours;
+    counter_sub(net->ctx->counters, is_ours ? COUNTER_DIALS_OPEN : COUNTER_CONNECTIONS_OPEN, 1);
+    conn_give_handshake(c);
+    dial_free(c);
     pthread_mutex_lock(&net->mutex);
-    limits_give(&net->limits, &c->peer, c->is_counted);
+    if (is_ours)
+        limits_give_dial(&net->limits);
+    else
+        limits_give(&net->limits, &c->peer, c->is_counted);
     pthread_cond_broadcast(&net->changed);
     pthread_mutex_unlock(&net->mutex);
     free(c);
@@ -57,13 +63,21 @@ void conn_begin(struct loop *l, struct conn *c)
     struct net *net = l->net;
     c->loop = l;
     c->slot = slots_take(&l->slots, c, &c->generation);
-    if (!c->slot || !loop_watch(c)) {
-        conn_log(c, LOG_ERROR, "connection-dropped", "no room in the loop");
+    if (c->ours && !dial_connect(c)) {
         conn_end(c);
         return;
     }
-    c->deadline = loop_now(l) + atomic_load(&net->greeting_ms) * NS_PER_MS;
-    if (c->conf->is_tls) {
+    if (!c->slot || !loop_watch(c)) {
+        conn_log(c, LOG_ERROR, "connection-dropped", "no room in the loop");
+        dial_fail(c, NET_FAILED_HERE, "no room in the loop");
+        conn_end(c);
+        return;
+    }
+    if (!c->ours)
+        c->deadline = loop_now(l) + atomic_load(&net->greeting_ms) * NS_PER_MS;
+    if (c->ours) {
+        c->phase = PHASE_CONNECT;
+    } else if (c->conf->is_tls) {
         c->phase = PHASE_START_TLS;
     } else {
         c->events = NET_EV_OPEN;
@@ -78,6 +92,12 @@ void conn_close_session(struct conn *c)
 {
     if (!c->is_open)
         return;
+    if (c->is_broken)
+        dial_fail(c, NET_FAILED_BROKEN, NULL);
+    else if (c->is_cut)
+        dial_fail(c, NET_FAILED_HERE, "the server is shutting down");
+    if (c->ours && !c->ours->is_told)
+        counter_add(net_ctx(c)->counters, COUNTER_DIALS_FAILED, 1);
     c->is_open = false;
     c->conf->proto->close(c);
 }
@@ -91,6 +111,25 @@ void conn_end(struct conn *c)
     if (c->slot)
         slots_give(&l->slots, c->slot);
     conn_free(c);
+}
+
+bool conn_take_handshake(struct conn *c)
+{
+    struct limits *l = &c->loop->net->limits;
+    enum rc rc =
+        c->ours ? limits_take_dial_handshake(l) : limits_take_handshake(l, &c->peer, c->is_counted);
+    c->is_shaking = rc == RC_OK;
+    return c->is_shaking;
+}
+
+void conn_give_handshake(struct conn *c)
+{
+    struct limits *l = &c->loop->net->limits;
+    if (c->is_shaking && c->ours)
+        limits_give_dial_handshake(l);
+    else if (c->is_shaking)
+        limits_give_handshake(l, &c->peer, c->is_counted);
+    c->is_shaking = false;
 }
 
 void conn_cut(struct conn *c)

@@ -25,9 +25,13 @@ static enum turn end(struct conn *c)
     return TURN_GONE;
 }
 
-static enum turn end_because(struct conn *c, const char *event, const char *cause)
+/* Of a connection of ours the session is told, and says more about it than could be said here. */
+static enum turn end_because(struct conn *c, enum net_failure failure, const char *event,
+                             const char *cause)
 {
-    conn_log(c, LOG_INFO, event, cause);
+    dial_fail(c, failure, cause);
+    if (!c->ours)
+        conn_log(c, LOG_INFO, event, cause);
     return end(c);
 }
 
@@ -90,7 +94,7 @@ static enum turn to_lane(struct conn *c, struct task_lane *lane, void (*run)(str
     atomic_fetch_sub(&net->in_lanes, 1);
     c->hands = HANDS_LOOP;
     if (rc != RC_LIMIT)
-        return end_because(c, "connection-dropped", "no worker lane");
+        return end_because(c, NET_FAILED_HERE, "connection-dropped", "no worker lane");
     c->retry_at = from_now(c, RETRY_MS);
     return TURN_IDLE;
 }
@@ -114,17 +118,26 @@ static enum turn step_to_lane(struct conn *c)
 
 /* --- the protocol's phase */
 
+static uint64_t handshake_ms(struct conn *c)
+{
+    return c->ours && c->ours->handshake_ms ? c->ours->handshake_ms
+                                            : atomic_load(&c->loop->net->greeting_ms);
+}
+
 static enum turn begin_tls(struct conn *c)
 {
-    if (!net_has_tls(c))
-        return end_because(c, "connection-dropped", "no TLS to start");
+    if (c->ours ? !c->ours->tls : !net_has_tls(c))
+        return end_because(c, NET_FAILED_HERE, "connection-dropped", "no TLS to start");
     /* Bytes that arrived before STARTTLS was answered could be taken for protected ones: they were
-     * put there by somebody in between, or the client has guessed [RFC3207 4.2]. */
+     * put there by somebody in between, or the client has guessed [RFC3207 4.2]. So it is with
+     * what a server sends behind its answer. */
     if (buf_len(&c->in) > 0 || io_has_early_bytes(c))
-        return end_because(c, "starttls-refused", "bytes before the answer to STARTTLS");
+        return end_because(c, NET_FAILED_TLS, "starttls-refused",
+                           c->ours ? "bytes in clear behind the answer to STARTTLS"
+                                   : "bytes before the answer to STARTTLS");
     c->is_readable = c->is_closing; /* an edge tells of the first byte of the handshake */
     c->phase = PHASE_START_TLS;
-    c->deadline = from_now(c, atomic_load(&c->loop->net->greeting_ms));
+    c->deadline = from_now(c, handshake_ms(c));
     return TURN_AGAIN;
 }
 
@@ -153,11 +166,12 @@ static enum turn after_step(struct conn *c)
     if (c->is_cut || c->last == NET_ABORT)
         return end(c);
     if (c->out.over)
-        return end_because(c, "connection-dropped", "output over its cap");
+        return end_because(c, NET_FAILED_HERE, "connection-dropped", "output over its cap");
     if (!c->deadline)
         c->deadline = from_now(c, atomic_load(&c->loop->net->greeting_ms));
     if (c->last == NET_READ && buf_len(&c->in) >= c->conf->proto->input_max)
-        return end_because(c, "connection-dropped", "input that cannot be understood");
+        return end_because(c, NET_FAILED_INPUT, "connection-dropped",
+                           "input that cannot be understood");
     if (c->last == NET_CLOSE || (c->last == NET_READ && c->is_eof_told))
         return begin_close(c);
     if (c->last == NET_WAIT)
@@ -181,17 +195,30 @@ static unsigned read_events(struct conn *c)
     return rc == RC_EOF ? NET_EV_EOF : 0;
 }
 
+/* What another host has sent before the connection broke is looked at all the same, whatever the
+ * session was about: it may say why. */
+static bool is_over(struct conn *c)
+{
+    if (!c->is_broken)
+        return false;
+    dial_fail(c, NET_FAILED_BROKEN, NULL);
+    if (!c->ours || !c->is_readable || c->is_eof)
+        return true;
+    c->last = NET_READ;
+    return false;
+}
+
 static enum turn turn_step(struct conn *c)
 {
     bool is_waiting = io_flush(c) == RC_AGAIN;
-    if (c->is_broken)
+    if (is_over(c))
         return end(c);
     if (c->last == NET_SHORT || c->last == NET_HEAVY)
         return step_to_lane(c);
     unsigned events = take_events(c, is_waiting ? URGENT : WORD_EVENTS);
     if (!is_waiting)
         events |= read_events(c);
-    if (c->is_broken)
+    if (c->is_broken && !(c->ours && (events & NET_EV_INPUT)))
         return end(c);
     if (!events && (is_waiting || c->last != NET_MORE))
         return TURN_IDLE;
@@ -221,21 +248,31 @@ static enum turn turn_start_tls(struct conn *c)
     enum rc rc = io_flush(c);
     if (rc != RC_OK)
         return rc == RC_AGAIN ? TURN_IDLE : end(c);
-    if (!c->is_readable || c->retry_at > loop_now(c->loop))
+    if (!(c->is_readable || c->ours) || c->retry_at > loop_now(c->loop))
         return TURN_IDLE;
-    if (limits_take_handshake(&c->loop->net->limits, &c->peer, c->is_counted) != RC_OK)
+    if (!conn_take_handshake(c))
         return wait_for_turn(c);
-    c->is_shaking = true;
     c->retry_at = 0;
-    c->tls = c->conf->tls ? tls_new(c->conf->tls, c) : NULL;
-    if (!c->tls)
-        return end_because(c, "connection-dropped", "no TLS to start");
     c->phase = PHASE_HANDSHAKE;
+    if (c->ours) {
+        c->tls = c->ours->tls;
+        c->ours->tls = NULL;
+        c->handshake = HANDSHAKE_WANTS_WRITE; /* the client speaks first */
+        return TURN_AGAIN;
+    }
     c->handshake = HANDSHAKE_WANTS_READ;
-    return TURN_AGAIN;
+    c->tls = c->conf->tls ? tls_new(c->conf->tls, c) : NULL;
+    return c->tls ? TURN_AGAIN
+                  : end_because(c, NET_FAILED_HERE, "connection-dropped", "no TLS to start");
 }
 
 static enum turn after_handshake(struct conn *c);
+
+/* The session has had its first step. */
+static bool is_begun(const struct conn *c)
+{
+    return c->ours ? c->ours->is_told : c->is_open;
+}
 
 /* The flags are cleared before the worker begins: an edge that comes meanwhile sets them again. */
 static enum turn turn_handshake(struct conn *c)
@@ -264,16 +301,19 @@ static enum turn after_handshake(struct conn *c)
     if (c->is_cut)
         return end(c);
     if (c->handshake == HANDSHAKE_FAILED) {
-        counter_add(counters, COUNTER_TLS_FAILURES, 1);
-        return end_because(c, "tls-failed", c->cause);
+        counter_add(counters, c->ours ? COUNTER_DIAL_TLS_FAILURES : COUNTER_TLS_FAILURES, 1);
+        if (c->ours)
+            tls_client_explain(c->tls, c->cause, &c->ours->error);
+        return end_because(c, NET_FAILED_TLS, "tls-failed", c->cause);
     }
     if (c->handshake != HANDSHAKE_DONE)
         return TURN_AGAIN;
-    counter_add(counters, COUNTER_TLS_HANDSHAKES, 1);
-    limits_give_handshake(&c->loop->net->limits, &c->peer, c->is_counted);
-    c->is_shaking = false;
-    c->events |= c->is_open ? NET_EV_TLS : NET_EV_OPEN | NET_EV_SECURE;
+    counter_add(counters, c->ours ? COUNTER_DIAL_HANDSHAKES : COUNTER_TLS_HANDSHAKES, 1);
+    conn_give_handshake(c);
+    c->events |= is_begun(c) ? NET_EV_TLS : NET_EV_OPEN | NET_EV_SECURE;
     c->is_open = c->is_secure = true;
+    if (c->ours)
+        c->ours->is_told = true;
     c->is_readable = true; /* the first data may have come with the handshake's end */
     c->is_blocked = false;
     c->phase = PHASE_STEP;
@@ -295,7 +335,7 @@ static enum turn turn_close(struct conn *c)
         tls_bye(c->tls);
     /* Closing a socket with unread input resets the connection, and the reset overtakes the last
      * answer. */
-    if (rc != RC_OK || c->is_eof || (!c->is_readable && !io_has_early_bytes(c)))
+    if (rc != RC_OK || c->is_eof || c->ours || (!c->is_readable && !io_has_early_bytes(c)))
         return end(c);
     conn_close_session(c);
     if (shutdown(c->fd, SHUT_WR) != 0)
@@ -314,12 +354,34 @@ static enum turn turn_linger(struct conn *c)
     return c->is_readable ? TURN_AGAIN : TURN_IDLE;
 }
 
+/* --- connections of ours, before there is one */
+
+static enum turn turn_connect(struct conn *c)
+{
+    if (take_events(c, NET_EV_DRAIN | NET_EV_KICK))
+        return end_because(c, NET_FAILED_HERE, "", "the server is shutting down");
+    if (c->is_blocked)
+        return TURN_IDLE;
+    if (!dial_finish(c))
+        return end(c);
+    if (c->ours->tls) {
+        c->phase = PHASE_START_TLS;
+        c->deadline = from_now(c, handshake_ms(c));
+        return TURN_AGAIN;
+    }
+    c->phase = PHASE_STEP;
+    c->deadline = from_now(c, atomic_load(&c->loop->net->greeting_ms));
+    c->events |= NET_EV_OPEN;
+    c->ours->is_told = true;
+    return TURN_AGAIN;
+}
+
 /* --- all of them */
 
 static enum turn (*const turns[])(struct conn *c) = {
-    [PHASE_STEP] = turn_step,           [PHASE_START_TLS] = turn_start_tls,
-    [PHASE_HANDSHAKE] = turn_handshake, [PHASE_CLOSE] = turn_close,
-    [PHASE_LINGER] = turn_linger,
+    [PHASE_CONNECT] = turn_connect,     [PHASE_STEP] = turn_step,
+    [PHASE_START_TLS] = turn_start_tls, [PHASE_HANDSHAKE] = turn_handshake,
+    [PHASE_CLOSE] = turn_close,         [PHASE_LINGER] = turn_linger,
 };
 
 /* Takes the connection back from other hands when they have given it; TURN_IDLE when not. */
@@ -363,6 +425,16 @@ void conn_drive(struct conn *c)
     rearm(c);
 }
 
+static void end_late(struct conn *c)
+{
+    bool is_tls = c->phase == PHASE_START_TLS || c->phase == PHASE_HANDSHAKE;
+    if (c->phase == PHASE_CONNECT)
+        end_because(c, NET_FAILED_CONNECT, "", "no answer in time");
+    else
+        end_because(c, is_tls ? NET_FAILED_TLS : NET_FAILED_NOT, "connection-dropped",
+                    "no end in time");
+}
+
 void conn_timer(struct net_timer *t)
 {
     struct conn *c = CONTAINER(t, struct conn, timer);
@@ -370,12 +442,12 @@ void conn_timer(struct net_timer *t)
         return; /* looked at when it comes back */
     uint64_t now = loop_now(c->loop);
     if (c->stall_at && now >= c->stall_at) {
-        end_because(c, "connection-dropped", "the peer takes no output");
+        end_because(c, NET_FAILED_STALLED, "connection-dropped", "the peer takes no output");
         return;
     }
     if (c->deadline && now >= c->deadline) {
         if (c->phase != PHASE_STEP) {
-            end_because(c, "connection-dropped", "no end in time");
+            end_late(c);
             return;
         }
         c->deadline = 0;

@@ -9,6 +9,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
+static void note_error(struct conn *c, int error)
+{
+    c->is_broken = true;
+    if (!c->error)
+        c->error = error;
+}
+
 /* RC_OK with *out_n > 0, RC_AGAIN, RC_EOF: the end, or the connection is broken. */
 static enum rc receive_plain(struct conn *c, char *to, size_t n, size_t *out_n)
 {
@@ -25,7 +32,8 @@ static enum rc receive_plain(struct conn *c, char *to, size_t n, size_t *out_n)
     c->is_readable = false;
     if (got < 0 && errno == EAGAIN)
         return RC_AGAIN;
-    c->is_broken = got < 0;
+    if (got < 0)
+        note_error(c, errno);
     return RC_EOF;
 }
 
@@ -51,7 +59,8 @@ static enum rc receive_tls(struct conn *c, char *to, size_t n, size_t *out_n)
         return RC_OK; /* an end will be met again */
     if (rc != RC_OK)
         c->is_readable = false;
-    c->is_broken = rc == RC_CORRUPT;
+    if (rc == RC_CORRUPT)
+        note_error(c, tls_errno(c->tls));
     if (total)
         return RC_OK;
     return rc == RC_AGAIN ? RC_AGAIN : RC_EOF;
@@ -120,6 +129,8 @@ static enum rc send_some(struct conn *c, struct str s, size_t *out_n)
 {
     if (c->tls) {
         enum rc rc = tls_write(c->tls, s, out_n);
+        if (rc == RC_CORRUPT)
+            note_error(c, tls_errno(c->tls));
         return rc == RC_OK || rc == RC_AGAIN ? rc : RC_EOF;
     }
     /* The last answer goes in one packet with the end that follows at once. */
@@ -128,10 +139,12 @@ static enum rc send_some(struct conn *c, struct str s, size_t *out_n)
     do
         done = send(c->fd, s.p, s.n, flags);
     while (done < 0 && errno == EINTR);
+    if (done < 0 && errno == EAGAIN)
+        return RC_AGAIN;
     if (done < 0)
-        return errno == EAGAIN ? RC_AGAIN : RC_EOF;
-    *out_n = (size_t)done;
-    return RC_OK;
+        note_error(c, errno);
+    *out_n = done < 0 ? 0 : (size_t)done;
+    return done < 0 ? RC_EOF : RC_OK;
 }
 
 enum rc io_flush(struct conn *c)

@@ -1,6 +1,7 @@
 /* How many connections there are, and how many of them are in a TLS handshake, in total and from
  * one IPv4 address or IPv6 /64. An address has an entry only while it has connections, so the table
- * is bounded by the total. */
+ * is bounded by the total. Connections of ours to other hosts are counted by themselves: whoever
+ * fills one of the two counts takes nothing from the other. */
 #include "net/net_int.h"
 
 #include "base/mem.h"
@@ -15,6 +16,8 @@ enum {
     DEFAULT_PER_ADDRESS = 50,
     DEFAULT_HANDSHAKES = 1000,
     DEFAULT_HANDSHAKES_PER_ADDRESS = 20,
+    DEFAULT_DIALS = 1000,
+    DEFAULT_DIAL_HANDSHAKES = 200,
     SPARE_FILES = 256,
     MOST_CONNECTIONS = 1000000
 };
@@ -25,20 +28,28 @@ struct address {
     uint32_t count, handshakes;
 };
 
-/* A quarter of the files is left to large messages that connections write and read, and
- * SPARE_FILES to the store itself, which must never find that there are none. */
-static uint32_t allowed_by_system(void)
+static uint32_t files_of_system(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT32_MAX)
         return UINT32_MAX;
-    uint32_t files = (uint32_t)limit.rlim_cur, store = files / 4 + SPARE_FILES;
-    return files > store * 2 ? files - store : files / 2;
+    return (uint32_t)limit.rlim_cur;
 }
 
+/* A quarter of the files is left to large messages that connections write and read and to
+ * connections of ours, which are given half of it at most, and SPARE_FILES to the store itself,
+ * which must never find that there are none. */
 uint32_t limits_most(void)
 {
-    uint32_t files = allowed_by_system();
+    uint32_t files = files_of_system(), store = files / 4 + SPARE_FILES;
+    if (files < UINT32_MAX)
+        files = files > store * 2 ? files - store : files / 2;
+    return files < MOST_CONNECTIONS ? files : MOST_CONNECTIONS;
+}
+
+uint32_t limits_most_dials(void)
+{
+    uint32_t files = files_of_system() / 8;
     return files < MOST_CONNECTIONS ? files : MOST_CONNECTIONS;
 }
 
@@ -53,6 +64,13 @@ static void set(struct limits *l, const struct net_limits *conf)
                                                              : DEFAULT_HANDSHAKES_PER_ADDRESS;
     if (l->max_total > most)
         l->max_total = most;
+    uint32_t most_dials = limits_most_dials();
+    uint32_t dials = most_dials / 2 < DEFAULT_DIALS ? most_dials / 2 : DEFAULT_DIALS;
+    l->max_dials = conf->dials ? conf->dials : dials;
+    if (l->max_dials > most_dials)
+        l->max_dials = most_dials;
+    l->max_dial_handshakes =
+        conf->dial_handshakes ? conf->dial_handshakes : DEFAULT_DIAL_HANDSHAKES;
     free(l->trusted);
     l->trusted =
         conf->n_trusted ? mem_dup(conf->trusted, conf->n_trusted * sizeof *l->trusted) : NULL;
@@ -193,6 +211,50 @@ uint32_t limits_count(struct limits *l)
 {
     pthread_mutex_lock(&l->mutex);
     uint32_t n = l->total;
+    pthread_mutex_unlock(&l->mutex);
+    return n;
+}
+
+static enum rc take_one(struct limits *l, uint32_t *count, const uint32_t *max)
+{
+    pthread_mutex_lock(&l->mutex);
+    enum rc rc = *count < *max ? RC_OK : RC_LIMIT;
+    *count += rc == RC_OK;
+    pthread_mutex_unlock(&l->mutex);
+    return rc;
+}
+
+static void give_one(struct limits *l, uint32_t *count)
+{
+    pthread_mutex_lock(&l->mutex);
+    --*count;
+    pthread_mutex_unlock(&l->mutex);
+}
+
+enum rc limits_take_dial(struct limits *l)
+{
+    return take_one(l, &l->dials, &l->max_dials);
+}
+
+void limits_give_dial(struct limits *l)
+{
+    give_one(l, &l->dials);
+}
+
+enum rc limits_take_dial_handshake(struct limits *l)
+{
+    return take_one(l, &l->dial_handshakes, &l->max_dial_handshakes);
+}
+
+void limits_give_dial_handshake(struct limits *l)
+{
+    give_one(l, &l->dial_handshakes);
+}
+
+uint32_t limits_dials(struct limits *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    uint32_t n = l->dials;
     pthread_mutex_unlock(&l->mutex);
     return n;
 }

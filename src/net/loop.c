@@ -285,6 +285,7 @@ void loop_fini(struct loop *l)
 {
     LIST_EACH_SAFE (&l->arrivals, it) {
         list_remove(it);
+        conn_close_session(CONTAINER(it, struct conn, link));
         conn_free(CONTAINER(it, struct conn, link));
     }
     for (uint32_t i = 1; i <= l->slots.used; i++)

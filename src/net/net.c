@@ -53,8 +53,8 @@ struct net *net_new(const struct ctx *ctx, const struct net_conf *conf)
     net->n_loops = conf->loops ? conf->loops : processors > 0 ? (unsigned)processors : 1;
     net->loops = mem_zero(net->n_loops * sizeof *net->loops);
     for (unsigned i = 0; i < net->n_loops; i++)
-        loop_init(&net->loops[i], net, i,
-                  limits_most()); /* pages that are never used are never there */
+        loop_init(&net->loops[i], net, i, /* pages that are never used are never there */
+                  limits_most() + limits_most_dials());
     return net;
 }
 
@@ -73,13 +73,18 @@ void net_drain(struct net *net)
         loop_ask(&net->loops[i], ASK_DRAIN);
 }
 
+static bool is_occupied(struct net *net)
+{
+    return limits_count(&net->limits) > 0 || limits_dials(&net->limits) > 0;
+}
+
 /* Waits until no connection is left, or until `ms` have passed and no worker holds one. Looks again
  * now and then, because a hand-back that leaves the connection open wakes nobody here. */
 static bool wait_for_end(struct net *net, uint64_t ms, bool also_lanes)
 {
     uint64_t end = clock_mono(&clock_system) + ms * NS_PER_MS, now;
     pthread_mutex_lock(&net->mutex);
-    while (limits_count(&net->limits) > 0) {
+    while (is_occupied(net)) {
         now = clock_mono(&clock_system);
         if (now >= end && !(also_lanes && atomic_load(&net->in_lanes) > 0))
             break;
@@ -88,7 +93,7 @@ static bool wait_for_end(struct net *net, uint64_t ms, bool also_lanes)
         pthread_cond_timedwait(&net->changed, &net->mutex, &ts);
     }
     pthread_mutex_unlock(&net->mutex);
-    return limits_count(&net->limits) == 0;
+    return !is_occupied(net);
 }
 
 void net_stop(struct net *net)
@@ -133,6 +138,11 @@ void net_free(struct net **net)
 size_t net_count(struct net *net)
 {
     return limits_count(&net->limits);
+}
+
+size_t net_dials(struct net *net)
+{
+    return limits_dials(&net->limits);
 }
 
 bool net_is_draining(struct net *net)

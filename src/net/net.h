@@ -1,4 +1,5 @@
-/* net: event loops, listeners, and the one kind of connection that every protocol runs on.
+/* net: event loops, listeners, and the one kind of connection that every protocol runs on, whether
+ * it was accepted or is one of ours to another host (net_dial).
  *
  * A protocol is a const table of functions (struct net_proto). For each connection net keeps one
  * session, memory of the size that the protocol asks for, and calls step() whenever there may be
@@ -160,6 +161,9 @@ struct net_limits {       /* 0 means the default */
                              next one, a connection waits for its turn until greeting_ms is over;
                              one that has not sent a byte is not under way and holds no TLS memory */
     uint32_t handshakes_per_address; /* of them, from one address as above: 20 */
+    uint32_t dials;                  /* connections of ours to other hosts: 1,000, or a sixteenth of
+                                        RLIMIT_NOFILE, whichever is less; never more than an eighth of that */
+    uint32_t dial_handshakes;        /* TLS handshakes of those under way; the others wait: 200 */
     uint64_t greeting_ms; /* until a protocol has set its own deadline, and for a TLS handshake:
                              30,000 */
     uint64_t stall_ms;    /* a peer that takes no output: 120,000 */
@@ -232,7 +236,8 @@ void net_drain(
     struct net *net); /* accept no more; every session gets NET_EV_DRAIN; returns at once */
 void net_stop(struct net *net); /* drains, waits until the last session is gone (or drain_ms), ends
                                    the threads */
-size_t net_count(struct net *net); /* open connections */
+size_t net_count(struct net *net); /* open connections that were accepted */
+size_t net_dials(struct net *net); /* connections to other hosts, those that are being made too */
 bool net_is_draining(struct net *net);
 
 enum { NET_SERVICES = 16 };
@@ -243,6 +248,94 @@ struct net_service {
 /* The services that are or were listened for; more than NET_SERVICES names are counted as the last
  * one. Any thread. */
 size_t net_services(struct net *net, struct net_service out[NET_SERVICES]);
+
+/* --- connections to other hosts --------------------------------------------------------------- */
+
+/* A connection that we make runs on the same machinery and under the same rules; what is different:
+ * its session begins with net_dial. The first step() is NET_EV_OPEN, when it is connected, or with
+ * NET_EV_SECURE when it is in TLS from the start (`secure`). If it fails, at whatever time, there
+ * is no step any more, but close() as always, once; net_error() says there what was wrong. What the
+ * peer sent before that is offered to step() nevertheless. */
+
+struct net_tls_client;
+struct net_tls_want;
+
+struct net_dial {
+    struct net_addr to;
+    struct net_addr from; /* source address, with port 0; of zeroes: the system's choice */
+    const struct net_proto *proto;
+    void *app;                         /* for net_app() */
+    void *arg;                         /* for net_arg(): what this session is for */
+    uint64_t connect_ms;               /* until it is connected: 30,000 when 0 */
+    uint64_t handshake_ms;             /* for a TLS handshake: greeting_ms when 0 */
+    struct net_tls_client *tls;        /* outlives net; NULL: no TLS */
+    const struct net_tls_want *secure; /* NULL, or TLS from the first byte */
+    unsigned loop;                     /* 1 for the first, and so on; 0: all in turn */
+};
+
+/* From any thread. RC_OK: close() will be called. Otherwise nothing will: RC_LIMIT over the limit
+ * of such connections, RC_TEMP while draining or when the system has no socket, RC_SYNTAX or
+ * RC_NOTFOUND from net_tls_expect. */
+enum rc net_dial(struct net *net, const struct net_dial *dial);
+void *net_arg(struct conn *c); /* NULL for one that was accepted */
+
+/* Why a connection of ours has ended. */
+enum net_failure {
+    NET_FAILED_NOT,         /* step() or the peer has ended it */
+    NET_FAILED_CONNECT,     /* never connected: refused, unreachable, no answer in time */
+    NET_FAILED_SOURCE,      /* the source address cannot be used */
+    NET_FAILED_TLS,         /* the handshake */
+    NET_FAILED_CERTIFICATE, /* it is not what was wanted */
+    NET_FAILED_BROKEN,      /* reset, or given up by the system */
+    NET_FAILED_STALLED,     /* the peer took no output for stall_ms */
+    NET_FAILED_INPUT,       /* input_max bytes that step() could not use */
+    NET_FAILED_HERE         /* this side: shutting down, no room */
+};
+enum net_certificate_fault { /* what was wrong with a certificate */
+                             NET_CERTIFICATE_FINE,
+                             NET_CERTIFICATE_UNTRUSTED, /* no chain to an authority that is known */
+                             NET_CERTIFICATE_EXPIRED,   /* or not yet valid */
+                             NET_CERTIFICATE_NAME,      /* it is for other hosts */
+                             NET_CERTIFICATE_TLSA,      /* none of the TLSA records fits */
+                             NET_CERTIFICATE_BAD        /* anything else */
+};
+enum { NET_ERROR_TEXT = 200 };
+struct net_error {
+    enum net_failure failure;
+    enum net_certificate_fault certificate;
+    int error;                 /* errno, or 0 */
+    char text[NET_ERROR_TEXT]; /* in plain words: "connection refused"; printable ASCII */
+};
+/* Owner only; also in close(). Of one that was accepted: NET_FAILED_NOT. */
+const struct net_error *net_error(struct conn *c);
+
+/* How much TLS must show about the peer. */
+enum net_tls_level {
+    NET_TLS_ANY,   /* nothing: any certificate, which is not even looked at [RFC7435] */
+    NET_TLS_NAMED, /* a chain to an authority of the CA file, and one of the names [RFC6125] */
+    NET_TLS_DANE   /* the TLSA records, with DANE-TA one of the names too [RFC7672] */
+};
+struct net_tlsa { /* [RFC6698 2.1] */
+    uint8_t usage, selector, matching;
+    struct str data;
+};
+enum { NET_TLSA_MAX = 32, NET_TLS_NAMES = 8 };
+struct net_tls_want {
+    enum net_tls_level level;
+    struct str name; /* for SNI, and the first of the names that the certificate may be for; with
+                        DANE the TLSA base domain. Empty or an address: no SNI */
+    const struct str *names; /* others that it may be for; up to NET_TLS_NAMES */
+    size_t n_names;
+    const struct net_tlsa *tlsa; /* up to NET_TLSA_MAX count */
+    size_t n_tlsa;
+};
+/* Says what the handshake is to be that NET_TLS begins; before step() returns that. Copied.
+ * RC_NOTFOUND: none of the TLSA records can be used [RFC7672 2.1]. RC_SYNTAX: a name or nothing to
+ * verify by. RC_TEMP: no TLS here. */
+enum rc net_tls_expect(struct conn *c, const struct net_tls_want *want);
+
+enum net_tls_proof { NET_PROOF_NONE, NET_PROOF_NAMED, NET_PROOF_DANE_TA, NET_PROOF_DANE_EE };
+enum net_tls_proof net_tls_proof(struct conn *c); /* what the handshake has shown */
 
 /* Runs fn on the first loop after `ms`, once: for periodic work of the process (it posts itself
  * again). */
@@ -284,5 +377,13 @@ enum rc net_tls_renew(struct net_tls *tls, struct str chain_pem, struct str key_
                       struct net_signer *signer, char why[256]);
 
 void net_tls_free(struct net_tls **tls); /* after the net that used it */
+
+/* The client's side, for net_dial. TLS 1.2 and 1.3. The authorities in PEM, or absent: then nothing
+ * is NET_TLS_NAMED. What is not a certificate in the text is passed over; none at all is RC_SYNTAX
+ * with the cause in `why`. Sessions are resumed with hosts of which the same was wanted. */
+enum rc net_tls_client_new(struct str ca_pem, struct net_tls_client **out, char why[256]);
+/* Other authorities, from any thread; on failure the old ones stay. */
+enum rc net_tls_client_renew(struct net_tls_client *tls, struct str ca_pem, char why[256]);
+void net_tls_client_free(struct net_tls_client **tls); /* after the net that used it */
 
 #endif

@@ -5,7 +5,8 @@
  * loop listen.c  listeners and accepting                      limits.c how many, in total and per
  * address conn.c    a connection's life and its accessors        drive.c  what happens next with it
  *   io.c      reading and writing                          tls.c    the TLS layer (OpenSSL)
- *   addr.c    addresses and CIDR blocks
+ *   addr.c    addresses and CIDR blocks                      dial.c   connections to other hosts
+ *   tls_client.c the client's side of TLS
  *
  * A connection is touched by its loop's thread only, except while `hands` says HANDS_LANE: then the
  * worker has the session, the buffers, the deadline and the TLS object, and the loop only the
@@ -75,6 +76,7 @@ struct limits {
     uint64_t key[2];
     uint32_t total, max_total, max_address; /* under the mutex, as the rest */
     uint32_t handshakes, max_handshakes, max_address_handshakes;
+    uint32_t dials, max_dials, dial_handshakes, max_dial_handshakes;
     struct net_cidr *trusted;
     size_t n_trusted;
 };
@@ -82,7 +84,8 @@ struct limits {
 void limits_init(struct limits *l, const struct net_limits *conf);
 void limits_fini(struct limits *l);
 void limits_set(struct limits *l, const struct net_limits *conf);
-uint32_t limits_most(void); /* connections that no limit goes beyond */
+uint32_t limits_most(void); /* connections that were accepted that no limit goes beyond */
+uint32_t limits_most_dials(void);
 /* RC_LIMIT. *out_is_counted: it counts for its address, which limits_give is to be told. */
 enum rc limits_take(struct limits *l, const struct net_addr *peer, bool *out_is_counted);
 void limits_give(struct limits *l, const struct net_addr *peer, bool is_counted);
@@ -91,6 +94,12 @@ uint32_t limits_count(struct limits *l);
 enum rc limits_take_handshake(struct limits *l, const struct net_addr *peer,
                               bool is_counted); /* RC_LIMIT */
 void limits_give_handshake(struct limits *l, const struct net_addr *peer, bool is_counted);
+/* The same for connections of ours, which no address bounds here. */
+enum rc limits_take_dial(struct limits *l); /* RC_LIMIT */
+void limits_give_dial(struct limits *l);
+uint32_t limits_dials(struct limits *l);
+enum rc limits_take_dial_handshake(struct limits *l); /* RC_LIMIT */
+void limits_give_dial_handshake(struct limits *l);
 
 /* --- loops */
 enum {
@@ -190,6 +199,7 @@ struct net {
 enum hands { HANDS_LOOP, HANDS_LANE, HANDS_WAIT };
 
 enum phase {
+    PHASE_CONNECT,   /* ours, until the other host has taken it */
     PHASE_STEP,      /* the protocol's */
     PHASE_START_TLS, /* the answer to STARTTLS is on its way out; then the peer's first byte and a
                         place among the handshakes are waited for */
@@ -221,7 +231,9 @@ struct conn {
     bool is_broken;     /* nothing can be sent or received any more */
     bool is_in_scratch; /* where in_p points to: (loop) */
     bool is_secure, can_block, has_local;
-    bool is_counted; /* for its address */
+    bool is_counted;     /* for its address */
+    int error;           /* errno of what broke it; 0: not known */
+    struct dialed *ours; /* what only a connection to another host has; NULL: it was accepted */
     struct event *event;
     const struct net_listener *conf;
     struct listener *listener; /* that conf belongs to; NULL when adopted */
@@ -247,6 +259,24 @@ struct conn {
     _Alignas(16) char session[];
 };
 
+/* conf stands for the listener that there is not. The rest is the owner's. */
+struct dialed {
+    struct net_listener conf;
+    void *arg;
+    struct net_addr from;
+    uint64_t connect_ms, handshake_ms;
+    struct net_tls_client *client;
+    struct tls *tls; /* for the handshake to come */
+    bool is_told;    /* step() has been called */
+    struct net_error error;
+};
+
+bool dial_connect(struct conn *c); /* (loop) false: it has failed */
+bool dial_finish(struct conn *c);  /* (loop) the system has an outcome; false: it has failed */
+/* Of one that was accepted: nothing. The first failure is the one that counts. */
+void dial_fail(struct conn *c, enum net_failure failure, const char *cause);
+void dial_free(struct conn *c);
+
 struct conn *conn_new(struct net *net, int fd, const struct net_listener *conf,
                       const struct net_addr *peer);
 void conn_free(struct conn *c); /* closes the socket; the session has been closed */
@@ -267,6 +297,9 @@ bool io_discard(struct conn *c);         /* false: the end was seen */
 
 void addr_text(const struct net_addr *a, char out[PEER_TEXT]);
 
+bool conn_take_handshake(struct conn *c); /* (loop) a place among the handshakes; false: none */
+void conn_give_handshake(struct conn *c);
+
 /* --- the TLS layer; a struct tls is one connection's */
 struct tls *tls_new(struct net_tls *context, struct conn *c);
 void tls_free(struct tls **t);
@@ -280,5 +313,13 @@ bool tls_has_signed(struct tls *t);  /* the rest of the handshake cannot block *
 void tls_end_follows(struct tls *t); /* what is written from here waits for tls_bye */
 void tls_bye(struct tls *t);         /* sends close_notify */
 struct str tls_text(struct tls *t);
+int tls_errno(struct tls *t); /* of the socket; 0: it was not the socket */
+
+/* RC_NOTFOUND, RC_SYNTAX, RC_TEMP as net_tls_expect says. */
+enum rc tls_client_open(struct net_tls_client *client, int fd, const struct net_tls_want *want,
+                        struct tls **out);
+/* Of a handshake that has failed, for `cause`. */
+void tls_client_explain(struct tls *t, const char *cause, struct net_error *out);
+enum net_tls_proof tls_client_proof(struct tls *t);
 
 #endif

@@ -37,14 +37,6 @@ struct net_tls {
     struct tls_remote *remote; /* what a key needs that is in another process */
 };
 
-struct tls {
-    SSL *ssl;
-    int fd;
-    int send_flags;
-    bool is_drained, is_eof, has_failed;
-    char text[64];
-};
-
 /* --- the socket as a BIO */
 
 static int socket_read(BIO *bio, char *to, int n)
@@ -59,6 +51,8 @@ static int socket_read(BIO *bio, char *to, int n)
     BIO_clear_retry_flags(bio);
     if (got < 0 && errno == EAGAIN)
         BIO_set_retry_read(bio);
+    else if (got < 0)
+        t->error = errno;
     return (int)got;
 }
 
@@ -72,6 +66,8 @@ static int socket_write(BIO *bio, const char *from, int n)
     BIO_clear_retry_flags(bio);
     if (done < 0 && errno == EAGAIN)
         BIO_set_retry_write(bio);
+    else if (done < 0)
+        t->error = errno;
     return (int)done;
 }
 
@@ -83,7 +79,7 @@ static long socket_ctrl(BIO *bio, int what, long n, void *p)
     return what == BIO_CTRL_FLUSH;
 }
 
-static BIO_METHOD *socket_method(void)
+BIO_METHOD *tls_socket_method(void)
 {
     BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "penfold socket");
     if (!m || !BIO_meth_set_read(m, socket_read) || !BIO_meth_set_write(m, socket_write) ||
@@ -94,7 +90,7 @@ static BIO_METHOD *socket_method(void)
 
 /* --- contexts */
 
-static const char *cause_of_error(void)
+const char *tls_cause(void)
 {
     const char *reason = ERR_reason_error_string(ERR_peek_last_error());
     return reason ? reason : "the connection ended";
@@ -177,7 +173,7 @@ enum rc net_tls_renew(struct net_tls *tls, struct str chain_pem, struct str key_
         what = "private key";
     if (what) {
         bool is_ours = !ctx || strcmp(what, "TLS") == 0;
-        snprintf(why, 256, "%s: %s", what, ERR_peek_last_error() ? cause_of_error() : "not usable");
+        snprintf(why, 256, "%s: %s", what, ERR_peek_last_error() ? tls_cause() : "not usable");
         SSL_CTX_free(ctx);
         ERR_clear_error();
         return is_ours ? RC_PERM : RC_SYNTAX;
@@ -195,7 +191,7 @@ enum rc net_tls_new(struct str chain_pem, struct str key_pem, struct net_signer 
 {
     struct net_tls *tls = mem_zero(sizeof *tls);
     pthread_mutex_init(&tls->mutex, NULL);
-    tls->socket = socket_method();
+    tls->socket = tls_socket_method();
     tls->tickets = tls_tickets_new(&clock_system);
     tls->remote = tls_remote_new();
     enum rc rc = net_tls_renew(tls, chain_pem, key_pem, signer, why);
@@ -221,15 +217,13 @@ void net_tls_free(struct net_tls **tls)
 
 /* --- one connection */
 
-struct tls *tls_new(struct net_tls *context, struct conn *c)
+struct tls *tls_make(SSL *ssl, BIO_METHOD *socket, int fd)
 {
     struct tls *t = mem_zero(sizeof *t);
-    t->fd = c->fd;
+    t->fd = fd;
     t->send_flags = MSG_NOSIGNAL;
-    pthread_mutex_lock(&context->mutex);
-    t->ssl = SSL_new(context->context);
-    pthread_mutex_unlock(&context->mutex);
-    BIO *bio = BIO_new(context->socket);
+    t->ssl = ssl;
+    BIO *bio = BIO_new(socket);
     if (!t->ssl || !bio) {
         BIO_free(bio);
         tls_free(&t);
@@ -238,6 +232,17 @@ struct tls *tls_new(struct net_tls *context, struct conn *c)
     BIO_set_data(bio, t);
     BIO_set_init(bio, 1);
     SSL_set_bio(t->ssl, bio, bio);
+    return t;
+}
+
+struct tls *tls_new(struct net_tls *context, struct conn *c)
+{
+    pthread_mutex_lock(&context->mutex);
+    SSL *ssl = SSL_new(context->context);
+    pthread_mutex_unlock(&context->mutex);
+    struct tls *t = tls_make(ssl, context->socket, c->fd);
+    if (!t)
+        return NULL;
     SSL_set_accept_state(t->ssl);
     if (c->conf->no_tickets) {
         SSL_set_options(t->ssl, SSL_OP_NO_TICKET); /* TLS 1.2 */
@@ -276,19 +281,20 @@ enum handshake tls_handshake(struct tls *t, const char **out_cause)
         return HANDSHAKE_WANTS_READ;
     if (error == SSL_ERROR_WANT_WRITE)
         return HANDSHAKE_WANTS_WRITE;
-    *out_cause = cause_of_error();
+    *out_cause = tls_cause();
     t->has_failed = true;
     ERR_clear_error();
     return HANDSHAKE_FAILED;
 }
 
 /* A full handshake signs in its first flight; what follows that flight is a few microseconds of
- * hashing and, in TLS 1.2, one key exchange. A hello that was asked for again is not past it. */
+ * hashing and, in TLS 1.2, one key exchange. A hello that was asked for again is not past it. A
+ * client has verified all when it has sent its last message. */
 bool tls_has_signed(struct tls *t)
 {
     OSSL_HANDSHAKE_STATE state = SSL_get_state(t->ssl);
     return state == TLS_ST_EARLY_DATA || state == TLS_ST_SW_SRVR_DONE ||
-           state == TLS_ST_SW_FINISHED;
+           state == TLS_ST_SW_FINISHED || state == TLS_ST_CW_FINISHED;
 }
 
 /* What a call that did not succeed means. */
@@ -340,6 +346,11 @@ void tls_bye(struct tls *t)
     ERR_clear_error();
     if (SSL_shutdown(t->ssl) < 0)
         ERR_clear_error(); /* the peer is gone or takes nothing: it goes without */
+}
+
+int tls_errno(struct tls *t)
+{
+    return t->error;
 }
 
 struct str tls_text(struct tls *t)

@@ -6,6 +6,20 @@
 
 #include <openssl/ssl.h>
 
+struct tls {
+    SSL *ssl;
+    int fd;
+    int send_flags;
+    int error; /* errno of the socket */
+    bool is_drained, is_eof, has_failed;
+    uint8_t level; /* of a client: enum net_tls_level */
+    char text[64];
+};
+
+BIO_METHOD *tls_socket_method(void);
+struct tls *tls_make(SSL *ssl, BIO_METHOD *socket, int fd); /* takes ssl; NULL without memory */
+const char *tls_cause(void); /* of the last error in OpenSSL's queue */
+
 /* The keys that seal session tickets: random, in memory alone, new every hour; the two before still
  * open what they sealed. Shared by all loops. */
 struct tls_tickets;
