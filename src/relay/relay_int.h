@@ -10,7 +10,16 @@
 #include "queue/queue.h"
 #include "relay/relay.h"
 
-struct relay;
+/* What where.c and session.c stand on; outlives them. */
+struct dns;
+struct net_tls_client;
+struct relay_house {
+    const struct ctx *ctx;
+    struct net *net;
+    struct net_tls_client *tls; /* with the authorities of the settings */
+    struct kv *kv;
+    struct dns *dns;
+};
 
 /* --- what became of a recipient --------------------------------------------------------------- */
 
@@ -81,6 +90,9 @@ struct relay_where {
     void *own;    /* where.c's */
 };
 
+/* Asks; done() will come. The settings stay until then. */
+void relay_where(const struct relay_house *house, struct relay_where *where);
+
 /* --- a session with a host -------------------------------------------------------------------- */
 
 struct relay_session;
@@ -88,10 +100,10 @@ struct relay_session;
 /* One transaction, from MAIL to the answer. */
 struct relay_job {
     /* The caller's, until done() has run: exactly once, on some thread (not from inside
-     * relay_session_send); must not block. The session may be given the next job from inside. */
+     * relay_session_send, but see there); must not block. The session may be given the next job
+     * from inside. */
     void (*done)(struct relay_job *job);
-    const struct queue_item *item;
-    struct kv_blob_id blob;                    /* the item's */
+    const struct queue_item *item;             /* its blob is what is sent */
     struct str prefix;                         /* header fields that are put in front, with CRLF */
     const struct queue_recipient **recipients; /* n of them */
     struct relay_outcome *outcomes;            /* of each */
@@ -113,12 +125,15 @@ struct relay_session_owner {
     void (*gone)(struct relay_session_owner *owner, struct relay_session *session);
 };
 
-/* Begins to connect. RC_OK: the session takes jobs at once, one at a time; when it cannot be made
- * the job's outcomes say why, with is_open false. The target is copied. RC_LIMIT, RC_TEMP: no
+/* Begins to connect. RC_OK: the session takes jobs at once, one at a time. When it cannot be made
+ * the job's outcomes say why, with is_open false; a session that fails before it has been given a
+ * job waits for one. What is needed of the target and the settings is copied. RC_LIMIT, RC_TEMP: no
  * socket, no connection. */
-enum rc relay_session_open(struct relay *relay, const struct relay_target *target,
-                           struct relay_session_owner *owner, struct relay_session **out);
-/* Any thread. A session that has ended meanwhile answers with is_stale. */
+enum rc relay_session_open(const struct relay_house *house, const struct relay_settings *settings,
+                           const struct relay_target *target, struct relay_session_owner *owner,
+                           struct relay_session **out);
+/* Any thread, but not after gone() has returned. A session that has ended meanwhile, or ends while
+ * this runs, answers with is_stale; done() may then run inside this call. */
 void relay_session_send(struct relay_session *session, struct relay_job *job);
 /* QUIT, and no more jobs. A job under way ends first. */
 void relay_session_close(struct relay_session *session);
