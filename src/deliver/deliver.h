@@ -71,6 +71,44 @@ struct deliver_op {
 enum rc deliver_message(struct deliver *deliver, const struct deliver_message *message,
                         unsigned flags, struct deliver_op *op);
 
+/* --- what became of a recipient --------------------------------------------------------------- */
+
+enum deliver_verdict {
+    DELIVER_DELIVERED, /* it is in the mailbox: here, or with an LMTP server */
+    DELIVER_RELAYED,   /* a host has taken it that offers DSN and was told the wishes */
+    DELIVER_HANDED,    /* a host has taken it that does not: nobody tells what becomes of it */
+    DELIVER_EXPANDED,  /* the address stands for others, which it has gone to */
+    DELIVER_DEFERRED,  /* to be tried again at `due` */
+    DELIVER_FAILED     /* for good */
+};
+
+/* What was under way when it ended so. */
+enum deliver_stage {
+    DELIVER_AT_NOTHING, /* not said */
+    DELIVER_AT_LOOKUP,  /* the DNS was asked */
+    DELIVER_AT_CONNECT,
+    DELIVER_AT_GREETING, /* or EHLO */
+    DELIVER_AT_TLS,
+    DELIVER_AT_LOGIN, /* at a smarthost */
+    DELIVER_AT_MAIL,
+    DELIVER_AT_RCPT,
+    DELIVER_AT_DATA,   /* or BDAT, and what is said at the end */
+    DELIVER_AT_MAILBOX /* here */
+};
+
+/* Texts are those of the remote host and need not be harmless: whoever shows them sees to that. */
+struct deliver_outcome {
+    enum deliver_verdict verdict;
+    enum deliver_stage stage;
+    uint16_t number;   /* of the item's recipient */
+    uint16_t code;     /* of the reply; 0: there was none */
+    struct str status; /* "5.1.1"; absent: the reply had none */
+    struct str host;   /* the name of the remote host; absent: there was none */
+    struct str peer;   /* its address */
+    struct str text;   /* its words, without code and status; or our own about what went wrong */
+    uint64_t due;      /* ns since 1970, with DELIVER_DEFERRED */
+};
+
 /* Whether an account has room for a message of `size` bytes (0: not known yet), to be asked for
  * each recipient before a message is accepted; deliver_message asks again. No quota is ever
  * exceeded: when what the queue has taken finds a mailbox that has become full in between, this

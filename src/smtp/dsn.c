@@ -131,18 +131,43 @@ static size_t embedded_at(struct str s, size_t i)
     return point == 0 || is_plain || is_surrogate || point > 0x10ffff ? 0 : digits.n + 4;
 }
 
-static enum rc check_unitext(struct str s, bool is_utf8)
+/* One character as UTF-8. */
+static enum rc put_point(uint32_t point, struct buf *out)
 {
-    if (is_utf8 ? !utf8_is_valid(s) : !utf8_is_ascii(s))
+    static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    size_t n = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    char utf8[4];
+    for (size_t i = n; i-- > 1; point >>= 6)
+        utf8[i] = (char)(0x80 | (point & 0x3f));
+    utf8[0] = (char)(point | (n > 1 ? first[n] : 0));
+    return buf_add(out, str_from(utf8, n));
+}
+
+enum rc smtp_unitext_decode(struct str s, struct buf *out)
+{
+    if (!utf8_is_valid(s))
         return RC_SYNTAX;
     for (size_t i = 0; i < s.n; i++) {
+        uint32_t point = 0;
         size_t embedded = embedded_at(s, i);
         unsigned char c = (unsigned char)s.p[i];
         if (embedded == 0 && (c <= ' ' || c == 0x7f || memchr("\\+=", c, 3)))
             return RC_SYNTAX;
+        for (size_t k = i + 3; embedded > 0 && s.p[k] != '}'; k++)
+            point = point << 4 | (uint32_t)hex_value(s.p[k]);
+        TRY(embedded > 0 ? put_point(point, out) : buf_add_byte(out, (char)c));
         i += embedded > 0 ? embedded - 1 : 0;
     }
     return RC_OK;
+}
+
+static enum rc check_unitext(struct str s, bool is_utf8)
+{
+    struct buf address;
+    buf_init(&address, s.n + 1);
+    enum rc rc = is_utf8 || utf8_is_ascii(s) ? smtp_unitext_decode(s, &address) : RC_SYNTAX;
+    buf_fini(&address);
+    return rc;
 }
 
 enum rc smtp_orcpt_check(struct str value, bool is_utf8)

@@ -108,6 +108,10 @@ enum rc smtp_orcpt_check(struct str value, bool is_utf8);
 /* Appends what xtext stands for [RFC3461 4]. RC_SYNTAX, RC_LIMIT. */
 enum rc smtp_xtext_decode(struct str s, struct buf *out);
 
+/* Appends the address that the value of an ORCPT of type utf-8 stands for [RFC6533 3]. RC_SYNTAX,
+ * RC_LIMIT. */
+enum rc smtp_unitext_decode(struct str s, struct buf *out);
+
 /* --- replies ---------------------------------------------------------------------------------- */
 
 /* Appends a reply [RFC5321 4.2]. `status` is the enhanced status code [RFC2034 4], or "" for none.
