@@ -9,7 +9,7 @@
  *
  * The steps, each of which can be repeated by anybody:
  *   sweep-take      owner of the object of intents = we
- *   sweep-fence     an empty commit to the partition of a tag, then its row is read
+ *   sweep-fence     the head of the tag's partition gets another id, then the tag's row is read
  *   (clear-*        the tag is removed, perhaps the blob)
  *   sweep-forget    the intents go, page after page
  *   sweep-end       the object goes, then the process from the list
@@ -64,7 +64,7 @@ static enum rc judge(struct blobs *b, struct kv_blob_id id, struct form_tag form
     struct form_refs row;
     struct arena arena = {0};
     *out_stands = false;
-    TRY(kv_commit_wait(kv, kv_txn_new(form.part), NULL));
+    TRY(rad_fence(b->rad, form.part));
     rad_step(b->rad, "sweep-fence");
     refs_key(bytes, id);
     enum rc rc = rad_get(kv, form.part, &key, 1, 0, &arena, &value, NULL);

@@ -174,6 +174,46 @@ void rad_work_post(struct rad_part *p, struct rad_work *work)
     pthread_mutex_unlock(&p->mutex);
 }
 
+struct fence {
+    struct rad_work work;
+    pthread_mutex_t mutex;
+    pthread_cond_t done;
+    bool is_done;
+    enum rc rc;
+};
+
+static enum rc fence_build(struct rad_work *work, struct rad_change *change)
+{
+    return RC_OK; /* each operation has an id of its own */
+}
+
+static void fence_done(struct rad_work *work, enum rc rc)
+{
+    struct fence *f = CONTAINER(work, struct fence, work);
+    pthread_mutex_lock(&f->mutex);
+    f->rc = rc;
+    f->is_done = true;
+    pthread_cond_signal(&f->done);
+    pthread_mutex_unlock(&f->mutex);
+}
+
+enum rc rad_fence(struct rad *rad, struct kv_part part)
+{
+    struct fence f = {.work = {.build = fence_build, .done = fence_done}};
+    struct rad_part *p = rad_part_get(rad, part);
+    pthread_mutex_init(&f.mutex, NULL);
+    pthread_cond_init(&f.done, NULL);
+    rad_work_post(p, &f.work);
+    rad_part_put(p);
+    pthread_mutex_lock(&f.mutex);
+    while (!f.is_done)
+        pthread_cond_wait(&f.done, &f.mutex);
+    pthread_mutex_unlock(&f.mutex);
+    pthread_cond_destroy(&f.done);
+    pthread_mutex_destroy(&f.mutex);
+    return f.rc;
+}
+
 enum rc rad_commit(struct kv *kv, struct kv_op *op)
 {
     struct rad *rad = rad_of(kv);

@@ -318,6 +318,11 @@ struct rad_work {
 /* The partition is pinned until done. Without its mutex. */
 void rad_work_post(struct rad_part *p, struct rad_work *work);
 
+/* Changes nothing of the partition but the id of its head's last operation: what was sent to it
+ * before and is not done by now never will be. Its version stays, so no writer of it fails. Waits.
+ */
+enum rc rad_fence(struct rad *rad, struct kv_part part);
+
 enum rc rad_commit(struct kv *kv, struct kv_op *op);
 /* Something that the partition's turn waited for has come. With or without the mutex of others, but
  * not with its own. */

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -46,6 +47,50 @@ static void guards_that_do_not_hold_cost_nothing(void **state)
     assert_int_equal(fixture_count(f, f->kv, part), 10);
     kv_close(&both[0]);
     kv_close(&both[1]);
+}
+
+static enum rc writer_put(struct kv_writer *writer, struct kv_op *op)
+{
+    struct kv_txn *txn = kv_txn_new(part);
+    assert_rc(kv_txn_put(txn, STR("k"), STR("v")), RC_OK);
+    return kv_writer_commit(writer, txn, op);
+}
+
+struct told {
+    struct kv_op op;
+    _Atomic bool is_done;
+};
+
+static void tell(struct kv_op *op)
+{
+    atomic_store(&CONTAINER(op, struct told, op)->is_done, true);
+}
+
+/* A sweeper fences the partitions of whoever has died, again and again, while they are written to
+ * by the process itself or by another one. */
+static void fences_fail_no_writer(void **state)
+{
+    enum { ROUNDS = 20 };
+    struct fixture *f = *state;
+    struct kv *other = fixture_open(f);
+    struct kv_writer *writer;
+    struct told told[ROUNDS];
+    assert_rc(rad_fence(rad_of(other), part), RC_OK); /* of a partition that is not there yet */
+    assert_int_equal(fixture_version(f->kv, part), 0);
+    assert_rc(kv_writer_open(f->kv, part, 0, &writer), RC_OK);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        told[i] = (struct told){.op.done = tell};
+        assert_rc(writer_put(writer, &told[i].op), RC_OK);
+        assert_rc(rad_fence(rad_of(i % 2 ? f->kv : other), part), RC_OK);
+    }
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        while (!atomic_load(&told[i].is_done))
+            sched_yield();
+        assert_rc(told[i].op.rc, RC_OK);
+        assert_int_equal(told[i].op.version, i + 1);
+    }
+    kv_writer_close(&writer);
+    kv_close(&other);
 }
 
 struct counting {
@@ -449,6 +494,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         fixture_test(what_another_process_committed_is_seen_and_told),
         fixture_test(guards_that_do_not_hold_cost_nothing),
+        fixture_test(fences_fail_no_writer),
         fixture_test(processes_that_count_together_lose_nothing),
         fixture_test(a_lost_answer_is_found_out),
         fixture_test(what_makes_sure_may_be_lost_too),
