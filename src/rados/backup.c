@@ -3,10 +3,11 @@
  * Snapshots of RADOS are each object's own, so a copy that is of one moment is made above them.
  * First every partition is copied while the work goes on, and those that change meanwhile again,
  * until few do; then commits wait while the last ones are copied: some milliseconds each, and never
- * longer than HOLD_MS and one partition takes; where that is not enough it is tried again, and
- * given up in the end. No blob is removed before the end, so whatever a row names is still there.
- * The moment is one for this process: another one that writes to the store meanwhile has to be
- * stopped before.
+ * longer than END_MS, hold_ms[] and one partition take; where that is not enough they wait longer
+ * the next time, so that a store that never gets quiet is copied too, and only what does not fit
+ * into the longest hold is given up. No blob is removed before the end, so whatever a row names is
+ * still there. The moment is one for this process: another one that writes to the store meanwhile
+ * has to be stopped before.
  *
  * The copy is a store of its own, which kv_local can open. The file COPIED in it, written last,
  * holds the generation that it was made in, and says that its partitions hold rows of references:
@@ -28,12 +29,16 @@
 #define COPIED "copied-from-rados"
 
 enum {
-    FEW = 64,    /* partitions that may be copied while commits wait */
-    ROUNDS = 10, /* of copying what has changed before each hold, at most */
-    WAIT_MS = 2, /* between looks whether all commits under way have ended */
-    HOLDS = 3,   /* times that commits wait, at most, each for so long: */
-    HOLD_MS = 5000
+    FEW = 64,      /* partitions that may be copied while commits wait */
+    ROUNDS = 10,   /* of copying what has changed before each hold, at most */
+    WAIT_MS = 2,   /* between looks whether all commits under way have ended, */
+    END_MS = 5000, /* for which they have so long */
 };
+
+/* Times that commits wait, and how long at most; the last one is as long as a bad fault of the
+ * cluster, which clients live through. */
+static const uint32_t hold_ms[] = {5000, 10000, 60000};
+enum { HOLDS = sizeof hold_ms / sizeof *hold_ms };
 
 struct touched {
     struct map_node node;
@@ -159,13 +164,12 @@ static void release_commits(struct rad *rad)
     rad_parts_wake(&rad->parts);
 }
 
-static enum rc copy_rest(struct copy *c)
+static enum rc copy_rest(struct copy *c, uint32_t ms)
 {
-    uint64_t until = now(c->rad) + HOLD_MS * NS_PER_MS;
     rad_step(c->rad, "backup-hold");
-    enum rc rc = hold_commits(c->rad, until);
+    enum rc rc = hold_commits(c->rad, now(c->rad) + END_MS * NS_PER_MS);
     if (rc == RC_OK)
-        rc = copy_touched(c, until);
+        rc = copy_touched(c, now(c->rad) + ms * NS_PER_MS);
     release_commits(c->rad);
     return rc;
 }
@@ -177,7 +181,7 @@ static enum rc copy_all(struct copy *c)
     for (int i = 0; i < HOLDS && rc == RC_AGAIN; i++) {
         for (int n = 0; n < ROUNDS && count_touched(&c->rad->backup) > FEW; n++)
             TRY(copy_touched(c, UINT64_MAX));
-        rc = copy_rest(c);
+        rc = copy_rest(c, hold_ms[i]);
     }
     TRY(rc == RC_AGAIN ? RC_TEMP : rc);
     return settle(c);
@@ -232,11 +236,9 @@ enum rc rad_backup(struct kv *kv, const char *dir)
 {
     struct rad *rad = rad_of(kv);
     bool is_on = false;
-    if (mkdir(dir, 0700) < 0)
-        return rc_from_errno(errno);
     if (!atomic_compare_exchange_strong(&rad->backup.is_under_way, &is_on, true))
-        return RC_CONFLICT;
-    enum rc rc = backup_to(rad, dir);
+        return RC_CONFLICT; /* and no folder of ours is left there */
+    enum rc rc = mkdir(dir, 0700) == 0 ? backup_to(rad, dir) : rc_from_errno(errno);
     atomic_store(&rad->backup.is_under_way, false);
     if (rc != RC_OK)
         log_event(kv->ctx->log, LOG_ERROR, "backup-failed", "dir", dir, "cause", rc_name(rc), NULL);

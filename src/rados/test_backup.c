@@ -329,6 +329,58 @@ static void a_partition_is_copied_again(void **state)
     folder_remove(&folder);
 }
 
+static void two_at_once_leave_one_folder(void **state)
+{
+    struct fixture *f = *state;
+    struct folder folder;
+    struct rad *rad = rad_of(f->kv);
+    folder_make(&folder);
+    atomic_store(&rad->backup.is_under_way, true);
+    assert_rc(kv_backup(f->kv, folder.copy), RC_CONFLICT);
+    assert_int_equal(access(folder.copy, F_OK), -1);
+    atomic_store(&rad->backup.is_under_way, false);
+    assert_rc(kv_backup(f->kv, folder.copy), RC_OK);
+    folder_remove(&folder);
+}
+
+/* Each of its partitions changes while the others are copied. */
+enum { RESTLESS = 300 };
+
+struct restless {
+    struct kv *kv;
+    pthread_t thread;
+    _Atomic bool is_stopping;
+};
+
+static void *never_rest(void *arg)
+{
+    struct restless *r = arg;
+    for (uint64_t i = 0; !atomic_load(&r->is_stopping); i++)
+        fixture_put(r->kv, part_of(first, i % RESTLESS), STR("n"), STR("v"));
+    return NULL;
+}
+
+static void a_store_that_is_never_quiet_is_copied(void **state)
+{
+    enum { THREADS = 8 };
+    struct fixture *f = *state;
+    struct folder folder;
+    struct restless restless[THREADS];
+    folder_make(&folder);
+    for (uint64_t i = 0; i < RESTLESS; i++)
+        fixture_put(f->kv, part_of(first, i), STR("n"), STR("v"));
+    for (int i = 0; i < THREADS; i++) {
+        restless[i] = (struct restless){.kv = f->kv};
+        pthread_create(&restless[i].thread, NULL, never_rest, &restless[i]);
+    }
+    assert_rc(kv_backup(f->kv, folder.copy), RC_OK);
+    for (int i = 0; i < THREADS; i++)
+        atomic_store(&restless[i].is_stopping, true);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(restless[i].thread, NULL);
+    folder_remove(&folder);
+}
+
 /* A commit of which the cluster does not tell what became: everybody else must not wait for it. */
 static void a_commit_that_does_not_end_ends_the_backup(void **state)
 {
@@ -354,6 +406,8 @@ int main(void)
         fixture_test(what_was_half_restored_is_not_written_to),
         fixture_test(other_folders_are_not_restored),
         fixture_test(a_partition_is_copied_again),
+        fixture_test(two_at_once_leave_one_folder),
+        fixture_test(a_store_that_is_never_quiet_is_copied),
         fixture_test(a_commit_that_does_not_end_ends_the_backup),
     };
     return fixture_run(tests);
