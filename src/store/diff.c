@@ -302,37 +302,41 @@ static void merge(struct building *b, const struct span *o, const struct span *n
     *j += y;
 }
 
-struct gone {
-    size_t rows, unended;
-};
-
-static struct gone count_gone(const struct store_root *old, const struct store_root *new_)
+/* How many rows of the old root the new one has not. UIDs only ever ascend, so all that the new one
+ * has up to the last of the old ones are rows of both, and counting them needs no comparison. */
+static size_t count_gone(const struct store_root *old, const struct store_root *new_)
 {
-    struct gone gone = {0};
+    const struct store_row *last = old->count ? store_root_at(old, old->count - 1) : NULL;
+    if (!last)
+        return 0;
+    return old->count -
+           (last->uid == UINT32_MAX ? new_->count : store_root_find(new_, last->uid + 1));
+}
+
+static uint32_t count_unended_gone(const struct store_root *old, const struct store_root *new_)
+{
+    uint32_t found = 0;
     struct store_diff d;
     enum store_diff_kind kind;
     size_t i, j;
     const struct store_row *row;
     store_diff_begin(&d, old, new_);
-    while ((kind = store_diff_next(&d, &i, &j, &row)) != STORE_DIFF_END) {
-        if (kind != STORE_DIFF_GONE)
-            continue;
-        gone.rows++;
-        gone.unended += (row->flags & STORE_UNENDED) != 0;
-    }
-    return gone;
+    while ((kind = store_diff_next(&d, &i, &j, &row)) != STORE_DIFF_END)
+        found += kind == STORE_DIFF_GONE && row->flags & STORE_UNENDED;
+    return found;
 }
 
 struct store_root *store_root_keep(const struct store_root *old, struct store_root *new_)
 {
-    struct gone gone = count_gone(old, new_);
-    if (gone.rows == 0)
+    if (count_gone(old, new_) == 0)
         return root_ref(new_);
     uint32_t o_hint = atomic_load_explicit(&old->first_unseen, memory_order_relaxed),
              n_hint = atomic_load_explicit(&new_->first_unseen, memory_order_relaxed);
     struct building b = {
         .root = root_alloc(&new_->info, old->since, o_hint < n_hint ? o_hint : n_hint)};
-    b.root->n_unended = new_->n_unended + (uint32_t)gone.unended;
+    b.root->n_unended = new_->n_unended;
+    if (old->n_unended)
+        b.root->n_unended += count_unended_gone(old, new_);
     size_t i = 0, j = 0;
     while (i < old->count || j < new_->count) {
         struct span o = root_span(old, i), n = root_span(new_, j);
