@@ -22,12 +22,9 @@ enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, str
     struct deliver *deliver = mem_zero(sizeof *deliver);
     deliver->ctx = *ctx;
     deliver->conf = *conf;
-    enum rc rc = fanout_new(ctx, conf, &deliver->fanout);
-    if (rc == RC_OK)
-        *out = deliver;
-    else
-        free(deliver);
-    return rc;
+    deliver->fanout = fanout_new(ctx, conf);
+    *out = deliver;
+    return RC_OK;
 }
 
 void deliver_close(struct deliver **deliver)

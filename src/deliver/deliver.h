@@ -27,8 +27,7 @@ struct deliver_conf {
     unsigned tries;         /* of what fails for good, before it is held; 0: 8 */
 };
 
-/* Takes up what the queue still holds from before (RC_TEMP, RC_CORRUPT: it cannot be read); the
- * lane and all in conf outlive it. */
+/* Takes up what the queue still holds from before; the lane and all in conf outlive it. */
 enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, struct deliver **out);
 void deliver_close(
     struct deliver **deliver); /* waits for what is under way; the queue keeps the rest */

@@ -7,7 +7,8 @@
 #include "base/map.h"
 
 enum {
-    FANOUT_MAX = 64, /* items on their way to their recipients at once */
+    FANOUT_MAX = 64,      /* items on their way to their recipients at once */
+    FANOUT_KNOWN = 10000, /* items known; the others are in the queue's index alone */
     FANOUT_RETRY_MS = 30000,
     FANOUT_RETRY_MAX_MS = 3600 * 1000,
     FANOUT_TRIES = 8 /* within about an hour */
@@ -16,10 +17,25 @@ enum {
 /* Takes items from the queue to their accounts: those that are there when it is opened, and those
  * that are announced. */
 struct fanout;
-enum rc fanout_new(const struct ctx *ctx, const struct deliver_conf *conf, struct fanout **out);
+struct fanout *fanout_new(const struct ctx *ctx, const struct deliver_conf *conf);
 void fanout_free(struct fanout **fanout); /* waits for the items on their way */
 /* Entries of the queue's index, of copies here. Any thread; never blocks. */
 void fanout_due(struct fanout *fanout, const struct queue_due *entries, size_t n);
+
+/* --- fanout.c and copies.c, of each other */
+struct waiting;
+enum fanout_end {
+    FANOUT_GONE, /* it has left the queue, is held, or its next try is in the index */
+    FANOUT_AGAIN /* what became of it could not be kept: later, once more */
+};
+const struct deliver_conf *fanout_conf(const struct fanout *fanout);
+const struct ctx *fanout_ctx(const struct fanout *fanout);
+/* On its way from here on, until fanout_ended. */
+void fanout_item_start(struct fanout *fanout, struct waiting *w);
+void fanout_ended(struct fanout *fanout, struct waiting *w, enum fanout_end how);
+/* Doubled with each failure, up to retry_max_ms; up to a quarter less or more, so that what failed
+ * together does not come back together. In ns. */
+uint64_t fanout_wait_after(const struct deliver_conf *conf, unsigned failures);
 
 /* --- later.c: ids by the time when they are due, a binary heap */
 struct waiting {

@@ -347,7 +347,6 @@ static void an_item_removed_meanwhile_is_no_error(void **state)
     struct fixture *f = *state;
     const uint64_t some[] = {1, 2};
     const uint16_t numbers[] = {0, 1};
-    struct fanout *fanout;
     close_deliver(f);
     open_lane(f);
     const struct deliver_conf conf = {
@@ -356,7 +355,7 @@ static void an_item_removed_meanwhile_is_no_error(void **state)
     assert_rc(queue_done(f->queue, id, numbers, 0), RC_OK);
     assert_int_equal(queue_count(f->queue), 1);
     assert_rc(queue_done(f->queue, id, numbers, 2), RC_OK);
-    assert_rc(fanout_new(&f->ctx, &conf, &fanout), RC_OK);
+    struct fanout *fanout = fanout_new(&f->ctx, &conf);
     const struct queue_due gone = {.kind = QUEUE_LOCAL, .id = id, .number = QUEUE_ALL_LOCAL};
     fanout_due(fanout, &gone, 1);
     add_item(f, some, 2, 0); /* behind it, and is not held up */

@@ -14,7 +14,11 @@ static enum rc take_page(const struct kv_page *rows, const struct queue_due_rang
         return RC_LIMIT;
     for (size_t i = 0; i < rows->n; i++) {
         struct queue_due *entry = &out->entries[out->n];
-        TRY(queue_due_unpack(rows->rows[i], entry));
+        if (rows->rows[i].key.n != QUEUE_DUE_KEY)
+            continue;
+        /* One bad row must not stand before all others: the item says the rest. */
+        if (queue_due_unpack(rows->rows[i], entry) != RC_OK)
+            entry->destination = (struct str){0};
         if (entry->due > range->until) {
             out->has_more = false;
             out->next_due = entry->due;
@@ -22,7 +26,7 @@ static enum rc take_page(const struct kv_page *rows, const struct queue_due_rang
         }
         out->n++;
     }
-    return RC_OK;
+    return out->has_more && out->n == 0 ? RC_CORRUPT : RC_OK;
 }
 
 enum rc queue_due_scan(struct queue *queue, const struct queue_due_range *range, size_t max,

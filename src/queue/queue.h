@@ -163,6 +163,22 @@ enum rc queue_due_scan(struct queue *queue, const struct queue_due_range *range,
                        struct arena *arena, struct queue_due_page *out);
 unsigned queue_shard_of(struct queue_id id);
 
+/* A scheduler's way through the index: what an earlier run left, and what it has no room for. It
+ * keeps a place for each shard and no entries. One thread at a time calls queue_feed_next. */
+struct queue_feed;
+struct queue_feed *queue_feed_new(struct queue *queue, enum queue_kind kind);
+void queue_feed_free(struct queue_feed **feed);
+/* Entries that are due at `now`, up to `max` of one shard, earliest shard first, and not given
+ * before unless given back; none: nothing is. has_more: more of them; next_due: when to ask again.
+ * What the sink was told of may be given once more. Blocks; RC_TEMP, RC_CORRUPT, RC_LIMIT (the
+ * arena). */
+enum rc queue_feed_next(struct queue_feed *feed, uint64_t now, size_t max, struct arena *arena,
+                        struct queue_due_page *out);
+/* An entry that the sink was told of, or that was given, and that is not kept: it is given again
+ * when it is due. Whoever waits for next_due looks whether this comes before. Any thread, also from
+ * the sink; never blocks. */
+void queue_feed_back(struct queue_feed *feed, const struct queue_due *entry);
+
 /* --- states ----------------------------------------------------------------------------------- */
 
 enum queue_state { QUEUE_WAITING, QUEUE_HELD };
@@ -171,6 +187,7 @@ struct queue_status {
     enum queue_state state;
     uint32_t failures; /* of the copies here, for good, since it was added or released */
     uint64_t due;      /* of the copies here, ns since 1970; 0: as the item's */
+    uint32_t waits;    /* of the copies here: failures that may pass, one after the other */
     char cause[64];    /* of the last failure, or of the hold; may be empty */
 };
 
@@ -209,7 +226,8 @@ struct queue_settlement {
 enum rc queue_settle(struct queue *queue, const struct queue_settlement *settlement,
                      struct queue_op *op);
 
-/* A settlement of recipients that are done, waited for: a worker's call. */
+/* The same, waited for; and one of recipients that are done: a worker's calls. */
+enum rc queue_settle_wait(struct queue *queue, const struct queue_settlement *settlement);
 enum rc queue_done(struct queue *queue, struct queue_id id, const uint16_t *numbers, size_t n);
 
 /* --- for administrators ----------------------------------------------------------------------- */

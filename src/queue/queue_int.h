@@ -9,7 +9,7 @@
  *                 ORCPT; from format 2 on: domain, flags, due, tries and, when there were some, the
  *                 rest of the state. The row is there while the recipient waits
  * What stands behind a semicolon was added later: rows without it are read as if nothing was said.
- *   's' id16      status: format, state, failures, due, cause; no row: waits, has not failed.
+ *   's' id16      status: format, state, failures, due, cause; waits. No row: has not failed.
  *                 Apart from the item, so that one that cannot be understood can be held
  *   'd' kind due8 id16 n2   the index by time: format, tries, destination. Kind 'r': recipient n,
  *                 due as its state has it. Kind 'l', n 0xffff: there are recipients here, due as
@@ -166,7 +166,6 @@ enum rc queue_count_held(struct queue *queue, unsigned shard);
 
 /* --- settle.c, index.c, keeper.c -------------------------------------------------------------- */
 
-enum rc queue_settle_wait(struct queue *queue, const struct queue_settlement *settlement);
 /* On the keeper. */
 void queue_settle_again(struct queue_op *op);
 

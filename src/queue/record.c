@@ -315,6 +315,7 @@ struct str queue_status_pack(const struct queue_status *status, unsigned char to
     pack_u32(&w, status->failures);
     pack_u64(&w, status->due);
     pack_str16(&w, str_of(status->cause));
+    pack_u32(&w, status->waits);
     return pack_done(&w);
 }
 
@@ -330,6 +331,7 @@ enum rc queue_status_unpack(struct str row, struct queue_status *out)
     out->failures = unpack_u32(&r);
     out->due = unpack_u64(&r);
     struct str cause = unpack_str16(&r);
+    out->waits = r.n > 0 ? unpack_u32(&r) : 0; /* rows of release 0.1.0 end before it */
     snprintf(out->cause, sizeof out->cause, "%.*s", STR_ARG(cause));
     return format == QUEUE_STATUS_FORMAT && state <= QUEUE_HELD ? unpack_done(&r) : RC_CORRUPT;
 }
