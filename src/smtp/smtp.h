@@ -165,4 +165,108 @@ enum rc smtp_chunk_parse(struct str args, struct smtp_chunk *out);
  * input has been used; RC_EOF: the chunk is complete, *in begins behind it. */
 enum rc smtp_chunk_next(struct smtp_chunk *c, struct str *in, struct str *out_piece);
 
+/* --- the client's side: replies --------------------------------------------------------------- */
+
+/* What another host answers is as hostile as what a client sends: lines and their number are
+ * bounded, and only harmless text is kept. */
+enum {
+    SMTP_ANSWER_LINE_MAX = 2048,   /* bytes of one line; four times what is allowed */
+    SMTP_ANSWER_TOTAL_MAX = 32768, /* of all lines of one reply */
+    SMTP_ANSWER_TEXT = 500,        /* kept of the words */
+    SMTP_STATUS_TEXT = 12          /* "5.123.456" and a NUL */
+};
+
+/* Reads one reply after the other; zeroed at the beginning of a connection. */
+struct smtp_answer {
+    uint16_t code;
+    bool has_status;                 /* the host has said it [RFC2034 4] */
+    char status[SMTP_STATUS_TEXT];   /* or else made from the code */
+    char text[SMTP_ANSWER_TEXT + 1]; /* the words of all lines with a space between them, without
+                                        codes; printable ASCII and UTF-8, anything else is '?' */
+    size_t n;                        /* of text */
+    size_t total;                    /* private, as all below */
+    bool is_whole, is_cut;
+};
+
+/* Takes the next line off *in. RC_OK: it is one of several; *out_words is what stands behind its
+ * code, a view into the input, as it came. RC_EOF: the same, and with it the reply is whole; it
+ * stays until the next call begins another one. RC_AGAIN: no whole line yet; give what is left in
+ * *in again, with more behind it. RC_SYNTAX: no reply [RFC5321 4.2]; RC_LIMIT: a line or a reply
+ * that is too long: text holds the beginning of what came, and nothing can be read after it. A line
+ * may end with LF alone: nothing hangs on it, and some hosts do that. */
+enum rc smtp_answer_next(struct smtp_answer *a, struct str *in, struct str *out_words);
+
+/* The status that says no more than the code does [RFC3463 3.1]. */
+const char *smtp_status_of(unsigned code);
+
+/* Appends the text so that it can stand in a log or a report: controls, what could turn the
+ * direction of a line, and bytes that are not UTF-8 become '?'. Ends before what does not fit. */
+void smtp_clean_put(struct buf *out, struct str text);
+
+/* What EHLO offers. */
+enum smtp_offer { /* bits */
+                  SMTP_HAS_PIPELINING = 1,
+                  SMTP_HAS_SIZE = 2,
+                  SMTP_HAS_8BITMIME = 4,
+                  SMTP_HAS_CHUNKING = 8,
+                  SMTP_HAS_BINARYMIME = 16,
+                  SMTP_HAS_SMTPUTF8 = 32,
+                  SMTP_HAS_DSN = 64,
+                  SMTP_HAS_STARTTLS = 128,
+                  SMTP_HAS_REQUIRETLS = 256,
+                  SMTP_HAS_AUTH_PLAIN = 512,
+                  SMTP_HAS_AUTH_LOGIN = 1024,
+                  SMTP_HAS_STATUS = 2048
+};
+struct smtp_hello {
+    unsigned offers;
+    uint64_t size; /* most bytes of a message; 0: not said, or without bound [RFC1870 4] */
+    uint32_t mailmax, rcptmax, rcptdomainmax; /* [RFC9422 4]; 0: not said */
+};
+/* One line of the answer to EHLO but the first. What is not known or not well-formed is passed
+ * over. */
+void smtp_hello_take(struct smtp_hello *h, struct str words);
+
+/* --- the client's side: commands -------------------------------------------------------------- */
+
+enum smtp_body { SMTP_BODY_NONE, SMTP_BODY_8BIT, SMTP_BODY_BINARY };
+
+/* What stands in MAIL and RCPT; what is 0, false or empty is left out. Values are as a client gave
+ * them, that is encoded already. */
+struct smtp_mail {
+    struct str sender; /* plain form; empty: the null path */
+    bool has_size;
+    uint64_t size;
+    enum smtp_body body;
+    bool is_utf8, requires_tls;
+    enum smtp_ret ret;
+    struct str envid;
+};
+struct smtp_rcpt {
+    struct str address; /* plain form */
+    unsigned notify;    /* bits of enum smtp_notify */
+    struct str orcpt;
+};
+/* Append a whole line, or nothing: RC_SYNTAX when a part could not stand in a line, RC_LIMIT over
+ * the cap. */
+enum rc smtp_mail_put(struct buf *out, const struct smtp_mail *mail);
+enum rc smtp_rcpt_put(struct buf *out, const struct smtp_rcpt *rcpt);
+enum rc smtp_bdat_put(struct buf *out, uint64_t size, bool is_last);
+
+/* Appends text as xtext [RFC3461 4]. */
+enum rc smtp_xtext_put(struct buf *out, struct str text);
+
+/* Puts in the dots that DATA wants [RFC5321 4.5.2]. One of zeroes is at the beginning of a message.
+ */
+struct smtp_stuff {
+    unsigned state;  /* private */
+    unsigned faults; /* bits of enum smtp_data_fault: a bare CR or LF, with which it must not be
+                        sent: others could find an end of the message there */
+};
+/* Takes bytes off *in. RC_OK: *out_piece is the next piece to send, mostly a view into the input;
+ * RC_AGAIN: all input has been used. */
+enum rc smtp_stuff_next(struct smtp_stuff *s, struct str *in, struct str *out_piece);
+/* What ends the message: with a CRLF of its own when the text has none at its end. */
+struct str smtp_stuff_end(struct smtp_stuff *s);
+
 #endif
