@@ -73,7 +73,7 @@ struct conf {
         struct conf_list accept; /* domains that are held and passed on */
         struct conf_list source; /* IP addresses */
         uint64_t retry_first, retry_max, retry_greylisted, delay_notice, expire; /* seconds */
-        uint64_t connections;                                                    /* to all hosts */
+        uint64_t connections;                           /* to all hosts; 0: nothing is sent */
         uint64_t per_host;                              /* to one address */
         uint64_t per_connection;                        /* messages */
         uint64_t recipients;                            /* of a transaction */

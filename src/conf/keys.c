@@ -74,7 +74,7 @@ const struct key conf_keys[] = {
     AMOUNT("relay", "retry_greylisted", TIME, relay.retry_greylisted, "1m", 1, DAY),
     AMOUNT("relay", "delay_notice", TIME, relay.delay_notice, "4h", 0, YEAR),
     AMOUNT("relay", "expire", TIME, relay.expire, "5d", 1, YEAR),
-    AMOUNT("relay", "connections", NUMBER, relay.connections, "1000", 1, 100000),
+    AMOUNT("relay", "connections", NUMBER, relay.connections, "1000", 0, 100000),
     AMOUNT("relay", "per_host", NUMBER, relay.per_host, "20", 1, 10000),
     AMOUNT("relay", "per_connection", NUMBER, relay.per_connection, "100", 1, 1000000),
     AMOUNT("relay", "recipients", NUMBER, relay.recipients, "100", 1, 1000),

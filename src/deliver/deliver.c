@@ -105,7 +105,8 @@ static void queued(struct queue_op *queue_op)
 
 static struct queue_recipient *recipients_of(const struct deliver_message *m, struct arena *arena)
 {
-    struct queue_recipient *recipients = arena_zero(arena, m->n_accounts * sizeof *recipients);
+    struct queue_recipient *recipients =
+        arena_zero(arena, (m->n_accounts + m->n_outside) * sizeof *recipients);
     for (size_t i = 0; i < m->n_accounts; i++) {
         recipients[i].account = m->accounts[i];
         if (!m->wishes)
@@ -113,6 +114,8 @@ static struct queue_recipient *recipients_of(const struct deliver_message *m, st
         recipients[i].address = m->wishes[i].address;
         recipients[i].wish = m->wishes[i];
     }
+    for (size_t i = 0; i < m->n_outside; i++)
+        recipients[m->n_accounts + i] = m->outside[i];
     return recipients;
 }
 
@@ -129,7 +132,9 @@ static enum rc add_to_queue(struct deliver *deliver, const struct deliver_messag
                               .references = m->references,
                               .n_references = m->n_references,
                               .recipients = recipients_of(m, &arena),
-                              .n_recipients = m->n_accounts,
+                              .n_recipients = m->n_accounts + m->n_outside,
+                              .account = m->account,
+                              .origin = m->origin,
                               .ret = m->ret,
                               .flags = m->flags,
                               .envid = m->envid,
@@ -165,9 +170,9 @@ enum rc deliver_message(struct deliver *deliver, const struct deliver_message *m
                         unsigned flags, struct deliver_op *op)
 {
     op->deliver = deliver;
-    if (message->n_accounts == 0)
+    if (message->n_accounts + message->n_outside == 0)
         return RC_PERM;
-    if (all_the_same(message->accounts, message->n_accounts))
+    if (message->n_outside == 0 && all_the_same(message->accounts, message->n_accounts))
         return to_account(deliver, message, flags, op);
     return to_queue(deliver, message, flags, op);
 }

@@ -1,8 +1,8 @@
 /* deliver: takes an accepted message to the mailboxes of its recipients here.
  *
- * One recipient: one commit into the account. Several: one commit into the queue, which is the
- * acknowledgement, then each account gets its copy, exactly once however often that is interrupted
- * (the queue item's id is remembered by the account). Nothing here knows SMTP.
+ * One recipient here: one commit into the account. Several, or one elsewhere: one commit into the
+ * queue, which is the acknowledgement, then each account gets its copy, exactly once however often
+ * that is interrupted (the queue item's id is remembered by the account). Nothing here knows SMTP.
  *
  * Later: routing, Sieve, outside recipients, delivery status notifications.
  */
@@ -45,7 +45,13 @@ struct deliver_message {
     size_t n_accounts;
     const struct queue_wish *wishes; /* as the next, see queue.h; kept as long as the message is on
                                         its way. Reports come later */
-    uint8_t ret, flags;
+    /* Recipients elsewhere: address, domain and wish; with those here in one commit. */
+    const struct queue_recipient *outside;
+    size_t n_outside;
+    uint64_t account;  /* who handed it in; 0: nobody from here */
+    struct str origin; /* where it came from, for traces; may be empty */
+    uint8_t ret;
+    uint16_t flags; /* of the queue's item */
     struct str envid;
     struct str summary; /* see mime/summary.h; absent or empty: it is made when somebody asks */
 };

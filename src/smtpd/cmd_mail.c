@@ -17,8 +17,9 @@ static enum smtpd_reply take_body(struct session *s, struct str value, void *int
 {
     struct envelope *e = into;
     e->is_binary = str_ieq(value, STR("BINARYMIME"));
-    bool is_text = str_ieq(value, STR("7BIT")) || str_ieq(value, STR("8BITMIME"));
-    return e->is_binary || is_text ? SMTPD_OK : SMTPD_BAD_PARAMETER;
+    e->is_8bit = str_ieq(value, STR("8BITMIME"));
+    return e->is_binary || e->is_8bit || str_ieq(value, STR("7BIT")) ? SMTPD_OK
+                                                                     : SMTPD_BAD_PARAMETER;
 }
 
 static enum smtpd_reply take_smtputf8(struct session *s, struct str value, void *into)

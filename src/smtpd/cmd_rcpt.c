@@ -1,6 +1,7 @@
-/* RCPT: a recipient, looked up at once [RFC5321 4.1.1.3]. Only who has a mailbox here, and room in
- * it, is taken: this server relays for nobody. NOTIFY and ORCPT are kept for who writes reports
- * [RFC3461 4]. */
+/* RCPT: a recipient, looked up at once [RFC5321 4.1.1.3]. Who has a mailbox here must have room in
+ * it. Recipients elsewhere are taken as the role allows it: after a login, or for the domains that
+ * this host holds mail for; from all others they are refused. NOTIFY and ORCPT are kept for who
+ * writes reports [RFC3461 4]. */
 #include "smtpd/smtpd_int.h"
 
 /* RCPT commands in one transaction, beyond those that can succeed, before the session is ended. */
@@ -55,11 +56,31 @@ static enum rc resolve(struct session *s, struct str address, unsigned flags,
     return rc == RC_DENIED || rc == RC_AGAIN || rc == RC_TEMP ? rc : RC_NOTFOUND;
 }
 
+/* The domain is none of ours. RC_DENIED: and mail for it is not passed on from here. */
+static enum rc go_outside(struct session *s, struct str address, struct recipient *recipient)
+{
+    const struct smtpd_conf *conf = &s->smtpd->conf;
+    struct str domain = str_skip(address, (size_t)str_rfind_byte(address, '@') + 1);
+    bool is_taken = s->role->outside == OUTSIDE_ANY && conf->may_send;
+    for (size_t i = 0; s->role->outside == OUTSIDE_ACCEPTED && i < conf->n_relay_domains; i++)
+        is_taken |= str_ieq(domain, conf->relay_domains[i]);
+    if (!is_taken || domain.n == 0)
+        return RC_DENIED;
+    char *lower = arena_alloc(&s->transaction->arena, domain.n);
+    for (size_t i = 0; i < domain.n; i++)
+        lower[i] = ascii_lower(domain.p[i]);
+    recipient->targets = (struct auth_targets){0};
+    recipient->domain = str_from(lower, domain.n);
+    return RC_OK;
+}
+
 static enum flow look_up(struct session *s, struct str address, struct recipient *recipient)
 {
     struct transaction *t = s->transaction;
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
     enum rc rc = resolve(s, address, flags, &recipient->targets);
+    if (rc == RC_DENIED)
+        rc = go_outside(s, address, recipient);
     enum smtpd_reply reply = smtpd_reply_of_lookup(rc);
     if (reply == SMTPD_NOT_OURS && s->role->is_submission)
         reply = SMTPD_NOT_SENT;

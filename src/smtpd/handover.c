@@ -1,8 +1,9 @@
 /* From a finished blob to deliver, and from deliver's word to the answer.
  *
- * SMTP gives one answer for all recipients, so the message is handed over in one part: one commit.
- * LMTP gives one for each [RFC2033 4.2], so each recipient is a part and a commit of its own: 250
- * for one means that its copy is in its mailbox, or in the queue when the address leads to several.
+ * SMTP gives one answer for all recipients, here and elsewhere, so the message is handed over in
+ * one part: one commit. LMTP gives one for each [RFC2033 4.2], so each recipient is a part and a
+ * commit of its own: 250 for one means that its copy is in its mailbox, or in the queue when the
+ * address leads to several.
  *
  * 1. Each account belongs to one part, that of the first recipient that leads to it, and gets one
  * copy. A recipient's result is that of the parts that its accounts belong to; the worst one
@@ -77,7 +78,8 @@ enum flow smtpd_handover_step(struct session *s, struct message *m)
         return FLOW_BLOCK;
     atomic_store(&m->n_pending, 1); /* this call's own */
     for (size_t i = 0; i < m->n_parts; i++)
-        if (m->parts[i].n > 0 && hand_over(s, m, &m->parts[i], flags) == RC_AGAIN && flags)
+        if ((m->parts[i].n > 0 || m->deliver.n_outside > 0) &&
+            hand_over(s, m, &m->parts[i], flags) == RC_AGAIN && flags)
             return FLOW_BLOCK; /* the only one */
     m->stage = MESSAGE_DELIVERING;
     return atomic_fetch_sub(&m->n_pending, 1) == 1 ? FLOW_NEXT : FLOW_WAIT;

@@ -114,7 +114,7 @@ enum flow smtpd_message_cut(struct session *s)
  * never waits in the queue. */
 static const struct queue_wish *wishes_of(struct transaction *t)
 {
-    if (t->n_accounts == 1)
+    if (t->n_accounts + t->n_outside == 1)
         return NULL;
     struct queue_wish *wishes = arena_zero(&t->arena, t->n_accounts * sizeof *wishes);
     for (size_t i = 0; i < t->n_accounts; i++) {
@@ -126,10 +126,44 @@ static const struct queue_wish *wishes_of(struct transaction *t)
     return wishes;
 }
 
-static uint8_t flags_of(const struct envelope *e, const struct message *m)
+static const struct queue_recipient *outside_of(struct transaction *t)
 {
-    return (uint8_t)((e->is_utf8 ? QUEUE_UTF8 : 0) | (e->is_binary ? QUEUE_BINARY : 0) |
-                     (smtpd_intake_is_ended(m) ? 0 : QUEUE_UNENDED));
+    if (t->n_outside == 0)
+        return NULL;
+    struct queue_recipient *all = arena_zero(&t->arena, t->n_outside * sizeof *all), *to = all;
+    for (size_t i = 0; i < t->n_recipients; i++) {
+        const struct recipient *r = &t->recipients[i];
+        if (r->domain.n == 0)
+            continue;
+        to->address = r->address;
+        to->domain = r->domain;
+        to->wish = (struct queue_wish){.notify = (uint8_t)r->notify, .orcpt = r->orcpt};
+        to++;
+    }
+    return all;
+}
+
+static uint16_t flags_of(const struct session *s, const struct message *m)
+{
+    const struct envelope *e = &s->transaction->envelope;
+    return (uint16_t)((e->is_utf8 ? QUEUE_UTF8 : 0) | (e->is_binary ? QUEUE_BINARY : 0) |
+                      (e->is_8bit ? QUEUE_8BIT : 0) |
+                      (s->role->is_submission ? QUEUE_SUBMITTED : 0) |
+                      (smtpd_intake_is_ended(m) ? 0 : QUEUE_UNENDED));
+}
+
+/* Where it came from, for who looks for it later. */
+static struct str origin_of(struct session *s)
+{
+    struct buf text;
+    struct str peer = net_peer_text(s->conn);
+    buf_init(&text, 512);
+    buf_putf(&text, "%s %.*s", s->role->is_submission ? "submission" : "smtp", STR_ARG(peer));
+    if (s->login)
+        buf_putf(&text, " %s", s->login);
+    struct str origin = arena_dup(&s->transaction->arena, buf_str(&text));
+    buf_fini(&text);
+    return origin;
 }
 
 /* Writes down for deliver what the envelope and the header tell. */
@@ -148,8 +182,12 @@ static void describe(struct session *s, struct message *m, const struct header_f
         .accounts = t->accounts,
         .n_accounts = t->n_accounts,
         .wishes = wishes_of(t),
+        .outside = outside_of(t),
+        .n_outside = t->n_outside,
+        .account = s->role->is_submission ? s->account : 0,
+        .origin = t->n_outside ? origin_of(s) : (struct str){0},
         .ret = (uint8_t)e->ret,
-        .flags = flags_of(e, m),
+        .flags = flags_of(s, m),
         .envid = e->envid,
         .summary = smtpd_summary_of(m),
     };

@@ -4,13 +4,17 @@
 #include "smtpd/smtpd_int.h"
 
 const struct role smtpd_roles[SMTPD_ROLES] = {
-    [SMTPD_MX] = {.bit = ROLE_MX, .protocol = "ESMTP", .utf8_protocol = "UTF8SMTP"},
+    [SMTPD_MX] = {.bit = ROLE_MX,
+                  .protocol = "ESMTP",
+                  .utf8_protocol = "UTF8SMTP",
+                  .outside = OUTSIDE_ACCEPTED},
     [SMTPD_SUBMISSION] = {.bit = ROLE_SUBMISSION,
                           .protocol = "ESMTP",
                           .utf8_protocol = "UTF8SMTP",
                           .line_max = SMTPD_AUTH_LINE,
                           .wants_login = true,
-                          .is_submission = true},
+                          .is_submission = true,
+                          .outside = OUTSIDE_ANY},
     [SMTPD_LMTP] = {.bit = ROLE_LMTP,
                     .protocol = "LMTP",
                     .utf8_protocol = "UTF8LMTP",

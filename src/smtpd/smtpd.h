@@ -8,7 +8,8 @@
  *
  * A message goes from the loop's input into a blob, with Return-Path and Received written in front,
  * and is acknowledged when deliver says that it is durable, never before. Mail for domains that are
- * not ours is refused at RCPT, always.
+ * not ours is taken from those who live here, after their login; from others only for the domains
+ * that the configuration names (a backup MX). All other is refused at RCPT.
  *
  * Offered: PIPELINING [RFC2920], SIZE [RFC1870], 8BITMIME [RFC6152], BINARYMIME and CHUNKING
  * [RFC3030], SMTPUTF8 [RFC6531], LIMITS [RFC9422], ENHANCEDSTATUSCODES [RFC2034], STARTTLS
@@ -51,6 +52,11 @@ struct smtpd_conf {
     uint64_t data_ms;           /* wait for the next bytes of a message: 300,000 */
     uint64_t
         data_rate; /* bytes a second that a message must come with, once data_ms has passed: 1024 */
+
+    bool may_send;                   /* submission takes recipients elsewhere */
+    const struct str *relay_domains; /* n of them: taken from everybody; lower case, A-labels; they
+                                        outlive the sessions, as what the configuration points to */
+    size_t n_relay_domains;
 
     bool over_quota_refuses; /* 552 5.2.2 for a full mailbox, instead of 452 4.2.2 */
     bool vrfy;               /* VRFY tells who lives here */

@@ -40,6 +40,11 @@ struct role {
     bool wants_login;          /* nothing is taken before AUTH [RFC6409 4.3] */
     bool is_submission;        /* senders are checked, headers completed: submission.c */
     bool answers_each;         /* after a message, one reply for each recipient [RFC2033 4.2] */
+    enum {
+        OUTSIDE_NEVER,
+        OUTSIDE_ACCEPTED, /* the domains that the configuration names */
+        OUTSIDE_ANY
+    } outside; /* recipients elsewhere that are taken */
 };
 extern const struct role smtpd_roles[SMTPD_ROLES];
 
@@ -77,6 +82,7 @@ enum { SMTPD_ID_SIZE = 17 };
 struct envelope {
     struct str sender; /* plainest form; empty: the null path */
     uint64_t declared; /* SIZE=, 0: not said */
+    bool is_8bit;      /* BODY=8BITMIME */
     bool is_binary;    /* BODY=BINARYMIME: not made of lines, only through BDAT */
     bool is_utf8;      /* SMTPUTF8: addresses and header may hold UTF-8 */
     enum smtp_ret ret;
@@ -86,7 +92,8 @@ struct envelope {
 /* What RCPT says. */
 struct recipient {
     struct str address;          /* as the sender gave it, plainest form */
-    struct auth_targets targets; /* where its copies go */
+    struct auth_targets targets; /* where its copies go; none: it is elsewhere */
+    struct str domain;           /* elsewhere: lower case, A-labels, or a literal */
     unsigned notify;             /* bits of enum smtp_notify; 0: not said */
     struct str orcpt;            /* as it came; absent: not said */
 };
@@ -99,7 +106,8 @@ struct transaction {
     size_t n_recipients, recipients_capacity;
     uint64_t *accounts; /* of all of them, each once */
     size_t n_accounts, accounts_capacity;
-    size_t n_asked; /* RCPT commands, refused ones too */
+    size_t n_outside; /* recipients elsewhere */
+    size_t n_asked;   /* RCPT commands, refused ones too */
 };
 
 /* Both copy what they are given into the transaction's memory; targets live there already. */

@@ -275,7 +275,7 @@ static void senders_and_recipients(void **state)
     hear(fd, "550 5.7.1 bob@example.test is not an address of alice@example.test\r\n"
              "550 5.7.1 a@elsewhere.test is not an address of alice@example.test\r\n"
              "250 2.1.0 *\r\n250 2.0.0 *\r\n250 2.1.0 *\r\n"
-             "550 5.7.1 not a domain of this server, and it does not send to other hosts yet\r\n"
+             "550 5.7.1 not a domain of this server, and it does not send to other hosts\r\n"
              "550 5.1.1 *\r\n250 2.1.5 *\r\n221 *\r\n");
     hear_end(fd);
     fixture_stop(&f);

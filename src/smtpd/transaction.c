@@ -52,8 +52,10 @@ bool smtpd_recipient_has(const struct recipient *r, uint64_t account)
 enum rc smtpd_transaction_add(struct transaction *t, const struct recipient *recipient)
 {
     const struct auth_targets *targets = &recipient->targets;
-    if (targets->n > QUEUE_RECIPIENTS - t->n_accounts)
+    size_t n = targets->n + (recipient->domain.n > 0);
+    if (n > QUEUE_RECIPIENTS - t->n_accounts - t->n_outside)
         return RC_LIMIT;
+    t->n_outside += recipient->domain.n > 0;
     t->recipients = mem_array(t->recipients, &t->recipients_capacity, t->n_recipients + 1,
                               sizeof *t->recipients);
     struct recipient *r = &t->recipients[t->n_recipients++];
