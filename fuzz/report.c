@@ -41,7 +41,6 @@ static void fill_recipient(struct report_recipient *of, struct str *rest)
     of->orcpt = next(rest);
     of->outcome.status = next(rest);
     of->outcome.host = next(rest);
-    of->outcome.peer = next(rest);
     of->outcome.text = next(rest);
 }
 

@@ -160,7 +160,12 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
                                    .store = s->admin.store,
                                    .queue = s->admin.queue,
                                    .lane = s->short_lane,
-                                   .hand = s->start->hand};
+                                   .hand = s->start->hand,
+                                   .auth = s->admin.auth,
+                                   .hostname = str_of(c->hostname),
+                                   .expire_ms = c->relay.expire * 1000,
+                                   .delay_notice_ms = c->relay.delay_notice * 1000,
+                                   .charsets = s->charsets};
     return tell(s, "deliver", deliver_open(&s->ctx, &deliver, &s->deliver));
 }
 

@@ -2,7 +2,8 @@
  *
  * Invariants:
  *   1. A recipient is taken off the queue only after the commit into its account is durable, or
- * when the account is gone for good.
+ * when the account is gone for good, or its time is over; what the sender is told of it comes with
+ * that commit (settle.c).
  *   2. Each copy is appended under the item's id; the account answers RC_EXISTS to a second one
  * (several recipients of one item that are the same account also meet this, and so get one copy).
  *   3. What may pass is tried again for ever, with growing waits. What fails for good is tried
@@ -28,7 +29,8 @@ struct copy {
     uint64_t account_id;
     uint16_t number;
     enum rc rc;
-    bool is_final; /* nothing is left to do for this recipient */
+    bool is_final;            /* nothing is left to do for this recipient */
+    const struct copy *first; /* of the same account: its copy is also this one's; or NULL */
 };
 
 struct item {
@@ -43,8 +45,8 @@ struct item {
     struct copy *copies;
     size_t n_copies;
     _Atomic size_t pending;
-    struct queue_op settle_op;
-    struct queue_settlement settlement;
+    struct deliver_settle_op settle_op;
+    bool has_rest; /* the status says when it is due, or that it is held */
 };
 
 uint64_t fanout_wait_after(const struct deliver_conf *conf, unsigned failures)
@@ -162,7 +164,7 @@ static void judge_rest(struct item *item)
     }
     if (bad == RC_OK && passing == RC_OK)
         return;
-    item->settlement.status = &item->status;
+    item->has_rest = true;
     if (passing == RC_OK) {
         count_failure(item, bad);
         return;
@@ -173,31 +175,58 @@ static void judge_rest(struct item *item)
     snprintf(item->status.cause, sizeof item->status.cause, "%s", rc_name(passing));
 }
 
-static void item_settled(struct queue_op *op)
+static void item_settled(struct deliver_settle_op *op)
 {
     struct item *item = CONTAINER(op, struct item, settle_op);
-    bool has_failed = item->settlement.status && !item->status.waits;
+    bool has_failed = item->has_rest && !item->status.waits;
     if (op->rc == RC_OK && has_failed)
         log_counted(item);
     item_end(item, op->rc == RC_OK ? FANOUT_GONE : FANOUT_AGAIN);
+}
+
+/* What is settled of a copy. What fails for good here and may be mended is nobody's business but
+ * the administrator's. */
+static bool outcome_of(const struct copy *copy, struct deliver_outcome *out)
+{
+    *out = (struct deliver_outcome){.number = copy->number, .stage = DELIVER_AT_MAILBOX};
+    if (copy->rc == RC_OK || copy->rc == RC_EXISTS) {
+        out->verdict = DELIVER_DELIVERED;
+    } else if (copy->is_final) {
+        out->verdict = DELIVER_FAILED;
+        out->status = STR("5.1.1");
+        out->text = STR("the account is gone");
+    } else {
+        out->verdict = DELIVER_DEFERRED;
+        out->status = copy->rc == RC_LIMIT ? STR("4.2.2") : STR("4.3.0");
+        out->text = copy->rc == RC_LIMIT ? STR("mailbox full") : STR("trouble with the store");
+        out->due = copy->item->status.due;
+    }
+    return copy->is_final || !is_for_good(copy->rc);
+}
+
+static void share_answers(struct item *item)
+{
+    for (size_t i = 0; i < item->n_copies; i++) {
+        struct copy *copy = &item->copies[i];
+        copy->rc = copy->first ? copy->first->rc : copy->rc;
+        copy->is_final = copy->first ? copy->first->is_final : copy->is_final;
+    }
 }
 
 /* When every copy has its answer: one commit takes off all that is final, and says when the rest is
  * due. */
 static void item_finish(struct item *item)
 {
-    struct queue_change *changes =
-        arena_alloc(&item->arena, (item->n_copies + 1) * sizeof *changes);
-    size_t n = 0;
-    for (size_t i = 0; i < item->n_copies; i++)
-        if (item->copies[i].is_final)
-            changes[n++] = (struct queue_change){.number = item->copies[i].number};
-    item->settlement =
-        (struct queue_settlement){.id = item->id, .changes = changes, .n_changes = n};
-    item->settle_op.done = item_settled;
+    struct deliver_outcome *outcomes =
+        arena_alloc(&item->arena, (item->n_copies + 1) * sizeof *outcomes);
+    struct settle_try what = {.item = &item->q, .outcomes = outcomes};
+    share_answers(item);
     judge_rest(item);
-    if (queue_settle(conf_of(item)->queue, &item->settlement, &item->settle_op) != RC_OK)
-        item_end(item, FANOUT_AGAIN);
+    what.status = item->has_rest ? &item->status : NULL;
+    for (size_t i = 0; i < item->n_copies; i++)
+        what.n += outcome_of(&item->copies[i], &outcomes[what.n]);
+    item->settle_op.done = item_settled;
+    settle_start(fanout_ctx(item->fanout), conf_of(item), &what, &item->settle_op);
 }
 
 /* --- its copies ------------------------------------------------------------------------------- */
@@ -246,12 +275,12 @@ static void copy_start(struct copy *copy)
 }
 
 /* The same account twice among the recipients: the first one's copy is everybody's. */
-static bool is_repeated(const struct queue_item *q, size_t n)
+static const struct copy *first_of(const struct item *item, uint64_t account)
 {
-    for (size_t i = 0; i < n; i++)
-        if (q->recipients[i].account == q->recipients[n].account)
-            return true;
-    return false;
+    for (size_t i = 0; i < item->n_copies; i++)
+        if (item->copies[i].account_id == account)
+            return &item->copies[i];
+    return NULL;
 }
 
 static void make_copies(struct item *item)
@@ -261,12 +290,13 @@ static void make_copies(struct item *item)
         const struct queue_recipient *r = &item->q.recipients[i];
         if (!r->account)
             continue;
-        struct copy *copy = &item->copies[item->n_copies++];
-        copy->item = item;
-        copy->number = r->number;
-        copy->account_id = r->account;
-        copy->is_final = is_repeated(&item->q, i);
-        copy->rc = copy->is_final ? RC_EXISTS : RC_TEMP;
+        struct copy *copy = &item->copies[item->n_copies];
+        *copy = (struct copy){.first = first_of(item, r->account),
+                              .item = item,
+                              .number = r->number,
+                              .account_id = r->account,
+                              .rc = RC_TEMP};
+        item->n_copies++;
     }
 }
 
@@ -309,7 +339,7 @@ static void item_run(struct task_job *job)
     atomic_store(&item->pending,
                  n + 1); /* one for this loop, so that the last answer cannot come before its end */
     for (size_t i = 0; i < n; i++) {
-        if (item->copies[i].rc == RC_EXISTS)
+        if (item->copies[i].first)
             atomic_fetch_sub(&item->pending, 1);
         else
             copy_start(&item->copies[i]);

@@ -11,18 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct deliver {
-    struct ctx ctx;
-    struct deliver_conf conf;
-    struct fanout *fanout;
-};
-
 enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, struct deliver **out)
 {
     struct deliver *deliver = mem_zero(sizeof *deliver);
     deliver->ctx = *ctx;
-    deliver->conf = *conf;
-    deliver->fanout = fanout_new(ctx, conf);
+    settle_conf(conf, &deliver->conf);
+    deliver->conf.hostname = str_from(mem_dup(deliver->conf.hostname.p, deliver->conf.hostname.n),
+                                      deliver->conf.hostname.n);
+    deliver->fanout = fanout_new(ctx, &deliver->conf);
     *out = deliver;
     return RC_OK;
 }
@@ -32,6 +28,7 @@ void deliver_close(struct deliver **deliver)
     if (!*deliver)
         return;
     fanout_free(&(*deliver)->fanout);
+    free((void *)(uintptr_t)(*deliver)->conf.hostname.p);
     free(*deliver);
     *deliver = NULL;
 }

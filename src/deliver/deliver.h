@@ -4,7 +4,10 @@
  * queue, which is the acknowledgement, then each account gets its copy, exactly once however often
  * that is interrupted (the queue item's id is remembered by the account). Nothing here knows SMTP.
  *
- * Later: routing, Sieve, outside recipients, delivery status notifications.
+ * What became of each recipient, here and elsewhere, is settled by deliver_settle, which also
+ * writes the reports to senders [RFC3461].
+ *
+ * Later: routing, Sieve.
  */
 #ifndef DELIVER_DELIVER_H
 #define DELIVER_DELIVER_H
@@ -15,16 +18,22 @@
 #include "task/hand.h"
 
 struct deliver;
+struct mime_charsets;
 
 struct deliver_conf {
     struct kv *kv;
     struct store *store;
     struct queue *queue;
-    struct task_lane *lane; /* the short lane: fan-out and what would block */
-    struct hand *hand;      /* where items under way are noted; NULL: nowhere */
-    uint64_t retry_ms;      /* before the second attempt, doubled each time; 0: 30,000 */
-    uint64_t retry_max_ms;  /* no wait is longer, but for a quarter; 0: an hour */
-    unsigned tries;         /* of what fails for good, before it is held; 0: 8 */
+    struct task_lane *lane;   /* the short lane: fan-out and what would block */
+    struct hand *hand;        /* where items under way are noted; NULL: nowhere */
+    uint64_t retry_ms;        /* before the second attempt, doubled each time; 0: 30,000 */
+    uint64_t retry_max_ms;    /* no wait is longer, but for a quarter; 0: an hour */
+    unsigned tries;           /* of what fails for good, before it is held; 0: 8 */
+    struct auth *auth;        /* who a report's receiver is; NULL: nobody is here */
+    struct str hostname;      /* in reports; copied */
+    uint64_t expire_ms;       /* after which what waits comes back; 0: 5 days */
+    uint64_t delay_notice_ms; /* after which its sender is told that it waits; 0: never */
+    const struct mime_charsets *charsets; /* for the subjects shown in reports; may be NULL */
 };
 
 /* Takes up what the queue still holds from before; the lane and all in conf outlive it. */
@@ -108,11 +117,32 @@ struct deliver_outcome {
     uint16_t number;   /* of the item's recipient */
     uint16_t code;     /* of the reply; 0: there was none */
     struct str status; /* "5.1.1"; absent: the reply had none */
-    struct str host;   /* the name of the remote host; absent: there was none */
-    struct str peer;   /* its address */
+    struct str host;   /* who said so: "mx.example.org[192.0.2.1]"; absent: nobody was asked */
     struct str text;   /* its words, without code and status; or our own about what went wrong */
-    uint64_t due;      /* ns since 1970, with DELIVER_DEFERRED */
+    uint64_t due;      /* with DELIVER_DEFERRED: of the next try, ns since 1970 */
+    bool is_untried;   /* with DELIVER_DEFERRED: nobody was asked for this recipient now, since its
+                          host could not be reached a moment ago; it is no try that counts */
 };
+
+struct deliver_settle_op {
+    /* Exactly once, on some thread, perhaps from inside deliver_settle; must not block. */
+    void (*done)(struct deliver_settle_op *op);
+    /* RC_OK: it is in the queue, or the item is gone. Otherwise (RC_TEMP, RC_FULL, ...) nothing has
+     * changed, and the outcomes are still to be settled: call again later. What was relayed and is
+     * not settled is relayed a second time after a restart. */
+    enum rc rc;
+    struct settle *own; /* deliver's */
+};
+
+/* What a try has come to for some of an item's recipients, each at most once: in ONE commit they
+ * leave the queue or wait for their next try there, and the reports that are due for it come into
+ * the queue. So there is one report for each event, whatever crashes when. The item is as
+ * queue_load gave it; it and the outcomes stay until done(). Never blocks.
+ *
+ * Who is told what: docs/ops/reports.md. What waits beyond the item's time (its `expires`, or else
+ * expire_ms) has failed. */
+void deliver_settle(struct deliver *deliver, const struct queue_item *item,
+                    const struct deliver_outcome *outcomes, size_t n, struct deliver_settle_op *op);
 
 /* Whether an account has room for a message of `size` bytes (0: not known yet), to be asked for
  * each recipient before a message is accepted; deliver_message asks again. No quota is ever

@@ -5,6 +5,7 @@
 #include "deliver/deliver.h"
 
 #include "base/map.h"
+#include "deliver/report.h"
 
 enum {
     FANOUT_MAX = 64,      /* items on their way to their recipients at once */
@@ -57,6 +58,53 @@ void later_add(struct later *l, struct waiting *w, uint64_t due);
 void later_remove(struct later *l, struct waiting *w);
 struct waiting *later_first(const struct later *l); /* NULL: none */
 void later_fini(struct later *l);
+
+/* --- settle.c, settle_report.c: what became of recipients, and who is told ----------------------
+ */
+
+struct deliver {
+    struct ctx ctx;
+    struct deliver_conf conf; /* with its defaults */
+    struct fanout *fanout;
+};
+
+/* The defaults of what is 0. */
+void settle_conf(const struct deliver_conf *conf, struct deliver_conf *out);
+
+struct settle {
+    struct ctx ctx;
+    const struct deliver_conf *conf;
+    const struct queue_item *item;
+    const struct deliver_outcome *outcomes;
+    size_t n;
+    const struct queue_status *status; /* of the copies here; NULL: as it is */
+    struct deliver_settle_op *op;
+    struct arena arena;
+    struct task_job job;
+    uint64_t now, expires;
+    struct report_recipient *told[3]; /* by enum report_kind */
+    size_t n_told[3];
+    struct queue_change *changes;
+    struct queue_item reports[3];
+    enum report_kind kinds[3];
+    size_t n_reports;
+    struct queue_settlement settlement;
+    struct queue_op queue_op;
+};
+
+struct settle_try {
+    const struct queue_item *item;
+    const struct deliver_outcome *outcomes;
+    size_t n;
+    const struct queue_status *status;
+};
+void settle_start(const struct ctx *ctx, const struct deliver_conf *conf,
+                  const struct settle_try *what, struct deliver_settle_op *op);
+/* On a thread that may block: makes the reports, into blobs that are ours until they are
+ * forgotten. RC_TEMP, RC_FULL. */
+enum rc settle_write_reports(struct settle *s);
+void settle_log(const struct settle *s, enum report_kind kind, const char *event,
+                struct str report);
 
 /* How one message reaches one account: what deliver_message and the fan-out have in common. */
 void deliver_log(const struct ctx *ctx, struct str message, uint64_t account,

@@ -268,7 +268,7 @@ static void fanout_init(struct fanout *f, const struct ctx *ctx, const struct de
 {
     pthread_condattr_t monotonic;
     f->ctx = *ctx;
-    f->conf = *conf;
+    settle_conf(conf, &f->conf);
     if (!f->conf.retry_ms)
         f->conf.retry_ms = FANOUT_RETRY_MS;
     if (!f->conf.retry_max_ms)

@@ -99,6 +99,11 @@ static enum encoding encoding_of_whole(const struct writer *w)
     return is_header_utf8(w) && !report_is_utf8(w->r) ? AS_QP : AS_8BIT; /* [RFC6533 4.5] */
 }
 
+static bool is_8bit(const struct writer *w)
+{
+    return report_is_utf8(w->r) || (w->is_whole && encoding_of_whole(w) == AS_8BIT);
+}
+
 /* Whole lines of it. */
 static struct str cut_header(struct str header)
 {
@@ -209,7 +214,7 @@ static void put_fields(const struct writer *w, struct buf *b)
                    "\tboundary=\""));
     buf_put(b, buf_str(&w->boundary));
     buf_put(b, STR("\"\r\n"));
-    if (report_is_utf8(r) || (w->is_whole && encoding_of_whole(w) == AS_8BIT))
+    if (is_8bit(w))
         buf_put(b, STR("Content-Transfer-Encoding: 8bit\r\n"));
 }
 
@@ -283,13 +288,20 @@ static void put_reply(const struct deliver_outcome *o, struct buf *b)
     report_put_safe(b, o->text, REPORT_WORDS_MAX, false);
 }
 
-static void put_host(const struct deliver_outcome *o, struct buf *b)
+/* "mx.example.org[192.0.2.1]" */
+static struct str name_of(struct str host)
 {
-    put_safe(b, o->host, false);
-    if (o->peer.n) {
-        buf_put(b, o->host.n ? STR(" [") : STR("["));
-        put_safe(b, o->peer, false);
-        buf_put(b, STR("]"));
+    ptrdiff_t at = str_ends(host, STR("]")) ? str_rfind_byte(host, '[') : -1;
+    return at > 0 ? str_head(host, (size_t)at) : host;
+}
+
+static void put_host(struct str host, struct buf *b)
+{
+    struct str name = name_of(host);
+    put_safe(b, name, false);
+    if (name.n < host.n) {
+        buf_put(b, STR(" "));
+        put_safe(b, str_skip(host, name.n), false);
     }
 }
 
@@ -313,9 +325,9 @@ static void put_said(const struct report_recipient *of, struct buf *b)
     buf_put(b, STR("<"));
     put_safe(b, of->address, true);
     buf_put(b, STR(">"));
-    if (o->host.n || o->peer.n) {
+    if (o->host.n) {
         buf_put(b, STR(" "));
-        put_host(o, b);
+        put_host(o->host, b);
     }
     buf_put(b, str_of(where[o->stage <= DELIVER_AT_MAILBOX ? o->stage : 0]));
     buf_put(b, STR(":\r\n"));
@@ -481,9 +493,9 @@ static void put_recipient(const struct report *r, const struct report_recipient 
     put_safe(b, of->address, true);
     buf_putf(b, "\r\nAction: %s\r\n", action_of(r, of));
     put_status(r, of, b);
-    if (o->host.n || o->peer.n) {
+    if (o->host.n) {
         buf_put(b, STR("Remote-MTA: dns; "));
-        put_safe(b, o->host.n ? o->host : o->peer, false);
+        put_safe(b, name_of(o->host), false);
         buf_put(b, STR("\r\n"));
     }
     if (o->code) { /* [RFC3461 9.2] */
@@ -551,15 +563,29 @@ static enum rc write_all(struct writer *w)
     return put(w, STR("--\r\n"));
 }
 
+static void choose(struct writer *w)
+{
+    buf_init(&w->boundary, 70);              /* [RFC2046 5.1.1] */
+    buf_put(&w->boundary, STR("=_report-")); /* no line of quoted-printable holds this */
+    buf_put(&w->boundary, str_head(w->r->id, 50));
+    choose_original(w);
+    choose_form(w);
+}
+
 enum rc report_write(const struct report *r, struct report_sink *sink)
 {
     struct writer w = {.r = r, .sink = sink};
-    buf_init(&w.boundary, 70);              /* [RFC2046 5.1.1] */
-    buf_put(&w.boundary, STR("=_report-")); /* no line of quoted-printable holds this */
-    buf_put(&w.boundary, str_head(r->id, 50));
-    choose_original(&w);
-    choose_form(&w);
+    choose(&w);
     enum rc rc = write_all(&w);
     buf_fini(&w.boundary);
     return rc;
+}
+
+bool report_is_8bit(const struct report *r)
+{
+    struct writer w = {.r = r};
+    choose(&w);
+    bool is = is_8bit(&w);
+    buf_fini(&w.boundary);
+    return is;
 }

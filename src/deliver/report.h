@@ -67,6 +67,10 @@ enum rc report_write(const struct report *r, struct report_sink *sink);
  * [RFC6533 4.5]. All else is encoded where it must be. */
 bool report_is_utf8(const struct report *r);
 
+/* Whether it holds bytes outside ASCII: those of an original that must not be encoded, or as above.
+ */
+bool report_is_8bit(const struct report *r);
+
 /* --- words.c: plain words --------------------------------------------------------------------- */
 
 /* Append: the Subject's value; the first lines, up to and including the empty one. */

@@ -252,6 +252,13 @@ static void put_advice(const struct report *r, const struct report_recipient *of
         buf_put(out, STR("You asked to be told; there is nothing to do."));
 }
 
+/* Of "mx.example.org[192.0.2.1]" the name. */
+static size_t host_end(struct str host)
+{
+    ptrdiff_t at = str_rfind_byte(host, '[');
+    return at > 0 ? (size_t)at : host.n;
+}
+
 /* Of what went well: the whole sentence. */
 static void put_success(const struct report_recipient *of, struct buf *out)
 {
@@ -268,7 +275,7 @@ static void put_success(const struct report_recipient *of, struct buf *out)
         put_address(of->address, out);
         buf_put(out, STR(" was passed on to "));
         if (o->host.n)
-            report_put_safe(out, o->host, REPORT_ADDRESS_MAX, false);
+            report_put_safe(out, str_head(o->host, host_end(o->host)), REPORT_ADDRESS_MAX, false);
         else
             buf_put(out, STR("another server"));
         buf_put(out, STR(", which does not tell what becomes of it"));

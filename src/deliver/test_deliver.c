@@ -94,7 +94,7 @@ static enum rc deliver(struct fixture *f, struct str text, const uint64_t *accou
     assert_rc(kv_blob_finish(&out, &blob), RC_OK);
     struct deliver_message m = {.blob = blob,
                                 .size = text.n,
-                                .received = 1,
+                                .received = clock_wall(&clock_system),
                                 .sender = STR("s@example.org"),
                                 .id = STR("test"),
                                 .accounts = accounts,
@@ -169,8 +169,10 @@ static void append_copy(struct fixture *f, uint64_t id, struct kv_blob_id blob,
                         struct queue_id item)
 {
     struct store_account *account;
-    struct store_append append = {
-        .blob = blob, .size = 11, .received = 1, .delivery_id = str_from(item.b, sizeof item.b)};
+    struct store_append append = {.blob = blob,
+                                  .size = 11,
+                                  .received = clock_wall(&clock_system),
+                                  .delivery_id = str_from(item.b, sizeof item.b)};
     struct store_op op = {.done = count_appended};
     appended = 0;
     assert_rc(store_account_open(f->store, id, 0, &account), RC_OK);
@@ -200,8 +202,11 @@ static void a_repeated_fan_out_delivers_nothing_twice(void **state)
     assert_rc(kv_blob_finish(&out, &blob), RC_OK);
     close_deliver(f); /* nobody takes it off the queue now */
     const struct queue_recipient to[] = {{.account = 1}, {.account = 2}, {.account = 3}};
-    struct queue_item item = {
-        .blob = blob, .size = 11, .received = 1, .recipients = to, .n_recipients = 3};
+    struct queue_item item = {.blob = blob,
+                              .size = 11,
+                              .received = clock_wall(&clock_system),
+                              .recipients = to,
+                              .n_recipients = 3};
     struct queue_op op = {.done = count_added};
     added = 0;
     assert_rc(queue_add(f->queue, &item, 1, &op), RC_OK);
@@ -229,7 +234,7 @@ static struct queue_id add_item(struct fixture *f, const uint64_t *accounts, siz
         to[i].account = accounts[i];
     struct queue_item item = {.blob = blob,
                               .size = 11,
-                              .received = 1,
+                              .received = clock_wall(&clock_system),
                               .recipients = to,
                               .n_recipients = n,
                               .flags = flags};

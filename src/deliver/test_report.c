@@ -123,8 +123,7 @@ static void user_unknown(void **state)
                     .stage = DELIVER_AT_RCPT,
                     .code = 550,
                     .status = STR("5.1.1"),
-                    .host = STR("mx1.elsewhere.test"),
-                    .peer = STR("192.0.2.7"),
+                    .host = STR("mx1.elsewhere.test[192.0.2.7]"),
                     .text = STR("<bob@elsewhere.test>: Recipient address rejected: User unknown in "
                                 "virtual mailbox table")},
     };
@@ -153,8 +152,7 @@ static void host_unreachable(void **state)
         .outcome = {.verdict = DELIVER_DEFERRED,
                     .stage = DELIVER_AT_CONNECT,
                     .status = STR("4.4.1"),
-                    .host = STR("mx1.elsewhere.test"),
-                    .peer = STR("192.0.2.7"),
+                    .host = STR("mx1.elsewhere.test[192.0.2.7]"),
                     .text = STR("connection refused")},
     };
     struct arena arena = {0};
@@ -178,8 +176,7 @@ static void too_large(void **state)
                     .stage = DELIVER_AT_MAIL,
                     .code = 552,
                     .status = STR("5.3.4"),
-                    .host = STR("mx1.elsewhere.test"),
-                    .peer = STR("2001:db8::7"),
+                    .host = STR("mx1.elsewhere.test[2001:db8::7]"),
                     .text = STR("Message size exceeds fixed limit")},
     };
     struct arena arena = {0};
@@ -200,8 +197,7 @@ static void a_delay(void **state)
                     .stage = DELIVER_AT_RCPT,
                     .code = 450,
                     .status = STR("4.2.0"),
-                    .host = STR("mx1.elsewhere.test"),
-                    .peer = STR("192.0.2.7"),
+                    .host = STR("mx1.elsewhere.test[192.0.2.7]"),
                     .text = STR("Greylisted, see http://postgrey.example/")},
     };
     struct arena arena = {0};
@@ -397,7 +393,6 @@ static void hostile_words_are_harmless(void **state)
                          .code = 999,
                          .status = words[i],
                          .host = words[i],
-                         .peer = words[i],
                          .text = words[i]}},
         };
         struct report r = report_for(bob, 1);

@@ -46,7 +46,10 @@ struct queue_wish {
 };
 
 /* Flags of a recipient. */
-enum { QUEUE_DELAY_TOLD = 1 /* the sender has been told that it takes long */ };
+enum {
+    QUEUE_DELAY_TOLD = 1, /* the sender has been told that it takes long */
+    QUEUE_ALIAS = 2       /* its address stands for several, and this one tells of its success */
+};
 
 struct queue_recipient {
     uint16_t number;        /* among the item's; given by the queue */
