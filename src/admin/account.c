@@ -141,7 +141,7 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
     static const char *const columns[] = {
         "address",    "id",    "enabled", "suspended", "reason",         "created",
         "messages",   "bytes", "quota",   "quota_own", "quota_messages", "quota_messages_own",
-        "pop3_delete"};
+        "pop3_delete", "modseq"};
     struct auth_account info;
     struct store_account *account;
     struct store_usage usage;
@@ -152,7 +152,7 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
     }
     store_account_usage(account, &usage);
     store_account_close(&account);
-    answer_columns(a, columns, 13);
+    answer_columns(a, columns, 14);
     answer_cell(a, info.address);
     answer_u64(a, info.id);
     answer_text(a, info.is_enabled ? "yes" : "no");
@@ -166,6 +166,7 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
     answer_u64(a, usage.quota.messages);
     answer_text(a, usage.quota.inherited & STORE_QUOTA_MESSAGES ? "no" : "yes");
     answer_pop3(a, &info.settings);
+    answer_u64(a, usage.modseq);
 }
 
 /* --- changing --------------------------------------------------------------------------------- */

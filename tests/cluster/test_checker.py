@@ -59,3 +59,25 @@ def test_a_uid_does_not_go_back():
     model.begin('append', 'c', NONE)
     with pytest.raises(Wrong):
         model.done(5)
+
+
+def test_a_modseq_does_not_go_back():
+    model = two()
+    model.numbers(2, 10)
+    model.numbers(2, 10)
+    with pytest.raises(Wrong):
+        model.numbers(2, 9)
+
+
+def test_each_change_has_a_modseq_of_its_own():
+    for modseq, is_wrong in (12, False), (11, False), (10, True):
+        model = two()
+        model.numbers(2, 10)
+        for flags in SEEN, SEEN, NONE:  # the second one changes nothing
+            model.begin('flags', 3, flags)
+            model.done()
+        if is_wrong:
+            with pytest.raises(Wrong):
+                model.numbers(4, modseq)
+        else:
+            model.numbers(4, modseq)

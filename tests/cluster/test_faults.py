@@ -56,7 +56,12 @@ class Work:
                 raise faults[0]
             time.sleep(0.05)
 
+    def look_at_numbers(self):
+        for owner in self.owners:
+            owner.look_at_numbers()
+
     def verify(self, host):
+        self.look_at_numbers()
         wait_for_queue(host)
         found = when_it_can(lambda: collect(host, MAIL_USERS))
         copies = self.load.verify(found)
@@ -164,6 +169,7 @@ def endure(cluster, host, faults, seed, rests=True):
             began = time.monotonic()
             fault(cluster, work, host)
             work.wait_for_progress()
+            work.look_at_numbers()
             print(f'{name}: going on after {time.monotonic() - began:.1f} s, {work.counts()}')
             if rests:
                 cluster.wait_clean(300)

@@ -58,6 +58,7 @@ def test_accounts(host):
     assert shown['address'] == address and shown['quota'] == 3 << 20 and shown['enabled'] is True
     assert re.fullmatch(r'\d{4}-\d\d-\d\dT.*', shown['created'])
     say(host, 'account', 'set', address, '--quota', '0', '--enabled', 'no')
+    assert shown['modseq'] >= 0
     shown, = json.loads(say(host, 'account', 'show', address, '--json'))
     assert shown['quota'] == 0 and shown['enabled'] is False
     assert address in [row['address'] for row in json.loads(say(host, 'account', 'list', '--json'))]

@@ -1,5 +1,6 @@
 """IMAP clients that each have a mailbox for themselves, change it without pause, and know what it must hold whatever happens to the
 server: acknowledged is done, refused is not done, and what was never answered is done or not, but not half and not twice."""
+import json
 import random
 import re
 import threading
@@ -18,10 +19,12 @@ class Wrong(AssertionError):
 
 
 class Model:
-    """What a mailbox holds: {uid: (subject, flags)}; and the highest UID there ever was. `open`: what may have happened besides."""
+    """What a mailbox holds: {uid: (subject, flags)}; and the highest UID there ever was. `open`: what may have happened besides.
+    `moves` counts acknowledged changes that changed anything: each has a modseq of its own, larger than all before it."""
 
     def __init__(self):
         self.held, self.highest, self.open = {}, 0, None
+        self.moves, self.seen = 0, None  # seen: (the account's modseq, moves by then)
 
     def begin(self, *change):
         """('append', subject, flags), ('flags', uid, flags) or ('expunge', uid)."""
@@ -37,11 +40,21 @@ class Model:
             if uid <= self.highest:
                 raise Wrong(f'{subject} became UID {uid} after UID {self.highest}')
             self.held[uid], self.highest = (subject, rest[0]), uid
+            self.moves += 1
         elif kind == 'flags':
+            self.moves += self.held[subject][1] != rest[0]
             self.held[subject] = (self.held[subject][0], rest[0])
         else:
             del self.held[subject]
+            self.moves += 1
         self.open = None
+
+    def numbers(self, before, modseq):
+        """The account's modseq, asked for when `before` moves had been acknowledged. One more may have been done by the last time, and
+        acknowledged since."""
+        if self.seen and modseq < self.seen[0] + max(0, before - self.seen[1] - 1):
+            raise Wrong(f'modseq {modseq} after {self.seen[0]}, with {before - self.seen[1]} changes acknowledged in between')
+        self.seen = (modseq, self.moves)
 
     def settle(self, found):
         """Compares with what there is, [(uid, subject, flags)] in its order, and finds out what became of `open`."""
@@ -98,6 +111,21 @@ class Owner(threading.Thread):
             except (wire.Closed, OSError, imap.Refused):
                 self.reconnects += 1  # the server went, or does not want to be asked now
                 time.sleep(0.05)
+
+    def look_at_numbers(self):
+        """Any time: UIDs are looked at with each answer, modseqs, which IMAP does not tell, here."""
+        end = time.monotonic() + 120
+        while True:
+            before = self.model.moves
+            done = self.host.run('account', 'show', self.host.address(self.user), '--json', check=False)
+            if done.returncode == 0:
+                break
+            assert time.monotonic() < end, done.stderr
+            time.sleep(0.5)
+        try:
+            self.model.numbers(before, json.loads(done.stdout)[0]['modseq'])
+        except Wrong as error:
+            raise Wrong(f'{self.user}: {error}') from None
 
     def verify(self):
         """After stop(): the number of messages, all of them as they must be."""
