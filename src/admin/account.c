@@ -139,8 +139,8 @@ static enum rc find(struct admin *admin, struct str address, struct admin_answer
 void admin_account_show(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {
-        "address",    "id",    "enabled", "suspended", "reason",         "created",
-        "messages",   "bytes", "quota",   "quota_own", "quota_messages", "quota_messages_own",
+        "address",     "id",    "enabled", "suspended", "reason",         "created",
+        "messages",    "bytes", "quota",   "quota_own", "quota_messages", "quota_messages_own",
         "pop3_delete", "modseq"};
     struct auth_account info;
     struct store_account *account;
