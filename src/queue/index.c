@@ -51,7 +51,7 @@ static enum rc index_once(struct queue *queue, struct queue_id id)
 {
     struct arena arena = {0};
     struct queue_whole w;
-    struct queue_news *news = queue_news_new();
+    struct queue_news *news = queue_news_new(queue_shard_of(id));
     struct kv_txn *txn = kv_txn_new(queue_part_of(id));
     enum rc rc = queue_whole_read(queue, id, 0, &arena, &w);
     if (rc == RC_CORRUPT) /* whoever tries it finds that out, and holds it */

@@ -12,21 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum rc count_all(struct queue *queue)
+enum { COUNT_AT_ONCE = 2 * QUEUE_SHARDS + 16 }; /* pages that opening waits for */
+
+/* A small queue is counted whole. */
+static enum rc count(struct queue *queue)
 {
-    for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++) {
-        struct queue_id ids[256], after;
-        size_t n = 0;
-        do {
-            TRY(queue_list(queue, shard, n ? &after : NULL, ids, 256, &n));
-            atomic_fetch_add(&queue->count, n);
-            if (n)
-                after = ids[n - 1];
-        } while (n == 256);
-        TRY(queue_count_held(queue, shard));
-    }
-    counter_set(queue->ctx.counters, COUNTER_QUEUE_ITEMS, atomic_load(&queue->count));
-    counter_set(queue->ctx.counters, COUNTER_QUEUE_HELD, atomic_load(&queue->held));
+    bool is_counted;
+    TRY(queue_tally_go_on(queue, COUNT_AT_ONCE, &is_counted));
+    if (!is_counted)
+        queue_keeper_count(queue);
     return RC_OK;
 }
 
@@ -40,10 +34,11 @@ enum rc queue_open(const struct ctx *ctx, struct kv *kv, struct queue **out)
     pthread_cond_init(&queue->changed, NULL);
     list_init(&queue->redo);
     map_init(&queue->settling);
+    queue->tally = queue_tally_new();
     queue_keeper_start(queue);
-    enum rc rc = count_all(queue);
+    enum rc rc = queue_index(queue);
     if (rc == RC_OK)
-        rc = queue_index(queue);
+        rc = count(queue);
     if (rc != RC_OK)
         queue_close(&queue);
     *out = queue;
@@ -53,6 +48,7 @@ enum rc queue_open(const struct ctx *ctx, struct kv *kv, struct queue **out)
 void queue_close(struct queue **queue)
 {
     queue_keeper_stop(*queue);
+    queue_tally_free(&(*queue)->tally);
     map_fini(&(*queue)->settling);
     pthread_cond_destroy(&(*queue)->changed);
     pthread_mutex_destroy(&(*queue)->mutex);
@@ -69,7 +65,7 @@ static void added(struct kv_op *kv_op)
     /* What a commit does not find is the body; callers know RC_NOTFOUND as "no such recipient". */
     op->rc = kv_op->rc == RC_NOTFOUND ? RC_CORRUPT : kv_op->rc;
     if (op->rc == RC_OK)
-        queue_news_tell(op->queue, &op->news);
+        queue_news_tell(op->queue, &op->news, kv_op->version);
     queue_news_free(&op->news);
     op->done(op);
 }
@@ -80,7 +76,7 @@ enum rc queue_add(struct queue *queue, struct queue_item *items, size_t n, struc
     struct kv_txn *txn = kv_txn_new((struct kv_part){KV_QUEUE, shard});
     op->queue = queue;
     op->kv_op = (struct kv_op){.done = added};
-    op->news = queue_news_new();
+    op->news = queue_news_new(shard);
     enum rc rc = n ? queue_items_put(queue, txn, items, n, shard, op->news) : RC_LIMIT;
     if (rc == RC_OK) {
         op->id = items[0].id;
@@ -152,12 +148,12 @@ enum rc queue_list(struct queue *queue, unsigned shard, const struct queue_id *a
 
 uint64_t queue_count(struct queue *queue)
 {
-    return atomic_load(&queue->count);
+    return queue_number(queue, QUEUE_N_ITEMS);
 }
 
 uint64_t queue_held(struct queue *queue)
 {
-    return atomic_load(&queue->held);
+    return queue_number(queue, QUEUE_N_HELD);
 }
 
 void queue_sink_set(struct queue *queue, enum queue_kind kind, struct queue_sink *sink)

@@ -239,8 +239,19 @@ enum rc queue_done(struct queue *queue, struct queue_id id, const uint16_t *numb
 enum rc queue_list(struct queue *queue, unsigned shard, const struct queue_id *after,
                    struct queue_id *out, size_t max, size_t *out_n);
 
-uint64_t queue_count(struct queue *queue); /* items, kept in memory */
-uint64_t queue_held(struct queue *queue);  /* those that are held, kept in memory */
+/* Kept in memory. What was there at the start is counted bit by bit, so they grow for a while after
+ * opening a large queue. */
+enum queue_number {
+    QUEUE_N_ITEMS,
+    QUEUE_N_HELD,     /* items that are held */
+    QUEUE_N_LOCAL,    /* items that wait for mailboxes here */
+    QUEUE_N_REMOTE,   /* recipients elsewhere that wait */
+    QUEUE_N_DEFERRED, /* of these, those that were tried before */
+    QUEUE_NUMBERS
+};
+uint64_t queue_number(struct queue *queue, enum queue_number which);
+uint64_t queue_count(struct queue *queue); /* QUEUE_N_ITEMS */
+uint64_t queue_held(struct queue *queue);  /* QUEUE_N_HELD */
 
 /* These block, and may be called for any item at any time. RC_NOTFOUND: there is no such item. An
  * item whose row cannot be read has a state all the same. */

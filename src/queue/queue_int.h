@@ -55,14 +55,14 @@ enum {
 struct queue {
     struct ctx ctx;
     struct kv *kv;
-    _Atomic uint64_t count, held;
+    struct queue_tally *tally;
     pthread_mutex_t sinks_mutex; /* held while a sink is called */
     struct queue_sink *sinks[2]; /* local, remote */
     /* The keeper: a thread for what blocks. */
     pthread_t keeper;
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t changed;
-    bool ending;
+    bool ending, is_counting;
     struct list redo;    /* struct queue_op: settlements to be read by the keeper */
     struct map settling; /* struct queue_op, by item: those under way */
 };
@@ -125,21 +125,40 @@ enum rc queue_whole_assert(struct kv_txn *txn, const struct queue_whole *w);
 struct queue_due queue_due_local(const struct queue_item *item, const struct queue_status *status);
 struct queue_due queue_due_remote(struct queue_id id, const struct queue_recipient *r);
 
-/* What a commit changes beyond its rows, applied when it is done: entries for the sinks, counts. */
-struct queue_news {
-    struct queue_due *entries;
-    size_t n, capacity;
-    int64_t items, held; /* more or fewer */
-    struct arena arena;  /* texts of the entries */
+/* A row that counts, more or less; see tally.c. */
+struct queue_tick {
+    enum queue_number which;
+    int8_t by;
+    uint8_t n;
+    unsigned char key[QUEUE_DUE_KEY];
 };
-struct queue_news *queue_news_new(void);
+
+/* What a commit changes beyond its rows, applied when it is done: entries for the sinks, counts.
+ * Most are small, and need no memory of their own for the lists. */
+enum { QUEUE_NEWS_FEW = 2, QUEUE_NEWS_TICKS = 4, QUEUE_NEWS_TEXT = 128 };
+struct queue_news {
+    unsigned shard;
+    struct queue_due *entries, *more_entries;
+    size_t n, capacity;
+    struct queue_tick *ticks, *more_ticks;
+    size_t n_ticks, ticks_capacity;
+    struct arena arena; /* texts of the entries that do not fit below */
+    size_t text_used;
+    struct queue_due few_entries[QUEUE_NEWS_FEW];
+    struct queue_tick few_ticks[QUEUE_NEWS_TICKS];
+    char text[QUEUE_NEWS_TEXT];
+};
+struct queue_news *queue_news_new(unsigned shard);
 void queue_news_free(struct queue_news **news);
-/* Applies them and frees. */
-void queue_news_tell(struct queue *queue, struct queue_news **news);
+void queue_news_entry(struct queue_news *news, const struct queue_due *entry);
+void queue_news_tick(struct queue_news *news, enum queue_number which, int by, struct str key);
+/* Applies them and frees. `version` is the commit's. */
+void queue_news_tell(struct queue *queue, struct queue_news **news, uint64_t version);
 
 /* Puts the entry, and tells of it. */
 enum rc queue_due_put(struct kv_txn *txn, const struct queue_due *entry, struct queue_news *news);
-enum rc queue_due_delete(struct kv_txn *txn, const struct queue_due *entry);
+enum rc queue_due_delete(struct kv_txn *txn, const struct queue_due *entry,
+                         struct queue_news *news);
 
 /* New items, in the shard of the transaction: ids, rows, entries. RC_LIMIT. */
 enum rc queue_items_put(struct queue *queue, struct kv_txn *txn, struct queue_item *items, size_t n,
@@ -160,9 +179,18 @@ enum rc queue_status_put(struct kv_txn *txn, const struct queue_whole *w,
 
 /* Deletes whatever entries the index has of an item, by looking through all of its shard: for items
  * that cannot be understood. */
-enum rc queue_due_sweep(struct queue *queue, struct kv_txn *txn, struct queue_id id);
+enum rc queue_due_sweep(struct queue *queue, struct kv_txn *txn, struct queue_id id,
+                        struct queue_news *news);
 
-enum rc queue_count_held(struct queue *queue, unsigned shard);
+/* --- tally.c ---------------------------------------------------------------------------------- */
+
+struct queue_tally *queue_tally_new(void);
+void queue_tally_free(struct queue_tally **tally);
+/* A commit of this version has changed rows. Any thread. */
+void queue_tally_hear(struct queue *queue, unsigned shard, const struct queue_tick *ticks, size_t n,
+                      uint64_t version);
+/* Counts what was there before; one thread at a time. Blocks. */
+enum rc queue_tally_go_on(struct queue *queue, size_t max_pages, bool *out_is_counted);
 
 /* --- settle.c, index.c, keeper.c -------------------------------------------------------------- */
 
@@ -174,6 +202,8 @@ enum rc queue_index(struct queue *queue);
 
 void queue_keeper_start(struct queue *queue);
 void queue_keeper_stop(struct queue *queue);
+/* Opened with more than could be counted at once: goes on with it. */
+void queue_keeper_count(struct queue *queue);
 void queue_keeper_redo(struct queue *queue, struct queue_op *op);
 
 #endif

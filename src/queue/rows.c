@@ -8,10 +8,8 @@
  */
 #include "queue/queue_int.h"
 
-#include "base/mem.h"
 #include "base/random.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 unsigned queue_shard_of(struct queue_id id)
@@ -114,35 +112,49 @@ struct queue_due queue_due_remote(struct queue_id id, const struct queue_recipie
                               .destination = r->domain};
 }
 
+static void tick_entry(struct queue_news *news, const struct queue_due *entry, int by,
+                       struct str key)
+{
+    queue_news_tick(news, entry->kind == QUEUE_LOCAL ? QUEUE_N_LOCAL : QUEUE_N_REMOTE, by, key);
+    if (entry->tries)
+        queue_news_tick(news, QUEUE_N_DEFERRED, by, key);
+}
+
 enum rc queue_due_put(struct kv_txn *txn, const struct queue_due *entry, struct queue_news *news)
 {
     unsigned char key[QUEUE_DUE_KEY], row[QUEUE_DUE_MAX];
-    TRY(kv_txn_put(txn, queue_due_key(entry, key), queue_due_pack(entry, row)));
-    news->entries = mem_array(news->entries, &news->capacity, news->n + 1, sizeof *news->entries);
-    struct queue_due *copy = &news->entries[news->n++];
-    *copy = *entry;
-    if (entry->destination.n)
-        copy->destination = arena_dup(&news->arena, entry->destination);
-    return RC_OK;
+    struct str k = queue_due_key(entry, key);
+    queue_news_entry(news, entry);
+    tick_entry(news, entry, 1, k);
+    return kv_txn_put(txn, k, queue_due_pack(entry, row));
 }
 
-enum rc queue_due_delete(struct kv_txn *txn, const struct queue_due *entry)
+enum rc queue_due_delete(struct kv_txn *txn, const struct queue_due *entry, struct queue_news *news)
 {
     unsigned char key[QUEUE_DUE_KEY];
-    return kv_txn_delete(txn, queue_due_key(entry, key));
+    struct str k = queue_due_key(entry, key);
+    tick_entry(news, entry, -1, k);
+    return kv_txn_delete(txn, k);
 }
 
-static enum rc sweep_page(struct kv_txn *txn, const struct kv_page *page, struct queue_id id)
+static enum rc sweep_page(struct kv_txn *txn, const struct kv_page *page, struct queue_id id,
+                          struct queue_news *news)
 {
     for (size_t i = 0; i < page->n; i++) {
+        struct queue_due entry;
         struct str key = page->rows[i].key;
-        if (key.n == QUEUE_DUE_KEY && memcmp(key.p + 10, id.b, sizeof id.b) == 0)
+        if (key.n != QUEUE_DUE_KEY || memcmp(key.p + 10, id.b, sizeof id.b) != 0)
+            continue;
+        if (queue_due_unpack(page->rows[i], &entry) == RC_OK)
+            TRY(queue_due_delete(txn, &entry, news));
+        else
             TRY(kv_txn_delete(txn, key));
     }
     return RC_OK;
 }
 
-enum rc queue_due_sweep(struct queue *queue, struct kv_txn *txn, struct queue_id id)
+enum rc queue_due_sweep(struct queue *queue, struct kv_txn *txn, struct queue_id id,
+                        struct queue_news *news)
 {
     unsigned char after[QUEUE_DUE_KEY];
     struct kv_range range = {.from = STR("d"), .to = STR("e")};
@@ -153,7 +165,7 @@ enum rc queue_due_sweep(struct queue *queue, struct kv_txn *txn, struct queue_id
         arena_reset(&arena);
         rc = kv_scan(queue->kv, queue_part_of(id), range, 0, KV_ONCE, &arena, &page);
         if (rc == RC_OK)
-            rc = sweep_page(txn, &page, id);
+            rc = sweep_page(txn, &page, id, news);
         if (rc == RC_OK && page.n) {
             struct str last = page.rows[page.n - 1].key;
             size_t n = last.n < sizeof after ? last.n : sizeof after;
@@ -265,12 +277,13 @@ static enum rc put_item(struct kv_txn *txn, const struct queue_item *given, stru
         item.recipients = &one;
     if (!is_here)
         item.summary = (struct str){0};
-    TRY(kv_txn_put(txn, queue_item_key(item.id, key), queue_item_pack(&item, also, row)));
+    struct str k = queue_item_key(item.id, key);
+    TRY(kv_txn_put(txn, k, queue_item_pack(&item, also, row)));
+    queue_news_tick(news, QUEUE_N_ITEMS, 1, k);
     if (is_here) {
         const struct queue_due due = queue_due_local(&item, &usual);
         TRY(queue_due_put(txn, &due, news));
     }
-    news->items++;
     return kv_txn_ref(txn, item.blob);
 }
 
@@ -299,11 +312,14 @@ static enum rc remove_item(struct kv_txn *txn, const struct queue_whole *w, stru
     unsigned char key[QUEUE_ALSO_KEY];
     for (size_t i = 0; i < w->also.n; i++)
         TRY(kv_txn_delete(txn, queue_also_key(w->also.hashes + 3 * i, w->id, key)));
+    struct str k = queue_status_key(w->id, key);
     if (!str_is_null(w->status_row))
-        TRY(kv_txn_delete(txn, queue_status_key(w->id, key)));
-    TRY(kv_txn_delete(txn, queue_item_key(w->id, key)));
-    news->items--;
-    news->held -= w->status.state == QUEUE_HELD;
+        TRY(kv_txn_delete(txn, k));
+    if (w->status.state == QUEUE_HELD)
+        queue_news_tick(news, QUEUE_N_HELD, -1, k);
+    k = queue_item_key(w->id, key);
+    TRY(kv_txn_delete(txn, k));
+    queue_news_tick(news, QUEUE_N_ITEMS, -1, k);
     return kv_txn_drop(txn, w->item.blob);
 }
 
@@ -313,8 +329,8 @@ static enum rc move_entry(struct kv_txn *txn, const struct queue_due *from,
 {
     if (from && to && from->due == to->due && from->tries == to->tries)
         return RC_OK;
-    if (from && (!to || from->due != to->due))
-        TRY(queue_due_delete(txn, from));
+    if (from) /* before the new one, which may have the same key */
+        TRY(queue_due_delete(txn, from, news));
     return to ? queue_due_put(txn, to, news) : RC_OK;
 }
 
@@ -369,7 +385,9 @@ enum rc queue_status_put(struct kv_txn *txn, const struct queue_whole *w,
 {
     unsigned char key[QUEUE_ITEM_KEY], row[QUEUE_STATUS_MAX];
     struct str k = queue_status_key(w->id, key), value = queue_status_pack(status, row);
-    news->held += (status->state == QUEUE_HELD) - (w->status.state == QUEUE_HELD);
+    int by = (status->state == QUEUE_HELD) - (w->status.state == QUEUE_HELD);
+    if (by)
+        queue_news_tick(news, QUEUE_N_HELD, by, k);
     if (status->state == QUEUE_WAITING && !status->failures && !status->due)
         return str_is_null(w->status_row) ? RC_OK : kv_txn_delete(txn, k);
     return str_eq(w->status_row, value) ? RC_OK : kv_txn_put(txn, k, value);
@@ -388,57 +406,4 @@ enum rc queue_whole_change(struct kv_txn *txn, const struct queue_whole *w,
     if (left == 0)
         return remove_item(txn, w, news);
     return queue_status_put(txn, w, &next->status, news);
-}
-
-/* --- news ------------------------------------------------------------------------------------- */
-
-struct queue_news *queue_news_new(void)
-{
-    return mem_zero(sizeof(struct queue_news));
-}
-
-void queue_news_free(struct queue_news **news)
-{
-    if (!*news)
-        return;
-    arena_fini(&(*news)->arena);
-    free((*news)->entries);
-    free(*news);
-    *news = NULL;
-}
-
-/* By differences: two changes at once must not leave the older sum. */
-static void change(_Atomic uint64_t *number, struct counters *counters, enum counter counter,
-                   int64_t by)
-{
-    if (by == 0)
-        return;
-    atomic_fetch_add(number, (uint64_t)by);
-    if (by > 0)
-        counter_add(counters, counter, (uint64_t)by);
-    else
-        counter_sub(counters, counter, (uint64_t)-by);
-}
-
-static void tell(struct queue *queue, enum queue_kind kind, const struct queue_due *entries,
-                 size_t n)
-{
-    struct queue_sink *sink = queue->sinks[kind == QUEUE_REMOTE];
-    if (sink)
-        sink->due(sink, entries, n);
-}
-
-void queue_news_tell(struct queue *queue, struct queue_news **news)
-{
-    struct queue_news *s = *news;
-    change(&queue->count, queue->ctx.counters, COUNTER_QUEUE_ITEMS, s->items);
-    change(&queue->held, queue->ctx.counters, COUNTER_QUEUE_HELD, s->held);
-    pthread_mutex_lock(&queue->sinks_mutex);
-    for (size_t i = 0, n; i < s->n; i += n) {
-        for (n = 1; i + n < s->n && s->entries[i + n].kind == s->entries[i].kind;)
-            n++;
-        tell(queue, s->entries[i].kind, &s->entries[i], n);
-    }
-    pthread_mutex_unlock(&queue->sinks_mutex);
-    queue_news_free(news);
 }

@@ -64,7 +64,7 @@ static void finish(struct queue_op *op, enum rc rc)
     struct queue_op *next = leave(queue, op);
     op->rc = rc;
     if (rc == RC_OK && op->news)
-        queue_news_tell(queue, &op->news);
+        queue_news_tell(queue, &op->news, op->kv_op.version);
     queue_news_free(&op->news);
     if (next)
         queue_keeper_redo(queue, next);
@@ -159,7 +159,7 @@ static enum rc build(struct queue_op *op, unsigned flags, struct kv_txn *txn)
 static enum rc try_once(struct queue_op *op, unsigned flags)
 {
     struct kv_txn *txn = kv_txn_new(queue_part_of(op->settlement->id));
-    op->news = queue_news_new();
+    op->news = queue_news_new(queue_shard_of(op->settlement->id));
     op->kv_op = (struct kv_op){.done = settled};
     enum rc rc = build(op, flags, txn);
     if (rc == RC_OK)

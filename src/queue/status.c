@@ -9,26 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum rc queue_count_held(struct queue *queue, unsigned shard)
-{
-    struct kv_range range = {.from = STR("s"), .to = STR("t")};
-    struct arena arena = {0};
-    struct kv_page page = {.has_more = true};
-    enum rc rc = RC_OK;
-    while (rc == RC_OK && page.has_more) {
-        rc = kv_scan(queue->kv, (struct kv_part){KV_QUEUE, shard}, range, 0, 0, &arena, &page);
-        for (size_t i = 0; rc == RC_OK && i < page.n; i++) {
-            struct queue_status status;
-            rc = queue_status_unpack(page.rows[i].value, &status);
-            atomic_fetch_add(&queue->held, status.state == QUEUE_HELD);
-        }
-        if (rc == RC_OK && page.n)
-            range.after = page.rows[page.n - 1].key;
-    }
-    arena_fini(&arena);
-    return rc;
-}
-
 enum rc queue_status_get(struct queue *queue, struct queue_id id, struct queue_status *out)
 {
     struct arena arena = {0};
@@ -86,7 +66,7 @@ static enum rc change_unknown(struct queue *queue, struct kv_txn *txn, const str
                               const struct queue_status *status, struct queue_news *news)
 {
     TRY(queue_whole_assert(txn, w));
-    TRY(queue_due_sweep(queue, txn, w->id));
+    TRY(queue_due_sweep(queue, txn, w->id, news));
     if (status->state == QUEUE_WAITING) {
         const struct queue_due due = queue_due_local(&w->item, status);
         TRY(queue_due_put(txn, &due, news));
@@ -109,7 +89,8 @@ static enum rc turn_once(struct queue *queue, struct queue_id id, const struct t
     struct queue_whole w;
     struct queue_next next;
     uint64_t now = clock_wall(queue->ctx.clock);
-    struct queue_news *news = queue_news_new();
+    uint64_t version = 0;
+    struct queue_news *news = queue_news_new(queue_shard_of(id));
     struct kv_txn *txn = kv_txn_new(queue_part_of(id));
     enum rc rc = queue_whole_read(queue, id, 0, &arena, &w), read_rc = rc;
     if (rc == RC_CORRUPT) {
@@ -126,11 +107,11 @@ static enum rc turn_once(struct queue *queue, struct queue_id id, const struct t
                  ? change_unknown(queue, txn, &w, &next.status, news)
                  : change_known(txn, &w, &arena, &next, !t->set && !t->hold, now, news);
     if (rc == RC_OK)
-        rc = kv_commit_wait(queue->kv, txn, NULL);
+        rc = kv_commit_wait(queue->kv, txn, &version);
     else
         kv_txn_free(&txn);
     if (rc == RC_OK)
-        queue_news_tell(queue, &news);
+        queue_news_tell(queue, &news, version);
     queue_news_free(&news);
     arena_fini(&arena);
     return rc;
