@@ -75,6 +75,9 @@ void admin_blocked_list(struct admin *admin, const struct admin_call *c, struct 
 void admin_blocked_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_stat(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_queue_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_queue_show(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_queue_retry(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_queue_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_queue_hold(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_queue_release(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_backup_snapshot(struct admin *admin, const struct admin_call *c, struct admin_answer *a);

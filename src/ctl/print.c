@@ -88,8 +88,9 @@ void ctl_print_table(const struct admin_answer *a)
 /* Columns of free text, and of names that anybody may have chosen. */
 static bool is_text(struct str column)
 {
-    static const char *const texts[] = {"address", "alias",  "blocked", "catch_all", "cause",
-                                        "domain",  "reason", "sender",  "target"};
+    static const char *const texts[] = {
+        "address",    "alias",  "blocked",   "catch_all", "cause",  "domain", "host",   "log",
+        "message_id", "reason", "recipient", "reply",     "sender", "status", "target", "to"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (str_eq(column, str_of(texts[i])))
             return true;

@@ -54,10 +54,13 @@ static enum rc index_once(struct queue *queue, struct queue_id id)
     struct queue_news *news = queue_news_new(queue_shard_of(id));
     struct kv_txn *txn = kv_txn_new(queue_part_of(id));
     enum rc rc = queue_whole_read(queue, id, 0, &arena, &w);
+    bool is_readable = rc == RC_OK;
     if (rc == RC_CORRUPT) /* whoever tries it finds that out, and holds it */
         rc = RC_OK;
     if (rc == RC_OK)
         rc = queue_whole_assert(txn, &w);
+    if (rc == RC_OK && is_readable && w.item_row.p[0] == QUEUE_FORMAT_OLD)
+        rc = queue_whole_upgrade(txn, &w);
     if (rc == RC_OK && w.status.state == QUEUE_WAITING) {
         const struct queue_due due = queue_due_local(&w.item, &w.status);
         rc = queue_due_put(txn, &due, news);

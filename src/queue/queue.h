@@ -78,7 +78,8 @@ enum {
     QUEUE_REQUIRETLS = 16,
     QUEUE_IS_REPORT = 32, /* a delivery status notification: nobody is told of what becomes of it */
     QUEUE_FORWARDED = 64, /* goes on to an address that somebody here has set */
-    QUEUE_SUBMITTED = 128 /* handed in by one of our users */
+    QUEUE_SUBMITTED = 128, /* handed in by one of our users */
+    QUEUE_RETURNED = 256   /* an administrator sends it back: no try, a report of failure */
 };
 
 struct queue_item {
@@ -264,6 +265,46 @@ enum rc queue_hold(struct queue *queue, struct queue_id id, const char *cause);
 enum rc queue_release(struct queue *queue, struct queue_id id);
 /* Every item, for what was restored from a backup: some of it may have been delivered since. */
 enum rc queue_hold_all(struct queue *queue, const char *cause);
+
+enum queue_action {
+    QUEUE_HOLD,
+    QUEUE_RELEASE, /* held ones; an expired one gets another hour */
+    QUEUE_RETRY,   /* those that wait are due now */
+    QUEUE_REMOVE,  /* nobody is told */
+    QUEUE_RETURN   /* QUEUE_RETURNED, and due now */
+};
+enum { QUEUE_ACT_MAX = 64 };
+/* The same for up to QUEUE_ACT_MAX items of one shard, in one commit where nobody gets in the way.
+ * Those that are gone, or that the action is not for, are passed over; *out_n says how many were
+ * changed. An item that cannot be read can be held, released and removed; its blob is kept then.
+ * Blocks. */
+enum rc queue_act(struct queue *queue, enum queue_action action, const char *cause,
+                  const struct queue_id *ids, size_t n, size_t *out_n);
+
+/* What to list. */
+enum queue_which { QUEUE_ANY, QUEUE_ONLY_WAITING, QUEUE_ONLY_HELD, QUEUE_ONLY_DEFERRED };
+struct queue_filter {
+    enum queue_which which;
+    struct str domain; /* of a recipient that is left; absent: any, as below. Found by an index */
+    struct str sender; /* the whole address, in any case; empty: the null sender */
+    struct str error;  /* in a recipient's last reply or status, or the item's cause; in any case */
+    uint64_t before;   /* received before; 0: at any time */
+};
+struct queue_cursor { /* all zeroes: from the beginning */
+    uint8_t shard, part, n;
+    bool is_at_end;
+    unsigned char key[20];
+};
+/* Items that match, up to `max`, whole; looks at no more than QUEUE_FIND_ROWS of them a call: call
+ * again until the cursor is at the end. What comes and goes meanwhile is found or not. Blocks. */
+enum { QUEUE_FIND_ROWS = 1000 };
+struct queue_found {
+    struct queue_entry *entries; /* in the arena */
+    size_t n;
+};
+enum rc queue_find(struct queue *queue, const struct queue_filter *filter,
+                   struct queue_cursor *cursor, size_t max, struct arena *arena,
+                   struct queue_found *out);
 
 /* For copies of a store, see kv.h: the queue's partitions, with n from 0 on (false: there are no
  * more), and the blobs of a row. RC_CORRUPT. */

@@ -169,7 +169,10 @@ struct queue_next {
      * goes, or what it is from now on, with the same account, address and domain. */
     const struct queue_recipient **recipients;
     struct queue_status status;
+    const struct queue_item *item; /* NULL: the same; otherwise with other flags or times */
 };
+/* An item of an older format becomes one of this format; entries are not touched. */
+enum rc queue_whole_upgrade(struct kv_txn *txn, const struct queue_whole *w);
 /* Asserts what was read, and changes rows and entries; without recipients left the item goes. */
 enum rc queue_whole_change(struct kv_txn *txn, const struct queue_whole *w,
                            const struct queue_next *next, struct queue_news *news);

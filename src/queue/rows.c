@@ -334,21 +334,10 @@ static enum rc move_entry(struct kv_txn *txn, const struct queue_due *from,
     return to ? queue_due_put(txn, to, news) : RC_OK;
 }
 
-static enum rc put_changed(struct kv_txn *txn, const struct queue_whole *w, struct str key,
-                           const struct queue_recipient *r)
-{
-    unsigned char item_key[QUEUE_ITEM_KEY], row[QUEUE_ITEM_MAX];
-    struct queue_item item = w->item;
-    if (w->recipient_rows)
-        return kv_txn_put(txn, key, queue_recipient_pack(r, row));
-    item.recipients = r;
-    return kv_txn_put(txn, queue_item_key(w->id, item_key), queue_item_pack(&item, w->also, row));
-}
-
 static enum rc change_recipient(struct kv_txn *txn, const struct queue_whole *w, size_t n,
                                 const struct queue_next *next, struct queue_news *news)
 {
-    unsigned char to[QUEUE_RECIPIENT_KEY];
+    unsigned char to[QUEUE_RECIPIENT_KEY], row[QUEUE_RECIPIENT_MAX];
     const struct queue_recipient *r = &w->item.recipients[n], *then = next->recipients[n];
     bool had = !r->account && w->status.state == QUEUE_WAITING;
     bool has = !r->account && then && next->status.state == QUEUE_WAITING;
@@ -362,7 +351,9 @@ static enum rc change_recipient(struct kv_txn *txn, const struct queue_whole *w,
     const struct queue_due before = queue_due_remote(w->id, r);
     const struct queue_due after = queue_due_remote(w->id, then ? then : r);
     TRY(move_entry(txn, had ? &before : NULL, has ? &after : NULL, news));
-    return then && then != r ? put_changed(txn, w, key, then) : RC_OK;
+    if (!then || then == r || !w->recipient_rows)
+        return RC_OK;
+    return kv_txn_put(txn, key, queue_recipient_pack(then, row));
 }
 
 static enum rc change_local(struct kv_txn *txn, const struct queue_whole *w,
@@ -378,6 +369,21 @@ static enum rc change_local(struct kv_txn *txn, const struct queue_whole *w,
     const struct queue_due before = queue_due_local(&w->item, &w->status);
     const struct queue_due after = queue_due_local(&w->item, &next->status);
     return move_entry(txn, had ? &before : NULL, has ? &after : NULL, news);
+}
+
+/* The item's own row has the recipient when there is only one. */
+static enum rc change_item(struct kv_txn *txn, const struct queue_whole *w,
+                           const struct queue_next *next)
+{
+    unsigned char key[QUEUE_ITEM_KEY], row[QUEUE_ITEM_MAX];
+    struct queue_item item = next->item ? *next->item : w->item;
+    bool has_changed = !w->recipient_rows && next->recipients[0] != &w->item.recipients[0];
+    if (!next->item && !has_changed)
+        return RC_OK;
+    if (w->recipient_rows && item.n_added == 1)
+        return RC_OK; /* of an older format, with a recipient's row: stays as it is */
+    item.recipients = next->recipients[0];
+    return kv_txn_put(txn, queue_item_key(w->id, key), queue_item_pack(&item, w->also, row));
 }
 
 enum rc queue_status_put(struct kv_txn *txn, const struct queue_whole *w,
@@ -405,5 +411,18 @@ enum rc queue_whole_change(struct kv_txn *txn, const struct queue_whole *w,
     TRY(change_local(txn, w, next, news));
     if (left == 0)
         return remove_item(txn, w, news);
+    TRY(change_item(txn, w, next));
     return queue_status_put(txn, w, &next->status, news);
+}
+
+enum rc queue_whole_upgrade(struct kv_txn *txn, const struct queue_whole *w)
+{
+    unsigned char key[QUEUE_RECIPIENT_KEY], row[QUEUE_ITEM_MAX], hashes[3 * QUEUE_RECIPIENTS];
+    struct queue_also also;
+    if (w->item.n_recipients == 0 || w->item.n_recipients > QUEUE_RECIPIENTS)
+        return RC_OK; /* damaged: left as it is */
+    TRY(put_also(txn, &w->item, hashes, &also));
+    if (w->item.n_added == 1)
+        TRY(kv_txn_delete(txn, queue_recipient_key(w->id, 0, key)));
+    return kv_txn_put(txn, queue_item_key(w->id, key), queue_item_pack(&w->item, also, row));
 }

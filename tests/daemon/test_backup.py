@@ -304,5 +304,7 @@ def test_queue_commands(make_host):
     assert json.loads(host.run('queue', 'list', '--json')) == []
     assert 'items' in host.run('queue', 'release', '--all')
     for words, status in ((['release'], 2), (['release', 'x', '--all'], 2), (['hold', 'x'], 1), (['release', '0' * 32], 1),
-                          (['list', '--limit', 'x'], 2)):
+                          (['list', '--limit', 'x'], 2), (['show', '0' * 32], 1), (['show'], 2), (['retry'], 2),
+                          (['remove', '--all', 'x'], 2), (['remove', '0' * 32, '--report'], 1),
+                          (['list', '--state', 'x'], 2), (['list', '--older', 'soon'], 2)):
         assert host.run('queue', *words, check=False).returncode == status
