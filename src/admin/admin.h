@@ -17,6 +17,10 @@ struct admin {
     struct queue *queue;
     /* How long removed accounts can be restored; admin_init: 30 days. A reload may change it. */
     _Atomic uint64_t keep_removed_ns;
+    /* What keys that sign mail are sealed with (admin_seal_open, admin_seal_adopt); without it none
+     * are made. */
+    unsigned char seal[AUTH_SEAL];
+    _Atomic bool has_seal;
     /* admin's: accounts are made, removed, restored, renamed and swept one at a time, so that a
      * sweep does not take one that is between two places for one that is gone. */
     pthread_mutex_t accounts;
@@ -25,7 +29,7 @@ struct admin {
 void admin_init(struct admin *admin); /* the rest is the caller's to set */
 void admin_fini(struct admin *admin);
 
-enum { ADMIN_WORDS = 128, ADMIN_COLUMNS = 16, ADMIN_OPTIONS = 6 };
+enum { ADMIN_WORDS = 128, ADMIN_COLUMNS = 16, ADMIN_OPTIONS = 8 };
 
 struct admin_request {
     const struct str *words; /* "account", "add", "alice@example.org", "--quota", "2G" */
@@ -76,6 +80,15 @@ void admin_answer_fini(struct admin_answer *answer);
 
 /* What a result code means to a person: "no space left on the disk". */
 const char *admin_sentence(enum rc rc);
+
+/* Takes the seal that the store has, if it has one: for commands on a store at rest. */
+enum rc admin_seal_open(struct admin *admin);
+/* For a server whose signer opens what was sealed so: it becomes the store's, if that has none.
+ * RC_DENIED: the store has another one. */
+enum rc admin_seal_adopt(struct admin *admin, const unsigned char seal[AUTH_SEAL]);
+/* Makes the keys that domains should have and have not, and drops those that retired long enough
+ * ago. What fails is logged. Blocks; after the start and hourly. */
+void admin_keys_tend(struct admin *admin, const _Atomic bool *stop);
 
 /* One round of the work that keeps the store small: mail of removed accounts, tombstones and log
  * rows whose time is over. What fails in one account is logged and does not keep the others from

@@ -23,6 +23,7 @@ struct setting {
     bool is_enabled, is_suspended;
     struct str reason, catch_all;
     char delimiter;
+    unsigned signing;
     unsigned has_quota; /* STORE_QUOTA_...: which of these were given */
     struct store_quota quota;
     uint64_t id;
@@ -48,6 +49,14 @@ void answer_fail(struct admin_answer *a, enum rc rc, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The common sentence for a result code: "alice@x: there is no such address". */
 void answer_rc(struct admin_answer *a, enum rc rc, struct str what);
+
+/* --- dkim.c */
+
+/* Those that a domain lacks. RC_OK also when there is nothing to seal them with. */
+enum rc admin_keys_make(struct admin *admin, struct str domain);
+/* Rows for a domain's keys that were made since; 0: all. */
+void answer_keys(struct admin *admin, struct str domain, uint64_t since, struct admin_answer *a);
+void answer_signing(struct admin_answer *a, unsigned signing);
 
 /* Expunges what POP3 collected long enough ago, where the policy counts days; collected.c. */
 enum rc admin_expire_collected(struct admin *admin, const _Atomic bool *stop);
@@ -82,6 +91,11 @@ void admin_queue_hold(struct admin *admin, const struct admin_call *c, struct ad
 void admin_queue_release(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_backup_snapshot(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_backup_restored(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_dkim_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_dkim_rotate(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_dkim_activate(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_dkim_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_dkim_seal(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 
 /* The account's partition, then its number. RC_CONFLICT while somebody has it open. */

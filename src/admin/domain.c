@@ -3,7 +3,17 @@
 
 void admin_domain_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    answer_rc(a, auth_domain_add(admin->auth, c->args[0]), c->args[0]);
+    enum rc rc = auth_domain_add(admin->auth, c->args[0]);
+    answer_rc(a, rc, c->args[0]);
+    if (rc != RC_OK)
+        return;
+    /* The domain is there in any case; keys that it lacks are made later. */
+    rc = admin_keys_make(admin, c->args[0]);
+    if (rc == RC_OK && admin->has_seal)
+        answer_keys(admin, c->args[0], 0, a);
+    else if (rc != RC_OK)
+        answer_fail(a, rc, "%.*s: added, but without keys to sign its mail: %s",
+                    STR_ARG(c->args[0]), admin_sentence(rc));
 }
 
 void admin_domain_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
@@ -29,7 +39,7 @@ void admin_domain_show(struct admin *admin, const struct admin_call *c, struct a
 {
     static const char *const columns[] = {"domain",    "accounts",       "aliases",     "removed",
                                           "quota",     "quota_messages", "pop3_delete", "catch_all",
-                                          "delimiter", "created"};
+                                          "delimiter", "dkim",           "created"};
     struct auth_domain d;
     enum rc rc = auth_domain_show(admin->auth, c->args[0], &a->arena, &d);
     if (rc != RC_OK) {
@@ -37,7 +47,7 @@ void admin_domain_show(struct admin *admin, const struct admin_call *c, struct a
         return;
     }
     struct store_quota quota = store_default(admin->store, group_of(d.name));
-    answer_columns(a, columns, 10);
+    answer_columns(a, columns, 11);
     answer_cell(a, d.name);
     answer_u64(a, d.accounts);
     answer_u64(a, d.aliases);
@@ -47,6 +57,7 @@ void admin_domain_show(struct admin *admin, const struct admin_call *c, struct a
     answer_pop3(a, &d.settings);
     answer_cell(a, d.catch_all.n ? d.catch_all : STR("none"));
     answer_delimiter(a, d.delimiter);
+    answer_signing(a, d.signing);
     answer_time(a, d.created);
 }
 
@@ -125,8 +136,11 @@ void admin_domain_set(struct admin *admin, const struct admin_call *c, struct ad
         answer_fail(a, RC_SYNTAX, "domain set: nothing to set; see penfold domain set --help");
         return;
     }
-    const struct auth_domain_change change = {s.what, s.settings, s.delimiter, s.catch_all};
+    const struct auth_domain_change change = {s.what, s.settings, s.delimiter, s.catch_all,
+                                              s.signing};
     enum rc rc = auth_domain_set(admin->auth, c->args[0], &change);
+    if (rc == RC_OK && s.what & AUTH_SET_SIGNING)
+        rc = admin_keys_make(admin, c->args[0]);
     if (rc == RC_OK && s.has_quota)
         rc = set_default(admin, c->args[0], &s);
     explain(a, rc, c->args[0], &s);

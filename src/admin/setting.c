@@ -1,6 +1,8 @@
 /* The values that options of accounts and domains take, from words and to words. */
 #include "admin/admin_int.h"
 
+#include "crypto/crypto.h"
+
 #include <stdio.h>
 
 uint64_t group_of(struct str domain)
@@ -122,6 +124,25 @@ static bool take_delimiter(struct str value, struct setting *s, struct admin_ans
            unexpected(a, "--delimiter", value, "one character, or none");
 }
 
+static const struct {
+    const char *word;
+    unsigned signing;
+} signings[] = {{"both", AUTH_SIGNING_ALL},
+                {"rsa", 1U << CRYPTO_RSA_SHA256},
+                {"ed25519", 1U << CRYPTO_ED25519},
+                {"none", 0}};
+
+static bool take_dkim(struct str value, struct setting *s, struct admin_answer *a)
+{
+    s->what |= AUTH_SET_SIGNING;
+    for (size_t i = 0; i < sizeof signings / sizeof *signings; i++) {
+        s->signing = signings[i].signing;
+        if (str_eq(value, str_of(signings[i].word)))
+            return true;
+    }
+    return unexpected(a, "--dkim", value, "both, rsa, ed25519 or none");
+}
+
 static bool take_id(struct str value, struct setting *s, struct admin_answer *a)
 {
     return (str_to_u64(value, &s->id) == RC_OK && s->id) ||
@@ -132,15 +153,11 @@ static const struct {
     const char *name;
     bool (*take)(struct str value, struct setting *s, struct admin_answer *a);
 } options[] = {
-    {"--quota", take_quota},
-    {"--quota-messages", take_messages},
-    {"--pop3-delete", take_pop3},
-    {"--enabled", take_enabled},
-    {"--suspended", take_suspended},
-    {"--reason", take_reason},
-    {"--catch-all", take_catch_all},
-    {"--delimiter", take_delimiter},
-    {"--id", take_id},
+    {"--quota", take_quota},         {"--quota-messages", take_messages},
+    {"--pop3-delete", take_pop3},    {"--enabled", take_enabled},
+    {"--suspended", take_suspended}, {"--reason", take_reason},
+    {"--catch-all", take_catch_all}, {"--delimiter", take_delimiter},
+    {"--dkim", take_dkim},           {"--id", take_id},
 };
 
 static bool take(struct str name, struct str value, struct setting *s, struct admin_answer *a)
@@ -191,4 +208,12 @@ void answer_delimiter(struct admin_answer *a, char delimiter)
         answer_cell(a, str_from(&delimiter, 1));
     else
         answer_text(a, "none");
+}
+
+void answer_signing(struct admin_answer *a, unsigned signing)
+{
+    size_t i = 0;
+    while (i + 1 < sizeof signings / sizeof *signings && signings[i].signing != signing)
+        i++;
+    answer_text(a, signings[i].word);
 }

@@ -218,6 +218,7 @@ struct auth_domain {
     struct auth_settings settings;
     char delimiter;       /* between a local part and its detail; 0: none */
     struct str catch_all; /* who gets mail for unknown addresses; empty: nobody */
+    unsigned signing;     /* bits 1 << enum crypto_algorithm: which signatures its mail gets */
 };
 enum rc auth_domain_show(struct auth *auth, struct str domain, struct arena *arena,
                          struct auth_domain *out);
@@ -231,13 +232,15 @@ enum auth_change { /* which fields of a change count */
                    AUTH_SET_SUSPENDED = 4,
                    AUTH_SET_REASON = 8,
                    AUTH_SET_DELIMITER = 16,
-                   AUTH_SET_CATCH_ALL = 32
+                   AUTH_SET_CATCH_ALL = 32,
+                   AUTH_SET_SIGNING = 64
 };
 struct auth_domain_change {
     unsigned what;
     struct auth_settings settings;
     char delimiter;       /* one of !#$%&'*+-/=?^_`{|}~ ; 0: none */
     struct str catch_all; /* an address here that somebody has; empty: none */
+    unsigned signing;     /* as in auth_domain */
 };
 /* RC_NOTFOUND: no such domain. RC_SYNTAX: delimiter. RC_PERM: nobody has the catch-all's address.
  * RC_DENIED: it is elsewhere. */
@@ -319,6 +322,50 @@ enum rc auth_alias_remove(struct auth *auth, struct str address, const struct st
 /* As auth_account_list. */
 enum rc auth_alias_list(struct auth *auth, struct str domain, struct str after, struct arena *arena,
                         struct auth_alias **out, size_t *out_n);
+
+/* --- keys that sign a domain's mail ----------------------------------------------------------- */
+
+/* The store has one seal, the public half of what the signer processes of all its nodes open keys
+ * with. Private keys are stored sealed with it and never otherwise. */
+enum {
+    AUTH_SEAL = 32,
+    AUTH_SEAL_ID = 8,    /* bytes of a seal that tell it from another one */
+    AUTH_KEYS_MAX = 16,  /* of one domain */
+    AUTH_SIGNING_ALL = 6 /* auth_domain.signing: both algorithms; what holds unless it is set */
+};
+enum auth_key_state {                   /* stored: the numbers stay */
+                      AUTH_KEY_WAITING, /* to be published before it signs */
+                      AUTH_KEY_SIGNING,
+                      AUTH_KEY_RETIRED /* published for what it has signed */
+};
+struct auth_key {
+    struct str selector;
+    unsigned algorithm; /* enum crypto_algorithm */
+    enum auth_key_state state;
+    uint64_t created, until;          /* ns since 1970; until: a retired one is published */
+    unsigned char seal[AUTH_SEAL_ID]; /* whom it is sealed for */
+    struct str public_key;
+    struct str sealed; /* empty when retired */
+};
+/* Adds all or none. RC_NOTFOUND: no such domain. RC_EXISTS: a selector is in use. RC_DENIED: it
+ * has AUTH_KEYS_MAX. */
+enum rc auth_keys_add(struct auth *auth, struct str domain, const struct auth_key *keys, size_t n);
+/* Those that wait sign from now on; those whose place they take retire, and are gone after `until`.
+ * RC_NOTFOUND; RC_EXISTS: none waits. */
+enum rc auth_keys_turn(struct auth *auth, struct str domain, uint64_t until);
+enum rc auth_keys_drop(struct auth *auth, struct str domain, struct str selector); /* RC_NOTFOUND;
+                                                                     RC_EXISTS: nothing to drop */
+/* Drops retired ones whose time is over. */
+enum rc auth_keys_sweep(struct auth *auth, struct str domain, uint64_t now);
+/* All, oldest first; in the arena. RC_NOTFOUND: no such domain. RC_TEMP, RC_CORRUPT, RC_LIMIT. */
+enum rc auth_keys_list(struct auth *auth, struct str domain, struct arena *arena,
+                       struct auth_key **out, size_t *out_n);
+/* Those that sign what is sent now, as the domain's setting has it. Also RC_AGAIN (KV_CACHED). */
+enum rc auth_keys_signing(struct auth *auth, struct str domain, unsigned flags, struct arena *arena,
+                          struct auth_key **out, size_t *out_n);
+enum rc auth_seal(struct auth *auth, unsigned char out[AUTH_SEAL]); /* RC_NOTFOUND: none yet */
+/* RC_DENIED: there is another one, and it may not be replaced. */
+enum rc auth_seal_set(struct auth *auth, const unsigned char seal[AUTH_SEAL], bool may_replace);
 
 /* Every account id there is, for maintenance and fsck: ids greater than `after`, in order. Among
  * them those whose making or removal was cut short: the store may not know them. */

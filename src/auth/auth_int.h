@@ -59,6 +59,7 @@ struct domain_record {
     struct auth_settings settings;
     char delimiter;       /* before the detail of an address; 0: none */
     struct str catch_all; /* an address; empty: none */
+    uint8_t signing;      /* bits 1 << algorithm */
 };
 struct address_record { /* of an account or an alias */
     bool is_alias;
@@ -340,6 +341,11 @@ enum rc auth_lookup_removed(struct auth *auth, const struct address *a, unsigned
 void auth_answer_depend(struct answer *answer, struct kv_part part, uint64_t version);
 
 struct auth_account auth_account_of(const struct address_record *row, struct str address);
+
+/* --- signing.c -------------------------------------------------------------------------------- */
+
+enum rc auth_keys_forget(struct kv_txn *txn, struct str domain); /* with the domain */
+enum rc auth_keys_check(struct str value);                       /* RC_CORRUPT: not a record */
 
 /* --- resolve.c -------------------------------------------------------------------------------- */
 

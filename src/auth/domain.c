@@ -39,7 +39,8 @@ static enum rc make_domain(struct edit *e, struct kv_txn *txn)
         return RC_EXISTS;
     const struct domain_record made = {.created = clock_wall(e->auth->ctx->clock),
                                        .settings.pop3_delete = AUTH_POP3_UNSET,
-                                       .delimiter = '+'};
+                                       .delimiter = '+',
+                                       .signing = AUTH_SIGNING_ALL};
     return auth_edit_put_domain(e, txn, &d->key, &made);
 }
 
@@ -68,6 +69,7 @@ static enum rc make_removed(struct edit *e, struct kv_txn *txn)
     TRY(auth_domain_unpack(value, &record));
     if (record.accounts || record.removed || record.aliases)
         return RC_CONFLICT;
+    TRY(auth_keys_forget(txn, str_skip(auth_key_str(&d->key), 1)));
     return kv_txn_delete(txn, auth_key_str(&d->key));
 }
 
@@ -108,6 +110,8 @@ static enum rc make_changed(struct edit *e, struct kv_txn *txn)
         record.delimiter = c->delimiter;
     if (c->what & AUTH_SET_CATCH_ALL)
         record.catch_all = c->catch_all;
+    if (c->what & AUTH_SET_SIGNING)
+        record.signing = (uint8_t)c->signing;
     return auth_edit_put_domain(e, txn, &d->key, &record);
 }
 
@@ -165,7 +169,8 @@ static enum rc list_one(struct auth *auth, struct str name, struct arena *arena,
                                        .removed = d.removed,
                                        .settings = d.settings,
                                        .delimiter = d.delimiter,
-                                       .catch_all = d.catch_all};
+                                       .catch_all = d.catch_all,
+                                       .signing = d.signing};
     return RC_OK;
 }
 

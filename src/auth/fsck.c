@@ -220,11 +220,32 @@ static enum rc check_strays(struct check *k, struct str from, struct str to, uin
     return RC_OK;
 }
 
+static enum rc check_keys(struct check *k, const struct kv_row *row)
+{
+    struct arena arena = {0};
+    struct key key;
+    struct str value;
+    struct str domain = str_skip(row->key, 1);
+    if (domain.n == 0 || domain.n > DOMAIN_MAX) {
+        fault(k, STR("keys"), "a row of keys that names no domain");
+        return RC_OK;
+    }
+    auth_key_domain(&key, domain);
+    enum rc rc = get(k, k->part, &key, &arena, &value);
+    if (rc == RC_OK && str_is_null(value))
+        fault(k, domain, "keys of no domain");
+    if (auth_keys_check(row->value) != RC_OK)
+        fault(k, domain, "the record of its keys is damaged");
+    arena_fini(&arena);
+    return rc;
+}
+
 static enum rc check_partition(struct check *k)
 {
     k->accounts = k->addresses = k->removed = k->promised = 0;
     TRY(each_row(k, STR("d"), STR("e"), check_domain));
     TRY(each_row(k, STR("r"), STR("s"), check_removed));
+    TRY(each_row(k, STR("k"), STR("l"), check_keys));
     if (k->removed != k->promised)
         fault(k, STR("removed"), "the number of removed accounts is wrong");
     TRY(check_strays(k, STR("a"), STR("b"), k->addresses, "addresses of no domain"));

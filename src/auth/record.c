@@ -123,13 +123,15 @@ void auth_domain_pack(const struct domain_record *d, struct record *out)
     pack_settings(&w, &d->settings);
     pack_u8(&w, (uint8_t)d->delimiter);
     pack_str16(&w, d->catch_all);
+    pack_u8(&w, d->signing);
     out->n = w.n;
 }
 
 enum rc auth_domain_unpack(struct str value, struct domain_record *out)
 {
     struct unpacker r;
-    *out = (struct domain_record){.settings.pop3_delete = AUTH_POP3_UNSET, .delimiter = '+'};
+    *out = (struct domain_record){
+        .settings.pop3_delete = AUTH_POP3_UNSET, .delimiter = '+', .signing = AUTH_SIGNING_ALL};
     TRY(open_record(&r, value));
     out->created = unpack_u64(&r);
     out->accounts = unpack_u64(&r);
@@ -141,6 +143,8 @@ enum rc auth_domain_unpack(struct str value, struct domain_record *out)
         out->delimiter = (char)unpack_u8(&r);
         out->catch_all = unpack_str16(&r);
     }
+    if (r.n) /* before domains signed */
+        out->signing = unpack_u8(&r);
     return unpack_done(&r);
 }
 
