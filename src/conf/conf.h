@@ -64,6 +64,9 @@ struct conf {
         struct conf_list lmtp; /* the same, or the path of a Unix socket */
     } listen;
     struct {
+        char *key; /* the file that keys which sign mail are sealed for */
+    } dkim;
+    struct {
         char *vrfy; /* "off", "on": VRFY tells who lives here */
     } smtp;
     struct {

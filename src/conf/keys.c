@@ -65,6 +65,7 @@ const struct key conf_keys[] = {
     KEY("listen", "imap", ADDRESSES, listen.imap, "0.0.0.0:143,[::]:143"),
     KEY("listen", "imaps", ADDRESSES, listen.imaps, "0.0.0.0:993,[::]:993"),
     KEY("listen", "admin", ADDRESSES, listen.admin, "127.0.0.1:8081"),
+    AMOUNT("dkim", "key", PATH, dkim.key, "dkim.key", 1, 0),
     WORDS("smtp", "vrfy", CHOICE, smtp.vrfy, "off", {"off", "on"}),
     WORDS("submission", "from", CHOICE, submission.from, "own", {"own", "any"}),
     KEY("relay", "accept", NAMES, relay.accept, NULL),
@@ -118,8 +119,8 @@ const struct key conf_route_keys[] = {
     ROUTE("source", IPS, source, NULL, {NULL}),
 };
 
-const char *const conf_sections[] = {"store",      "tls",   "dns",  "listen", "smtp",
-                                     "submission", "relay", "auth", "limits"};
+const char *const conf_sections[] = {"store", "tls",        "dns",   "listen", "dkim",
+                                     "smtp",  "submission", "relay", "auth",   "limits"};
 
 const size_t conf_n_keys = sizeof conf_keys / sizeof *conf_keys,
              conf_n_route_keys = sizeof conf_route_keys / sizeof *conf_route_keys,

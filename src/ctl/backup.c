@@ -177,6 +177,8 @@ static enum rc copy_settings(struct backup *b)
         rc = copy_setting(b, to, b->conf->tls.certificate, "certificate.pem");
     if (rc == RC_OK)
         rc = copy_setting(b, to, b->conf->tls.key, "key.pem");
+    if (rc == RC_OK && access(b->conf->dkim.key, F_OK) == 0)
+        rc = copy_setting(b, to, b->conf->dkim.key, "dkim.key");
     close(to);
     return rc;
 }

@@ -32,6 +32,9 @@ static const struct {
      "says what is wrong with the configuration; --show prints what is in force"},
     {"backup", "DIR", "copies the store and what is needed to serve it again to DIR"},
     {"restore", "DIR", "makes the data folder, which must be empty, from a backup"},
+    {"dkim setup", "[--new]",
+     "makes the file that the keys which sign mail are sealed for, on a host that has none; --new "
+     "gives up the keys that are sealed for a lost one"},
     {"migrate", "OTHER.conf [--account ADDRESS]... [--verify]",
      "carries the whole store, at rest, into that of another configuration; or compares both"},
 };
@@ -43,6 +46,15 @@ static void print_command(FILE *to, const char *object, const char *verb, const 
             usage, help);
 }
 
+/* "dkim setup" is one of "dkim". */
+static bool names_own(const struct line *line, struct str name)
+{
+    struct str word;
+    str_cut(&name, ' ', &word);
+    bool is_other = line->n > 1 && !str_is_null(name) && !str_eq(line->words[1], name);
+    return str_eq(line->words[0], word) && !is_other;
+}
+
 /* All commands, or those that the words name: "account", or "account add". */
 static void print_usage(FILE *to, const struct line *line)
 {
@@ -52,7 +64,7 @@ static void print_usage(FILE *to, const struct line *line)
     const struct str verb = line->n > 1 ? line->words[1] : any;
     fputs("usage: penfold COMMAND [-c FILE] [--json] ...\n\n", to);
     for (size_t i = 0; i < sizeof own_commands / sizeof *own_commands; i++)
-        if (!line->n || str_eq(object, str_of(own_commands[i].name)))
+        if (!line->n || names_own(line, str_of(own_commands[i].name)))
             print_command(to, own_commands[i].name, "", own_commands[i].usage,
                           own_commands[i].help);
     for (size_t i = 0; i < n; i++) {
@@ -328,10 +340,12 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
     if (str_eq(line.words[0], STR("serve")))
         return serve(&line, run_server);
     bool is_check = str_eq(line.words[0], STR("check"));
+    bool is_setup =
+        line.n > 1 && str_eq(line.words[0], STR("dkim")) && str_eq(line.words[1], STR("setup"));
     bool is_migrate = str_eq(line.words[0], STR("migrate"));
     bool is_keep = str_eq(line.words[0], STR("backup")) || str_eq(line.words[0], STR("restore"));
     const struct admin_command *command = admin_find(line.words, line.n);
-    if (!command && !is_check && !is_keep && !is_migrate) {
+    if (!command && !is_check && !is_keep && !is_migrate && !is_setup) {
         fprintf(stderr, "penfold: %.*s: a command is missing or unknown; see penfold %.*s --help\n",
                 STR_ARG(line.words[0]), STR_ARG(line.words[0]));
         return CTL_USAGE;
@@ -344,6 +358,7 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
         return CTL_FAILED;
     int status = is_check     ? ctl_check(conf, line.words + 1, line.n - 1)
                  : is_keep    ? keep(&line, conf)
+                 : is_setup   ? ctl_dkim_setup(conf, line.words, line.n)
                  : is_migrate ? ctl_migrate(conf, line.words + 1, line.n - 1)
                               : run(&line, command, conf);
     conf_free(&conf);

@@ -10,6 +10,7 @@
 
 #include "admin/admin.h"
 #include "conf/conf.h"
+#include "crypto/crypto.h"
 #include "net/net.h"
 
 #define CTL_SOCKET "control" /* in the data folder */
@@ -38,6 +39,12 @@ struct ctl_engine_needs {
  * confined. */
 enum rc ctl_engine_load(const struct ctx *ctx, const struct conf *conf,
                         struct ctl_engine_needs *out);
+
+/* The file that the store's signing keys are sealed for (dkim { key }): read by the signer process
+ * alone. RC_NOTFOUND, RC_DENIED, RC_TEMP; RC_SYNTAX: not such a file. */
+enum rc ctl_seal_read(const char *path, unsigned char secret[CRYPTO_SEAL_KEY]);
+/* A new one, readable by its owner. RC_EXISTS. */
+enum rc ctl_seal_make(const char *path, unsigned char public_half[CRYPTO_SEAL_KEY]);
 
 /* The server's side: a listener on the socket with app = struct admin. */
 extern const struct net_proto ctl_proto;

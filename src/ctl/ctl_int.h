@@ -124,6 +124,12 @@ enum rc ctl_carry_out_apart(const struct conf *conf, const char *word);
 
 int ctl_migrate(const struct conf *conf, const struct str *words, size_t n);
 
+/* --- seal.c ----------------------------------------------------------------------------------- */
+
+void ctl_seal_text(const unsigned char public_half[CRYPTO_SEAL_KEY],
+                   char out[2 * CRYPTO_SEAL_KEY + 1]);
+int ctl_dkim_setup(const struct conf *conf, const struct str *words, size_t n);
+
 /* --- init.c ----------------------------------------------------------------------------------- */
 
 int ctl_init(int argc, char **argv);

@@ -255,7 +255,8 @@ static bool is_empty(const char *path)
 
 static enum rc make_folders(const struct plan *plan)
 {
-    static const char *const files[] = {"penfold.conf", "tls/key.pem", "tls/certificate.pem"};
+    static const char *const files[] = {"penfold.conf", "tls/key.pem", "tls/certificate.pem",
+                                        "dkim.key"};
     char path[PATH_SIZE];
     if (strlen(plan->dir) > PATH_SIZE - 64)
         return fail("init", "the folder's name is too long");
@@ -426,11 +427,24 @@ static enum rc check_new(const struct conf *conf)
     return rc;
 }
 
+/* Before this process becomes the data's owner. */
+static enum rc make_seal(const struct plan *plan, char hex[2 * CRYPTO_SEAL_KEY + 1])
+{
+    unsigned char public_half[CRYPTO_SEAL_KEY];
+    char path[PATH_SIZE];
+    if (ctl_seal_make(path_of(plan, "dkim.key", path), public_half) != RC_OK)
+        return fail(path, strerror(errno));
+    ctl_seal_text(public_half, hex);
+    return RC_OK;
+}
+
 static enum rc add_domain(const struct plan *plan)
 {
-    char path[PATH_SIZE];
+    char path[PATH_SIZE], hex[2 * CRYPTO_SEAL_KEY + 1];
     const struct str add[] = {STR("domain"), STR("add"), str_of(plan->domain)};
-    struct admin_answer answer = {0};
+    struct admin_answer answer = {0}, sealed = {0};
+    TRY(make_seal(plan, hex));
+    const struct str seal[] = {STR("dkim-seal"), str_of(hex)};
     struct conf *conf = ctl_conf(path_of(plan, "penfold.conf", path));
     if (!conf)
         return RC_PERM;
@@ -438,8 +452,11 @@ static enum rc add_domain(const struct plan *plan)
     if (rc == RC_OK)
         rc = check_new(conf);
     if (rc == RC_OK)
+        rc = ask(conf, seal, 2, &sealed);
+    if (rc == RC_OK)
         rc = ask(conf, add, 3, &answer);
     admin_answer_fini(&answer);
+    admin_answer_fini(&sealed);
     conf_free(&conf);
     return rc;
 }

@@ -64,6 +64,7 @@ static enum rc open_house(struct house *h, const struct conf *conf)
     TRY(check_whole(h, conf));
     TRY(store_open(&h->ctx, h->admin.kv, &store, &h->admin.store));
     TRY(auth_open(&h->ctx, h->admin.kv, &auth, &h->admin.auth));
+    TRY(admin_seal_open(&h->admin));
     return queue_open(&h->ctx, h->admin.kv, &h->admin.queue);
 }
 

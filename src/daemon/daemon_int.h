@@ -11,6 +11,7 @@
 #include "admin/admin.h"
 #include "base/budget.h"
 #include "conf/conf.h"
+#include "crypto/crypto.h"
 #include "deliver/deliver.h"
 #include "net/net.h"
 #include "task/hand.h"
@@ -134,9 +135,11 @@ uint64_t patience_ms(const struct conf *conf, uint64_t usual_ms);
 struct server_start {
     struct conf *conf; /* the server's from the start */
     const struct sockets *sockets;
-    struct str chain_pem; /* the certificate; empty: no TLS */
-    int signer_fd;        /* where signatures are asked for; -1: nowhere */
-    int ready_fd;         /* gets one byte when every listener accepts */
+    struct str chain_pem;                /* the certificate; empty: no TLS */
+    int signer_fd;                       /* where signatures are asked for; -1: nowhere */
+    int dkim_fd;                         /* where those of mail are; -1: mail is not signed */
+    unsigned char seal[CRYPTO_SEAL_KEY]; /* what its keys are sealed with */
+    int ready_fd;                        /* gets one byte when every listener accepts */
     /* Before a SIGHUP these come here: "signer" and "certificate" with their files, "socket SERVICE
      * ADDRESS" for each that is new, last "configuration FILE" with its text. The answer is "ok",
      * or "refused CAUSE" and nothing has changed. */

@@ -45,6 +45,7 @@ static void warn_of_restart(const struct conf *now, const struct conf *next)
         bool is_same;
     } fixed[] = {
         {"data", strcmp(now->data, next->data) == 0},
+        {"dkim key", strcmp(now->dkim.key, next->dkim.key) == 0},
         {"user", strcmp(now->user, next->user) == 0},
         {"store engine", strcmp(now->store.engine, next->store.engine) == 0},
         {"store memory", now->store.memory == next->store.memory},

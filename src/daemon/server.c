@@ -37,7 +37,8 @@ enum {
     MAINTAIN_FIRST_SECONDS = 300, /* after the start, so that one that often restarts does it too */
     MAINTAIN_SECONDS = 3600,
     TIDY_SECONDS = 10,
-    STORE_TRIES = 10 /* a second between them */
+    STORE_TRIES = 10, /* a second between them */
+    SIGN_MS = 10000   /* for a signature of mail */
 };
 
 struct server {
@@ -55,7 +56,8 @@ struct server {
     struct generation_house house;
     struct generation *generation; /* what new sessions get */
     struct sockets sockets;
-    uint64_t started; /* wall clock */
+    struct crypto_signer_client *dkim; /* NULL: mail is not signed */
+    uint64_t started;                  /* wall clock */
     int statm_fd;
     pthread_t keeper;
     pthread_mutex_t mutex;
@@ -138,6 +140,24 @@ static enum rc admit(struct server *s)
     return rc;
 }
 
+/* Keys that are sealed for another file cannot be used here, and this server makes no others. */
+static enum rc open_dkim(struct server *s)
+{
+    if (s->start->dkim_fd < 0)
+        return RC_OK;
+    enum rc rc = admin_seal_adopt(&s->admin, s->start->seal);
+    if (rc == RC_DENIED) {
+        log_event(s->log, LOG_ERROR, "mail-not-signed", "file", s->start->conf->dkim.key, "cause",
+                  "the keys in the store are sealed for another file: copy that one here, or see "
+                  "penfold dkim setup --help",
+                  NULL);
+        close(s->start->dkim_fd);
+        return RC_OK;
+    }
+    s->dkim = crypto_signer_client_new(s->start->dkim_fd, SIGN_MS);
+    return rc;
+}
+
 static enum rc open_store(struct server *s, const struct trusted *trusted)
 {
     const struct conf *c = s->start->conf;
@@ -155,6 +175,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     TRY(tell(s, "store", admit(s)));
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
+    TRY(tell(s, "keys", open_dkim(s)));
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));
     struct deliver_conf deliver = {.kv = s->admin.kv,
                                    .store = s->admin.store,
@@ -446,6 +467,7 @@ static void close_net(struct server *s)
  * session that it woke has ended. */
 static void free_net(struct server *s)
 {
+    crypto_signer_client_free(&s->dkim);
     if (s->net)
         net_free(&s->net);
     generation_unref(&s->generation);
@@ -457,12 +479,20 @@ static void free_net(struct server *s)
 
 /* --- keeping the store small ------------------------------------------------------------------ */
 
+/* Domains that were added before there was a seal, or by a command without a server. */
+static void keep_keys(struct server *s)
+{
+    if (s->dkim)
+        admin_keys_tend(&s->admin, &s->stop);
+}
+
 static void *keeper_main(void *arg)
 {
     struct server *s = arg;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     time_t due = now.tv_sec + MAINTAIN_FIRST_SECONDS;
+    keep_keys(s);
     pthread_mutex_lock(&s->mutex);
     while (!s->stop) {
         struct timespec until = {.tv_sec = now.tv_sec + TIDY_SECONDS, .tv_nsec = now.tv_nsec};
@@ -472,6 +502,7 @@ static void *keeper_main(void *arg)
         pthread_mutex_unlock(&s->mutex);
         if (!s->stop && until.tv_sec >= due) {
             admin_maintain(&s->admin, &s->stop);
+            keep_keys(s);
             due = until.tv_sec + MAINTAIN_SECONDS;
         } else if (!s->stop) {
             admin_tidy(&s->admin, &s->stop);

@@ -135,29 +135,57 @@ static enum rc load_key(const struct supervisor *s, struct crypto_signer **out)
 }
 
 /* ready_fd gets a byte when it can sign. */
+static enum rc confine_signer(const struct supervisor *s, const char *name, int ready_fd)
+{
+    const char *why;
+    enum rc rc = sandbox_become(s->uid, s->gid);
+    prctl(PR_SET_DUMPABLE, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* becoming another user has cleared it */
+    if (getppid() != s->pid)
+        return RC_NOTFOUND;
+    prctl(PR_SET_NAME, name);
+    if (rc == RC_OK)
+        rc = sandbox_enter(SANDBOX_SIGNER, NULL, &why);
+    if (rc == RC_OK && write(ready_fd, "r", 1) != 1)
+        rc = RC_TEMP;
+    if (rc != RC_OK)
+        say(LOG_ERROR, "signer-failed", "cause", rc_name(rc));
+    return rc;
+}
+
 static int signer_main(const struct supervisor *s, int ready_fd)
 {
     struct crypto_signer *signer = NULL;
-    const char *why;
     become_child(s, SIGKILL);
     prctl(PR_SET_DUMPABLE, 0);
     int kept[] = {s->signer_fds[1], s->life_fd, ready_fd};
     keep_files(kept, sizeof kept / sizeof *kept);
     if (load_key(s, &signer) != RC_OK)
         return 1;
-    enum rc rc = sandbox_become(s->uid, s->gid);
-    prctl(PR_SET_DUMPABLE, 0);
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* becoming another user has cleared it */
-    if (getppid() != s->pid)
+    if (confine_signer(s, "penfold-signer", ready_fd) != RC_OK)
         return 1;
-    prctl(PR_SET_NAME, "penfold-signer");
-    if (rc == RC_OK)
-        rc = sandbox_enter(SANDBOX_SIGNER, NULL, &why);
-    if (rc != RC_OK || write(ready_fd, "r", 1) != 1) {
-        say(LOG_ERROR, "signer-failed", "cause", rc_name(rc));
+    return crypto_signer_serve(signer, s->signer_fds[1]) == RC_OK ? 0 : 1;
+}
+
+/* Like a signer, but for the keys of mail: what it opens comes from the server, so it holds no
+ * other key. */
+static int dkim_main(const struct supervisor *s, int ready_fd)
+{
+    unsigned char secret[CRYPTO_SEAL_KEY];
+    become_child(s, SIGKILL);
+    prctl(PR_SET_DUMPABLE, 0);
+    int kept[] = {s->dkim_fds[1], s->life_fd, ready_fd};
+    keep_files(kept, sizeof kept / sizeof *kept);
+    enum rc rc = ctl_seal_read(s->conf->dkim.key, secret);
+    if (rc != RC_OK) {
+        say(LOG_ERROR, "key-refused", "file", s->conf->dkim.key);
         return 1;
     }
-    return crypto_signer_serve(signer, s->signer_fds[1]) == RC_OK ? 0 : 1;
+    struct crypto_signer *signer = crypto_signer_new_sealed(secret);
+    crypto_wipe(secret, sizeof secret);
+    if (confine_signer(s, "penfold-dkim", ready_fd) != RC_OK)
+        return 1;
+    return crypto_signer_serve(signer, s->dkim_fds[1]) == RC_OK ? 0 : 1;
 }
 
 static pid_t child_fork(struct child *c)
@@ -195,33 +223,44 @@ static bool signer_is_ready(int fd)
     return poll(&p, 1, SIGNER_START_MS) == 1 && read(fd, &byte, 1) == 1;
 }
 
+static enum rc start(struct supervisor *s, struct child *child,
+                     int (*run)(const struct supervisor *s, int ready_fd))
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return rc_from_errno(errno);
+    if (child_fork(child) == 0) {
+        close(fds[0]);
+        _exit(run(s, fds[1]));
+    }
+    close(fds[1]);
+    bool is_ready = child->pid && signer_is_ready(fds[0]);
+    close(fds[0]);
+    return is_ready ? RC_OK : RC_TEMP;
+}
+
 /* RC_OK when there is nothing to sign with. */
 enum rc start_signer(struct supervisor *s)
 {
-    int fds[2];
-    if (!has_key(s))
-        return RC_OK;
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        return rc_from_errno(errno);
-    if (child_fork(&s->signer) == 0) {
-        close(fds[0]);
-        _exit(signer_main(s, fds[1]));
-    }
-    close(fds[1]);
-    bool is_ready = s->signer.pid && signer_is_ready(fds[0]);
-    close(fds[0]);
-    return is_ready ? RC_OK : RC_TEMP;
+    return has_key(s) ? start(s, &s->signer, signer_main) : RC_OK;
+}
+
+static enum rc start_dkim(struct supervisor *s)
+{
+    return s->has_seal ? start(s, &s->dkim, dkim_main) : RC_OK;
 }
 
 static int server_main(const struct supervisor *s, int ready_fd, int news_fd)
 {
     become_child(s, SIGTERM);
     close(s->signer_fds[1]);
+    close(s->dkim_fds[1]);
     prctl(PR_SET_NAME, "penfold-server");
     struct server_start start = {.conf = s->conf,
                                  .sockets = &s->sockets,
                                  .chain_pem = s->chain_pem,
                                  .signer_fd = has_key(s) ? s->signer_fds[0] : -1,
+                                 .dkim_fd = s->has_seal ? s->dkim_fds[0] : -1,
                                  .ready_fd = ready_fd,
                                  .news_fd = news_fd,
                                  .supervisor = s->pid,
@@ -229,6 +268,7 @@ static int server_main(const struct supervisor *s, int ready_fd, int news_fd)
                                  .gid = s->gid,
                                  .restarts = s->restarts,
                                  .hand = s->hand};
+    memcpy(start.seal, s->seal, sizeof start.seal);
     return server_run(&start);
 }
 
@@ -321,13 +361,13 @@ static void on_server_end(struct supervisor *s, int status)
     child_plan_restart(&s->server, s->server.was_told);
 }
 
-static void on_signer_end(struct supervisor *s, int status)
+static void on_signer_end(struct supervisor *s, struct child *signer, int status)
 {
-    s->signer.pid = 0;
+    signer->pid = 0;
     if (s->is_stopping)
         return;
-    say_end(&s->signer, status);
-    child_plan_restart(&s->signer, false);
+    say_end(signer, status);
+    child_plan_restart(signer, false);
 }
 
 static void reap(struct supervisor *s)
@@ -335,7 +375,9 @@ static void reap(struct supervisor *s)
     int status;
     for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
         if (pid == s->signer.pid)
-            on_signer_end(s, status);
+            on_signer_end(s, &s->signer, status);
+        else if (pid == s->dkim.pid)
+            on_signer_end(s, &s->dkim, status);
         else if (pid == s->server.pid)
             on_server_end(s, status);
         for (size_t i = 0; i < RETIRED_MAX; i++)
@@ -386,6 +428,11 @@ static void start_what_is_due(struct supervisor *s)
         if (start_signer(s) != RC_OK && !s->signer.pid)
             child_plan_restart(&s->signer, false);
     }
+    if (s->dkim.start_at && s->dkim.start_at <= now) {
+        s->dkim.start_at = 0;
+        if (start_dkim(s) != RC_OK && !s->dkim.pid)
+            child_plan_restart(&s->dkim, false);
+    }
     if (s->server.start_at && s->server.start_at <= now)
         start_server(s);
 }
@@ -403,8 +450,8 @@ static void feed_watchdog(struct supervisor *s)
 static int time_to_wait(const struct supervisor *s)
 {
     uint64_t now = clock_mono(&clock_system), first = 0;
-    const uint64_t due[] = {s->signer.start_at, s->server.start_at, s->watchdog_at,
-                            s->is_stopping ? now + NS_PER_SEC : 0};
+    const uint64_t due[] = {s->signer.start_at, s->dkim.start_at, s->server.start_at,
+                            s->watchdog_at, s->is_stopping ? now + NS_PER_SEC : 0};
     for (size_t i = 0; i < sizeof due / sizeof *due; i++)
         if (due[i] && (!first || due[i] < first))
             first = due[i];
@@ -490,6 +537,24 @@ static enum rc enter_data(struct supervisor *s)
     return wait_for_children(s);
 }
 
+/* The file of an older host is made now, where it can be. Without one mail goes out unsigned. */
+static void load_seal(struct supervisor *s)
+{
+    unsigned char secret[CRYPTO_SEAL_KEY];
+    enum rc rc = ctl_seal_read(s->conf->dkim.key, secret);
+    if (rc == RC_OK)
+        crypto_seal_public(secret, s->seal);
+    crypto_wipe(secret, sizeof secret);
+    if (rc == RC_NOTFOUND)
+        rc = ctl_seal_make(s->conf->dkim.key, s->seal);
+    s->has_seal = rc == RC_OK;
+    if (rc != RC_OK)
+        say(LOG_WARNING, "mail-not-signed", "cause",
+            rc == RC_SYNTAX ? "the file of dkim { key } is none"
+                            : "the file of dkim { key } cannot be read or made: run penfold dkim "
+                              "setup");
+}
+
 static enum rc prepare(struct supervisor *s)
 {
     char why[256];
@@ -499,7 +564,8 @@ static enum rc prepare(struct supervisor *s)
     TRY(enter_data(s));
     if (sockets_open(s->conf, s->uid, &s->sockets, why) != RC_OK)
         return complain("listen", why);
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->signer_fds) != 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->signer_fds) != 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s->dkim_fds) != 0)
         return complain("signer", strerror(errno));
     sigemptyset(&wanted);
     sigaddset(&wanted, SIGCHLD);
@@ -511,14 +577,19 @@ static enum rc prepare(struct supervisor *s)
     s->signal_fd = signalfd(-1, &wanted, SFD_CLOEXEC);
     if (s->signal_fd < 0)
         return complain("signals", strerror(errno));
+    load_seal(s);
+    if (start_dkim(s) != RC_OK && !s->dkim.start_at)
+        child_plan_restart(&s->dkim, false);
     return start_signer(s);
 }
 
 /* And waits until they have: nothing of a Penfold that has ended is left running. */
 static void end_signers(struct supervisor *s)
 {
-    for (size_t i = 0; i <= RETIRED_MAX; i++) {
-        pid_t pid = i < RETIRED_MAX ? s->retired[i] : s->signer.pid;
+    for (size_t i = 0; i < RETIRED_MAX + 2; i++) {
+        pid_t pid = i < RETIRED_MAX    ? s->retired[i]
+                    : i == RETIRED_MAX ? s->signer.pid
+                                       : s->dkim.pid;
         if (!pid)
             continue;
         kill(pid, SIGKILL);
@@ -534,10 +605,12 @@ int supervisor_run(const char *conf_path)
                            .life_fd = -1,
                            .signal_fd = -1,
                            .signer_fds = {-1, -1},
+                           .dkim_fds = {-1, -1},
                            .ready_fd = -1,
                            .news_fd = -1,
                            .server.name = "server",
-                           .signer.name = "signer"};
+                           .signer.name = "signer",
+                           .dkim.name = "dkim"};
     umask(077);
     s.conf_path = realpath(conf_path, NULL); /* the current folder will be another one */
     if (!s.conf_path) {
@@ -561,6 +634,8 @@ int supervisor_run(const char *conf_path)
     sockets_close(&s.sockets, NULL);
     close_fd(&s.signer_fds[0]);
     close_fd(&s.signer_fds[1]);
+    close_fd(&s.dkim_fds[0]);
+    close_fd(&s.dkim_fds[1]);
     close_fd(&s.signal_fd);
     close_fd(&s.life_fd);
     close_fd(&s.lock_fd);

@@ -33,7 +33,10 @@ struct supervisor {
                           started again */
     int ready_fd;      /* where the running server says that it is ready; -1 */
     int news_fd;       /* where the running server is told of a new configuration; -1 */
-    struct child server, signer;
+    int dkim_fds[2];   /* the same, of the process that signs mail */
+    unsigned char seal[CRYPTO_SEAL_KEY]; /* the public half of the file that it opens keys with */
+    bool has_seal;
+    struct child server, signer, dkim;
     pid_t retired[RETIRED_MAX];     /* signers of earlier configurations; each ends when the last
                                        session     that may need it has. 0: none; the newest first */
     uint64_t watchdog, watchdog_at; /* ns; 0: not wanted */

@@ -47,7 +47,8 @@ def test_files_modes_and_owners(tmp_path):
     home = tmp_path / 'mail'
     done = init(home, '--port-base', '2000')
     assert done.returncode == 0 and done.stderr == ''
-    assert sorted(os.listdir(home)) == ['data', 'penfold.conf', 'tls']
+    assert sorted(os.listdir(home)) == ['data', 'dkim.key', 'penfold.conf', 'tls']
+    assert mode(home / 'dkim.key') == 0o600
     assert sorted(os.listdir(home / 'tls')) == ['certificate.pem', 'key.pem']
     assert mode(home / 'tls' / 'key.pem') == 0o600
     assert mode(home / 'data') == 0o700

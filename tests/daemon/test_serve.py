@@ -74,7 +74,7 @@ def new_certificate(host, folder):
 def test_a_clean_stop_leaves_nothing(make_host):
     host = make_host()
     pids = host.all_pids()
-    assert len(pids) == 3
+    assert len(pids) == 4  # supervisor, two signers, server
     host.run('stat')
     host.stop()
     assert not [pid for pid in pids if is_running(pid)]
@@ -158,7 +158,7 @@ def test_kill_of_the_signer(make_host):
 def test_kill_of_the_supervisor(make_host):
     host = make_host()
     pids = host.all_pids()
-    assert len(pids) == 3
+    assert len(pids) == 4  # supervisor, two signers, server
     os.kill(host.process.pid, signal.SIGKILL)
     host.process.wait()
     wait_until(lambda: not [pid for pid in pids if is_running(pid)], 'the children end')
