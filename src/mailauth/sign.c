@@ -331,8 +331,11 @@ static enum rc sign_all(const struct mailauth_signing *signing, struct mailauth_
         rc = mailauth_sign_domain(s, &domain);
     if (rc == RC_OK)
         rc = signing->keys->find(signing->keys, buf_str(&domain), arena, keys, &n);
-    for (size_t i = 0; rc == RC_OK && i < n; i++)
+    for (size_t i = 0; rc == RC_OK && i < n; i++) {
         rc = mailauth_sign_field(s, &keys[i], signing->now, signing->hand, out);
+        if (rc == RC_DENIED)
+            rc = RC_OK; /* a key that nobody can use keeps no other one from signing */
+    }
     buf_fini(&domain);
     return rc;
 }
