@@ -43,10 +43,11 @@ static enum rc take_keys(struct signing *s, struct str domain, struct arena *are
     size_t n;
     TRY(auth_keys_signing(s->signer->auth, domain, 0, arena, &keys, &n));
     for (size_t i = 0; i < n && *out_n < MAILAUTH_KEYS_MAX; i++)
-        out[(*out_n)++] = (struct mailauth_key){.domain = domain,
-                                                .selector = keys[i].selector,
-                                                .algorithm = (enum crypto_algorithm)keys[i].algorithm,
-                                                .sealed = keys[i].sealed};
+        out[(*out_n)++] =
+            (struct mailauth_key){.domain = domain,
+                                  .selector = keys[i].selector,
+                                  .algorithm = (enum crypto_algorithm)keys[i].algorithm,
+                                  .sealed = keys[i].sealed};
     return RC_OK;
 }
 
@@ -89,8 +90,8 @@ static enum rc sign(struct mailauth_hand *hand, const struct mailauth_key *key,
 
 static enum rc sign_blob(struct signing *s, const struct queue_item *item, struct buf *out)
 {
-    const struct mailauth_signing signing = {
-        &s->source, &s->keys, &s->hand, clock_wall(s->signer->ctx->clock) / NS_PER_SEC};
+    const struct mailauth_signing signing = {&s->source, &s->keys, &s->hand,
+                                             clock_wall(s->signer->ctx->clock) / NS_PER_SEC};
     TRY(kv_blob_open(s->signer->kv, item->blob, 0, &s->in));
     s->piece = mem_alloc(PIECE);
     enum rc rc = mailauth_sign(&signing, out);

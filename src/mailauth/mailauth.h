@@ -74,8 +74,8 @@ struct mailauth_source {
     enum rc (*next)(struct mailauth_source *source, struct str *out_piece);
 };
 struct mailauth_keys {
-    /* The keys that sign for a domain of From (a key's domain may be one above it), at most MAILAUTH_KEYS_MAX, in the arena; none: mail
-     * from there is not signed. */
+    /* The keys that sign for a domain of From (a key's domain may be one above it), at most
+     * MAILAUTH_KEYS_MAX, in the arena; none: mail from there is not signed. */
     enum rc (*find)(struct mailauth_keys *keys, struct str domain, struct arena *arena,
                     struct mailauth_key *out, size_t *out_n);
 };
@@ -86,8 +86,9 @@ struct mailauth_signing {
     uint64_t now; /* seconds since 1970 */
 };
 /* Appends the DKIM-Signature fields that go in front of the message; perhaps none. RC_OK also when
- * there is nothing to sign with; a key that is RC_DENIED is left out. RC_SYNTAX, RC_LIMIT: this message cannot be signed, now or later;
- * send it as it is. What the hooks answer otherwise; out is as it was then. */
+ * there is nothing to sign with; a key that is RC_DENIED is left out. RC_SYNTAX, RC_LIMIT: this
+ * message cannot be signed, now or later; send it as it is. What the hooks answer otherwise; out is
+ * as it was then. */
 enum rc mailauth_sign(const struct mailauth_signing *signing, struct buf *out);
 
 /* --- key records ------------------------------------------------------------------------------ */
