@@ -39,8 +39,9 @@ enum rc crypto_selfsign(const struct str *names, size_t n, unsigned days, struct
 
 /* What can be said of the first certificate of a PEM text. RC_SYNTAX: there is none. */
 struct crypto_certificate {
-    int64_t not_before, not_after; /* s since 1970 */
-    bool is_for_host;              /* one of its names matches */
+    int64_t not_before, not_after;           /* s since 1970 */
+    bool is_for_host;                        /* one of its names matches */
+    unsigned char key_sha256[CRYPTO_SHA256]; /* of its public key: TLSA 3 1 1 [RFC6698 2.1] */
 };
 enum rc crypto_certificate_look(struct str chain_pem, const char *host,
                                 struct crypto_certificate *out);

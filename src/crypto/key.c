@@ -39,8 +39,12 @@ enum rc crypto_certificate_look(struct str chain_pem, const char *host,
     out->not_before = seconds_of(X509_get0_notBefore(cert));
     out->not_after = seconds_of(X509_get0_notAfter(cert));
     out->is_for_host = X509_check_host(cert, host, 0, 0, NULL) == 1;
+    unsigned char *key = NULL;
+    int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &key);
+    crypto_sha256(str_from(key, n > 0 ? (size_t)n : 0), out->key_sha256);
+    OPENSSL_free(key);
     X509_free(cert);
-    return RC_OK;
+    return n > 0 ? RC_OK : RC_SYNTAX;
 }
 
 /* --- signing */

@@ -30,6 +30,7 @@ static const struct {
     {"serve", "", "runs the server in the foreground"},
     {"check", "[--show]",
      "says what is wrong with the configuration; --show prints what is in force"},
+    {"dns", "DOMAIN", "prints every record to publish, as a zone file has them"},
     {"backup", "DIR", "copies the store and what is needed to serve it again to DIR"},
     {"restore", "DIR", "makes the data folder, which must be empty, from a backup"},
     {"dkim setup", "[--new]",
@@ -342,10 +343,11 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
     bool is_check = str_eq(line.words[0], STR("check"));
     bool is_setup =
         line.n > 1 && str_eq(line.words[0], STR("dkim")) && str_eq(line.words[1], STR("setup"));
+    bool is_dns = str_eq(line.words[0], STR("dns")) && line.n == 2;
     bool is_migrate = str_eq(line.words[0], STR("migrate"));
     bool is_keep = str_eq(line.words[0], STR("backup")) || str_eq(line.words[0], STR("restore"));
     const struct admin_command *command = admin_find(line.words, line.n);
-    if (!command && !is_check && !is_keep && !is_migrate && !is_setup) {
+    if (!command && !is_check && !is_keep && !is_migrate && !is_setup && !is_dns) {
         fprintf(stderr, "penfold: %.*s: a command is missing or unknown; see penfold %.*s --help\n",
                 STR_ARG(line.words[0]), STR_ARG(line.words[0]));
         return CTL_USAGE;
@@ -358,6 +360,7 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
         return CTL_FAILED;
     int status = is_check     ? ctl_check(conf, line.words + 1, line.n - 1)
                  : is_keep    ? keep(&line, conf)
+                 : is_dns     ? ctl_dns(conf, line.words[1], line.is_json)
                  : is_setup   ? ctl_dkim_setup(conf, line.words, line.n)
                  : is_migrate ? ctl_migrate(conf, line.words + 1, line.n - 1)
                               : run(&line, command, conf);

@@ -130,6 +130,28 @@ void ctl_seal_text(const unsigned char public_half[CRYPTO_SEAL_KEY],
                    char out[2 * CRYPTO_SEAL_KEY + 1]);
 int ctl_dkim_setup(const struct conf *conf, const struct str *words, size_t n);
 
+/* --- records.c, dns.c: what a domain publishes ------------------------------------------------ */
+
+enum { RECORDS_MAX = 64 };
+struct record {
+    struct str name; /* without the final dot */
+    const char *type;
+    struct str value; /* of TXT: the text; otherwise as a zone file has it */
+    const char *note; /* what to know of it; NULL: nothing */
+};
+struct records {
+    struct arena arena;
+    struct record item[RECORDS_MAX];
+    size_t n;
+    struct str sts_policy; /* [RFC8461 3.2] */
+};
+/* keys: what `dkim list DOMAIN` answers; chain_pem: the host's certificate, or empty. End it with
+ * records_fini in every case. */
+enum rc ctl_records(const struct conf *conf, const char *domain, struct str chain_pem,
+                    const struct admin_answer *keys, struct records *out);
+void records_fini(struct records *records);
+int ctl_dns(const struct conf *conf, struct str domain, bool is_json);
+
 /* --- init.c ----------------------------------------------------------------------------------- */
 
 int ctl_init(int argc, char **argv);

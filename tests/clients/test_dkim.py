@@ -81,7 +81,7 @@ def test_python_dkim_verifies(signed):
         for index in range(2):
             verifier = dkim.DKIM(message)
             assert verifier.verify(idx=index, dnsfunc=dns), (name, index)
-            names = [n.decode().lower() for n in verifier.signature_fields[b'h'].split(b':')]
+            names = [n.decode().strip().lower() for n in verifier.signature_fields[b'h'].split(b':')]
             assert names.count('from') == 2 and 'reply-to' in names
 
 

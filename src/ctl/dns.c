@@ -1,0 +1,117 @@
+/* `penfold dns DOMAIN`: what to publish, ready to be put into a zone. */
+#include "ctl/ctl_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PEM_MAX = 1 << 20, STRING_MAX = 255, DOMAIN_MAX = 253 };
+
+/* Character strings hold 255 bytes [RFC1035 3.3.14]; what is longer stands in several. */
+static void put_text(struct str value)
+{
+    bool is_long = value.n > STRING_MAX;
+    if (is_long)
+        fputs("(\n", stdout);
+    do {
+        struct str part = str_head(value, STRING_MAX);
+        fputs(is_long ? "    \"" : "\"", stdout);
+        for (size_t i = 0; i < part.n; i++)
+            printf(part.p[i] == '"' || part.p[i] == '\\' ? "\\%c" : "%c", part.p[i]);
+        fputs(is_long ? "\"\n" : "\"", stdout);
+        value = str_skip(value, part.n);
+    } while (value.n);
+    fputs(is_long ? ")\n" : "\n", stdout);
+}
+
+static void put_zone(const struct records *r, const char *domain)
+{
+    struct str rest = r->sts_policy, line;
+    for (size_t i = 0; i < r->n; i++) {
+        const struct record *item = &r->item[i];
+        if (item->note && (i == 0 || item->note != r->item[i - 1].note))
+            printf("; %s\n", item->note);
+        printf("%.*s. 3600 IN %s ", STR_ARG(item->name), item->type);
+        if (strcmp(item->type, "TXT") == 0)
+            put_text(item->value);
+        else
+            printf("%.*s\n", STR_ARG(item->value));
+    }
+    printf("; https://mta-sts.%s/.well-known/mta-sts.txt\n", domain);
+    while (str_cut(&rest, '\n', &line))
+        if (line.n)
+            printf(";   %.*s\n", STR_ARG(line));
+}
+
+static void put_json(struct records *r, const char *domain)
+{
+    static const char *const columns[] = {"name", "type", "ttl", "value"};
+    struct admin_answer a = {0};
+    char policy[DOMAIN_MAX + 64];
+    snprintf(policy, sizeof policy, "https://mta-sts.%s/.well-known/mta-sts.txt", domain);
+    for (size_t i = 0; i < 4; i++)
+        a.columns[a.n_columns++] = str_of(columns[i]);
+    a.cells = arena_zero(&r->arena, 4 * (r->n + 1) * sizeof *a.cells);
+    for (size_t i = 0; i <= r->n; i++) {
+        bool is_policy = i == r->n;
+        a.cells[a.n_cells++] = is_policy ? str_of(policy) : r->item[i].name;
+        a.cells[a.n_cells++] = is_policy ? STR("policy") : str_of(r->item[i].type);
+        a.cells[a.n_cells++] = STR("3600");
+        a.cells[a.n_cells++] = is_policy ? r->sts_policy : r->item[i].value;
+    }
+    ctl_print_json(&a);
+}
+
+/* Empty when there is none, or none that this user may read. */
+static void read_chain(const struct conf *conf, struct buf *out)
+{
+    int fd = conf->tls.certificate[0] ? open(conf->tls.certificate, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t n = 0;
+    buf_init(out, PEM_MAX);
+    for (char *at; fd >= 0 && (at = buf_reserve(out, 4096)) && (n = read(fd, at, 4096)) > 0;)
+        buf_commit(out, (size_t)n);
+    if (fd >= 0)
+        close(fd);
+}
+
+static int print(const struct conf *conf, const char *domain, struct str chain,
+                 const struct admin_answer *keys, bool is_json)
+{
+    struct records records;
+    int status = CTL_FAILED;
+    if (ctl_records(conf, domain, chain, keys, &records) == RC_OK) {
+        if (is_json)
+            put_json(&records, domain);
+        else
+            put_zone(&records, domain);
+        status = fflush(stdout) == 0 && !ferror(stdout) ? CTL_DONE : CTL_FAILED;
+    }
+    records_fini(&records);
+    return status;
+}
+
+int ctl_dns(const struct conf *conf, struct str domain, bool is_json)
+{
+    const struct str words[] = {STR("dkim"), STR("list"), domain};
+    const struct admin_request request = {.words = words, .n_words = 3};
+    struct admin_answer keys = {0};
+    struct buf chain;
+    char name[DOMAIN_MAX + 1];
+    int status = CTL_FAILED;
+    for (size_t i = 0; i < domain.n && i < DOMAIN_MAX; i++)
+        name[i] = ascii_lower(domain.p[i]);
+    name[domain.n < DOMAIN_MAX ? domain.n : DOMAIN_MAX] = '\0';
+    read_chain(conf, &chain);
+    if (ctl_carry_out(conf, &request, &keys) == RC_OK) {
+        if (keys.rc == RC_OK)
+            status = print(conf, name, buf_str(&chain), &keys, is_json);
+        else
+            fprintf(stderr, "penfold: %.*s\n", STR_ARG(keys.error));
+    }
+    admin_answer_fini(&keys);
+    buf_fini(&chain);
+    return status;
+}
