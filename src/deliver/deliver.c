@@ -7,6 +7,7 @@
 #include "deliver/deliver_int.h"
 
 #include "base/mem.h"
+#include "smtp/smtp.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,9 +73,9 @@ static enum rc to_account(struct deliver *deliver, const struct deliver_message 
                                   .references = m->references,
                                   .n_references = m->n_references,
                                   .summary = m->summary};
-    TRY(store_account_open(deliver->conf.store, m->accounts[0], flags, &op->account));
+    TRY(store_account_open(deliver->conf.store, m->recipients[0].account, flags, &op->account));
     op->store_op = (struct store_op){.done = appended};
-    op->account_id = m->accounts[0];
+    op->account_id = m->recipients[0].account;
     snprintf(op->id, sizeof op->id, "%.*s", STR_ARG(m->id));
     enum rc rc = store_append(op->account, &append, flags, &op->store_op);
     if (rc != RC_OK)
@@ -100,26 +101,9 @@ static void queued(struct queue_op *queue_op)
     op->done(op);
 }
 
-static struct queue_recipient *recipients_of(const struct deliver_message *m, struct arena *arena)
-{
-    struct queue_recipient *recipients =
-        arena_zero(arena, (m->n_accounts + m->n_outside) * sizeof *recipients);
-    for (size_t i = 0; i < m->n_accounts; i++) {
-        recipients[i].account = m->accounts[i];
-        if (!m->wishes)
-            continue;
-        recipients[i].address = m->wishes[i].address;
-        recipients[i].wish = m->wishes[i];
-    }
-    for (size_t i = 0; i < m->n_outside; i++)
-        recipients[m->n_accounts + i] = m->outside[i];
-    return recipients;
-}
-
 static enum rc add_to_queue(struct deliver *deliver, const struct deliver_message *m,
                             struct deliver_op *op)
 {
-    struct arena arena = {0};
     struct queue_item item = {.blob = m->blob,
                               .size = m->size,
                               .received = m->received,
@@ -128,25 +112,25 @@ static enum rc add_to_queue(struct deliver *deliver, const struct deliver_messag
                               .log_id = m->id,
                               .references = m->references,
                               .n_references = m->n_references,
-                              .recipients = recipients_of(m, &arena),
-                              .n_recipients = m->n_accounts + m->n_outside,
+                              .recipients = m->recipients,
+                              .n_recipients = m->n_recipients,
                               .account = m->account,
                               .origin = m->origin,
                               .ret = m->ret,
                               .flags = m->flags,
                               .envid = m->envid,
                               .summary = m->summary};
-    enum rc rc = queue_add(deliver->conf.queue, &item, 1, &op->queue_op);
-    arena_fini(&arena);
-    return rc;
+    return queue_add(deliver->conf.queue, &item, 1, &op->queue_op);
 }
 
 static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m, unsigned flags,
                         struct deliver_op *op)
 {
     op->queue_op = (struct queue_op){.done = queued};
-    for (size_t i = 0; i < m->n_accounts; i++) {
-        enum rc rc = deliver_has_room(deliver, m->accounts[i], m->size, flags);
+    for (size_t i = 0; i < m->n_recipients; i++) {
+        if (!m->recipients[i].account)
+            continue;
+        enum rc rc = deliver_has_room(deliver, m->recipients[i].account, m->size, flags);
         if (rc == RC_LIMIT) /* RCPT will tell which of them, when the sender tries again */
             return RC_TEMP;
         if (rc != RC_OK && rc != RC_NOTFOUND) /* gone since: the fan-out passes it over */
@@ -155,11 +139,15 @@ static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m
     return add_to_queue(deliver, m, op);
 }
 
-static bool all_the_same(const uint64_t *accounts, size_t n)
+/* One account, and nobody to be told when it is there. */
+static bool is_direct(const struct deliver_message *m)
 {
-    for (size_t i = 1; i < n; i++)
-        if (accounts[i] != accounts[0])
+    for (size_t i = 0; i < m->n_recipients; i++) {
+        const struct queue_recipient *r = &m->recipients[i];
+        if (!r->account || r->account != m->recipients[0].account ||
+            (r->wish.notify & SMTP_NOTIFY_SUCCESS && m->sender.n))
             return false;
+    }
     return true;
 }
 
@@ -167,9 +155,9 @@ enum rc deliver_message(struct deliver *deliver, const struct deliver_message *m
                         unsigned flags, struct deliver_op *op)
 {
     op->deliver = deliver;
-    if (message->n_accounts + message->n_outside == 0)
+    if (message->n_recipients == 0)
         return RC_PERM;
-    if (message->n_outside == 0 && all_the_same(message->accounts, message->n_accounts))
+    if (is_direct(message))
         return to_account(deliver, message, flags, op);
     return to_queue(deliver, message, flags, op);
 }

@@ -50,13 +50,10 @@ struct deliver_message {
     struct str message_id;        /* of the header, without angle brackets; may be absent */
     const struct str *references; /* of In-Reply-To and References, the nearest last */
     size_t n_references;
-    const uint64_t *accounts; /* the recipients; the same one twice gets one copy */
-    size_t n_accounts;
-    const struct queue_wish *wishes; /* as the next, see queue.h; kept as long as the message is on
-                                        its way. Reports come later */
-    /* Recipients elsewhere: address, domain and wish; with those here in one commit. */
-    const struct queue_recipient *outside;
-    size_t n_outside;
+    /* Where it goes: of those here the account, of those elsewhere address and domain; of all the
+     * wish and flags, and as what RCPT had it the address. The same account twice gets one copy. */
+    const struct queue_recipient *recipients;
+    size_t n_recipients;
     uint64_t account;  /* who handed it in; 0: nobody from here */
     struct str origin; /* where it came from, for traces; may be empty */
     uint8_t ret;

@@ -92,13 +92,16 @@ static enum rc deliver(struct fixture *f, struct str text, const uint64_t *accou
     struct kv_blob_id blob;
     assert_rc(kv_blob_write(out, text), RC_OK);
     assert_rc(kv_blob_finish(&out, &blob), RC_OK);
+    struct queue_recipient to[20] = {0};
+    for (size_t i = 0; i < n; i++)
+        to[i].account = accounts[i];
     struct deliver_message m = {.blob = blob,
                                 .size = text.n,
                                 .received = clock_wall(&clock_system),
                                 .sender = STR("s@example.org"),
                                 .id = STR("test"),
-                                .accounts = accounts,
-                                .n_accounts = n,
+                                .recipients = to,
+                                .n_recipients = n,
                                 .flags = f->flags};
     struct answer w = {
         .op.done = wake, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};

@@ -33,6 +33,7 @@ static const struct offer {
     {"CHUNKING", ROLE_ANY, NULL, NULL},                               /* [RFC3030 2] */
     {"SMTPUTF8", ROLE_ANY, NULL, NULL},                               /* [RFC6531 3.1] */
     {"LIMITS", ROLE_ANY, NULL, put_limits},                           /* [RFC9422 3] */
+    {"DSN", ROLE_ANY, NULL, NULL},                                    /* [RFC3461 4] */
     {"ENHANCEDSTATUSCODES", ROLE_ANY, NULL, NULL},                    /* [RFC2034 3] */
     {"STARTTLS", ROLE_ANY, has_tls, NULL},                            /* [RFC3207 4] */
     {"AUTH", ROLE_SUBMISSION, smtpd_auth_is_offered, smtpd_auth_put}, /* [RFC4954 3] */

@@ -76,7 +76,6 @@ static enum rc go_outside(struct session *s, struct str address, struct recipien
 
 static enum flow look_up(struct session *s, struct str address, struct recipient *recipient)
 {
-    struct transaction *t = s->transaction;
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
     enum rc rc = resolve(s, address, flags, &recipient->targets);
     if (rc == RC_DENIED)
@@ -91,7 +90,7 @@ static enum flow look_up(struct session *s, struct str address, struct recipient
     }
     if (rc == RC_AGAIN && flags)
         return FLOW_BLOCK;
-    if (rc == RC_OK && (rc = smtpd_transaction_add(t, recipient)) != RC_OK)
+    if (rc == RC_OK && (rc = smtpd_transaction_add(s, recipient)) != RC_OK)
         reply = SMTPD_TOO_MANY_RECIPIENTS;
     if (rc != RC_OK)
         log_refusal(s, recipient->address, reply);

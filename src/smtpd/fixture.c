@@ -106,7 +106,7 @@ int fixture_greeted(struct fixture *f)
     say(fd, STR("EHLO client.test\r\n"));
     hear(fd, "220 mx.example.test ESMTP *\r\n250-mx.example.test\r\n250-SIZE "
              "*\r\n250-PIPELINING\r\n250-8BITMIME\r\n"
-             "250-BINARYMIME\r\n250-CHUNKING\r\n250-SMTPUTF8\r\n250-LIMITS RCPTMAX=*\r\n"
+             "250-BINARYMIME\r\n250-CHUNKING\r\n250-SMTPUTF8\r\n250-LIMITS RCPTMAX=*\r\n250-DSN\r\n"
              "250-ENHANCEDSTATUSCODES\r\n250 HELP\r\n");
     return fd;
 }

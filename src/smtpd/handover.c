@@ -15,21 +15,16 @@
 struct part {
     struct deliver_op op; /* with its result */
     struct message *message;
-    size_t first, n; /* accounts of the transaction */
+    size_t first, n; /* copies of the transaction */
 };
 
-/* The transaction's accounts stand in the order of the recipients that brought them. */
 static void part_by_recipient(struct transaction *t, struct message *m)
 {
-    size_t at = 0;
     m->n_parts = t->n_recipients;
     m->parts = arena_zero(&t->arena, m->n_parts * sizeof *m->parts);
     for (size_t i = 0; i < m->n_parts; i++) {
-        struct part *p = &m->parts[i];
-        p->first = at;
-        while (at < t->n_accounts && smtpd_recipient_has(&t->recipients[i], t->accounts[at]))
-            at++;
-        p->n = at - p->first;
+        m->parts[i].first = t->recipients[i].first;
+        m->parts[i].n = t->recipients[i].n;
     }
 }
 
@@ -37,7 +32,7 @@ static void part_not(struct transaction *t, struct message *m)
 {
     m->n_parts = 1;
     m->parts = arena_zero(&t->arena, sizeof *m->parts);
-    m->parts[0].n = t->n_accounts;
+    m->parts[0].n = t->n_copies;
 }
 
 static void delivered(struct deliver_op *op)
@@ -54,10 +49,8 @@ static enum rc hand_over(struct session *s, struct message *m, struct part *p, u
     struct deliver_message d = m->deliver;
     p->message = m;
     p->op.done = delivered;
-    d.accounts += p->first;
-    d.n_accounts = p->n;
-    if (d.wishes)
-        d.wishes += p->first;
+    d.recipients += p->first;
+    d.n_recipients = p->n;
     atomic_fetch_add(&m->n_pending, 1);
     enum rc rc = deliver_message(s->smtpd->conf.deliver, &d, flags, &p->op);
     if (rc == RC_OK)
@@ -78,8 +71,7 @@ enum flow smtpd_handover_step(struct session *s, struct message *m)
         return FLOW_BLOCK;
     atomic_store(&m->n_pending, 1); /* this call's own */
     for (size_t i = 0; i < m->n_parts; i++)
-        if ((m->parts[i].n > 0 || m->deliver.n_outside > 0) &&
-            hand_over(s, m, &m->parts[i], flags) == RC_AGAIN && flags)
+        if (m->parts[i].n > 0 && hand_over(s, m, &m->parts[i], flags) == RC_AGAIN && flags)
             return FLOW_BLOCK; /* the only one */
     m->stage = MESSAGE_DELIVERING;
     return atomic_fetch_sub(&m->n_pending, 1) == 1 ? FLOW_NEXT : FLOW_WAIT;
@@ -87,20 +79,23 @@ enum flow smtpd_handover_step(struct session *s, struct message *m)
 
 /* --- the results ------------------------------------------------------------------------------ */
 
-static const struct part *part_of(const struct message *m, size_t account)
+static const struct part *part_of(const struct message *m, size_t copy)
 {
     const struct part *p = m->parts;
-    while (account - p->first >= p->n)
+    while (copy - p->first >= p->n)
         p++;
     return p;
 }
 
 static enum rc result_of(const struct transaction *t, const struct message *m, size_t recipient)
 {
-    for (size_t i = 0; i < t->n_accounts; i++)
-        if (smtpd_recipient_has(&t->recipients[recipient], t->accounts[i]) &&
-            part_of(m, i)->op.rc != RC_OK)
+    const struct recipient *r = &t->recipients[recipient];
+    for (size_t i = 0; i < t->n_copies; i++) {
+        uint64_t account = t->copies[i].account;
+        bool is_its = i - r->first < r->n || (account && smtpd_recipient_has(r, account));
+        if (is_its && part_of(m, i)->op.rc != RC_OK)
             return part_of(m, i)->op.rc;
+    }
     return RC_OK;
 }
 

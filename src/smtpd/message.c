@@ -36,8 +36,8 @@ static enum rc write_trace(struct session *s, struct message *m)
  * several. */
 static struct kv_part part_of(const struct transaction *t)
 {
-    if (t->n_accounts == 1)
-        return (struct kv_part){KV_ACCOUNT, t->accounts[0]};
+    if (smtpd_transaction_is_direct(t))
+        return (struct kv_part){KV_ACCOUNT, t->copies[0].account};
     return (struct kv_part){KV_QUEUE, 0};
 }
 
@@ -110,39 +110,6 @@ enum flow smtpd_message_cut(struct session *s)
     return FLOW_CLOSE;
 }
 
-/* For each account what was said of the first recipient that leads to it. A message for one account
- * never waits in the queue. */
-static const struct queue_wish *wishes_of(struct transaction *t)
-{
-    if (t->n_accounts + t->n_outside == 1)
-        return NULL;
-    struct queue_wish *wishes = arena_zero(&t->arena, t->n_accounts * sizeof *wishes);
-    for (size_t i = 0; i < t->n_accounts; i++) {
-        const struct recipient *r = t->recipients;
-        while (!smtpd_recipient_has(r, t->accounts[i]))
-            r++;
-        wishes[i] = (struct queue_wish){(uint8_t)r->notify, r->address, r->orcpt};
-    }
-    return wishes;
-}
-
-static const struct queue_recipient *outside_of(struct transaction *t)
-{
-    if (t->n_outside == 0)
-        return NULL;
-    struct queue_recipient *all = arena_zero(&t->arena, t->n_outside * sizeof *all), *to = all;
-    for (size_t i = 0; i < t->n_recipients; i++) {
-        const struct recipient *r = &t->recipients[i];
-        if (r->domain.n == 0)
-            continue;
-        to->address = r->address;
-        to->domain = r->domain;
-        to->wish = (struct queue_wish){.notify = (uint8_t)r->notify, .orcpt = r->orcpt};
-        to++;
-    }
-    return all;
-}
-
 static uint16_t flags_of(const struct session *s, const struct message *m)
 {
     const struct envelope *e = &s->transaction->envelope;
@@ -179,13 +146,10 @@ static void describe(struct session *s, struct message *m, const struct header_f
         .message_id = facts->message_id,
         .references = facts->references,
         .n_references = facts->n_references,
-        .accounts = t->accounts,
-        .n_accounts = t->n_accounts,
-        .wishes = wishes_of(t),
-        .outside = outside_of(t),
-        .n_outside = t->n_outside,
+        .recipients = t->copies,
+        .n_recipients = t->n_copies,
         .account = s->role->is_submission ? s->account : 0,
-        .origin = t->n_outside ? origin_of(s) : (struct str){0},
+        .origin = smtpd_transaction_is_direct(t) ? (struct str){0} : origin_of(s),
         .ret = (uint8_t)e->ret,
         .flags = flags_of(s, m),
         .envid = e->envid,

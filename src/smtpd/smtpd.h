@@ -13,8 +13,7 @@
  *
  * Offered: PIPELINING [RFC2920], SIZE [RFC1870], 8BITMIME [RFC6152], BINARYMIME and CHUNKING
  * [RFC3030], SMTPUTF8 [RFC6531], LIMITS [RFC9422], ENHANCEDSTATUSCODES [RFC2034], STARTTLS
- * [RFC3207], AUTH for submission [RFC4954], HELP. RET, ENVID, NOTIFY and ORCPT [RFC3461] are taken
- * and kept; DSN is offered when there are reports.
+ * [RFC3207], AUTH for submission [RFC4954], DSN [RFC3461], HELP.
  *
  * THREADS: smtpd_new and smtpd_free are for the process's start and end. In between nothing of a
  * struct smtpd changes but the budget, which is safe for threads.

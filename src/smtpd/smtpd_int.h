@@ -96,6 +96,7 @@ struct recipient {
     struct str domain;           /* elsewhere: lower case, A-labels, or a literal */
     unsigned notify;             /* bits of enum smtp_notify; 0: not said */
     struct str orcpt;            /* as it came; absent: not said */
+    size_t first, n;             /* those of the transaction's copies that it has brought */
 };
 
 struct transaction {
@@ -104,18 +105,22 @@ struct transaction {
     struct envelope envelope;
     struct recipient *recipients; /* in the order of RCPT; malloc'd, as the next */
     size_t n_recipients, recipients_capacity;
-    uint64_t *accounts; /* of all of them, each once */
-    size_t n_accounts, accounts_capacity;
-    size_t n_outside; /* recipients elsewhere */
-    size_t n_asked;   /* RCPT commands, refused ones too */
+    /* Where the message goes, in the order of the recipients that brought them; each account once,
+     * but for one whose success is asked for again: the second copy is never made, its report is.
+     */
+    struct queue_recipient *copies;
+    size_t n_copies, copies_capacity;
+    size_t n_asked; /* RCPT commands, refused ones too */
 };
 
 /* Both copy what they are given into the transaction's memory; targets live there already. */
 void smtpd_transaction_begin(struct session *s, const struct envelope *envelope);
 void smtpd_transaction_end(
     struct session *s); /* forgets it, with its message; harmless without one */
-/* RC_LIMIT: together they lead to more accounts than a message may have. */
-enum rc smtpd_transaction_add(struct transaction *t, const struct recipient *recipient);
+/* RC_LIMIT: together they lead to more places than a message may go to. */
+enum rc smtpd_transaction_add(struct session *s, const struct recipient *recipient);
+/* It goes to one account alone, and nobody is told. */
+bool smtpd_transaction_is_direct(const struct transaction *t);
 
 /* Appends the address as the directory knows it: the domain in ASCII [RFC6531 3.2]. RC_SYNTAX,
  * RC_LIMIT, RC_TEMP. */

@@ -10,7 +10,7 @@
 #define OFFERS                                                                                     \
     "250-mx.example.test\r\n250-SIZE "                                                             \
     "*\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250-"                \
-    "SMTPUTF8\r\n250-LIMITS *\r\n"                                                                 \
+    "SMTPUTF8\r\n250-LIMITS *\r\n250-DSN\r\n"                                                      \
     "250-ENHANCEDSTATUSCODES\r\n250-AUTH PLAIN LOGIN\r\n250 HELP\r\n"
 #define PLAIN "AGFsaWNlQGV4YW1wbGUudGVzdABzZWNyZXQ=" /* NUL alice@example.test NUL secret */
 #define WRONG "AGFsaWNlQGV4YW1wbGUudGVzdABndWVzcw==" /* NUL alice@example.test NUL guess */
@@ -128,7 +128,7 @@ static void without_tls_no_password_is_taken(void **state)
     say(fd, STR(HELLO "AUTH PLAIN " PLAIN "\r\nAUTH LOGIN\r\n" MAIL "QUIT\r\n"));
     hear(fd, "220 *\r\n250-mx.example.test\r\n250-SIZE "
              "*\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250-"
-             "SMTPUTF8\r\n250-LIMITS *\r\n"
+             "SMTPUTF8\r\n250-LIMITS *\r\n250-DSN\r\n"
              "250-ENHANCEDSTATUSCODES\r\n250 HELP\r\n"
              "538 5.7.11 *\r\n538 5.7.11 *\r\n530 5.7.0 Must issue a STARTTLS*\r\n221 *\r\n");
     hear_end(fd);

@@ -12,7 +12,7 @@
 #define OFFERS                                                                                     \
     "250-mx.example.test\r\n250-SIZE "                                                             \
     "52428800\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n"             \
-    "250-SMTPUTF8\r\n250-LIMITS RCPTMAX=100\r\n250-ENHANCEDSTATUSCODES\r\n"                        \
+    "250-SMTPUTF8\r\n250-LIMITS RCPTMAX=100\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n"             \
     "250 HELP\r\n"
 #define MAIL "MAIL FROM:<a@b.test>\r\n"
 #define RCPT "RCPT TO:<alice@example.test>\r\n"

@@ -262,7 +262,7 @@ static void rset_in_every_state(void **state)
         }
         say(fd, STR("RSET\r\nRSET\r\nRCPT TO:<alice@example.test>\r\nEHLO c\r\n"));
         hear(fd, "250 2.0.0 ok\r\n250 2.0.0 ok\r\n503 "
-                 "*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n"
+                 "*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n"
                  "250-*\r\n250-*\r\n250-*\r\n250 HELP\r\n");
         say(fd, STR(TO_ALICE "DATA\r\n.\r\nQUIT\r\n"));
         hear(fd, "250 *\r\n250 *\r\n354 *\r\n250 2.0.0 message *\r\n221 *\r\n");

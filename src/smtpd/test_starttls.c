@@ -36,7 +36,7 @@ static int connect_and_ask(struct fixture *f)
     say(fd, STR("EHLO client.test\r\n"));
     hear(fd, "220 *\r\n250-mx.example.test\r\n250-SIZE "
              "*\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250-"
-             "SMTPUTF8\r\n250-LIMITS *\r\n"
+             "SMTPUTF8\r\n250-LIMITS *\r\n250-DSN\r\n"
              "250-ENHANCEDSTATUSCODES\r\n250-STARTTLS\r\n250 HELP\r\n");
     return fd;
 }
@@ -99,7 +99,7 @@ static void a_message_over_tls(void **state)
     secure_hear(&c, "503 5.5.1 send EHLO first\r\n" /* all is forgotten [RFC3207 4.2] */
                     "250-mx.example.test\r\n250-SIZE "
                     "*\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250-"
-                    "SMTPUTF8\r\n250-LIMITS *\r\n"
+                    "SMTPUTF8\r\n250-LIMITS *\r\n250-DSN\r\n"
                     "250-ENHANCEDSTATUSCODES\r\n250 HELP\r\n503 5.5.1 TLS *\r\n");
     secure_say(&c,
                STR("MAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n"));

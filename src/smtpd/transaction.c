@@ -28,15 +28,15 @@ void smtpd_transaction_end(struct session *s)
     smtpd_message_free(s);
     arena_fini(&t->arena);
     free(t->recipients);
-    free(t->accounts);
+    free(t->copies);
     free(t);
     s->transaction = NULL;
 }
 
 static bool has_account(const struct transaction *t, uint64_t account)
 {
-    for (size_t i = 0; i < t->n_accounts; i++)
-        if (t->accounts[i] == account)
+    for (size_t i = 0; i < t->n_copies; i++)
+        if (t->copies[i].account == account)
             return true;
     return false;
 }
@@ -49,25 +49,56 @@ bool smtpd_recipient_has(const struct recipient *r, uint64_t account)
     return false;
 }
 
-enum rc smtpd_transaction_add(struct transaction *t, const struct recipient *recipient)
+bool smtpd_transaction_is_direct(const struct transaction *t)
 {
+    return t->n_copies == 1 && t->copies[0].account &&
+           !(t->copies[0].wish.notify & SMTP_NOTIFY_SUCCESS);
+}
+
+/* The wishes of one address that stands for several places: the first of them tells of success, for
+ * all of them [RFC3461 5.2.7.3] (c). */
+static void wish(const struct recipient *r, bool is_alias, struct queue_recipient *copy)
+{
+    unsigned notify = r->notify;
+    bool is_first = r->n == 0;
+    if (is_alias && !is_first && notify & SMTP_NOTIFY_SUCCESS)
+        notify = notify & ~SMTP_NOTIFY_SUCCESS ? notify & ~SMTP_NOTIFY_SUCCESS : SMTP_NOTIFY_NEVER;
+    copy->address = r->address;
+    copy->wish = (struct queue_wish){.notify = (uint8_t)notify, .orcpt = r->orcpt};
+    copy->flags = is_alias && is_first ? QUEUE_ALIAS : 0;
+}
+
+static struct queue_recipient *add_copy(struct transaction *t, struct recipient *r, bool is_alias)
+{
+    struct queue_recipient *copy = &t->copies[t->n_copies++];
+    *copy = (struct queue_recipient){0};
+    wish(r, is_alias, copy);
+    r->n++;
+    return copy;
+}
+
+enum rc smtpd_transaction_add(struct session *s, const struct recipient *recipient)
+{
+    struct transaction *t = s->transaction;
     const struct auth_targets *targets = &recipient->targets;
     size_t n = targets->n + (recipient->domain.n > 0);
-    if (n > QUEUE_RECIPIENTS - t->n_accounts - t->n_outside)
+    if (n > QUEUE_RECIPIENTS - t->n_copies)
         return RC_LIMIT;
-    t->n_outside += recipient->domain.n > 0;
     t->recipients = mem_array(t->recipients, &t->recipients_capacity, t->n_recipients + 1,
                               sizeof *t->recipients);
+    t->copies = mem_array(t->copies, &t->copies_capacity, t->n_copies + n, sizeof *t->copies);
     struct recipient *r = &t->recipients[t->n_recipients++];
     *r = *recipient;
     r->address = arena_dup(&t->arena, recipient->address);
     if (!str_is_null(recipient->orcpt))
         r->orcpt = arena_dup(&t->arena, recipient->orcpt);
-    t->accounts = mem_array(t->accounts, &t->accounts_capacity, t->n_accounts + targets->n,
-                            sizeof *t->accounts);
+    r->first = t->n_copies;
+    bool is_told = recipient->notify & SMTP_NOTIFY_SUCCESS && !s->role->answers_each;
     for (size_t i = 0; i < targets->n; i++)
-        if (!has_account(t, targets->accounts[i]))
-            t->accounts[t->n_accounts++] = targets->accounts[i];
+        if (!has_account(t, targets->accounts[i]) || (is_told && r->n == 0))
+            add_copy(t, r, n > 1)->account = targets->accounts[i];
+    if (recipient->domain.n)
+        add_copy(t, r, false)->domain = recipient->domain;
     return RC_OK;
 }
 
