@@ -20,12 +20,10 @@ struct entry_block {
 
 /* --- failures --------------------------------------------------------------------------------- */
 
-void failure_set(struct failure **failure, const struct relay_outcome *outcome, const char *host)
+void failure_set(struct failure **failure, const struct relay_outcome *outcome)
 {
     struct failure *f = *failure ? *failure : mem_zero(sizeof *f);
     struct str text = str_head(outcome->text, RELAY_TEXT_MAX);
-    memmove(f->host, host, strnlen(host, FAILURE_HOST - 1) + 1);
-    f->host[FAILURE_HOST - 1] = '\0';
     if (text.n)
         memmove(f->text, text.p, text.n);
     f->outcome = *outcome;
@@ -35,7 +33,8 @@ void failure_set(struct failure **failure, const struct relay_outcome *outcome, 
 
 void failure_copy(struct failure **failure, const struct failure *from)
 {
-    failure_set(failure, &from->outcome, from->host);
+    failure_set(failure, &from->outcome);
+    memcpy((*failure)->host, from->host, sizeof from->host);
 }
 
 /* --- entries ---------------------------------------------------------------------------------- */
@@ -75,7 +74,7 @@ struct entry *entry_new(struct schedule *s, struct queue_id id, uint16_t number)
     list_remove(&e->link);
     e->id = id;
     e->number = number;
-    e->is_under_way = false;
+    e->is_under_way = e->is_again = false;
     map_add(&s->entries, &e->node, hash_of(id, number));
     return e;
 }

@@ -56,22 +56,18 @@ static uint64_t hash_of(const struct schedule *s, const struct relay_target *t)
     return address ^ str_hash(t->host, s->key) ^ t->addr.sa.sin6_port;
 }
 
-const char *peer_text(const struct peer *p, char out[FAILURE_HOST])
+void peer_text(const struct peer *p, char out[FAILURE_HOST])
 {
-    char ip[INET6_ADDRSTRLEN] = "";
+    char ip[INET6_ADDRSTRLEN];
     const struct sockaddr_in6 *sa = &p->target.addr.sa;
-    struct str host = p->target.host;
-    if (sa->sin6_family != AF_INET6) {
-        snprintf(out, FAILURE_HOST, "%.*s", STR_ARG(host));
-        return out;
-    }
-    if (IN6_IS_ADDR_V4MAPPED(&sa->sin6_addr))
+    struct str host = str_head(p->target.host, FAILURE_HOST - sizeof ip - 2);
+    if (sa->sin6_family != AF_INET6)
+        ip[0] = '\0';
+    else if (IN6_IS_ADDR_V4MAPPED(&sa->sin6_addr))
         inet_ntop(AF_INET, &sa->sin6_addr.s6_addr[12], ip, sizeof ip);
     else
         inet_ntop(AF_INET6, &sa->sin6_addr, ip, sizeof ip);
-    snprintf(out, FAILURE_HOST, "%.*s[%s]:%u", (int)(host.n < 190 ? host.n : 190), host.p, ip,
-             ntohs(sa->sin6_port));
-    return out;
+    snprintf(out, FAILURE_HOST, ip[0] ? "%.*s[%s]" : "%.*s", STR_ARG(host), ip);
 }
 
 /* --- lifetime --------------------------------------------------------------------------------- */
@@ -162,13 +158,15 @@ void peer_wake(struct schedule *s, struct peer *p, size_t n)
 }
 
 /* With links that work it has refused one more than it wants to have; with none it is gone. */
-void peer_failed(struct schedule *s, struct peer *p, const struct failure *why, uint64_t now)
+void peer_failed(struct schedule *s, struct link *l, const struct relay_outcome *why, uint64_t now)
 {
-    unsigned working = p->n_busy + p->n_idle;
+    struct peer *p = l->peer;
+    unsigned working = p->n_busy + p->n_idle - (l->state != LINK_NEW);
     p->window = working ? working : 1;
     if (working)
         return;
-    failure_copy(&p->failure, why);
+    failure_set(&p->failure, why);
+    peer_text(p, p->failure->host);
     if (p->until <= now) { /* others that were under way to it say nothing new */
         p->failures++;
         p->until =

@@ -25,9 +25,13 @@
 #ifndef RELAY_RELAY_H
 #define RELAY_RELAY_H
 
+#include "base/arena.h"
 #include "base/ctx.h"
 #include "base/str.h"
+#include "deliver/deliver.h"
 #include "net/net.h"
+
+#include <stdatomic.h>
 
 enum relay_protocol { RELAY_SMTP, RELAY_LMTP };
 
@@ -53,14 +57,15 @@ struct relay_route {
 
 /* Never changed once it is in use; a reload makes another one. Numbers have a default when 0. */
 struct relay_settings {
-    struct str hostname; /* in EHLO */
+    struct arena arena;    /* what the members point to may live here */
+    _Atomic unsigned refs; /* the maker's is the first; the last one frees it */
+    struct str hostname;   /* in EHLO */
     const struct relay_route *routes;
     size_t n_routes;
     struct net_addr source[2]; /* of destinations whose route says nothing */
     bool has_source[2];
     const struct net_addr *own; /* where this host listens for SMTP: loops are seen by it */
     size_t n_own;
-    struct str ca_pem;       /* authorities; empty: none, nothing verifies but DANE */
     uint64_t retry_first_ms; /* 300,000; then doubled with the time that has passed */
     uint64_t retry_max_ms;   /* 14,400,000 */
     uint64_t retry_grey_ms;  /* the first one after a 4yz to RCPT: 60,000 */
@@ -73,5 +78,65 @@ struct relay_settings {
     uint64_t connect_ms;     /* 30,000 */
     uint64_t command_ms;     /* 300,000; the others of [RFC5321 4.5.3.2] in proportion */
 };
+struct relay_settings *relay_settings_new(void);
+void relay_settings_unref(struct relay_settings **settings);
+
+/* --- the process ------------------------------------------------------------------------------ */
+
+struct relay;
+struct dns;
+
+/* Puts a signature in front of messages: called on a worker, once a transaction. */
+struct relay_signer {
+    /* Fields with their CRLF, in the arena; absent: nothing is to be signed. RC_TEMP: not now, the
+     * message waits. */
+    enum rc (*sign)(struct relay_signer *signer, const struct queue_item *item, struct arena *arena,
+                    struct str *out_fields);
+};
+
+struct relay_conf { /* all of it outlives the relay */
+    struct kv *kv;
+    struct queue *queue;
+    struct deliver *deliver;
+    struct net *net;
+    struct net_tls_client *tls; /* with the authorities that are known */
+    struct dns *dns;
+    struct relay_signer *signer; /* NULL: nothing is signed */
+    unsigned workers;            /* threads that read the queue and sign: 0: 2 */
+};
+
+/* Takes what is due from the queue from now on. One reference on the settings becomes the relay's.
+ */
+void relay_open(const struct ctx *ctx, const struct relay_conf *conf,
+                struct relay_settings *settings, struct relay **out);
+/* Other settings from now on; transactions under way end with the old ones. */
+void relay_set(struct relay *relay, struct relay_settings *settings);
+/* No new transactions; those under way end, then QUIT. Returns at once. */
+void relay_drain(struct relay *relay);
+/* Drains, and waits until nothing is under way any more: after net_stop, before net_free. When the
+ * store does not answer for long it gives up, and *relay stays. */
+void relay_close(struct relay **relay);
+
+/* Whatever is left alone is tried again now: after an administrator has said so, or a network has
+ * come back. */
+void relay_hurry(struct relay *relay);
+
+/* --- figures ---------------------------------------------------------------------------------- */
+
+struct relay_figures {
+    size_t waiting, under_way;               /* recipients that are due and in memory */
+    size_t destinations;                     /* known */
+    size_t connecting, connected, questions; /* now */
+};
+void relay_figures(struct relay *relay, struct relay_figures *out);
+
+struct relay_destination {
+    char name[256];
+    size_t waiting;
+    uint64_t sent, deferred, bounced; /* since it is known */
+    bool is_left_alone;
+};
+/* The destinations that have most waiting, then those that had most mail: at most n. */
+size_t relay_destinations(struct relay *relay, struct relay_destination *out, size_t n);
 
 #endif

@@ -71,8 +71,11 @@ void schedule_fini(struct schedule *s)
 
 enum rc schedule_add(struct schedule *s, struct queue_id id, uint16_t number, struct str domain)
 {
-    if (entry_find(s, id, number))
+    struct entry *known = entry_find(s, id, number);
+    if (known) {
+        known->is_again = known->is_under_way;
         return RC_EXISTS;
+    }
     if (s->entries.count >= s->limits.entries)
         return RC_LIMIT;
     struct destination *d = destination_get(s, domain);
@@ -123,20 +126,23 @@ static void batch_free(struct schedule *s, struct batch *b)
     free(b);
 }
 
+static void take_back(struct schedule *s, struct entry *e)
+{
+    struct destination *d = e->destination;
+    list_remove(&e->link);
+    list_add_head(&d->entries, &e->link);
+    e->is_under_way = e->is_again = false;
+    d->n_entries++;
+    d->n_under_way--;
+    if (list_is_empty(&d->turn))
+        destination_turn(s, d);
+}
+
 /* Back to the front of their destinations, in their order. */
 static void return_entries(struct schedule *s, struct batch *b)
 {
-    while (!list_is_empty(&b->entries)) {
-        struct entry *e = CONTAINER(b->entries.prev, struct entry, link);
-        struct destination *d = e->destination;
-        list_remove(&e->link);
-        list_add_head(&d->entries, &e->link);
-        e->is_under_way = false;
-        d->n_entries++;
-        d->n_under_way--;
-        if (list_is_empty(&d->turn))
-            destination_turn(s, d);
-    }
+    while (!list_is_empty(&b->entries))
+        take_back(s, CONTAINER(b->entries.prev, struct entry, link));
 }
 
 static void end_batch(struct schedule *s, struct batch *b)
@@ -144,6 +150,10 @@ static void end_batch(struct schedule *s, struct batch *b)
     while (!list_is_empty(&b->entries)) {
         struct entry *e = CONTAINER(list_first(&b->entries), struct entry, link);
         struct destination *d = e->destination;
+        if (e->is_again) {
+            take_back(s, e);
+            continue;
+        }
         entry_free(s, e);
         d->n_under_way--;
         destination_rest(s, d);
@@ -203,7 +213,7 @@ static void take_refusal(struct schedule *s, struct destination *d, uint64_t now
 {
     uint64_t ttl = d->where.ttl < HOPELESS_ANSWER_MAX ? d->where.ttl : HOPELESS_ANSWER_MAX;
     bool is_hopeless = d->where.outcome.rc == RC_PERM;
-    failure_set(&d->failure, &d->where.outcome, "");
+    failure_set(&d->failure, &d->where.outcome);
     d->state = DESTINATION_FAILED;
     d->answer_until = now + (ttl ? ttl : 1) * NS_PER_SEC;
     if (is_hopeless)
@@ -399,18 +409,19 @@ uint64_t schedule_next(const struct schedule *s)
 
 /* --- what came of it -------------------------------------------------------------------------- */
 
-static void host_failed(struct schedule *s, struct peer *p, const struct relay_outcome *outcome,
+static void host_failed(struct schedule *s, struct link *l, const struct batch_result *result,
                         uint64_t now)
 {
-    struct failure *why = NULL;
-    char host[FAILURE_HOST];
-    failure_set(&why, outcome, peer_text(p, host));
+    struct relay_outcome outcome = {.stage = RELAY_AT_MAIL,
+                                    .status = "4.4.2",
+                                    .text = STR("it closes the connection without an answer")};
+    if (result->host)
+        outcome = *result->host;
     /* Only a greeting can say that nobody is ever served there [RFC5321 3.1]; all else may be
      * somebody's mistake that will be mended. */
-    bool is_refused = outcome->rc == RC_PERM && outcome->stage == RELAY_AT_GREETING;
-    why->outcome.rc = is_refused ? RC_PERM : RC_TEMP;
-    peer_failed(s, p, why, now);
-    free(why);
+    bool is_refused = outcome.rc == RC_PERM && outcome.stage == RELAY_AT_GREETING;
+    outcome.rc = is_refused ? RC_PERM : RC_TEMP;
+    peer_failed(s, l, &outcome, now);
 }
 
 /* The link after a job. */
@@ -430,16 +441,15 @@ bool schedule_sent(struct schedule *s, struct batch *b, const struct batch_resul
                    uint64_t now)
 {
     struct link *l = b->link;
-    struct peer *p = l ? l->peer : NULL;
     b->link = NULL;
     if (l) {
-        l->batch = NULL;
-        if (result->host && !result->is_stale)
-            host_failed(s, p, result->host, now);
-        else if (!result->is_stale && !result->is_busy)
-            peer_succeeded(s, p);
-        else if (result->is_busy && p->window > 1)
-            p->window--;
+        bool is_closed_at_once = result->is_stale && !l->n_jobs;
+        if (is_closed_at_once || (result->host && !result->is_stale))
+            host_failed(s, l, result, now);
+        else if (result->is_busy && l->peer->window > 1)
+            l->peer->window--;
+        else if (!result->is_busy && !result->is_stale)
+            peer_succeeded(s, l->peer);
         free_link(s, l, result->is_open, now);
     }
     if (result->is_stale || result->host) {

@@ -38,14 +38,14 @@ uint64_t backoff_host(const struct backoff *b, unsigned failures, uint64_t rando
 
 /* --- why a host or a domain cannot be reached ------------------------------------------------- */
 
-enum { FAILURE_HOST = 256 };
+enum { FAILURE_HOST = 320 };
 
 struct failure {
     struct relay_outcome outcome; /* its text is the one below */
-    char host[FAILURE_HOST];      /* whom it is about: "mx.example.org[192.0.2.1]"; may be empty */
+    char host[FAILURE_HOST];      /* who: "mx.example.org[192.0.2.1]"; may be empty */
     char text[RELAY_TEXT_MAX + 1];
 };
-void failure_set(struct failure **failure, const struct relay_outcome *outcome, const char *host);
+void failure_set(struct failure **failure, const struct relay_outcome *outcome);
 void failure_copy(struct failure **failure, const struct failure *from);
 
 /* --- the parts -------------------------------------------------------------------------------- */
@@ -59,6 +59,8 @@ struct entry {
     struct queue_id id;
     uint16_t number;   /* of the recipient in its item */
     bool is_under_way; /* in a batch */
+    bool is_again; /* it was told of meanwhile: what the batch comes to may be known already, and
+                      due again */
 };
 _Static_assert(sizeof(struct entry) <= ENTRY_BYTES, "what relay { memory } is reckoned with");
 
@@ -85,6 +87,7 @@ struct destination {
     struct peer **peers;      /* of each target, in their order */
     size_t n_targets;
     uint64_t sent, deferred, bounced; /* recipients, since it is known */
+    void *own;                        /* the driver's */
     struct str name;
 };
 
@@ -194,11 +197,11 @@ void entry_free(struct schedule *s, struct entry *e);
 struct peer *peer_get(struct schedule *s, const struct relay_target *target); /* one reference */
 void peer_unref(struct schedule *s, struct peer *p);
 bool peer_has_room(const struct schedule *s, const struct peer *p);
-/* It could not be used at all. */
-void peer_failed(struct schedule *s, struct peer *p, const struct failure *why, uint64_t now);
+/* A link of it was of no use, and is ending. */
+void peer_failed(struct schedule *s, struct link *l, const struct relay_outcome *why, uint64_t now);
 void peer_succeeded(struct schedule *s, struct peer *p);
 void peer_wake(struct schedule *s, struct peer *p, size_t n); /* so many that wait for it */
-const char *peer_text(const struct peer *p, char out[FAILURE_HOST]);
+void peer_text(const struct peer *p, char out[FAILURE_HOST]); /* "mx.example.org[192.0.2.1]" */
 
 struct link *link_take(struct schedule *s, struct peer *p); /* an idle one, busy now; or NULL */
 enum rc link_open(struct schedule *s, struct peer *p, uint64_t now, struct link **out);
@@ -213,7 +216,8 @@ void schedule_init(struct schedule *s, struct schedule_driver *driver,
 void schedule_fini(struct schedule *s); /* no link, question or batch is under way */
 void schedule_limit(struct schedule *s, const struct schedule_limits *limits);
 
-/* A recipient that is due. RC_EXISTS: it is known; RC_LIMIT: there is no room now. */
+/* A recipient that is due. RC_EXISTS: it is known, and looked at again after what is under way with
+ * it; RC_LIMIT: there is no room now. */
 enum rc schedule_add(struct schedule *s, struct queue_id id, uint16_t number, struct str domain);
 /* Does all that can be done now. To be called after any of the others, and at schedule_next(). */
 void schedule_run(struct schedule *s, uint64_t now);

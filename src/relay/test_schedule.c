@@ -645,6 +645,22 @@ static void what_is_gone_from_the_queue_is_dropped(void **state)
     world_end(&w);
 }
 
+/* The queue tells of the next try before it is heard that this one is over. */
+static void what_is_told_meanwhile_is_looked_at_again(void **state)
+{
+    struct world w;
+    world_begin(&w, 100);
+    assert_rc(add(&w, 1, 0, 1), RC_OK);
+    while (!w.sent)
+        run_until(&w, w.now + MS(1));
+    assert_rc(add(&w, 1, 0, 1), RC_EXISTS);
+    run_until(&w, w.now + SEC(1));
+    assert_int_equal(w.sent, 2);
+    assert_int_equal(w.s.entries.count, 0);
+    run_until(&w, w.now + SEC(60));
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -663,6 +679,7 @@ int main(void)
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(an_idle_connection_makes_room),
         cmocka_unit_test(draining_ends_what_is_begun),
+        cmocka_unit_test(what_is_told_meanwhile_is_looked_at_again),
         cmocka_unit_test(what_is_gone_from_the_queue_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
