@@ -5,34 +5,93 @@
  * must have its row, each chunk its blob, and every byte its sum. Shards must be named by a head.
  * Nothing is remembered from one to the other, so it takes no memory however large the store is.
  * What looks wrong is looked at again before it is called so: the work goes on meanwhile, and what
- * somebody has an intent for is being looked after. */
+ * somebody has an intent for is being looked after.
+ *
+ * Each look is a trip or some to the cluster, so WORKERS of them are made at once; who lists is
+ * held up while QUEUED wait, and a pass ends with its last look. */
 #include "rados/blob_int.h"
 
 #include "base/mem.h"
+#include "task/task.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+enum { WORKERS = 32, QUEUED = 4 * WORKERS };
+
 struct check {
     struct blobs *b;
     struct kv *kv;
+    struct task_lane *lane;
+    pthread_mutex_t mutex; /* of all below */
+    pthread_cond_t fewer;
+    size_t left; /* looks that are queued or being made */
     struct kv_fsck *fsck;
-    char *bytes; /* RECORD_CHUNK */
 };
 
 static void blob_fault(struct check *c, struct kv_blob_id id, const char *what)
 {
     char text[BLOB_ID_TEXT];
     kv_blob_id_text(text, &id);
+    pthread_mutex_lock(&c->mutex);
     kv_fsck_fault(c->fsck, "blob %s: %s", text, what);
+    pthread_mutex_unlock(&c->mutex);
 }
 
 static void part_fault(struct check *c, struct kv_blob_id id, struct kv_part part, const char *what)
 {
     char text[BLOB_ID_TEXT];
     kv_blob_id_text(text, &id);
+    pthread_mutex_lock(&c->mutex);
     kv_fsck_fault(c->fsck, "blob %s: partition %c %llu: %s", text, part.class,
                   (unsigned long long)part.id, what);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+/* --- many looks at once ----------------------------------------------------------------------- */
+
+struct look {
+    struct task_job job;
+    struct check *c;
+    void (*at)(struct look *look);
+    struct kv_blob_id id;
+    struct kv_part part;   /* of a row of references */
+    struct form_refs refs; /* what that says, */
+    enum rc refs_rc;       /* or why it does not */
+    uint64_t chunk;        /* UINT64_MAX: the main object */
+};
+
+static void look_run(struct task_job *job)
+{
+    struct look *look = CONTAINER(job, struct look, job);
+    struct check *c = look->c;
+    look->at(look);
+    free(look);
+    pthread_mutex_lock(&c->mutex);
+    c->left--;
+    pthread_cond_signal(&c->fewer);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+static void wait_for(struct check *c, size_t most)
+{
+    pthread_mutex_lock(&c->mutex);
+    while (c->left > most)
+        pthread_cond_wait(&c->fewer, &c->mutex);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+static void look_later(struct check *c, const struct look *what)
+{
+    struct look *look = mem_dup(what, sizeof *what);
+    look->c = c;
+    look->job.run = look_run;
+    wait_for(c, QUEUED - 1);
+    pthread_mutex_lock(&c->mutex);
+    c->left++;
+    pthread_mutex_unlock(&c->mutex);
+    if (task_lane_post(c->lane, &look->job) != RC_OK)
+        look_run(&look->job);
 }
 
 /* --- what is on the cluster ------------------------------------------------------------------- */
@@ -144,13 +203,14 @@ static enum rc look_for_tag(struct check *c, struct kv_blob_id id, struct form_t
 
 /* What has no tag may have gone since its row was read, or be referred to anew, with another tag.
  */
-static void check_refs(struct check *c, struct kv_part part, const struct kv_row *row)
+static void check_refs(struct look *look)
 {
-    struct kv_blob_id id;
+    struct check *c = look->c;
+    struct kv_blob_id id = look->id;
+    struct kv_part part = look->part;
     struct form_tag tag = {.part = part};
-    struct form_refs refs = {0};
-    memcpy(id.b, row->key.p + 2, sizeof id.b);
-    enum rc rc = RC_OK, row_rc = form_refs_parse(row->value, &refs);
+    struct form_refs refs = look->refs;
+    enum rc rc = RC_OK, row_rc = look->refs_rc;
     do {
         tag.token = refs.token;
         if (row_rc == RC_OK)
@@ -170,6 +230,19 @@ static void check_refs(struct check *c, struct kv_part part, const struct kv_row
         part_fault(c, id, part, "referred to, but missing or damaged");
 }
 
+/* A row of the partition, the store's own among them. */
+static void see_row(struct check *c, struct kv_part part, const struct kv_row *row)
+{
+    struct look look = {.at = check_refs, .part = part};
+    if (row->key.n != REFS_KEY || !str_starts(row->key, STR("\xff\x62"))) { /* 0xff, 'b' */
+        c->fsck->rows++; /* this thread's alone */
+        return;
+    }
+    memcpy(look.id.b, row->key.p + 2, sizeof look.id.b);
+    look.refs_rc = form_refs_parse(row->value, &look.refs);
+    look_later(c, &look);
+}
+
 static enum rc check_part(struct check *c, struct kv_part part)
 {
     struct arena arena = {0};
@@ -181,13 +254,8 @@ static enum rc check_part(struct check *c, struct kv_part part)
         page = (struct kv_page){0};
         arena_reset(&arena);
         rc = rad_scan(c->kv, part, range, KV_PAGE_ROWS, 0, &arena, &page);
-        for (size_t i = 0; rc == RC_OK && i < page.n; i++) {
-            bool is_refs = page.rows[i].key.n == REFS_KEY && str_starts(page.rows[i].key, STR("\xff"
-                                                                                              "b"));
-            c->fsck->rows += !is_refs;
-            if (is_refs)
-                check_refs(c, part, &page.rows[i]);
-        }
+        for (size_t i = 0; rc == RC_OK && i < page.n; i++)
+            see_row(c, part, &page.rows[i]);
         if (page.n > 0) {
             range.after = page.rows[page.n - 1].key;
             memcpy(after, range.after.p, range.after.n);
@@ -202,9 +270,11 @@ static enum rc each_part(void *arg, struct kv_part part)
 {
     struct check *c = arg;
     enum rc rc = check_part(c, part);
+    pthread_mutex_lock(&c->mutex);
     if (rc != RC_OK)
         kv_fsck_fault(c->fsck, "partition %c %llu: not readable: %s", part.class,
                       (unsigned long long)part.id, rc_name(rc));
+    pthread_mutex_unlock(&c->mutex);
     return RC_OK;
 }
 
@@ -228,18 +298,19 @@ enum rc rad_each_part(struct kv *kv, enum rc (*each)(void *arg, struct kv_part p
 
 /* --- the second pass: tags have rows, chunks have blobs, bytes have sums ---------------------- */
 
-static enum rc read_all(struct check *c, struct kv_blob_id id)
+static enum rc read_all(struct check *c, struct kv_blob_id id, uint64_t *out_bytes)
 {
     struct kv_blob_in *in;
     TRY(kv_blob_open(c->kv, id, 0, &in));
     uint64_t size = kv_blob_meta(in).size;
     enum rc rc = RC_OK;
-    for (uint64_t at = 0; rc == RC_OK && at < size;) {
+    char *bytes = mem_alloc(RECORD_CHUNK);
+    while (rc == RC_OK && *out_bytes < size) {
         size_t got = 0;
-        rc = kv_blob_read(in, at, c->bytes, RECORD_CHUNK, 0, &got);
-        at += got;
-        c->fsck->bytes += got;
+        rc = kv_blob_read(in, *out_bytes, bytes, RECORD_CHUNK, 0, &got);
+        *out_bytes += got;
     }
+    free(bytes);
     kv_blob_close(&in);
     return rc;
 }
@@ -265,9 +336,12 @@ static bool is_tag_stale(struct check *c, struct kv_blob_id id, struct form_tag 
     return is_there;
 }
 
-static void check_main(struct check *c, struct kv_blob_id id)
+static void check_main(struct look *look)
 {
+    struct check *c = look->c;
+    struct kv_blob_id id = look->id;
     struct main_object m;
+    uint64_t bytes = 0;
     enum rc rc = read_main(c, id, &m);
     if (rc == RC_OK && m.n == 0 && !is_looked_after(c, id))
         blob_fault(c, id, "without a tag");
@@ -276,16 +350,22 @@ static void check_main(struct check *c, struct kv_blob_id id)
             part_fault(c, id, m.tags[i].part, "a tag that no reference stands for");
     free(m.tags);
     if (rc == RC_OK)
-        rc = read_all(c, id);
+        rc = read_all(c, id, &bytes);
+    pthread_mutex_lock(&c->mutex);
     c->fsck->blobs += rc != RC_NOTFOUND; /* removed since the check began */
+    c->fsck->bytes += bytes;
+    pthread_mutex_unlock(&c->mutex);
     if (rc == RC_CORRUPT)
         blob_fault(c, id, "damaged");
     else if (rc != RC_OK && rc != RC_NOTFOUND)
         blob_fault(c, id, "not readable");
 }
 
-static void check_chunk(struct check *c, struct kv_blob_id id, uint64_t n)
+static void check_chunk(struct look *look)
 {
+    struct check *c = look->c;
+    struct kv_blob_id id = look->id;
+    uint64_t n = look->chunk;
     struct main_object m;
     enum rc rc = read_main(c, id, &m);
     bool is_part = rc == RC_OK && n < form_chunks(m.head.size, m.chunk_bytes);
@@ -303,15 +383,11 @@ static void check_chunk(struct check *c, struct kv_blob_id id, uint64_t n)
 
 static enum rc each_body(void *arg, struct str name)
 {
-    struct check *c = arg;
-    struct kv_blob_id id;
-    uint64_t chunk;
-    if (!form_body_parse(name, &id, &chunk))
+    struct look look = {0};
+    if (!form_body_parse(name, &look.id, &look.chunk))
         return RC_OK;
-    if (chunk == UINT64_MAX)
-        check_main(c, id);
-    else
-        check_chunk(c, id, chunk);
+    look.at = look.chunk == UINT64_MAX ? check_main : check_chunk;
+    look_later(arg, &look);
     return RC_OK;
 }
 
@@ -333,13 +409,20 @@ static enum rc each_shard(void *arg, struct str name)
 enum rc rad_fsck(struct kv *kv, struct kv_fsck *fsck)
 {
     struct rad *rad = rad_of(kv);
-    struct check c = {.b = rad->blobs, .kv = kv, .fsck = fsck, .bytes = mem_alloc(RECORD_CHUNK)};
+    struct check c = {.b = rad->blobs, .kv = kv, .fsck = fsck};
+    pthread_mutex_init(&c.mutex, NULL);
+    pthread_cond_init(&c.fewer, NULL);
+    c.lane = task_lane_new("kv-fsck", WORKERS, QUEUED);
     enum rc rc = rad_each_part(kv, each_part, &c);
+    wait_for(&c, 0);
     if (rc == RC_OK)
         rc = link_each_object(rad->link, LINK_INDEX, each_shard, &c);
     if (rc == RC_OK)
         rc = link_each_object(rad->link, LINK_BODY, each_body, &c);
-    free(c.bytes);
+    wait_for(&c, 0);
+    task_lane_free(&c.lane);
+    pthread_cond_destroy(&c.fewer);
+    pthread_mutex_destroy(&c.mutex);
     if (rc != RC_OK)
         return rc;
     return fsck->faults ? RC_CORRUPT : RC_OK;

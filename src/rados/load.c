@@ -548,6 +548,16 @@ static int compare_keys(const void *a, const void *b)
     return str_cmp(*(const struct str *)a, *(const struct str *)b);
 }
 
+static bool is_key_coming(const struct rad_part *p, struct str key)
+{
+    LIST_EACH (&p->loads, it) {
+        const struct load *l = CONTAINER(it, struct load, link);
+        if (l->kind == LOAD_KEYS && bsearch(&key, l->keys, l->n, sizeof key, compare_keys))
+            return true;
+    }
+    return false;
+}
+
 /* Those of the sorted keys from *i on that are in one shard. */
 static void load_some_keys(struct rad_part *p, const struct str *keys, size_t n, size_t *i)
 {
@@ -568,11 +578,15 @@ static void load_some_keys(struct rad_part *p, const struct str *keys, size_t n,
 
 void rad_load_keys(struct rad_part *p, const struct str *keys, size_t n)
 {
-    if (p->head.shards.n == 0 || load_of_kind(p, LOAD_KEYS))
+    if (p->head.shards.n == 0)
         return;
-    struct str *sorted = mem_dup(keys, n * sizeof *keys);
-    qsort(sorted, n, sizeof *sorted, compare_keys);
-    for (size_t i = 0; i < n;)
-        load_some_keys(p, sorted, n, &i);
+    struct str *sorted = mem_alloc(n * sizeof *sorted);
+    size_t n_sorted = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!is_key_coming(p, keys[i]))
+            sorted[n_sorted++] = keys[i];
+    qsort(sorted, n_sorted, sizeof *sorted, compare_keys);
+    for (size_t i = 0; i < n_sorted;)
+        load_some_keys(p, sorted, n_sorted, &i);
     free(sorted);
 }

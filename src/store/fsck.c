@@ -37,6 +37,11 @@ struct check {
     size_t n_places, size_places;
     struct seen_id *ids; /* by hash, from emails and tombstones */
     size_t n_ids, size_ids;
+    struct seen_body {
+        uint64_t email;
+        struct kv_blob_id blob;
+    } bodies[KV_BLOBS_AT_ONCE]; /* to be opened, together */
+    size_t n_bodies;
     uint64_t rows, bytes;    /* of all mailboxes */
     struct mailbox *mailbox; /* the one being looked at */
 };
@@ -82,15 +87,29 @@ static void see_message_id(struct check *k, uint64_t hash)
     k->ids[k->n_ids++] = (struct seen_id){hash, 1};
 }
 
+static void check_bodies(struct check *k)
+{
+    struct kv_blob_id ids[KV_BLOBS_AT_ONCE];
+    struct kv_blob_in *ins[KV_BLOBS_AT_ONCE];
+    enum rc rcs[KV_BLOBS_AT_ONCE];
+    for (size_t i = 0; i < k->n_bodies; i++)
+        ids[i] = k->bodies[i].blob;
+    kv_blob_open_many(k->account->store->kv, ids, k->n_bodies, 0, ins, rcs);
+    for (size_t i = 0; i < k->n_bodies; i++) {
+        if (rcs[i] == RC_OK)
+            kv_blob_close(&ins[i]);
+        else
+            fault(k, "message %llu: its body cannot be opened: %s",
+                  (unsigned long long)k->bodies[i].email, rc_name(rcs[i]));
+    }
+    k->n_bodies = 0;
+}
+
 static void check_blob(struct check *k, uint64_t email, struct kv_blob_id blob)
 {
-    struct kv_blob_in *in;
-    enum rc rc = kv_blob_open(k->account->store->kv, blob, 0, &in);
-    if (rc == RC_OK)
-        kv_blob_close(&in);
-    else
-        fault(k, "message %llu: its body cannot be opened: %s", (unsigned long long)email,
-              rc_name(rc));
+    k->bodies[k->n_bodies++] = (struct seen_body){email, blob};
+    if (k->n_bodies == KV_BLOBS_AT_ONCE)
+        check_bodies(k);
 }
 
 static enum rc see_email(void *arg, struct kv_row row)
@@ -389,6 +408,7 @@ static enum rc check_all(struct check *k)
     struct key emails = key_of_kind('e'), tombstones = key_of_kind('d');
     TRY(scan_rows(a, key_str(&emails), see_email, k, NULL));
     TRY(scan_rows(a, key_str(&tombstones), see_tombstones, k, NULL));
+    check_bodies(k);
     for (size_t i = 0; i < a->n_mailboxes; i++) {
         k->mailbox = a->mailboxes[i];
         if (k->mailbox->published.state == MAILBOX_NONE)
