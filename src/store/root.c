@@ -137,7 +137,8 @@ struct span root_span(const struct store_root *r, size_t index)
     size_t at = child_at(r->table->children, r->n_nodes, (uint32_t)index);
     struct node *node = r->table->children[at].p;
     uint32_t rest = (uint32_t)index - r->table->children[at].start;
-    size_t in = child_at(node->children, chunks_of(r, at), rest);
+    /* Comparing roots goes from node to node, most of which lie cold: a search would touch more. */
+    size_t in = rest ? child_at(node->children, chunks_of(r, at), rest) : 0;
     struct chunk *chunk = node->children[in].p;
     uint32_t offset = rest - node->children[in].start;
     struct span span = {.rows = &chunk->rows[offset],
