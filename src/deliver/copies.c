@@ -309,8 +309,9 @@ static bool item_look(struct item *item)
     item->status = entry.status;
     item->q = entry.item;
     uint64_t due = entry.status.due ? entry.status.due : entry.item.due;
-    if (rc == RC_NOTFOUND || rc == RC_CONFLICT || (rc == RC_OK && entry.status.state == QUEUE_HELD))
-        item_end(item, FANOUT_GONE); /* somebody has taken it off, or holds it */
+    if (rc == RC_NOTFOUND || !queue_is_ours(conf->queue, item->id) ||
+        (rc == RC_OK && entry.status.state == QUEUE_HELD))
+        item_end(item, FANOUT_GONE); /* somebody has taken it off, or has it, or holds it */
     else if (rc != RC_OK)
         item_end(item, FANOUT_AGAIN);
     else if (due > clock_wall(fanout_ctx(item->fanout)->clock))

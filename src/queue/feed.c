@@ -10,11 +10,15 @@
 
 #include <stdlib.h>
 
+/* Until the next look at shards that are not ours: at the start, and later. */
+static const uint64_t SETTLE_NS = 10 * NS_PER_MS, LOOK_NS = 5 * NS_PER_SEC;
+
 struct place {
     struct queue_due after; /* the last one given */
     bool has_after;
     uint64_t next_due; /* 0: not known yet */
     unsigned changes;  /* gives back, so that a read that overlaps with one is noticed */
+    uint64_t round;    /* of the shard's lease */
 };
 
 struct queue_feed {
@@ -22,6 +26,7 @@ struct queue_feed {
     enum queue_kind kind;
     pthread_mutex_t mutex;
     struct place places[QUEUE_SHARDS];
+    uint64_t begun; /* wall clock, of the first look */
 };
 
 struct queue_feed *queue_feed_new(struct queue *queue, enum queue_kind kind)
@@ -56,14 +61,31 @@ void queue_feed_back(struct queue_feed *feed, const struct queue_due *entry)
     pthread_mutex_unlock(&feed->mutex);
 }
 
+/* With another round the shard is begun anew. Those of others are passed over. */
+static bool is_open(struct queue_feed *feed, unsigned shard)
+{
+    struct place *p = &feed->places[shard];
+    uint64_t round = queue_round(feed->queue, shard);
+    if (p->round != round) {
+        p->round = round;
+        p->has_after = false;
+        p->next_due = 0;
+        p->changes++;
+    }
+    return queue_has_shard(feed->queue, shard);
+}
+
 /* The shard that comes first; its time in *out_due. */
 static unsigned first_shard(struct queue_feed *feed, uint64_t *out_due)
 {
     unsigned first = 0;
-    for (unsigned i = 1; i < QUEUE_SHARDS; i++)
-        if (feed->places[i].next_due < feed->places[first].next_due)
+    *out_due = UINT64_MAX;
+    for (unsigned i = 0; i < QUEUE_SHARDS; i++) {
+        if (is_open(feed, i) && feed->places[i].next_due < *out_due) {
             first = i;
-    *out_due = feed->places[first].next_due;
+            *out_due = feed->places[i].next_due;
+        }
+    }
     return first;
 }
 
@@ -104,6 +126,10 @@ enum rc queue_feed_next(struct queue_feed *feed, uint64_t now, size_t max, struc
     }
     pthread_mutex_unlock(&feed->mutex);
     out->has_more = due <= now;
-    out->next_due = due;
+    /* What others have now may be ours soon. */
+    bool has_all = queue_has_all(feed->queue) && !feed->queue->is_shared;
+    feed->begun = feed->begun ? feed->begun : now;
+    uint64_t look = now + (now < feed->begun + LOOK_NS ? SETTLE_NS : LOOK_NS);
+    out->next_due = has_all || due < look ? due : look;
     return RC_OK;
 }

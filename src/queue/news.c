@@ -83,6 +83,7 @@ static void tell(struct queue *queue, enum queue_kind kind, const struct queue_d
 void queue_news_tell(struct queue *queue, struct queue_news **news, uint64_t version)
 {
     struct queue_news *s = *news;
+    queue_lease_count(queue, s->shard);
     queue_tally_hear(queue, s->shard, s->ticks, s->n_ticks, version);
     if (s->n)
         pthread_mutex_lock(&queue->sinks_mutex);

@@ -7,10 +7,10 @@
 #include "queue/queue_int.h"
 
 #include "base/mem.h"
-#include "base/random.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { COUNT_AT_ONCE = 2 * QUEUE_SHARDS + 16 }; /* pages that opening waits for */
 
@@ -31,7 +31,11 @@ enum rc queue_open(const struct ctx *ctx, struct kv *kv, struct queue **out)
     queue->kv = kv;
     pthread_mutex_init(&queue->sinks_mutex, NULL);
     pthread_mutex_init(&queue->mutex, NULL);
-    pthread_cond_init(&queue->changed, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&queue->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     list_init(&queue->redo);
     map_init(&queue->settling);
     queue->tally = queue_tally_new();
@@ -48,6 +52,7 @@ enum rc queue_open(const struct ctx *ctx, struct kv *kv, struct queue **out)
 void queue_close(struct queue **queue)
 {
     queue_keeper_stop(*queue);
+    queue_lease_end(*queue);
     queue_tally_free(&(*queue)->tally);
     map_fini(&(*queue)->settling);
     pthread_cond_destroy(&(*queue)->changed);
@@ -72,7 +77,7 @@ static void added(struct kv_op *kv_op)
 
 enum rc queue_add(struct queue *queue, struct queue_item *items, size_t n, struct queue_op *op)
 {
-    unsigned shard = random_u64() % QUEUE_SHARDS;
+    unsigned shard = queue_shard_to_add(queue);
     struct kv_txn *txn = kv_txn_new((struct kv_part){KV_QUEUE, shard});
     op->queue = queue;
     op->kv_op = (struct kv_op){.done = added};

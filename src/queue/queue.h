@@ -36,6 +36,17 @@ struct queue_id {
 enum rc queue_open(const struct ctx *ctx, struct kv *kv, struct queue **out);
 void queue_close(struct queue **queue); /* nothing may be under way */
 
+/* With leases, a process tries only items of the shards that it holds, under the node's durable
+ * name: a restart has them at once, another node when they have run out, or were given back by
+ * closing. Without (commands, tests), all shards are everybody's. Takes them in the background. */
+enum { QUEUE_LEASE_MS = 120 * 1000, QUEUE_NODE_MAX = 128 };
+struct queue_lease_conf {
+    const char *node;  /* no two that use the store at once have the same; under QUEUE_NODE_MAX */
+    uint64_t lease_ms; /* 0: QUEUE_LEASE_MS; renewed three times as often */
+    bool is_shared;    /* other processes may use the store: what they add is looked for */
+};
+void queue_lease_run(struct queue *queue, const struct queue_lease_conf *conf);
+
 /* --- items ------------------------------------------------------------------------------------ */
 
 /* What the sender of a message said of one recipient, for who writes reports [RFC3461 4]. */
@@ -201,6 +212,8 @@ struct queue_entry {
     struct queue_item item;
     enum rc rc;
 };
+/* Whether this process may try it now: to be asked just before. */
+bool queue_is_ours(struct queue *queue, struct queue_id id);
 /* RC_NOTFOUND: it is gone. RC_AGAIN with KV_CACHED; blocks without. */
 enum rc queue_load(struct queue *queue, struct queue_id id, unsigned flags, struct arena *arena,
                    struct queue_entry *out);
@@ -225,8 +238,9 @@ struct queue_settlement {
  * items come. It reads first, from memory or else on the queue's thread, and never blocks the
  * caller. The settlement and what it points to stay until done(). Recipients that are gone already
  * are no error, nor is an item that is (rc is RC_NOTFOUND when there were new items: they have not
- * been added). Several for one item follow one after the other. RC_OK: done() will come. RC_LIMIT:
- * it will not. */
+ * been added). Several for one item follow one after the other. RC_DENIED: another node has the
+ * shard now, and will try it; RC_CORRUPT, RC_TEMP, RC_FULL. The return value RC_OK: done() will
+ * come; RC_LIMIT: it will not. */
 enum rc queue_settle(struct queue *queue, const struct queue_settlement *settlement,
                      struct queue_op *op);
 

@@ -52,17 +52,33 @@ enum {
                      3 * QUEUE_RECIPIENTS + QUEUE_RECIPIENT_MAX
 };
 
+/* See lease.c. */
+struct queue_lease {
+    _Atomic uint64_t epoch; /* 0: not ours */
+    _Atomic uint64_t until; /* monotonic */
+    _Atomic uint64_t round, commits;
+    uint64_t next; /* the keeper's: when to take it again */
+    uint64_t foreign;
+};
+
 struct queue {
     struct ctx ctx;
     struct kv *kv;
     struct queue_tally *tally;
     pthread_mutex_t sinks_mutex; /* held while a sink is called */
     struct queue_sink *sinks[2]; /* local, remote */
+    char node[QUEUE_NODE_MAX];
+    uint64_t lease_ns;
+    bool is_shared;
+    _Atomic bool has_leases;
+    struct queue_lease leases[QUEUE_SHARDS];
+    uint64_t next_look;
     /* The keeper: a thread for what blocks. */
     pthread_t keeper;
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t changed;
     bool ending, is_counting;
+    bool is_new;         /* leases are wanted from now on */
     struct list redo;    /* struct queue_op: settlements to be read by the keeper */
     struct map settling; /* struct queue_op, by item: those under way */
 };
@@ -194,6 +210,20 @@ void queue_tally_hear(struct queue *queue, unsigned shard, const struct queue_ti
                       uint64_t version);
 /* Counts what was there before; one thread at a time. Blocks. */
 enum rc queue_tally_go_on(struct queue *queue, size_t max_pages, bool *out_is_counted);
+
+/* --- lease.c ---------------------------------------------------------------------------------- */
+
+bool queue_has_shard(struct queue *queue, unsigned shard);
+bool queue_has_all(struct queue *queue);
+/* Grows when what was read of the shard's index may not be all. */
+uint64_t queue_round(struct queue *queue, unsigned shard);
+unsigned queue_shard_to_add(struct queue *queue);
+/* RC_DENIED: it is not ours. */
+enum rc queue_lease_assert(struct queue *queue, struct kv_txn *txn, unsigned shard);
+void queue_lease_count(struct queue *queue, unsigned shard); /* a commit of ours */
+/* The keeper's: takes what is to be taken; when it wants to be called again (monotonic). */
+uint64_t queue_lease_work(struct queue *queue);
+void queue_lease_end(struct queue *queue);
 
 /* --- settle.c, index.c, keeper.c -------------------------------------------------------------- */
 

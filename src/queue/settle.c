@@ -162,7 +162,9 @@ static enum rc try_once(struct queue_op *op, unsigned flags)
     struct kv_txn *txn = kv_txn_new(queue_part_of(op->settlement->id));
     op->news = queue_news_new(queue_shard_of(op->settlement->id));
     op->kv_op = (struct kv_op){.done = settled};
-    enum rc rc = build(op, flags, txn);
+    enum rc rc = queue_lease_assert(op->queue, txn, queue_shard_of(op->settlement->id));
+    if (rc == RC_OK)
+        rc = build(op, flags, txn);
     if (rc == RC_OK)
         rc = kv_commit(op->queue->kv, txn, 0, &op->kv_op);
     else

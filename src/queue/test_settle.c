@@ -1,0 +1,668 @@
+/* What becomes of tries: states, times, reports; the feed, leases; and a random model of all that
+ * is done to items, against the rows. */
+#include "queue/queue_int.h"
+
+#include "base/test.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct fixture {
+    struct ctx ctx;
+    struct counters counters;
+    struct kv *kv;
+    struct queue *queue;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    f = (struct fixture){.ctx = {.clock = &clock_system, .counters = &f.counters}};
+    f.kv = kv_mem_new(&f.ctx);
+    assert_rc(queue_open(&f.ctx, f.kv, &f.queue), RC_OK);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    queue_close(&f->queue);
+    kv_close(&f->kv);
+    return 0;
+}
+
+struct waited {
+    struct queue_op op;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool is_done;
+};
+
+static void wake(struct queue_op *op)
+{
+    struct waited *w = CONTAINER(op, struct waited, op);
+    pthread_mutex_lock(&w->mutex);
+    w->is_done = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+static void wait_for(struct waited *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    while (!w->is_done)
+        pthread_cond_wait(&w->cond, &w->mutex);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+#define WAITED                                                                                     \
+    {                                                                                              \
+        .op.done = wake, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER      \
+    }
+
+static struct kv_blob_id make_blob(struct fixture *f)
+{
+    struct kv_blob_id blob;
+    struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
+    assert_rc(kv_blob_write(out, STR("A: b\r\n\r\nc\r\n")), RC_OK);
+    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
+    return blob;
+}
+
+static enum rc add_to(struct fixture *f, struct queue *queue, const struct queue_recipient *to,
+                      size_t n, struct queue_id *out_id)
+{
+    struct queue_item item = {.blob = make_blob(f),
+                              .size = 11,
+                              .received = 5,
+                              .sender = STR("s@here.test"),
+                              .recipients = to,
+                              .n_recipients = n};
+    struct waited w = WAITED;
+    assert_rc(queue_add(queue, &item, 1, &w.op), RC_OK);
+    wait_for(&w);
+    kv_blob_forget(f->kv, item.blob);
+    *out_id = w.op.id;
+    return w.op.rc;
+}
+
+static const struct queue_recipient far = {.address = STR_INIT("x@far.test"),
+                                           .domain = STR_INIT("far.test")};
+static const struct queue_recipient near = {.address = STR_INIT("y@near.test"),
+                                            .domain = STR_INIT("near.test")};
+
+static size_t rows_of(struct fixture *f, char first)
+{
+    size_t n = 0;
+    const char to = (char)(first + 1);
+    for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++) {
+        struct arena arena = {0};
+        struct kv_page page;
+        const struct kv_range range = {.from = str_from(&first, 1), .to = str_from(&to, 1)};
+        assert_rc(kv_scan(f->kv, (struct kv_part){KV_QUEUE, shard}, range, 0, 0, &arena, &page),
+                  RC_OK);
+        assert_false(page.has_more);
+        n += page.n;
+        arena_fini(&arena);
+    }
+    return n;
+}
+
+static struct queue_entry load(struct fixture *f, struct queue_id id, struct arena *arena)
+{
+    struct queue_entry e;
+    assert_rc(queue_load(f->queue, id, 0, arena, &e), RC_OK);
+    assert_rc(e.rc, RC_OK);
+    return e;
+}
+
+/* One outside recipient is two rows: the item's own, and its entry in the index. */
+static void one_recipient_elsewhere_is_two_rows(void **state)
+{
+    struct fixture *f = *state;
+    struct kv_mem_stats before, after;
+    struct queue_id id;
+    const uint16_t first = 0;
+    kv_mem_stats(f->kv, &before);
+    assert_rc(add_to(f, f->queue, &far, 1, &id), RC_OK);
+    kv_mem_stats(f->kv, &after);
+    assert_int_equal(after.keys_written - before.keys_written, 2);
+    before = after;
+    assert_rc(queue_done(f->queue, id, &first, 1), RC_OK);
+    kv_mem_stats(f->kv, &after);
+    assert_int_equal(after.keys_written - before.keys_written, 2);
+    assert_int_equal(after.commits - before.commits, 1);
+    assert_int_equal(queue_number(f->queue, QUEUE_N_REMOTE), 0);
+}
+
+static void what_a_try_came_to_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_id id;
+    struct arena arena = {0};
+    const struct queue_recipient to[] = {far, near, {.account = 7}};
+    for (size_t n = 1; n <= 3; n += 2) { /* within the item's row, and in rows of their own */
+        assert_rc(add_to(f, f->queue, to, n, &id), RC_OK);
+        struct queue_recipient now = {.due = 1000,
+                                      .tries = 3,
+                                      .first_tried = 10,
+                                      .last_tried = 20,
+                                      .code = 451,
+                                      .flags = QUEUE_DELAY_TOLD,
+                                      .status = STR("4.7.1"),
+                                      .host = STR("mx.far.test[192.0.2.1]"),
+                                      .reply = STR("come \x1b[2J later\r\n")};
+        const struct queue_change change = {0, &now};
+        struct queue_settlement s = {.id = id, .changes = &change, .n_changes = 1};
+        assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
+        struct queue_entry e = load(f, id, &arena);
+        const struct queue_recipient *r = &e.item.recipients[0];
+        assert_int_equal(e.item.n_recipients, n);
+        assert_str(r->address, "x@far.test");
+        assert_str(r->domain, "far.test");
+        assert_int_equal(r->due, 1000);
+        assert_int_equal(r->tries, 3);
+        assert_int_equal(r->code, 451);
+        assert_int_equal(r->flags, QUEUE_DELAY_TOLD);
+        assert_str(r->status, "4.7.1");
+        assert_str(r->host, "mx.far.test[192.0.2.1]");
+        assert_str(r->reply, "come ?[2J later??"); /* it reaches terminals */
+        assert_int_equal(queue_number(f->queue, QUEUE_N_DEFERRED), 1);
+        const struct queue_change all[] = {{0}, {1}, {2}};
+        s = (struct queue_settlement){.id = id, .changes = all, .n_changes = 3};
+        assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
+        assert_rc(queue_settle_wait(f->queue, &s), RC_OK); /* gone already: no error */
+    }
+    assert_int_equal(rows_of(f, 'd') + rows_of(f, 'm') + rows_of(f, 'r') + rows_of(f, 'x'), 0);
+    assert_int_equal(queue_number(f->queue, QUEUE_N_DEFERRED), 0);
+    arena_fini(&arena);
+}
+
+struct heard {
+    struct queue_sink sink;
+    struct queue_due last;
+    char destination[32];
+    _Atomic size_t n;
+};
+
+static void hear(struct queue_sink *sink, const struct queue_due *entries, size_t n)
+{
+    struct heard *h = CONTAINER(sink, struct heard, sink);
+    h->last = entries[n - 1];
+    snprintf(h->destination, sizeof h->destination, "%.*s", STR_ARG(h->last.destination));
+    h->n += n;
+}
+
+/* The item's end and the report's begin are one commit. */
+static void a_report_comes_with_the_end(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_id id;
+    struct heard local = {.sink.due = hear}, remote = {.sink.due = hear};
+    queue_sink_set(f->queue, QUEUE_LOCAL, &local.sink);
+    queue_sink_set(f->queue, QUEUE_REMOTE, &remote.sink);
+    assert_rc(add_to(f, f->queue, &far, 1, &id), RC_OK);
+    assert_int_equal(remote.n, 1);
+    assert_string_equal(remote.destination, "far.test");
+    const struct queue_recipient to = {.account = 9};
+    struct queue_item report = {
+        .blob = make_blob(f), .flags = QUEUE_IS_REPORT, .recipients = &to, .n_recipients = 1};
+    const struct queue_change change = {0};
+    const struct queue_settlement s = {
+        .id = id, .changes = &change, .n_changes = 1, .items = &report, .n_items = 1};
+    kv_mem_fail(f->kv, RC_FULL);
+    assert_rc(queue_settle_wait(f->queue, &s), RC_FULL);
+    assert_int_equal(queue_count(f->queue), 1);
+    assert_int_equal(local.n, 0);
+    assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
+    assert_int_equal(queue_count(f->queue), 1);
+    assert_int_equal(local.n, 1);
+    assert_memory_equal(local.last.id.b, report.id.b, sizeof report.id.b);
+    assert_int_equal(queue_shard_of(report.id), queue_shard_of(id));
+    assert_rc(queue_settle_wait(f->queue, &s), RC_NOTFOUND); /* a second one is not added */
+    assert_int_equal(queue_count(f->queue), 1);
+    kv_blob_forget(f->kv, report.blob);
+    queue_sink_set(f->queue, QUEUE_LOCAL, NULL);
+    queue_sink_set(f->queue, QUEUE_REMOTE, NULL);
+}
+
+/* Two at the same time, for the last two recipients: one of them takes the item away. */
+static void settlements_of_one_item_wait_for_each_other(void **state)
+{
+    struct fixture *f = *state;
+    const struct queue_recipient to[] = {far, near};
+    const struct queue_change changes[] = {{0}, {1}};
+    for (int round = 0; round < 50; round++) {
+        struct queue_id id;
+        struct waited a = WAITED, b = WAITED;
+        assert_rc(add_to(f, f->queue, to, 2, &id), RC_OK);
+        const struct queue_settlement first = {.id = id, .changes = &changes[0], .n_changes = 1};
+        const struct queue_settlement second = {.id = id, .changes = &changes[1], .n_changes = 1};
+        kv_mem_cold(f->kv, round % 2);
+        assert_rc(queue_settle(f->queue, &first, &a.op), RC_OK);
+        assert_rc(queue_settle(f->queue, &second, &b.op), RC_OK);
+        wait_for(&a);
+        wait_for(&b);
+        kv_mem_cold(f->kv, false);
+        assert_rc(a.op.rc, RC_OK);
+        assert_rc(b.op.rc, RC_OK);
+        assert_int_equal(queue_count(f->queue), 0);
+        assert_int_equal(rows_of(f, 'm'), 0);
+    }
+}
+
+/* A hold that comes between the reading and the commit of a settlement. */
+static void a_held_item_has_no_entry(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_id id;
+    const struct queue_recipient to[] = {far, near, {.account = 3}};
+    assert_rc(add_to(f, f->queue, to, 3, &id), RC_OK);
+    assert_int_equal(rows_of(f, 'd'), 3);
+    assert_rc(queue_hold(f->queue, id, "test"), RC_OK);
+    assert_int_equal(rows_of(f, 'd'), 0);
+    const struct queue_recipient later = {.due = 77, .tries = 1, .reply = STR("no")};
+    const struct queue_change change = {0, &later};
+    const struct queue_settlement s = {.id = id, .changes = &change, .n_changes = 1};
+    assert_rc(queue_settle_wait(f->queue, &s), RC_OK); /* it was on its way */
+    assert_int_equal(rows_of(f, 'd'), 0);
+    assert_rc(queue_release(f->queue, id), RC_OK);
+    assert_int_equal(rows_of(f, 'd'), 3);
+    struct arena arena = {0};
+    struct queue_entry e = load(f, id, &arena);
+    assert_str(e.item.recipients[0].reply, "no");
+    assert_true(e.item.recipients[0].due > 77);
+    arena_fini(&arena);
+}
+
+/* --- the feed --------------------------------------------------------------------------------- */
+
+static size_t feed_all(struct queue_feed *feed, uint64_t now, uint64_t *out_next)
+{
+    struct queue_due_page page = {.has_more = true};
+    size_t n = 0;
+    while (page.has_more) {
+        struct arena arena = {0};
+        assert_rc(queue_feed_next(feed, now, 3, &arena, &page), RC_OK);
+        for (size_t i = 0; i < page.n; i++)
+            assert_true(page.entries[i].due <= now);
+        n += page.n;
+        *out_next = page.next_due;
+        arena_fini(&arena);
+    }
+    return n;
+}
+
+static void a_feed_gives_each_entry_when_it_is_due(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_feed *feed = queue_feed_new(f->queue, QUEUE_REMOTE);
+    uint64_t next;
+    struct queue_id ids[100];
+    for (size_t i = 0; i < 100; i++) {
+        assert_rc(add_to(f, f->queue, &far, 1, &ids[i]), RC_OK);
+        const struct queue_recipient later = {.due = 1000 + i, .tries = 1};
+        const struct queue_change change = {0, &later};
+        const struct queue_settlement s = {.id = ids[i], .changes = &change, .n_changes = 1};
+        assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
+    }
+    assert_int_equal(feed_all(feed, 999, &next), 0);
+    assert_int_equal(next, 1000);
+    assert_int_equal(feed_all(feed, 1049, &next), 50);
+    assert_int_equal(next, 1050);
+    assert_int_equal(feed_all(feed, 1049, &next), 0);
+    const struct queue_due back = {.kind = QUEUE_REMOTE, .due = 1020, .id = ids[20], .number = 0};
+    queue_feed_back(feed, &back);
+    assert_true(feed_all(feed, 1049, &next) >= 1); /* and those of its shard behind it, once more */
+    assert_int_equal(feed_all(feed, 1099, &next), 50);
+    assert_int_equal(next, UINT64_MAX);
+    const struct queue_due new = {.kind = QUEUE_REMOTE, .due = 5000, .id = ids[0]};
+    queue_feed_back(feed, &new);
+    feed_all(feed, 1099, &next);
+    assert_int_equal(next, 5000);
+    queue_feed_free(&feed);
+}
+
+/* --- leases ----------------------------------------------------------------------------------- */
+
+static void wait_until_all(struct queue *queue, bool has)
+{
+    for (int i = 0; i < 20000 && queue_has_all(queue) != has; i++)
+        usleep(1000);
+    assert_int_equal(queue_has_all(queue), has);
+}
+
+static size_t count_ours(struct queue *queue)
+{
+    size_t n = 0;
+    for (unsigned i = 0; i < QUEUE_SHARDS; i++)
+        n += queue_has_shard(queue, i);
+    return n;
+}
+
+/* Two processes on one store: the second has nothing while the first lives, and all when the first
+ * has been gone for the lease's time. What the first thinks it still has changes nothing. */
+static void another_node_takes_over(void **state)
+{
+    struct fixture *f = *state;
+    struct queue *second;
+    struct queue_id id;
+    uint64_t next;
+    const uint16_t numbers[] = {0};
+    const struct queue_lease_conf a = {.node = "a", .lease_ms = 3000, .is_shared = false};
+    const struct queue_lease_conf b = {.node = "b", .lease_ms = 300, .is_shared = true};
+    queue_lease_run(f->queue, &a);
+    wait_until_all(f->queue, true);
+    assert_rc(queue_open(&f->ctx, f->kv, &second), RC_OK);
+    queue_lease_run(second, &b);
+    struct queue_feed *feed = queue_feed_new(second, QUEUE_REMOTE);
+    assert_rc(add_to(f, second, &far, 1, &id), RC_OK); /* who has no shard may add all the same */
+    assert_int_equal(feed_all(feed, UINT64_MAX - NS_PER_SEC * 10, &next), 0);
+    assert_int_equal(count_ours(second), 0);
+    assert_rc(queue_done(second, id, numbers, 1), RC_DENIED);
+    queue_close(&f->queue); /* without giving anything back: as if killed */
+    wait_until_all(second, true);
+    assert_int_equal(feed_all(feed, UINT64_MAX - NS_PER_SEC * 10, &next), 1);
+    assert_rc(queue_done(second, id, numbers, 1), RC_OK);
+    queue_feed_free(&feed);
+    queue_close(&second); /* gives back */
+    assert_rc(queue_open(&f->ctx, f->kv, &f->queue), RC_OK);
+    queue_lease_run(f->queue, &a);
+    wait_until_all(f->queue, true);
+}
+
+/* A store that does not answer: the leases run out, and nothing is settled. */
+static void a_node_stops_on_doubt(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_id id;
+    const uint16_t numbers[] = {0};
+    const struct queue_lease_conf a = {.node = "a", .lease_ms = 600};
+    queue_lease_run(f->queue, &a);
+    wait_until_all(f->queue, true);
+    assert_rc(add_to(f, f->queue, &far, 1, &id), RC_OK);
+    assert_true(queue_is_ours(f->queue, id));
+    kv_mem_hold(f->kv, true);
+    for (int i = 0; i < 20000 && queue_is_ours(f->queue, id); i++)
+        usleep(1000);
+    assert_false(queue_is_ours(f->queue, id));
+    kv_mem_hold(f->kv, false);
+    wait_until_all(f->queue, true);
+    assert_rc(queue_done(f->queue, id, numbers, 1), RC_OK);
+}
+
+/* Somebody else's epoch fails the commit, whatever this process believes. */
+static void a_settlement_asserts_the_epoch(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_id id;
+    uint64_t epoch;
+    const uint16_t numbers[] = {0};
+    const struct queue_lease_conf a = {.node = "a", .lease_ms = 3600 * 1000};
+    queue_lease_run(f->queue, &a);
+    wait_until_all(f->queue, true);
+    assert_rc(add_to(f, f->queue, &far, 1, &id), RC_OK);
+    struct kv_part part = {KV_QUEUE, queue_shard_of(id)};
+    assert_rc(kv_lease_give(f->kv, part, STR("queue"), STR("a")), RC_OK);
+    assert_rc(kv_lease_take(f->kv, part, STR("queue"), STR("b"), NS_PER_SEC, &epoch), RC_OK);
+    assert_true(queue_is_ours(f->queue, id));
+    enum rc rc = queue_done(f->queue, id, numbers, 1);
+    assert_true(rc == RC_TEMP || rc == RC_DENIED);
+    assert_int_equal(queue_count(f->queue), 1);
+}
+
+/* --- a random model --------------------------------------------------------------------------- */
+
+enum { ITEMS = 40, MOST = 6 };
+
+struct model_item {
+    bool is_there, is_held;
+    struct queue_id id;
+    struct {
+        bool is_there, is_here;
+        uint32_t tries;
+    } to[MOST];
+    size_t n;
+};
+
+struct model {
+    struct fixture *f;
+    struct model_item items[ITEMS];
+    unsigned seed;
+};
+
+static unsigned pick(struct model *m, unsigned n)
+{
+    return (unsigned)rand_r(&m->seed) % n;
+}
+
+static size_t left_of(const struct model_item *i)
+{
+    size_t n = 0;
+    for (size_t k = 0; k < i->n; k++)
+        n += i->to[k].is_there;
+    return n;
+}
+
+static void model_add(struct model *m, struct model_item *i)
+{
+    static const char *const domains[] = {"a.test", "b.test", "c.test"};
+    struct queue_recipient to[MOST] = {0};
+    char addresses[MOST][32];
+    *i = (struct model_item){.n = 1 + pick(m, pick(m, 2) ? 1 : MOST)};
+    for (size_t k = 0; k < i->n; k++) {
+        const char *domain = domains[pick(m, 3)];
+        i->to[k].is_there = true;
+        i->to[k].is_here = pick(m, 3) == 0;
+        snprintf(addresses[k], sizeof addresses[k], "u%zu@%s", k, domain);
+        to[k].address = str_of(addresses[k]);
+        to[k].account = i->to[k].is_here ? k + 1 : 0;
+        to[k].domain = str_of(domain);
+    }
+    if (pick(m, 10) == 0)
+        kv_mem_fail(m->f->kv, RC_FULL);
+    i->is_there = add_to(m->f, m->f->queue, to, i->n, &i->id) == RC_OK;
+}
+
+static void model_settle(struct model *m, struct model_item *i)
+{
+    struct queue_recipient states[MOST];
+    struct queue_change changes[MOST];
+    size_t n = 0;
+    struct model_item then = *i;
+    for (size_t k = 0; k < i->n; k++) {
+        unsigned what = pick(m, 3);
+        if (what == 0)
+            continue;
+        states[n] = (struct queue_recipient){.due = pick(m, 1000), .tries = i->to[k].tries + 1};
+        changes[n] = (struct queue_change){(uint16_t)k, what == 1 ? &states[n] : NULL};
+        if (what == 1)
+            then.to[k].tries++;
+        else
+            then.to[k].is_there = false;
+        n++;
+    }
+    then.is_there = left_of(&then) > 0;
+    const struct queue_settlement s = {.id = i->id, .changes = changes, .n_changes = n};
+    if (pick(m, 10) == 0)
+        kv_mem_fail(m->f->kv, RC_FULL);
+    if (queue_settle_wait(m->f->queue, &s) == RC_OK)
+        *i = then;
+}
+
+static void model_act(struct model *m, struct model_item *i)
+{
+    static const enum queue_action actions[] = {QUEUE_HOLD, QUEUE_RELEASE, QUEUE_RETRY,
+                                                QUEUE_HOLD, QUEUE_RELEASE, QUEUE_REMOVE};
+    enum queue_action action = actions[pick(m, 6)];
+    size_t n;
+    assert_rc(queue_act(m->f->queue, action, "model", &i->id, 1, &n), RC_OK);
+    bool is_for = action == QUEUE_RELEASE ? i->is_held : action != QUEUE_RETRY || !i->is_held;
+    assert_int_equal(n, is_for);
+    i->is_there = action != QUEUE_REMOVE;
+    i->is_held = i->is_there && (action == QUEUE_HOLD || (i->is_held && action != QUEUE_RELEASE));
+}
+
+static void check_item(struct model *m, const struct model_item *i, size_t sums[QUEUE_NUMBERS])
+{
+    struct arena arena = {0};
+    struct queue_entry e = load(m->f, i->id, &arena);
+    bool has_here = false;
+    size_t at = 0;
+    assert_int_equal(e.status.state, i->is_held ? QUEUE_HELD : QUEUE_WAITING);
+    assert_int_equal(e.item.n_recipients, left_of(i));
+    for (size_t k = 0; k < i->n; k++) {
+        if (!i->to[k].is_there)
+            continue;
+        const struct queue_recipient *r = &e.item.recipients[at++];
+        assert_int_equal(r->number, k);
+        assert_int_equal(r->tries, i->to[k].tries);
+        assert_int_equal(r->account != 0, i->to[k].is_here);
+        has_here |= i->to[k].is_here;
+        sums[QUEUE_N_REMOTE] += !i->is_held && !i->to[k].is_here;
+        sums[QUEUE_N_DEFERRED] += !i->is_held && !i->to[k].is_here && i->to[k].tries > 0;
+    }
+    sums[QUEUE_N_ITEMS]++;
+    sums[QUEUE_N_HELD] += i->is_held;
+    sums[QUEUE_N_LOCAL] += !i->is_held && has_here;
+    arena_fini(&arena);
+}
+
+/* Every entry of the index leads to an item that says the same. */
+static size_t check_index(struct model *m, enum queue_kind kind)
+{
+    size_t n = 0;
+    for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++) {
+        struct arena arena = {0};
+        struct queue_due_page page;
+        const struct queue_due_range range = {.kind = kind, .shard = shard, .until = UINT64_MAX};
+        assert_rc(queue_due_scan(m->f->queue, &range, 0, &arena, &page), RC_OK);
+        for (size_t i = 0; i < page.n; i++) {
+            struct queue_entry e = load(m->f, page.entries[i].id, &arena);
+            bool is_right = false;
+            for (size_t k = 0; k < e.item.n_recipients && kind == QUEUE_REMOTE; k++)
+                is_right |= e.item.recipients[k].number == page.entries[i].number &&
+                            e.item.recipients[k].due == page.entries[i].due &&
+                            str_eq(e.item.recipients[k].domain, page.entries[i].destination);
+            if (kind == QUEUE_LOCAL)
+                is_right = page.entries[i].due == (e.status.due ? e.status.due : e.item.due);
+            assert_true(is_right);
+        }
+        n += page.n;
+        arena_fini(&arena);
+    }
+    return n;
+}
+
+static void check_model(struct model *m)
+{
+    size_t sums[QUEUE_NUMBERS] = {0};
+    for (size_t i = 0; i < ITEMS; i++)
+        if (m->items[i].is_there)
+            check_item(m, &m->items[i], sums);
+    for (size_t i = 0; i < QUEUE_NUMBERS; i++)
+        assert_int_equal(queue_number(m->f->queue, i), sums[i]);
+    assert_int_equal(check_index(m, QUEUE_LOCAL), sums[QUEUE_N_LOCAL]);
+    assert_int_equal(check_index(m, QUEUE_REMOTE), sums[QUEUE_N_REMOTE]);
+    assert_int_equal(rows_of(m->f, 'm'), sums[QUEUE_N_ITEMS]);
+}
+
+/* Those of a domain, by the index, against all of them. */
+static void check_find(struct model *m, const char *domain)
+{
+    size_t n[2] = {0};
+    for (int by_index = 0; by_index < 2; by_index++) {
+        struct queue_filter filter = {.domain = by_index ? str_of(domain) : (struct str){0}};
+        struct queue_cursor cursor = {0};
+        while (!cursor.is_at_end) {
+            struct arena arena = {0};
+            struct queue_found found;
+            assert_rc(queue_find(m->f->queue, &filter, &cursor, 3, &arena, &found), RC_OK);
+            for (size_t i = 0; i < found.n; i++) {
+                const struct queue_item *item = &found.entries[i].item;
+                bool has = false;
+                for (size_t k = 0; k < item->n_recipients; k++)
+                    has |= str_ends(item->recipients[k].address, str_of(domain));
+                n[by_index] += has;
+                assert_true(has || !by_index);
+            }
+            arena_fini(&arena);
+        }
+    }
+    assert_int_equal(n[0], n[1]);
+}
+
+static void all_that_may_happen_keeps_rows_and_index_in_step(void **state)
+{
+    static struct model m;
+    m = (struct model){.f = *state, .seed = 20261121};
+    for (int step = 1; step <= 2000; step++) {
+        struct model_item *i = &m.items[pick(&m, ITEMS)];
+        if (!i->is_there)
+            model_add(&m, i);
+        else if (pick(&m, 2))
+            model_settle(&m, i);
+        else
+            model_act(&m, i);
+        if (step % 100 == 0)
+            check_model(&m);
+        if (step % 500 == 0) { /* as after a crash */
+            queue_close(&m.f->queue);
+            assert_rc(queue_open(&m.f->ctx, m.f->kv, &m.f->queue), RC_OK);
+            check_model(&m);
+            check_find(&m, "a.test");
+            check_find(&m, "c.test");
+        }
+    }
+    for (size_t i = 0; i < ITEMS; i++) {
+        size_t n;
+        if (m.items[i].is_there)
+            assert_rc(queue_act(m.f->queue, QUEUE_REMOVE, NULL, &m.items[i].id, 1, &n), RC_OK);
+    }
+    for (char c = 'a'; c < 'v'; c++)
+        assert_int_equal(rows_of(m.f, c), 0);
+    assert_int_equal(rows_of(m.f, 'x'), 0);
+}
+
+/* Counted bit by bit, while items come and go. */
+static void what_was_there_is_counted_meanwhile(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_id id, last;
+    const uint16_t numbers[] = {0};
+    for (int i = 0; i < 200; i++)
+        assert_rc(add_to(f, f->queue, &far, 1, &id), RC_OK);
+    queue_tally_free(&f->queue->tally);
+    f->queue->tally = queue_tally_new();
+    bool is_counted = false;
+    for (int i = 0; !is_counted; i++) {
+        assert_rc(queue_tally_go_on(f->queue, 1, &is_counted), RC_OK);
+        assert_rc(add_to(f, f->queue, &near, 1, &last), RC_OK);
+        if (i % 3 == 0)
+            assert_rc(queue_done(f->queue, last, numbers, 1), RC_OK);
+    }
+    assert_int_equal(queue_count(f->queue), rows_of(f, 'm'));
+    assert_int_equal(queue_number(f->queue, QUEUE_N_REMOTE), rows_of(f, 'd'));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(one_recipient_elsewhere_is_two_rows, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_try_came_to_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_report_comes_with_the_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(settlements_of_one_item_wait_for_each_other, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_held_item_has_no_entry, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_feed_gives_each_entry_when_it_is_due, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_node_takes_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_node_stops_on_doubt, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_settlement_asserts_the_epoch, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_that_may_happen_keeps_rows_and_index_in_step, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_was_there_is_counted_meanwhile, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
