@@ -158,6 +158,23 @@ static enum rc open_dkim(struct server *s)
     return rc;
 }
 
+/* A store on this machine is this process's alone, by its lock: whoever has that has the leases,
+ * and asks for them seldom. Nodes of a cluster are told apart by machine and data folder, which
+ * stay what they are when the server starts again. */
+static void lease_queue(struct server *s)
+{
+    const struct conf *c = s->start->conf;
+    char host[64] = "", node[QUEUE_NODE_MAX];
+    bool is_local = strcmp(c->store.engine, "rados") != 0;
+    gethostname(host, sizeof host - 1);
+    size_t n = strlen(c->data), most = sizeof node - sizeof host - 2;
+    snprintf(node, sizeof node, "%s:%s", host, n > most ? c->data + n - most : c->data);
+    const struct queue_lease_conf lease = {.node = is_local ? "local" : node,
+                                           .lease_ms = is_local ? 24 * 3600 * 1000 : 0,
+                                           .is_shared = !is_local};
+    queue_lease_run(s->admin.queue, &lease);
+}
+
 static enum rc open_store(struct server *s, const struct trusted *trusted)
 {
     const struct conf *c = s->start->conf;
@@ -177,6 +194,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
     TRY(tell(s, "keys", open_dkim(s)));
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));
+    lease_queue(s);
     struct deliver_conf deliver = {.kv = s->admin.kv,
                                    .store = s->admin.store,
                                    .queue = s->admin.queue,

@@ -5,6 +5,7 @@
 #include "base/test.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -170,7 +171,7 @@ static void what_a_try_came_to_is_kept(void **state)
         assert_str(r->host, "mx.far.test[192.0.2.1]");
         assert_str(r->reply, "come ?[2J later??"); /* it reaches terminals */
         assert_int_equal(queue_number(f->queue, QUEUE_N_DEFERRED), 1);
-        const struct queue_change all[] = {{0}, {1}, {2}};
+        const struct queue_change all[] = {{0, NULL}, {1, NULL}, {2, NULL}};
         s = (struct queue_settlement){.id = id, .changes = all, .n_changes = 3};
         assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
         assert_rc(queue_settle_wait(f->queue, &s), RC_OK); /* gone already: no error */
@@ -209,7 +210,7 @@ static void a_report_comes_with_the_end(void **state)
     const struct queue_recipient to = {.account = 9};
     struct queue_item report = {
         .blob = make_blob(f), .flags = QUEUE_IS_REPORT, .recipients = &to, .n_recipients = 1};
-    const struct queue_change change = {0};
+    const struct queue_change change = {0, NULL};
     const struct queue_settlement s = {
         .id = id, .changes = &change, .n_changes = 1, .items = &report, .n_items = 1};
     kv_mem_fail(f->kv, RC_FULL);
@@ -233,7 +234,7 @@ static void settlements_of_one_item_wait_for_each_other(void **state)
 {
     struct fixture *f = *state;
     const struct queue_recipient to[] = {far, near};
-    const struct queue_change changes[] = {{0}, {1}};
+    const struct queue_change changes[] = {{0, NULL}, {1, NULL}};
     for (int round = 0; round < 50; round++) {
         struct queue_id id;
         struct waited a = WAITED, b = WAITED;
