@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { CONNECT_MS = 30000 };
@@ -58,6 +59,14 @@ static socklen_t to_system(const struct net_addr *a, struct sockaddr_storage *ou
     return sizeof v4;
 }
 
+static socklen_t to_path(const char *path, struct sockaddr_storage *out)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    snprintf(un.sun_path, sizeof un.sun_path, "%s", path); /* its length was checked */
+    memcpy(out, &un, sizeof un);
+    return sizeof un;
+}
+
 static bool fail(struct conn *c, enum net_failure failure, int error)
 {
     c->error = error;
@@ -81,7 +90,7 @@ bool dial_connect(struct conn *c)
         if (bind(c->fd, (const struct sockaddr *)&sa, n) != 0)
             return fail(c, NET_FAILED_SOURCE, errno);
     }
-    n = to_system(&c->peer, &sa);
+    n = c->ours->path ? to_path(c->ours->path, &sa) : to_system(&c->peer, &sa);
     c->deadline = loop_now(c->loop) + c->ours->connect_ms * NS_PER_MS;
     c->is_blocked = connect(c->fd, (const struct sockaddr *)&sa, n) != 0;
     if (c->is_blocked && errno != EINPROGRESS)
@@ -111,6 +120,7 @@ static struct dialed *dialed_new(const struct net_dial *d)
     ours->connect_ms = d->connect_ms ? d->connect_ms : CONNECT_MS;
     ours->handshake_ms = d->handshake_ms;
     ours->client = d->tls;
+    ours->path = d->path ? mem_dup(d->path, strlen(d->path) + 1) : NULL;
     return ours;
 }
 
@@ -119,6 +129,7 @@ void dial_free(struct conn *c)
     if (!c->ours)
         return;
     tls_free(&c->ours->tls);
+    free(c->ours->path);
     free(c->ours);
     c->ours = NULL;
 }
@@ -126,13 +137,16 @@ void dial_free(struct conn *c)
 /* The connection, in nobody's hands yet; its place in the limits has been taken. */
 static enum rc make(struct net *net, const struct net_dial *d, struct conn **out)
 {
-    int family = IN6_IS_ADDR_V4MAPPED(&d->to.sa.sin6_addr) ? AF_INET : AF_INET6;
+    const struct net_addr local = {.sa.sin6_family = AF_UNIX};
+    int family = d->path ? AF_UNIX : IN6_IS_ADDR_V4MAPPED(&d->to.sa.sin6_addr) ? AF_INET : AF_INET6;
+    if (d->path && strlen(d->path) >= sizeof((struct sockaddr_un *)0)->sun_path)
+        return RC_SYNTAX;
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 && errno != EAFNOSUPPORT)
         return RC_TEMP;
     /* A machine without IPv6 is no lack of sockets: connecting will fail, and say so. */
     struct dialed *ours = dialed_new(d);
-    struct conn *c = conn_new(net, fd, &ours->conf, &d->to);
+    struct conn *c = conn_new(net, fd, &ours->conf, d->path ? &local : &d->to);
     c->ours = ours;
     enum rc rc = d->secure ? net_tls_expect(c, d->secure) : RC_OK;
     if (rc == RC_OK) {

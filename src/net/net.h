@@ -262,6 +262,7 @@ struct net_tls_want;
 
 struct net_dial {
     struct net_addr to;
+    const char *path;     /* or a Unix socket: `to` says nothing then; NULL: none */
     struct net_addr from; /* source address, with port 0; of zeroes: the system's choice */
     const struct net_proto *proto;
     void *app;                         /* for net_app() */
@@ -274,8 +275,8 @@ struct net_dial {
 };
 
 /* From any thread. RC_OK: close() will be called. Otherwise nothing will: RC_LIMIT over the limit
- * of such connections, RC_TEMP while draining or when the system has no socket, RC_SYNTAX or
- * RC_NOTFOUND from net_tls_expect. */
+ * of such connections, RC_TEMP while draining or when the system has no socket, RC_SYNTAX (a
+ * path that is too long), RC_SYNTAX or RC_NOTFOUND from net_tls_expect. */
 enum rc net_dial(struct net *net, const struct net_dial *dial);
 void *net_arg(struct conn *c); /* NULL for one that was accepted */
 

@@ -265,6 +265,7 @@ struct dialed {
     void *arg;
     struct net_addr from;
     uint64_t connect_ms, handshake_ms;
+    char *path; /* of a Unix socket, or NULL */
     struct net_tls_client *client;
     struct tls *tls; /* for the handshake to come */
     bool is_told;    /* step() has been called */

@@ -3,6 +3,7 @@
 #include "net/test_caller.h"
 
 #include <errno.h>
+#include <sys/un.h>
 
 static void a_call_is_answered(void **state)
 {
@@ -53,6 +54,40 @@ static void a_call_is_a_connection(void **state)
     call_wait(&kicked);
     assert_true(kicked.events & NET_EV_KICK);
     stop(&f);
+}
+
+static void unix_sockets_are_called(void **state)
+{
+    struct fixture f = {0};
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    struct call call = {.say = "one\n"}, none = {0};
+    char folder[] = "/tmp/penfold-dial-XXXXXX", missing[80];
+    char long_path[200];
+    memset(long_path, 'x', sizeof long_path);
+    long_path[sizeof long_path - 1] = 0;
+    assert_non_null(mkdtemp(folder));
+    snprintf(un.sun_path, sizeof un.sun_path, "%s/s", folder);
+    snprintf(missing, sizeof missing, "%s/none", folder);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (void *)&un, sizeof un), 0);
+    assert_int_equal(listen(fd, 5), 0);
+    start(&f, (struct net_limits){0});
+    call_to(f.net, (struct net_dial){.path = un.sun_path}, &call);
+    int peer = accept(fd, NULL, NULL);
+    hear(peer, "one\n");
+    say(peer, "two\n");
+    close(peer);
+    call_wait(&call);
+    assert_string_equal(call.heard, "two\n");
+    call_to(f.net, (struct net_dial){.path = missing}, &none);
+    call_wait(&none);
+    assert_int_equal(none.error.error, ENOENT);
+    struct net_dial dial = {.path = long_path, .proto = &caller, .app = &none, .arg = &none};
+    assert_rc(net_dial(f.net, &dial), RC_SYNTAX);
+    stop(&f);
+    close(fd);
+    unlink(un.sun_path);
+    rmdir(folder);
 }
 
 static int closed_port(void)
@@ -209,13 +244,10 @@ static void draining_refuses_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_call_is_answered),
-        cmocka_unit_test(a_call_is_a_connection),
-        cmocka_unit_test(failures_are_told),
-        cmocka_unit_test(connecting_has_its_time),
-        cmocka_unit_test(calls_count_apart),
-        cmocka_unit_test(last_words_are_heard),
-        cmocka_unit_test(input_without_end_is_an_error),
+        cmocka_unit_test(a_call_is_answered),      cmocka_unit_test(a_call_is_a_connection),
+        cmocka_unit_test(unix_sockets_are_called), cmocka_unit_test(failures_are_told),
+        cmocka_unit_test(connecting_has_its_time), cmocka_unit_test(calls_count_apart),
+        cmocka_unit_test(last_words_are_heard),    cmocka_unit_test(input_without_end_is_an_error),
         cmocka_unit_test(draining_refuses_calls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
