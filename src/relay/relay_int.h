@@ -125,6 +125,17 @@ struct relay_session_owner {
     void (*gone)(struct relay_session_owner *owner, struct relay_session *session);
 };
 
+/* What a session has come to know of its host, for logs, figures and TLS reports [RFC8460 4.3]. */
+struct relay_facts {
+    bool is_connected, has_starttls, is_secure;
+    enum net_tls_proof proof;
+    struct net_error handshake; /* that failed, also when the session went on in clear */
+    struct net_error error;     /* what ended the connection */
+    char tls[64];               /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; empty: in clear */
+};
+/* In the owner's calls and in a job's done(). */
+const struct relay_facts *relay_session_facts(const struct relay_session *session);
+
 /* Begins to connect. RC_OK: the session takes jobs at once, one at a time. When it cannot be made
  * the job's outcomes say why, with is_open false; a session that fails before it has been given a
  * job waits for one. What is needed of the target and the settings is copied. RC_LIMIT, RC_TEMP: no
@@ -133,9 +144,11 @@ enum rc relay_session_open(const struct relay_house *house, const struct relay_s
                            const struct relay_target *target, struct relay_session_owner *owner,
                            struct relay_session **out);
 /* Any thread, but not after gone() has returned. A session that has ended meanwhile, or ends while
- * this runs, answers with is_stale; done() may then run inside this call. */
+ * this runs, answers with is_stale; done() may then run inside this call, and for one that could
+ * not be made gone() as well. */
 void relay_session_send(struct relay_session *session, struct relay_job *job);
-/* QUIT, and no more jobs. A job under way ends first. */
+/* QUIT, and no more jobs. A job under way ends first. Of one that could not be made and waits for a
+ * job gone() runs inside this call. */
 void relay_session_close(struct relay_session *session);
 
 #endif
