@@ -221,6 +221,11 @@ static void ask_start(struct dns *dns, struct dns_query *q, struct resolver *r, 
     list_add_tail(&dns->asks, &ask->link);
     query_start(q);
     tick_start(dns);
+    if (q->type == DNS_NOTHING) {
+        q->result = DNS_NODATA;
+        ask_end(ask);
+        return;
+    }
     if (dns->table) {
         if (table_answer(dns->table, q))
             ask_end(ask);
@@ -239,7 +244,9 @@ enum rc dns_ask(struct dns *dns, struct dns_query *q)
     size_t n;
     TRY(name_clean(q->name, name, &n));
     pthread_mutex_lock(&dns->mutex);
-    enum rc rc = dns->ending ? RC_TEMP : dns->under_way >= dns->max_queries ? RC_LIMIT : RC_OK;
+    enum rc rc = dns->ending                                     ? RC_TEMP
+                 : dns->under_way >= dns->max_queries && q->type ? RC_LIMIT
+                                                                 : RC_OK;
     bool was_empty = list_is_empty(&dns->asked);
     if (rc == RC_OK) {
         dns->under_way++;

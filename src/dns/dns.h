@@ -31,7 +31,9 @@
 #include "base/list.h"
 #include "net/net.h"
 
-enum dns_type { /* as on the wire [RFC1035 3.2.2] [RFC6698 2.1] */
+enum dns_type {                  /* as on the wire [RFC1035 3.2.2] [RFC6698 2.1] */
+                DNS_NOTHING = 0, /* asks nobody; done() comes with DNS_NODATA: for who must answer
+                                    from there */
                 DNS_A = 1,
                 DNS_CNAME = 5,
                 DNS_PTR = 12,

@@ -67,10 +67,18 @@ struct relay_target {
     bool has_source;
     enum relay_protocol protocol;
     enum relay_tls tls;
-    struct str name;               /* its certificate is for: host, or another */
+    struct str name;         /* its certificate is for: host, or another; the name of SNI */
+    const struct str *names; /* DANE: others it may be for [RFC7672 3.2.2] */
+    size_t n_names;
     const struct relay_tlsa *tlsa; /* DANE [RFC7672]: at least one of them holds */
     size_t n_tlsa;
-    bool has_dane; /* with n_tlsa 0: none is usable, TLS without a check [RFC7672 2.2] */
+    bool has_dane;   /* with n_tlsa 0: none is usable, TLS without a check [RFC7672 2.2] */
+    bool must_tls;   /* no message in the clear: has_dane, MTA-STS, REQUIRETLS, the route */
+    bool is_trusted; /* by DNSSEC, MTA-STS or the configuration it is known that this host is the
+                        domain's; what its certificate proves is worth something then */
+    bool is_testing; /* MTA-STS asks for RELAY_TLS_VERIFY, in testing: try it, count what comes of
+                        it, then go on as tls says [RFC8461 5] */
+    uint8_t policy;  /* enum relay_policy_kind: what TLS it is decided by, for TLS-RPT */
     struct str login, password;
     uint16_t preference;
 };
@@ -81,6 +89,9 @@ struct relay_where {
     void (*done)(struct relay_where *where);
     struct str domain; /* lower case, A-labels, or an address literal with its brackets */
     const struct relay_settings *settings;
+    bool requires_tls; /* for messages with REQUIRETLS: only targets that they may go to, and with
+                          tls and must_tls accordingly [RFC8689 4.2.1] */
+    uint64_t seed;     /* shuffles the hosts of one preference; 0: by chance */
     /* The answer. */
     struct arena arena;           /* the caller's to arena_fini; holds what the answer points to */
     struct relay_outcome outcome; /* rc RC_OK: there are targets */
@@ -90,8 +101,12 @@ struct relay_where {
     void *own;    /* where.c's */
 };
 
-/* Asks; done() will come. The settings stay until then. */
+/* Asks; done() will come. House and settings stay until then. (Inside this call only while dns is
+ * being freed.) */
 void relay_where(const struct relay_house *house, struct relay_where *where);
+
+/* What decides which TLS a host must show (policy.c). */
+enum relay_policy_kind { RELAY_BY_NONE, RELAY_BY_ROUTE, RELAY_BY_DANE, RELAY_BY_STS };
 
 /* --- a session with a host -------------------------------------------------------------------- */
 
