@@ -336,6 +336,7 @@ void relay_open(const struct ctx *ctx, const struct relay_conf *conf,
     schedule_init(&relay->schedule, &relay->driver, &limits);
     page_init(relay);
     relay->lane = task_lane_new("relay", conf->workers ? conf->workers : 2, 1 << 20);
+    relay->house.lane = relay->lane;
     queue_sink_set(conf->queue, QUEUE_REMOTE, &relay->sink);
     relay->keeper = task_thread("relay-keeper", keeper_main, relay);
     *out = relay;

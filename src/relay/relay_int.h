@@ -19,6 +19,7 @@ struct relay_house {
     struct net_tls_client *tls; /* with the authorities of the settings */
     struct kv *kv;
     struct dns *dns;
+    struct task_lane *lane; /* where sessions end that could not be made */
 };
 
 /* --- what became of a recipient --------------------------------------------------------------- */
@@ -136,7 +137,7 @@ struct relay_session_owner {
     /* Its greeting, EHLO, TLS and login are through: told once, before the first job's done(). */
     void (*ready)(struct relay_session_owner *owner, struct relay_session *session);
     /* It has ended, and no job of it is under way; the pointer is dead when this returns. Told once
-     * for each session, on its loop, also after relay_session_close. */
+     * for each session, on its loop or the lane, also after relay_session_close. */
     void (*gone)(struct relay_session_owner *owner, struct relay_session *session);
 };
 
@@ -159,11 +160,9 @@ enum rc relay_session_open(const struct relay_house *house, const struct relay_s
                            const struct relay_target *target, struct relay_session_owner *owner,
                            struct relay_session **out);
 /* Any thread, but not after gone() has returned. A session that has ended meanwhile, or ends while
- * this runs, answers with is_stale; done() may then run inside this call, and for one that could
- * not be made gone() as well. */
+ * this runs, answers with is_stale; done() may then run inside this call. */
 void relay_session_send(struct relay_session *session, struct relay_job *job);
-/* QUIT, and no more jobs. A job under way ends first. Of one that could not be made and waits for a
- * job gone() runs inside this call. */
+/* QUIT, and no more jobs. A job under way ends first. */
 void relay_session_close(struct relay_session *session);
 
 #endif

@@ -368,6 +368,21 @@ static void session_free(struct relay_session *s)
     free(s);
 }
 
+/* One that could not be made ends when it has told a job so, or is not wanted any more; but not
+ * inside the call of somebody who may hold what gone() wants. */
+static void run_end(struct task_job *job)
+{
+    struct relay_session *s = CONTAINER(job, struct relay_session, end);
+    session_free(s);
+}
+
+static void end_later(struct relay_session *s)
+{
+    s->end.run = run_end;
+    if (task_lane_post(s->house->lane, &s->end) != RC_OK)
+        session_free(s); /* a lane of a million places is full */
+}
+
 static enum rc dial(struct relay_session *s);
 
 /* Where nothing asks for TLS, a host whose TLS does not work gets mail in clear, over another
@@ -518,7 +533,7 @@ void relay_session_send(struct relay_session *s, struct relay_job *job)
         return;
     give_back(s, job, is_ready);
     if (!is_ready) /* it could not be made, and has waited for a job to say so */
-        session_free(s);
+        end_later(s);
 }
 
 void relay_session_close(struct relay_session *s)
@@ -526,9 +541,10 @@ void relay_session_close(struct relay_session *s)
     pthread_mutex_lock(&s->mutex);
     bool is_kept = s->is_dead && !s->is_ready && !s->was_given;
     s->is_closing = true;
+    s->was_given = s->was_given || is_kept;
     if (!s->is_dead && s->has_handle)
         net_wake(s->house->net, s->handle, NET_EV_WAKE);
     pthread_mutex_unlock(&s->mutex);
     if (is_kept)
-        session_free(s);
+        end_later(s);
 }

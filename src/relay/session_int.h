@@ -62,6 +62,8 @@ struct relay_session {
     struct relay_job *next; /* given, and not taken yet */
     bool is_dead;           /* there is no connection any more */
     bool is_closing;        /* relay_session_close */
+    bool was_given;         /* a job, or its end */
+    struct task_job end;    /* of one that could not be made */
     bool has_handle;
     bool is_telling; /* done() of a job runs, on this thread: it may give the next job */
     pthread_t teller;
@@ -84,7 +86,6 @@ struct relay_session {
     char failure_text[RELAY_TEXT_MAX + 1];
     bool has_failed;
     bool is_ready;
-    bool was_given;   /* a job */
     bool in_clear;    /* TLS is not tried (again) */
     bool is_refusing; /* STARTTLS, which was offered */
     bool needs_reset; /* a transaction is open */

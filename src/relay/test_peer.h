@@ -79,7 +79,8 @@ static inline void home_begin(struct home *h)
     struct net_conf conf = {2, {.drain_ms = 2000}, h->short_lane, h->heavy_lane};
     h->net = net_new(&h->ctx, &conf);
     h->kv = kv_mem_new(&h->ctx);
-    h->house = (struct relay_house){&h->ctx, h->net, NULL, h->kv, NULL};
+    h->house =
+        (struct relay_house){.ctx = &h->ctx, .net = h->net, .kv = h->kv, .lane = h->short_lane};
     h->settings.hostname = STR("us.test");
     h->target.host = STR("mx.test");
     h->owner = (struct relay_session_owner){home_ready, home_gone};
