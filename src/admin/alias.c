@@ -8,12 +8,6 @@ static void explain(struct admin_answer *a, enum rc rc, const struct admin_call 
     struct str address = c->args[0];
     struct str target = bad + 1 < c->n_args ? c->args[bad + 1] : address;
     switch (rc) {
-    case RC_DENIED:
-        answer_fail(a, rc,
-                    "%.*s: its domain is none of ours; targets elsewhere need the relay, which "
-                    "this release does not have: name an address of this server",
-                    STR_ARG(target));
-        break;
     case RC_PERM:
         answer_fail(a, rc, "%.*s: there is no such account or alias: add it first",
                     STR_ARG(target));

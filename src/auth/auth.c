@@ -100,6 +100,7 @@ enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *
     crypto_password_decoy(auth->conf.hash_ops, auth->conf.hash_memory, auth->decoy);
     auth_cache_init(&auth->cache, auth->conf.cache_entries);
     logins_init(auth);
+    pthread_mutex_init(&auth->secret_mutex, NULL);
     pthread_mutex_init(&auth->domains, NULL);
     pthread_mutex_init(&auth->admin, NULL);
     for (size_t i = 0; i < PARTITIONS; i++) {
@@ -122,6 +123,8 @@ void auth_close(struct auth **auth)
         kv_watch_remove(a->kv, &a->watches[i].kv);
     auth_cache_fini(&a->cache);
     logins_fini(a);
+    pthread_mutex_destroy(&a->secret_mutex);
+    crypto_wipe(a->secret, sizeof a->secret);
     pthread_mutex_destroy(&a->domains);
     pthread_mutex_destroy(&a->admin);
     free(a);

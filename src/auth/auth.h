@@ -70,9 +70,12 @@ void auth_close(struct auth **auth); /* no login may be under way */
 /* --- where mail for an address goes ----------------------------------------------------------- */
 
 struct auth_targets {
-    const uint64_t *accounts; /* each once, at least one; in the arena */
-    size_t n;                 /* at most AUTH_TARGETS_MAX */
-    struct str detail;        /* what stood behind the delimiter, for Sieve; absent: nothing */
+    const uint64_t *accounts;  /* each once; in the arena */
+    size_t n;                  /* at most AUTH_TARGETS_MAX */
+    const struct str *outside; /* addresses elsewhere that aliases lead to, each once; in the arena.
+                                  Together at least one */
+    size_t n_outside;          /* at most AUTH_TARGETS_MAX */
+    struct str detail;         /* what stood behind the delimiter, for Sieve; absent: nothing */
 };
 /* RC_OK: all of these take mail. RC_NOTFOUND: a domain of ours, but nobody there. RC_DENIED: not a
  * domain of ours. RC_PERM: disabled. RC_CONFLICT: suspended, the sender shall try again. RC_SYNTAX:
@@ -88,6 +91,12 @@ enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags, stru
  * the state of the others that it reaches. RC_OK; RC_DENIED, also for what is no address;
  * RC_AGAIN, RC_TEMP, RC_CORRUPT. */
 enum rc auth_may_send(struct auth *auth, uint64_t account, struct str address, unsigned flags);
+
+/* A random secret of the store, made when it is first asked for, the same for all nodes: what
+ * proves that an address was made here (see deliver). RC_AGAIN with KV_CACHED before it was read
+ * once. */
+enum { AUTH_SECRET = 32 };
+enum rc auth_secret(struct auth *auth, unsigned flags, unsigned char out[AUTH_SECRET]);
 
 /* --- SASL: from a mechanism's messages to a name and a password ------------------------------- */
 
@@ -309,8 +318,8 @@ struct auth_alias {
     uint64_t created;
 };
 /* Adds targets to an alias, which it makes when there is none. Each is an address here that leads
- * to somebody. RC_EXISTS: the address is an account's. RC_NOTFOUND: no such domain. RC_SYNTAX.
- * About a target, which *out_bad tells (n_targets: none of them): RC_SYNTAX; RC_DENIED: elsewhere;
+ * to somebody, or one elsewhere. RC_EXISTS: the address is an account's. RC_NOTFOUND: no such
+ * domain. RC_SYNTAX. About a target, which *out_bad tells (n_targets: none of them): RC_SYNTAX;
  * RC_PERM: nobody has it; RC_CONFLICT: it leads back to the alias; RC_LIMIT: too many, or nested
  * too deep. */
 enum rc auth_alias_add(struct auth *auth, struct str address, const struct str *targets,

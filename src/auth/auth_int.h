@@ -128,6 +128,8 @@ struct answer {
     size_t detail_at; /* in the local part, behind the delimiter; 0: none */
     uint64_t *accounts;
     size_t n;
+    struct str *outside; /* an answer that has some is not kept in the cache */
+    size_t n_outside;
     size_t n_parts; /* more than ANSWER_PARTS: not to be kept */
     uint64_t parts[ANSWER_PARTS], versions[ANSWER_PARTS];
 };
@@ -310,7 +312,10 @@ struct auth {
     size_t n_trusted;
     pthread_mutex_t notes_mutex;
     pthread_cond_t notes_done;
-    size_t notes;            /* commits of places under way */
+    size_t notes; /* commits of places under way */
+    pthread_mutex_t secret_mutex;
+    bool has_secret;
+    unsigned char secret[AUTH_SECRET];
     pthread_mutex_t domains; /* adding and removing, which are two changes each */
     pthread_mutex_t admin;   /* one change of the directory at a time in this process */
     /* A hash that no password has: what unknown names are verified against. */

@@ -27,6 +27,8 @@ struct walk {
     size_t n_visited;
     bool has_disabled, has_suspended, has_circle;
     uint64_t accounts[AUTH_TARGETS_MAX];
+    struct str outside[AUTH_TARGETS_MAX];
+    unsigned catch_all_depth;    /* of the address that a catch-all has led to; 0: none */
     struct domain_record domain; /* of the address that was asked for */
 };
 
@@ -55,6 +57,16 @@ static enum rc add_account(struct walk *w, uint64_t account)
     if (w->answer.n == AUTH_TARGETS_MAX)
         return RC_LIMIT;
     w->accounts[w->answer.n++] = account;
+    return RC_OK;
+}
+
+/* An alias leads to an address elsewhere. */
+static enum rc add_outside(struct walk *w, struct str address)
+{
+    w->answer.n_parts = ANSWER_PARTS + 1; /* not for the cache */
+    if (w->answer.n_outside == AUTH_TARGETS_MAX)
+        return RC_LIMIT;
+    w->outside[w->answer.n_outside++] = address;
     return RC_OK;
 }
 
@@ -121,6 +133,7 @@ static enum rc take_unknown(struct walk *w, const struct address *a, const struc
     enum rc rc = auth_lookup_removed(w->auth, a, w->flags, &w->answer);
     if (rc != RC_NOTFOUND)
         return rc;
+    w->catch_all_depth = depth + 1;
     return visit_text(w, found->domain.catch_all, depth + 1);
 }
 
@@ -152,8 +165,10 @@ static enum rc visit(struct walk *w, const struct address *a, unsigned depth)
     }
     if (rc == RC_NOTFOUND)
         return take_unknown(w, a, &found, depth);
-    if (rc == RC_DENIED && depth > 0) /* the domain has been removed since */
-        return RC_OK;
+    if (rc == RC_DENIED && depth > 0 && depth == w->catch_all_depth)
+        return RC_OK; /* its domain has been removed since */
+    if (rc == RC_DENIED && depth > 0)
+        return add_outside(w, a->whole);
     if (rc != RC_OK || !found.address.is_alias)
         return rc == RC_OK ? take_account(w, &found.address) : rc;
     for (size_t i = 0; i < found.address.n_targets; i++)
@@ -189,7 +204,7 @@ static enum rc verdict(const struct walk *w)
 {
     if (w->has_suspended)
         return RC_CONFLICT;
-    if (w->answer.n)
+    if (w->answer.n + w->answer.n_outside)
         return RC_OK;
     if (w->has_disabled)
         return RC_PERM;
@@ -199,7 +214,8 @@ static enum rc verdict(const struct walk *w)
 static void start(struct walk *w)
 {
     w->n_visited = 0;
-    w->answer = (struct answer){.accounts = w->accounts};
+    w->answer = (struct answer){.accounts = w->accounts, .outside = w->outside};
+    w->catch_all_depth = 0;
     w->has_disabled = w->has_suspended = w->has_circle = false;
     w->domain = (struct domain_record){0};
 }
@@ -213,7 +229,7 @@ static enum rc walk_address(struct walk *w, const struct address *a, bool may_as
     bool is_closed = rc == RC_NOTFOUND || rc == RC_PERM || rc == RC_CONFLICT;
     if (!is_closed || !is_role(a))
         return rc;
-    w->answer.n = 0;
+    w->answer.n = w->answer.n_outside = 0;
     if (w->domain.postmaster)
         return add_account(w, w->domain.postmaster);
     if (!may_ask_others)
@@ -247,6 +263,14 @@ static enum rc keep(const struct walk *w, struct arena *arena, struct answer *ou
     if (!out->accounts)
         return RC_LIMIT;
     memcpy(out->accounts, w->accounts, w->answer.n * sizeof *out->accounts);
+    out->outside = arena_alloc(arena, (w->answer.n_outside + 1) * sizeof *out->outside);
+    if (!out->outside)
+        return RC_LIMIT;
+    for (size_t i = 0; i < out->n_outside; i++) {
+        out->outside[i] = arena_dup(arena, w->outside[i]);
+        if (str_is_null(out->outside[i]))
+            return RC_LIMIT;
+    }
     return RC_OK;
 }
 
@@ -255,7 +279,7 @@ static enum rc walk_and_keep(struct walk *w, const struct address *a, struct are
 {
     enum rc rc = a ? walk_address(w, a, true) : walk_any_postmaster(w);
     if (rc != RC_OK)
-        w->answer.n = 0;
+        w->answer.n = w->answer.n_outside = 0;
     w->answer.rc = rc;
     if (a && a->is_plain && is_answer(rc) && !w->is_any_state)
         auth_cache_put(&w->auth->cache, a, &w->answer);
@@ -300,6 +324,8 @@ enum rc auth_resolve(struct auth *auth, struct str address, unsigned flags, stru
     TRY(find_answer(auth, is_bare ? NULL : &a, flags, arena, &answer));
     out->accounts = answer.accounts;
     out->n = answer.n;
+    out->outside = answer.outside;
+    out->n_outside = answer.n_outside;
     if (answer.detail_at)
         out->detail = arena_dup(arena, detail_of(address, &a, answer.detail_at));
     return answer.detail_at && str_is_null(out->detail) ? RC_LIMIT : RC_OK;
@@ -340,7 +366,7 @@ enum rc auth_resolve_meets(struct auth *auth, const struct address *from, struct
     struct walk w = {.auth = auth, .is_any_state = true};
     start(&w);
     enum rc rc = visit(&w, from, 0);
-    *out_exists = w.answer.n || w.has_circle;
+    *out_exists = w.answer.n || w.answer.n_outside || w.has_circle;
     if (rc == RC_OK)
         rc = was_visited(&w, to) ? RC_OK : RC_NOTFOUND;
     arena_fini(&w.arena);

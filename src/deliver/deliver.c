@@ -101,26 +101,65 @@ static void queued(struct queue_op *queue_op)
     op->done(op);
 }
 
-static enum rc add_to_queue(struct deliver *deliver, const struct deliver_message *m,
-                            struct deliver_op *op)
+static struct queue_item item_of(const struct deliver_message *m)
 {
-    struct queue_item item = {.blob = m->blob,
-                              .size = m->size,
-                              .received = m->received,
-                              .sender = m->sender,
-                              .message_id = m->message_id,
-                              .log_id = m->id,
-                              .references = m->references,
-                              .n_references = m->n_references,
-                              .recipients = m->recipients,
-                              .n_recipients = m->n_recipients,
-                              .account = m->account,
-                              .origin = m->origin,
-                              .ret = m->ret,
-                              .flags = m->flags,
-                              .envid = m->envid,
-                              .summary = m->summary};
-    return queue_add(deliver->conf.queue, &item, 1, &op->queue_op);
+    return (struct queue_item){.blob = m->blob,
+                               .size = m->size,
+                               .received = m->received,
+                               .sender = m->sender,
+                               .message_id = m->message_id,
+                               .log_id = m->id,
+                               .references = m->references,
+                               .n_references = m->n_references,
+                               .recipients = m->recipients,
+                               .n_recipients = m->n_recipients,
+                               .account = m->account,
+                               .origin = m->origin,
+                               .ret = m->ret,
+                               .flags = m->flags,
+                               .envid = m->envid,
+                               .summary = m->summary};
+}
+
+static size_t pick(const struct deliver_message *m, bool is_forward, struct queue_recipient *to)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_recipients; i++) {
+        if (!(m->recipients[i].flags & QUEUE_FORWARD) == is_forward)
+            continue;
+        to[n] = m->recipients[i];
+        to[n++].flags &= (uint8_t)~QUEUE_FORWARD;
+    }
+    return n;
+}
+
+/* What is forwarded is an item of its own, since it has another sender; both are one commit. */
+static enum rc add_in_two(struct deliver *deliver, const struct deliver_message *m, unsigned flags,
+                          struct arena *arena, struct deliver_op *op)
+{
+    struct queue_item items[2] = {item_of(m), item_of(m)};
+    struct queue_recipient *here = arena_alloc(arena, m->n_recipients * sizeof *here);
+    struct queue_recipient *on = arena_alloc(arena, m->n_recipients * sizeof *on);
+    TRY(forward_sender(&deliver->ctx, &deliver->conf, m, flags, arena, &items[1].sender));
+    items[0].recipients = here;
+    items[0].n_recipients = pick(m, false, here);
+    items[1].recipients = on;
+    items[1].n_recipients = pick(m, true, on);
+    items[1].flags |= QUEUE_FORWARDED;
+    size_t first = items[0].n_recipients ? 0 : 1, end = items[1].n_recipients ? 2 : 1;
+    return queue_add(deliver->conf.queue, items + first, end - first, &op->queue_op);
+}
+
+static enum rc add_to_queue(struct deliver *deliver, const struct deliver_message *m,
+                            unsigned flags, struct deliver_op *op)
+{
+    struct arena arena = {0};
+    struct queue_item item = item_of(m);
+    if (str_is_null(m->forward_domain))
+        return queue_add(deliver->conf.queue, &item, 1, &op->queue_op);
+    enum rc rc = add_in_two(deliver, m, flags, &arena, op);
+    arena_fini(&arena);
+    return rc;
 }
 
 static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m, unsigned flags,
@@ -136,7 +175,7 @@ static enum rc to_queue(struct deliver *deliver, const struct deliver_message *m
         if (rc != RC_OK && rc != RC_NOTFOUND) /* gone since: the fan-out passes it over */
             return rc;
     }
-    return add_to_queue(deliver, m, op);
+    return add_to_queue(deliver, m, flags, op);
 }
 
 /* One account, and nobody to be told when it is there. */

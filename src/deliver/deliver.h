@@ -54,6 +54,9 @@ struct deliver_message {
      * wish and flags, and as what RCPT had it the address. The same account twice gets one copy. */
     const struct queue_recipient *recipients;
     size_t n_recipients;
+    /* A domain of ours: those with QUEUE_FORWARD go on with a sender in it, so that bounces come
+     * back here (srs.h). Absent when there are none. */
+    struct str forward_domain;
     uint64_t account;  /* who handed it in; 0: nobody from here */
     struct str origin; /* where it came from, for traces; may be empty */
     uint8_t ret;
@@ -140,6 +143,16 @@ struct deliver_settle_op {
  * expire_ms) has failed. */
 void deliver_settle(struct deliver *deliver, const struct queue_item *item,
                     const struct deliver_outcome *outcomes, size_t n, struct deliver_settle_op *op);
+
+/* Where mail for an address goes that was made here for the sender of forwarded mail (srs.h): to
+ * that sender, who is elsewhere; only bounces may. RC_NOTFOUND: it is no such address, or not of a
+ * domain of ours. RC_DENIED: it was not made here; RC_EOF: it is too old. RC_AGAIN with KV_CACHED;
+ * RC_TEMP. Both are in the arena. */
+struct deliver_bounce {
+    struct str address, domain;
+};
+enum rc deliver_bounce(struct deliver *deliver, struct str address, unsigned flags,
+                       struct arena *arena, struct deliver_bounce *out);
 
 /* Whether an account has room for a message of `size` bytes (0: not known yet), to be asked for
  * each recipient before a message is accepted; deliver_message asks again. No quota is ever

@@ -106,6 +106,21 @@ enum rc settle_write_reports(struct settle *s);
 void settle_log(const struct settle *s, enum report_kind kind, const char *event,
                 struct str report);
 
+/* --- forward.c: what goes on to other hosts in somebody else's name ------------------------------
+ */
+
+/* The domain of an address as the DNS has it, in lower case; a literal as it is. RC_SYNTAX. */
+enum rc forward_destination(struct str address, struct arena *arena, struct str *out);
+/* RC_OK: the domain is ours; RC_DENIED; RC_AGAIN, RC_TEMP and the like. */
+enum rc forward_is_ours(const struct deliver_conf *conf, struct str domain, unsigned flags);
+/* The sender that a message is forwarded with. */
+enum rc forward_sender(const struct ctx *ctx, const struct deliver_conf *conf,
+                       const struct deliver_message *m, unsigned flags, struct arena *arena,
+                       struct str *out);
+/* Whom a report about a forwarded message is for: the first sender again. RC_TEMP. */
+enum rc forward_reader(const struct ctx *ctx, const struct deliver_conf *conf, struct str sender,
+                       struct arena *arena, struct str *out);
+
 /* How one message reaches one account: what deliver_message and the fan-out have in common. */
 void deliver_log(const struct ctx *ctx, struct str message, uint64_t account,
                  const struct store_op *op, enum rc rc);

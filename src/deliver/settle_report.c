@@ -27,25 +27,6 @@ static struct str domain_of(struct str address)
     return at < 0 ? (struct str){0} : str_skip(address, (size_t)at + 1);
 }
 
-/* The domain as the DNS has it, in lower case; a literal as it is. */
-static enum rc destination_of(struct str address, struct arena *arena, struct str *out)
-{
-    struct str domain = domain_of(address);
-    struct buf ascii;
-    buf_init(&ascii, 2 * SMTP_DOMAIN_MAX);
-    enum rc rc = domain.n == 0                  ? RC_SYNTAX
-                 : str_starts(domain, STR("[")) ? buf_add(&ascii, domain)
-                                                : smtp_domain_ascii(domain, &ascii);
-    if (rc == RC_OK) {
-        char *p = arena_alloc(arena, buf_len(&ascii) + 1);
-        *out = str_from(p, buf_len(&ascii));
-        for (size_t i = 0; i < out->n; i++)
-            p[i] = ascii_lower(buf_str(&ascii).p[i]);
-    }
-    buf_fini(&ascii);
-    return rc;
-}
-
 /* "local@xn--..." as the directory knows it. */
 static enum rc resolve(const struct settle *s, struct str address, struct str domain,
                        struct arena *arena, struct auth_targets *out)
@@ -61,16 +42,20 @@ static enum rc resolve(const struct settle *s, struct str address, struct str do
     return rc;
 }
 
-static void add_here(struct queue_item *report, struct str to, const uint64_t *accounts, size_t n,
+static void add_here(struct queue_item *report, struct str to, const struct auth_targets *targets,
                      struct arena *arena)
 {
-    struct queue_recipient *r = arena_zero(arena, n * sizeof *r);
-    for (size_t i = 0; i < n; i++) {
-        r[i].account = accounts[i];
-        r[i].address = to;
-    }
+    struct queue_recipient *r = arena_zero(arena, (targets->n + targets->n_outside) * sizeof *r);
     report->recipients = r;
-    report->n_recipients = n;
+    report->n_recipients = targets->n + targets->n_outside;
+    for (size_t i = 0; i < targets->n; i++, r++) {
+        r->account = targets->accounts[i];
+        r->address = to;
+    }
+    for (size_t i = 0; i < targets->n_outside; i++, r++) {
+        r->address = targets->outside[i];
+        r->domain = domain_of(targets->outside[i]);
+    }
 }
 
 static void add_elsewhere(struct queue_item *report, struct str to, struct str domain,
@@ -88,17 +73,15 @@ static enum rc find_reader(struct settle *s, struct str to, struct queue_item *r
                            bool *out_is_ours)
 {
     struct str domain;
-    struct auth_targets targets;
+    struct auth_targets targets, own = {.accounts = &s->item->account, .n = 1};
     *out_is_ours = true;
-    if (destination_of(to, &s->arena, &domain) != RC_OK)
+    if (forward_destination(to, &s->arena, &domain) != RC_OK)
         return RC_NOTFOUND;
     enum rc rc = resolve(s, to, domain, &s->arena, &targets);
     if (rc == RC_OK)
-        add_here(report, to, targets.accounts, targets.n, &s->arena);
-    else if (rc == RC_DENIED && s->item->account && !s->conf->auth)
-        add_here(report, to, &s->item->account, 1, &s->arena);
-    else if (rc == RC_CONFLICT && s->item->account) /* suspended; it can read them later */
-        add_here(report, to, &s->item->account, 1, &s->arena);
+        add_here(report, to, &targets, &s->arena);
+    else if (s->item->account && (rc == RC_CONFLICT || !s->conf->auth))
+        add_here(report, to, &own, &s->arena); /* suspended: it can be read later */
     else if (rc == RC_DENIED)
         add_elsewhere(report, to, domain, &s->arena);
     else
@@ -116,7 +99,7 @@ static struct str writer_of(struct settle *s, struct str to, bool is_ours,
     struct str domain;
     if (is_ours)
         return domain_of(to);
-    if (destination_of(first->address, &s->arena, &domain) == RC_OK &&
+    if (forward_destination(first->address, &s->arena, &domain) == RC_OK &&
         resolve(s, STR("postmaster@"), domain, &s->arena, &targets) == RC_OK)
         return domain;
     return s->conf->hostname;
@@ -227,7 +210,6 @@ static enum rc write_one(struct settle *s, enum report_kind kind)
     bool is_ours;
     struct report r = {.kind = kind,
                        .hostname = s->conf->hostname,
-                       .to = s->item->sender,
                        .id = new_id(&s->arena),
                        .date = s->now,
                        .envid = s->item->envid,
@@ -240,6 +222,9 @@ static enum rc write_one(struct settle *s, enum report_kind kind)
                        .is_whole = is_whole_wanted(s, kind),
                        .charsets = s->conf->charsets};
     *report = (struct queue_item){0};
+    r.to = s->item->sender;
+    if (s->item->flags & QUEUE_FORWARDED)
+        TRY(forward_reader(&s->ctx, s->conf, s->item->sender, &s->arena, &r.to));
     enum rc rc = find_reader(s, r.to, report, &is_ours);
     if (rc == RC_NOTFOUND) {
         settle_log(s, kind, "report-dropped", (struct str){0});

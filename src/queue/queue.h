@@ -59,7 +59,8 @@ struct queue_wish {
 /* Flags of a recipient. */
 enum {
     QUEUE_DELAY_TOLD = 1, /* the sender has been told that it takes long */
-    QUEUE_ALIAS = 2       /* its address stands for several, and this one tells of its success */
+    QUEUE_ALIAS = 2,      /* its address stands for several, and this one tells of its success */
+    QUEUE_FORWARD = 4     /* somebody here has set its address; only within deliver_message */
 };
 
 struct queue_recipient {

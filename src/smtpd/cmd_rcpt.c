@@ -74,10 +74,43 @@ static enum rc go_outside(struct session *s, struct str address, struct recipien
     return RC_OK;
 }
 
+static enum flow take(struct session *s, struct recipient *recipient)
+{
+    if (smtpd_transaction_add(s, recipient) == RC_OK)
+        return answer(s, SMTPD_RECIPIENT_OK);
+    log_refusal(s, recipient->address, SMTPD_TOO_MANY_RECIPIENTS);
+    return answer(s, SMTPD_TOO_MANY_RECIPIENTS);
+}
+
+/* An address that was made here for the sender of something forwarded: bounces go on to that
+ * sender, and nothing else does. */
+static enum flow take_bounce(struct session *s, enum rc rc, const struct deliver_bounce *bounce,
+                             struct recipient *recipient)
+{
+    enum smtpd_reply reply = SMTPD_FAILED;
+    if (rc == RC_AGAIN && !net_can_block(s->conn))
+        return FLOW_BLOCK;
+    bool is_known = rc == RC_OK || rc == RC_DENIED || rc == RC_EOF;
+    if (rc == RC_OK && s->transaction->envelope.sender.n == 0) {
+        recipient->target = bounce->address;
+        recipient->domain = bounce->domain;
+        return take(s, recipient);
+    }
+    if (is_known)
+        reply = s->transaction->envelope.sender.n ? SMTPD_BOUNCES_ONLY : SMTPD_BAD_BOUNCE;
+    log_refusal(s, recipient->address, reply);
+    return answer(s, reply);
+}
+
 static enum flow look_up(struct session *s, struct str address, struct recipient *recipient)
 {
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
-    enum rc rc = resolve(s, address, flags, &recipient->targets);
+    struct deliver_bounce bounce;
+    enum rc rc =
+        deliver_bounce(s->smtpd->conf.deliver, address, flags, &s->transaction->arena, &bounce);
+    if (rc != RC_NOTFOUND)
+        return take_bounce(s, rc, &bounce, recipient);
+    rc = resolve(s, address, flags, &recipient->targets);
     if (rc == RC_DENIED)
         rc = go_outside(s, address, recipient);
     enum smtpd_reply reply = smtpd_reply_of_lookup(rc);

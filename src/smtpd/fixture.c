@@ -29,7 +29,7 @@ static void open_store(struct fixture *f)
     f->alice = add_account(f, STR("alice@example.test"));
     f->bob = add_account(f, STR("bob@example.test"));
     struct deliver_conf deliver = {
-        .kv = f->kv, .store = f->store, .queue = f->queue, .lane = f->short_lane};
+        .kv = f->kv, .store = f->store, .queue = f->queue, .lane = f->short_lane, .auth = f->auth};
     assert_rc(deliver_open(&f->ctx, &deliver, &f->deliver), RC_OK);
 }
 

@@ -57,6 +57,8 @@ void smtpd_header_write(struct session *s, struct buf *out)
     char date[CLOCK_TEXT];
     clock_rfc5322(date, clock_wall(s->smtpd->ctx->clock));
     put_parts(out, "Return-Path: <", t->envelope.sender, ">\r\n");
+    if (t->n_recipients == 1 && t->recipients[0].targets.n_outside) /* against loops */
+        put_parts(out, "Delivered-To: ", t->recipients[0].address, "\r\n");
     put_from(s, out);
     put_parts(out, "\r\n\tby ", s->smtpd->conf.hostname, " with ");
     put_protocol(s, out);
@@ -89,9 +91,13 @@ void smtpd_header_read(struct str header, struct str hostname, struct arena *are
     struct mime_field field;
     *out = (struct header_facts){0};
     while (mime_header_next(&rest, &field)) {
-        if (!mime_thread_take(&thread, &field) && str_ieq(field.name, STR("Received"))) {
+        if (mime_thread_take(&thread, &field))
+            continue;
+        if (str_ieq(field.name, STR("Received"))) {
             out->hops++;
             out->own_hops += is_own(field.value, hostname);
+        } else if (str_ieq(field.name, STR("Delivered-To")) && out->n_delivered_to < 8) {
+            out->delivered_to[out->n_delivered_to++] = str_trim(field.value);
         }
     }
     out->message_id = mime_thread_id(&thread, arena);

@@ -133,6 +133,19 @@ static struct str origin_of(struct session *s)
     return origin;
 }
 
+/* Of the first recipient that is forwarded; absent: none is. */
+static struct str forward_domain_of(const struct session *s)
+{
+    const struct transaction *t = s->transaction;
+    for (size_t i = 0; i < t->n_recipients; i++) {
+        struct str address = t->recipients[i].address;
+        ptrdiff_t at = str_rfind_byte(address, '@');
+        if (t->recipients[i].targets.n_outside)
+            return at < 0 ? s->smtpd->conf.hostname : str_skip(address, (size_t)at + 1);
+    }
+    return (struct str){0};
+}
+
 /* Writes down for deliver what the envelope and the header tell. */
 static void describe(struct session *s, struct message *m, const struct header_facts *facts)
 {
@@ -148,6 +161,7 @@ static void describe(struct session *s, struct message *m, const struct header_f
         .n_references = facts->n_references,
         .recipients = t->copies,
         .n_recipients = t->n_copies,
+        .forward_domain = forward_domain_of(s),
         .account = s->role->is_submission ? s->account : 0,
         .origin = smtpd_transaction_is_direct(t) ? (struct str){0} : origin_of(s),
         .ret = (uint8_t)e->ret,
@@ -173,11 +187,22 @@ static enum flow check_submitted(struct session *s, struct message *m, struct he
     return FLOW_NEXT;
 }
 
+/* An address here that forwards has forwarded it before. */
+static bool has_been_here(const struct transaction *t, const struct header_facts *facts)
+{
+    for (size_t i = 0; i < t->n_recipients; i++)
+        for (size_t k = 0; t->recipients[i].targets.n_outside && k < facts->n_delivered_to; k++)
+            if (str_ieq(t->recipients[i].address, facts->delivered_to[k]))
+                return true;
+    return false;
+}
+
 /* What the header says, and whether the message is refused for it. */
 static enum flow examine(struct session *s, struct message *m, struct header_facts *facts)
 {
     smtpd_header_read(buf_str(&m->head), s->smtpd->conf.hostname, &s->transaction->arena, facts);
-    if (facts->hops > s->smtpd->conf.hops || facts->own_hops > OWN_HOPS)
+    if (facts->hops > s->smtpd->conf.hops || facts->own_hops > OWN_HOPS ||
+        has_been_here(s->transaction, facts))
         smtpd_intake_refuse(s, m, SMTPD_LOOP); /* [RFC5321 6.3] */
     if (!m->is_refused && s->role->is_submission)
         return check_submitted(s, m, facts);

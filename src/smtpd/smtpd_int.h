@@ -94,6 +94,7 @@ struct recipient {
     struct str address;          /* as the sender gave it, plainest form */
     struct auth_targets targets; /* where its copies go; none: it is elsewhere */
     struct str domain;           /* elsewhere: lower case, A-labels, or a literal */
+    struct str target;           /* elsewhere: where it goes instead of to the address; or absent */
     unsigned notify;             /* bits of enum smtp_notify; 0: not said */
     struct str orcpt;            /* as it came; absent: not said */
     size_t first, n;             /* those of the transaction's copies that it has brought */
@@ -284,9 +285,11 @@ enum smtpd_reply smtpd_reply_of_authors(enum rc rc);
 void smtpd_header_write(struct session *s, struct buf *out);
 
 struct header_facts {
-    uint32_t hops;          /* Received fields */
-    uint32_t own_hops;      /* those that this host wrote */
-    struct str message_id;  /* absent when there is none; as the references in the arena */
+    uint32_t hops;              /* Received fields */
+    uint32_t own_hops;          /* those that this host wrote */
+    struct str message_id;      /* absent when there is none; as the references in the arena */
+    struct str delivered_to[8]; /* values of Delivered-To: where it has been */
+    size_t n_delivered_to;
     struct str *references; /* References, then In-Reply-To; the nearest last */
     size_t n_references;
 };

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/random.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +69,20 @@ static void wish(const struct recipient *r, bool is_alias, struct queue_recipien
     copy->flags = is_alias && is_first ? QUEUE_ALIAS : 0;
 }
 
+/* So that reports name the address here, and not the one that it leads to [RFC3461 5.2.1] (d). */
+static struct str orcpt_of(struct transaction *t, const struct recipient *r)
+{
+    struct buf b;
+    if (r->orcpt.n || !utf8_is_ascii(r->address))
+        return r->orcpt;
+    buf_init(&b, SMTP_ORCPT_MAX);
+    buf_put(&b, STR("rfc822;"));
+    bool fits = smtp_xtext_put(&b, r->address) == RC_OK;
+    struct str orcpt = fits ? arena_dup(&t->arena, buf_str(&b)) : (struct str){0};
+    buf_fini(&b);
+    return orcpt;
+}
+
 static struct queue_recipient *add_copy(struct transaction *t, struct recipient *r, bool is_alias)
 {
     struct queue_recipient *copy = &t->copies[t->n_copies++];
@@ -77,11 +92,20 @@ static struct queue_recipient *add_copy(struct transaction *t, struct recipient 
     return copy;
 }
 
+static void forward(struct transaction *t, struct recipient *r, struct str target, bool is_alias)
+{
+    struct queue_recipient *copy = add_copy(t, r, is_alias);
+    copy->address = target;
+    copy->domain = str_skip(target, (size_t)(str_rfind_byte(target, '@') + 1));
+    copy->flags |= QUEUE_FORWARD;
+    copy->wish.orcpt = orcpt_of(t, r);
+}
+
 enum rc smtpd_transaction_add(struct session *s, const struct recipient *recipient)
 {
     struct transaction *t = s->transaction;
     const struct auth_targets *targets = &recipient->targets;
-    size_t n = targets->n + (recipient->domain.n > 0);
+    size_t n = targets->n + targets->n_outside + (recipient->domain.n > 0);
     if (n > QUEUE_RECIPIENTS - t->n_copies)
         return RC_LIMIT;
     t->recipients = mem_array(t->recipients, &t->recipients_capacity, t->n_recipients + 1,
@@ -97,8 +121,13 @@ enum rc smtpd_transaction_add(struct session *s, const struct recipient *recipie
     for (size_t i = 0; i < targets->n; i++)
         if (!has_account(t, targets->accounts[i]) || (is_told && r->n == 0))
             add_copy(t, r, n > 1)->account = targets->accounts[i];
-    if (recipient->domain.n)
-        add_copy(t, r, false)->domain = recipient->domain;
+    for (size_t i = 0; i < targets->n_outside; i++)
+        forward(t, r, targets->outside[i], n > 1);
+    if (recipient->domain.n) {
+        struct queue_recipient *copy = add_copy(t, r, false);
+        copy->domain = recipient->domain;
+        copy->address = recipient->target.n ? recipient->target : r->address;
+    }
     return RC_OK;
 }
 
