@@ -134,6 +134,8 @@ static enum rc unpack_behind(struct unpacker *r, struct arena *arena, struct que
     out->origin = unpack_str16(r);
     struct str hashes = unpack_str16(r);
     *out_also = (struct queue_also){(const unsigned char *)hashes.p, hashes.n / 3};
+    if (out_also->n > QUEUE_RECIPIENTS)
+        return RC_CORRUPT;
     if (out->n_added != 1)
         return RC_OK;
     struct queue_recipient *one = arena_zero(arena, sizeof *one);
@@ -206,7 +208,7 @@ static void pack_words(struct packer *w, struct str words, size_t most)
     size_t n = words.n < most ? words.n : most;
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)words.p[i];
-        clean[i] = c < 0x20 || c == 0x7f ? '?' : c;
+        clean[i] = ascii_is_print((char)c) ? c : '?';
     }
     pack_str16(w, str_from(clean, n));
 }
