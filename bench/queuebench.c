@@ -177,6 +177,14 @@ static void print_memory(const char *when)
         fclose(f);
 }
 
+static bool has_all(struct queue *queue)
+{
+    for (unsigned i = 0; i < QUEUE_SHARDS; i++)
+        if (!queue_has_shard(queue, i))
+            return false;
+    return true;
+}
+
 /* The first entry that is due, and its item. */
 static enum rc first_due(struct queue *queue, uint64_t begun)
 {
@@ -195,7 +203,7 @@ static enum rc first_due(struct queue *queue, uint64_t begun)
     printf("first entry due, and its item: %.3f s (%zu of its shard)\n", seconds_since(begun),
            page.n);
     uint64_t n = page.n;
-    while (rc == RC_OK && page.has_more) {
+    while (rc == RC_OK && (page.has_more || !has_all(queue))) {
         arena_reset(&arena);
         rc = queue_feed_next(feed, clock_wall(&clock_system), 256, &arena, &page);
         n += page.n;

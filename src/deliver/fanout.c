@@ -157,6 +157,17 @@ static void told(struct queue_sink *sink, const struct queue_due *entries, size_
     fanout_due(CONTAINER(sink, struct fanout, sink), entries, n);
 }
 
+/* The feed begins the shard anew. */
+static void again(struct queue_sink *sink, unsigned shard)
+{
+    struct fanout *f = CONTAINER(sink, struct fanout, sink);
+    pthread_mutex_lock(&f->mutex);
+    f->n_back++;
+    f->feed_due = 0;
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->mutex);
+}
+
 /* --- the pacer -------------------------------------------------------------------------------- */
 
 /* The mutex is held; a place is free. */
@@ -290,6 +301,7 @@ struct fanout *fanout_new(const struct ctx *ctx, const struct deliver_conf *conf
     fanout_init(f, ctx, conf);
     f->feed = queue_feed_new(f->conf.queue, QUEUE_LOCAL);
     f->sink.due = told;
+    f->sink.again = again;
     queue_sink_set(f->conf.queue, QUEUE_LOCAL, &f->sink);
     f->pacer = task_thread("fanout", pacer_main, f);
     return f;

@@ -10,9 +10,6 @@
 
 #include <stdlib.h>
 
-/* Until the next look at shards that are not ours: at the start, and later. */
-static const uint64_t SETTLE_NS = 10 * NS_PER_MS, LOOK_NS = 5 * NS_PER_SEC;
-
 struct place {
     struct queue_due after; /* the last one given */
     bool has_after;
@@ -26,7 +23,6 @@ struct queue_feed {
     enum queue_kind kind;
     pthread_mutex_t mutex;
     struct place places[QUEUE_SHARDS];
-    uint64_t begun; /* wall clock, of the first look */
 };
 
 struct queue_feed *queue_feed_new(struct queue *queue, enum queue_kind kind)
@@ -126,10 +122,6 @@ enum rc queue_feed_next(struct queue_feed *feed, uint64_t now, size_t max, struc
     }
     pthread_mutex_unlock(&feed->mutex);
     out->has_more = due <= now;
-    /* What others have now may be ours soon. */
-    bool has_all = queue_has_all(feed->queue) && !feed->queue->is_shared;
-    feed->begun = feed->begun ? feed->begun : now;
-    uint64_t look = now + (now < feed->begun + LOOK_NS ? SETTLE_NS : LOOK_NS);
-    out->next_due = has_all || due < look ? due : look;
+    out->next_due = due;
     return RC_OK;
 }

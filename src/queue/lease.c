@@ -96,6 +96,17 @@ static void log_change(struct queue *queue, unsigned shard, const char *event)
     log_end(&l);
 }
 
+/* What was read of its index is not all. */
+static void begin_round(struct queue *queue, unsigned shard)
+{
+    atomic_fetch_add(&queue->leases[shard].round, 1);
+    pthread_mutex_lock(&queue->sinks_mutex);
+    for (size_t i = 0; i < 2; i++)
+        if (queue->sinks[i] && queue->sinks[i]->again)
+            queue->sinks[i]->again(queue->sinks[i], shard);
+    pthread_mutex_unlock(&queue->sinks_mutex);
+}
+
 /* Takes it, or goes on having it. */
 static void take(struct queue *queue, unsigned shard)
 {
@@ -109,7 +120,7 @@ static void take(struct queue *queue, unsigned shard)
         uint64_t old = atomic_exchange(&l->epoch, epoch);
         atomic_store(&l->until, before + queue->lease_ns - queue->lease_ns / 8);
         if (old != epoch || !was_ours) {
-            atomic_fetch_add(&l->round, 1);
+            begin_round(queue, shard);
             log_change(queue, shard, "queue-shard-taken");
         }
     } else if (rc == RC_CONFLICT) { /* somebody else has it */
@@ -127,7 +138,7 @@ static void look(struct queue *queue, unsigned shard)
     if (kv_version(queue->kv, (struct kv_part){KV_QUEUE, shard}, 0, &version) != RC_OK)
         return;
     if (version - commits != l->foreign)
-        atomic_fetch_add(&l->round, 1); /* also when a commit of ours is being counted: no harm */
+        begin_round(queue, shard); /* also when a commit of ours is being counted: no harm */
     l->foreign = version - commits;
 }
 

@@ -157,6 +157,9 @@ struct queue_due {
  * held up: fn must not block or call the queue. The texts are good during the call. */
 struct queue_sink {
     void (*due)(struct queue_sink *sink, const struct queue_due *entries, size_t n);
+    /* The shard has become ours, or others may have added to it: what was read of its index is not
+     * all. A feed sees that when it is asked; may be NULL. */
+    void (*again)(struct queue_sink *sink, unsigned shard);
 };
 /* One for a kind; NULL takes it away, and no call is under way when that returns. */
 void queue_sink_set(struct queue *queue, enum queue_kind kind, struct queue_sink *sink);
@@ -215,6 +218,7 @@ struct queue_entry {
 };
 /* Whether this process may try it now: to be asked just before. */
 bool queue_is_ours(struct queue *queue, struct queue_id id);
+bool queue_has_shard(struct queue *queue, unsigned shard);
 /* RC_NOTFOUND: it is gone. RC_AGAIN with KV_CACHED; blocks without. */
 enum rc queue_load(struct queue *queue, struct queue_id id, unsigned flags, struct arena *arena,
                    struct queue_entry *out);

@@ -209,11 +209,10 @@ void queue_tally_free(struct queue_tally **tally);
 void queue_tally_hear(struct queue *queue, unsigned shard, const struct queue_tick *ticks, size_t n,
                       uint64_t version);
 /* Counts what was there before; one thread at a time. Blocks. */
-enum rc queue_tally_go_on(struct queue *queue, size_t max_pages, bool *out_is_counted);
+enum rc queue_tally_go_on(struct queue *queue, size_t max_rows, bool *out_is_counted);
 
 /* --- lease.c ---------------------------------------------------------------------------------- */
 
-bool queue_has_shard(struct queue *queue, unsigned shard);
 bool queue_has_all(struct queue *queue);
 /* Grows when what was read of the shard's index may not be all. */
 uint64_t queue_round(struct queue *queue, unsigned shard);

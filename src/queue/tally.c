@@ -189,7 +189,7 @@ static struct kv_range rest_of(const struct shard *s)
         .from = STR("s"), .to = STR("t"), .after = str_from(last->key, last->n)};
 }
 
-static enum rc count_page(struct queue *queue, unsigned shard)
+static enum rc count_page(struct queue *queue, unsigned shard, size_t *rows)
 {
     struct shard *s = &queue->tally->shards[shard];
     struct arena arena = {0};
@@ -206,15 +206,17 @@ static enum rc count_page(struct queue *queue, unsigned shard)
         take_page(queue, s, &page, page.has_more ? page.rows[page.n - 1].key : range.to);
     if (rc == RC_OK && !page.has_more && str_eq(range.to, STR("t")))
         atomic_store(&s->is_counted, true);
+    *rows += rc == RC_OK ? page.n : 0;
     arena_fini(&arena);
     return rc;
 }
 
-enum rc queue_tally_go_on(struct queue *queue, size_t max_pages, bool *out_is_counted)
+enum rc queue_tally_go_on(struct queue *queue, size_t max_rows, bool *out_is_counted)
 {
     struct queue_tally *t = queue->tally;
-    for (size_t i = 0; i < max_pages && t->next < QUEUE_SHARDS; i++) {
-        TRY(count_page(queue, t->next));
+    size_t rows = 0;
+    while (rows < max_rows && t->next < QUEUE_SHARDS) {
+        TRY(count_page(queue, t->next, &rows));
         if (atomic_load(&t->shards[t->next].is_counted))
             t->next++;
     }

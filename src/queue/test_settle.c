@@ -648,6 +648,74 @@ static void what_was_there_is_counted_meanwhile(void **state)
     assert_int_equal(queue_number(f->queue, QUEUE_N_REMOTE), rows_of(f, 'd'));
 }
 
+/* What release 0.1.0 left: rows of the first format and no index. They get one when the queue is
+ * opened, and are found by domain from then on. */
+static void items_of_older_releases_are_indexed(void **state)
+{
+    static const char head[] = "\1\0\0\0\0\0", sizes[] = "\0\0\0\0\0\0\0\xb\0\0\0\0\0\0\0\x2a";
+    struct fixture *f = *state;
+    struct arena arena = {0};
+    unsigned char key[QUEUE_RECIPIENT_KEY];
+    char row[128];
+    queue_close(&f->queue);
+    for (unsigned char n = 1; n <= 2; n++) { /* with one recipient and with two */
+        const struct queue_id id = {{200, n}};
+        struct kv_txn *txn = kv_txn_new(queue_part_of(id));
+        struct kv_blob_id blob = make_blob(f);
+        struct packer w;
+        pack_init(&w, row, sizeof row);
+        pack_bytes(&w, str_from(head, 6));
+        pack_bytes(&w, str_from(blob.b, 16));
+        pack_bytes(&w, str_from(sizes, 16));
+        pack_u16(&w, n);
+        pack_str16(&w, STR("a@old.test"));
+        pack_u32(&w, 0); /* message-id, log id */
+        pack_u8(&w, 0);
+        assert_rc(kv_txn_put(txn, queue_item_key(id, key), pack_done(&w)), RC_OK);
+        for (uint16_t i = 0; i < n; i++) {
+            static const char one[] = "\1\0\0\0\0\0\0\0\0\7\0\0\6b@here\0\0";
+            assert_rc(
+                kv_txn_put(txn, queue_recipient_key(id, i, key), str_from(one, sizeof one - 1)),
+                RC_OK);
+        }
+        assert_rc(kv_txn_delete(txn, STR("v")), RC_OK);
+        assert_rc(kv_txn_ref(txn, blob), RC_OK);
+        assert_rc(kv_commit_wait(f->kv, txn, NULL), RC_OK);
+        kv_blob_forget(f->kv, blob);
+    }
+    assert_rc(queue_open(&f->ctx, f->kv, &f->queue), RC_OK);
+    assert_int_equal(queue_count(f->queue), 2);
+    assert_int_equal(queue_number(f->queue, QUEUE_N_LOCAL), 2);
+    assert_int_equal(rows_of(f, 'd'), 2);
+    assert_int_equal(rows_of(f, 'r'), 2);
+    const struct queue_filter filter = {.domain = STR("HERE")};
+    struct queue_cursor cursor = {0};
+    struct queue_found found;
+    size_t n = 0;
+    while (!cursor.is_at_end) {
+        assert_rc(queue_find(f->queue, &filter, &cursor, 10, &arena, &found), RC_OK);
+        for (size_t i = 0; i < found.n; i++) {
+            const struct queue_item *item = &found.entries[i].item;
+            assert_int_equal(item->n_recipients, item->n_added);
+            assert_int_equal(item->received, 42);
+            assert_int_equal(item->due, 42);
+            assert_str(item->sender, "a@old.test");
+            assert_int_equal(item->recipients[item->n_added - 1].account, 7);
+            n++;
+        }
+    }
+    assert_int_equal(n, 2);
+    const uint16_t numbers[] = {0, 1};
+    for (unsigned char i = 1; i <= 2; i++) {
+        const struct queue_id id = {{200, i}};
+        assert_rc(queue_done(f->queue, id, numbers, 2), RC_OK);
+    }
+    for (char c = 'a'; c < 'v'; c++)
+        assert_int_equal(rows_of(f, c), 0);
+    assert_int_equal(rows_of(f, 'x'), 0);
+    arena_fini(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -663,6 +731,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_settlement_asserts_the_epoch, setup, teardown),
         cmocka_unit_test_setup_teardown(all_that_may_happen_keeps_rows_and_index_in_step, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(items_of_older_releases_are_indexed, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_there_is_counted_meanwhile, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

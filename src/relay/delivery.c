@@ -106,8 +106,9 @@ static void settled(struct deliver_settle_op *op)
     struct delivery *d = CONTAINER(op, struct delivery, op);
     struct counters *counters = d->relay->ctx.counters;
     if (op->rc != RC_OK) {
+        bool is_lost = op->rc == RC_DENIED; /* another node has the shard now, for good */
         log_event(d->relay->ctx.log, LOG_ERROR, "not-settled", "cause", rc_name(op->rc), NULL);
-        tell(d, unsettled);
+        tell(d, is_lost ? ended : unsettled);
         return;
     }
     for (size_t i = 0; i < d->job.n; i++)
@@ -277,6 +278,8 @@ static void choose_recipients(struct delivery *d, uint64_t now)
 
 static enum rc load_item(struct delivery *d, uint64_t now)
 {
+    if (!queue_is_ours(d->relay->conf.queue, d->batch->id))
+        return RC_NOTFOUND; /* another node tries it; should it be ours again, we are told */
     TRY(queue_load(d->relay->conf.queue, d->batch->id, 0, &d->arena, &d->entry));
     TRY(d->entry.rc);
     if (d->entry.status.state == QUEUE_HELD)

@@ -84,11 +84,17 @@ static enum rc read_shard(struct relay *relay, unsigned shard, uint64_t now, uin
     return rc;
 }
 
-/* The mutex is held: whether it is time. What is announced from now on counts on top. */
+/* The mutex is held: whether it is time. What is announced from now on counts on top. The queue
+ * tells when a shard becomes ours. */
 static bool begin_shard(struct relay *relay, struct shard *shard, uint64_t now, uint64_t *from)
 {
     if (shard->at > now || relay->is_ending)
         return false;
+    if (!queue_has_shard(relay->conf.queue, (unsigned)(shard - relay->shards))) {
+        shard->from = 0;
+        shard->at = UINT64_MAX;
+        return false;
+    }
     if (!has_room(relay)) {
         shard->at = now + ROOM_MS * NS_PER_MS;
         return false;

@@ -270,6 +270,29 @@ static void announced(struct queue_sink *sink, const struct queue_due *entries, 
     relay_tell(relay, &a->event);
 }
 
+struct new_round {
+    struct event event;
+    unsigned shard;
+};
+
+static void take_round(struct relay *relay, struct event *event, uint64_t now)
+{
+    struct new_round *r = CONTAINER(event, struct new_round, event);
+    const struct queue_id any = {{(unsigned char)r->shard}};
+    page_again(relay, any, now);
+    free(r);
+}
+
+/* The shard has become ours, or others have added to it. */
+static void again(struct queue_sink *sink, unsigned shard)
+{
+    struct relay *relay = CONTAINER(sink, struct relay, sink);
+    struct new_round *r = mem_zero(sizeof *r);
+    r->event.happen = take_round;
+    r->shard = shard;
+    relay_tell(relay, &r->event);
+}
+
 /* --- the keeper ------------------------------------------------------------------------------- */
 
 /* The mutex is held. */
@@ -321,6 +344,7 @@ void relay_open(const struct ctx *ctx, const struct relay_conf *conf,
         .ctx = &relay->ctx, .net = conf->net, .tls = conf->tls, .kv = conf->kv, .dns = conf->dns};
     relay->driver = (struct schedule_driver){dice, ask, open_session, close_session, begin, begin};
     relay->sink.due = announced;
+    relay->sink.again = again;
     relay->settings = settings;
     relay->keeper_at = UINT64_MAX;
     fill_in(settings);
