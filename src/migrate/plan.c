@@ -5,6 +5,7 @@
 
 #include "queue/queue.h"
 #include "store/store.h"
+#include "tlspol/tlspol.h"
 
 enum { IDS = 256 };
 
@@ -12,6 +13,7 @@ static bool (*const owners[])(size_t n, struct kv_part *out) = {
     auth_partition,
     store_partition,
     queue_partition,
+    tlspol_partition,
 };
 
 static enum rc each_fixed(struct plan_walk *walk)
