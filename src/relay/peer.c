@@ -40,13 +40,31 @@ static bool same_tlsa(const struct relay_target *a, const struct relay_target *b
     return true;
 }
 
+static bool same_names(const struct relay_target *a, const struct relay_target *b)
+{
+    if (a->n_names != b->n_names)
+        return false;
+    for (size_t i = 0; i < a->n_names; i++)
+        if (!str_eq(a->names[i], b->names[i]))
+            return false;
+    return true;
+}
+
+/* What TLS must show, and what is counted of it. */
+static bool same_policy(const struct relay_target *a, const struct relay_target *b)
+{
+    return a->tls == b->tls && a->has_dane == b->has_dane && a->must_tls == b->must_tls &&
+           a->is_trusted == b->is_trusted && a->tries_proof == b->tries_proof &&
+           a->policy == b->policy && same_tlsa(a, b) && same_names(a, b);
+}
+
 static bool same_target(const struct relay_target *a, const struct relay_target *b)
 {
     return same_address(&a->addr, &b->addr) && str_eq(a->host, b->host) &&
-           a->protocol == b->protocol && a->tls == b->tls && a->has_dane == b->has_dane &&
-           str_eq(a->name, b->name) && str_eq(a->login, b->login) &&
-           str_eq(a->password, b->password) && a->has_source == b->has_source &&
-           (!a->has_source || same_address(&a->source, &b->source)) && same_tlsa(a, b);
+           a->protocol == b->protocol && same_policy(a, b) && str_eq(a->name, b->name) &&
+           str_eq(a->login, b->login) && str_eq(a->password, b->password) &&
+           a->has_source == b->has_source &&
+           (!a->has_source || same_address(&a->source, &b->source));
 }
 
 static uint64_t hash_of(const struct schedule *s, const struct relay_target *t)
@@ -85,11 +103,16 @@ static struct peer *peer_new(const struct relay_target *t)
     size_t n = t->host.n + t->name.n + t->login.n + t->password.n;
     for (size_t i = 0; i < t->n_tlsa; i++)
         n += t->tlsa[i].data.n;
-    struct peer *p = mem_zero(sizeof *p + t->n_tlsa * sizeof *t->tlsa + n);
+    for (size_t i = 0; i < t->n_names; i++)
+        n += t->names[i].n;
+    struct peer *p =
+        mem_zero(sizeof *p + t->n_tlsa * sizeof *t->tlsa + t->n_names * sizeof *t->names + n);
     struct relay_tlsa *tlsa = (struct relay_tlsa *)(p + 1);
-    char *to = (char *)(tlsa + t->n_tlsa);
+    struct str *names = (struct str *)(tlsa + t->n_tlsa);
+    char *to = (char *)(names + t->n_names);
     p->target = *t;
     p->target.tlsa = tlsa;
+    p->target.names = names;
     to = keep(to, &p->target.host);
     to = keep(to, &p->target.name);
     to = keep(to, &p->target.login);
@@ -97,6 +120,10 @@ static struct peer *peer_new(const struct relay_target *t)
     for (size_t i = 0; i < t->n_tlsa; i++) {
         tlsa[i] = t->tlsa[i];
         to = keep(to, &tlsa[i].data);
+    }
+    for (size_t i = 0; i < t->n_names; i++) {
+        names[i] = t->names[i];
+        to = keep(to, &names[i]);
     }
     list_init(&p->waiting);
     list_init(&p->idle);

@@ -5,7 +5,9 @@
  *    wants for a host of his own, whatever it publishes.
  * 2. DANE comes before MTA-STS: what it demands is not lessened by a policy [RFC8461 2], and a host
  *    that it proves needs no policy to name it.
- * 3. REQUIRETLS makes a certificate mandatory, and a host that is known for sure [RFC8689 4.2.1].
+ * 3. A host that is known for sure is asked for a certificate even where none is demanded, so that
+ *    messages with REQUIRETLS can use the same sessions as others.
+ * 4. REQUIRETLS makes a certificate mandatory, and a host that is known for sure [RFC8689 4.2.1].
  */
 #include "relay/where_int.h"
 
@@ -25,7 +27,9 @@ static struct policy by_route(const struct policy_facts *f)
     return (struct policy){.tls = f->route,
                            .kind = f->has_route ? RELAY_BY_ROUTE : RELAY_BY_NONE,
                            .must_tls = is_verified(f->route),
-                           .is_trusted = f->has_route || f->is_secure_mx};
+                           .is_trusted = f->has_route || f->is_secure_mx,
+                           .tries_proof = f->route == RELAY_TLS_OPPORTUNISTIC && !f->has_route &&
+                                          f->is_secure_mx};
 }
 
 static struct policy by_dane(const struct policy_facts *f)
@@ -34,6 +38,7 @@ static struct policy by_dane(const struct policy_facts *f)
     p.kind = RELAY_BY_DANE;
     p.has_dane = true;
     p.must_tls = true;
+    p.tries_proof = false;
     return p;
 }
 
@@ -41,13 +46,14 @@ static struct policy by_sts(const struct policy_facts *f)
 {
     struct policy p = by_route(f);
     p.kind = RELAY_BY_STS;
-    if (f->sts == STS_TESTING) { /* as if there were none, and counted [RFC8461 5] */
-        p.is_testing = true;
+    if (f->sts == TLSPOL_TESTING) { /* as if there were none, and counted [RFC8461 5] */
+        p.tries_proof = true;
         return p;
     }
     if (!f->sts_matches)
         return skip(POLICY_SKIP_STS, RELAY_BY_STS);
     p.tls = RELAY_TLS_VERIFY; /* [RFC8461 4.2] */
+    p.tries_proof = false;
     p.must_tls = true;
     p.is_trusted = true;
     return p;
@@ -61,7 +67,7 @@ static struct policy published(const struct policy_facts *f)
         return skip(POLICY_SKIP_DANE, RELAY_BY_DANE);
     if (f->dane == DANE_USABLE)
         return by_dane(f);
-    if (f->sts == STS_ENFORCE || (f->sts == STS_TESTING && f->dane == DANE_NONE))
+    if (f->sts == TLSPOL_ENFORCE || (f->sts == TLSPOL_TESTING && f->dane == DANE_NONE))
         return by_sts(f);
     return f->dane == DANE_UNUSABLE ? by_dane(f) : by_route(f);
 }
@@ -78,6 +84,6 @@ struct policy relay_policy(const struct policy_facts *f)
         p.has_dane = false; /* records of no use prove nothing */
     }
     p.must_tls = true;
-    p.is_testing = false;
+    p.tries_proof = false;
     return p;
 }

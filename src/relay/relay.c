@@ -340,8 +340,12 @@ void relay_open(const struct ctx *ctx, const struct relay_conf *conf,
     pthread_condattr_t monotonic;
     relay->ctx = *ctx;
     relay->conf = *conf;
-    relay->house = (struct relay_house){
-        .ctx = &relay->ctx, .net = conf->net, .tls = conf->tls, .kv = conf->kv, .dns = conf->dns};
+    relay->house = (struct relay_house){.ctx = &relay->ctx,
+                                        .net = conf->net,
+                                        .tls = conf->tls,
+                                        .kv = conf->kv,
+                                        .dns = conf->dns,
+                                        .tlspol = conf->tlspol};
     relay->driver = (struct schedule_driver){dice, ask, open_session, close_session, begin, begin};
     relay->sink.due = announced;
     relay->sink.again = again;

@@ -101,6 +101,7 @@ struct relay_conf { /* all of it outlives the relay */
     struct net *net;
     struct net_tls_client *tls; /* with the authorities that are known */
     struct dns *dns;
+    struct tlspol *tlspol;       /* NULL: no MTA-STS, and nothing is counted for TLS-RPT */
     struct relay_signer *signer; /* NULL: nothing is signed */
     unsigned workers;            /* threads that read the queue and sign: 0: 2 */
 };

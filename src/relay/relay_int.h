@@ -12,6 +12,7 @@
 
 /* What where.c and session.c stand on; outlives them. */
 struct dns;
+struct tlspol;
 struct net_tls_client;
 struct relay_house {
     const struct ctx *ctx;
@@ -19,6 +20,7 @@ struct relay_house {
     struct net_tls_client *tls; /* with the authorities of the settings */
     struct kv *kv;
     struct dns *dns;
+    struct tlspol *tlspol;  /* NULL: none */
     struct task_lane *lane; /* where sessions end that could not be made */
 };
 
@@ -73,13 +75,14 @@ struct relay_target {
     size_t n_names;
     const struct relay_tlsa *tlsa; /* DANE [RFC7672]: at least one of them holds */
     size_t n_tlsa;
-    bool has_dane;   /* with n_tlsa 0: none is usable, TLS without a check [RFC7672 2.2] */
-    bool must_tls;   /* no message in the clear: has_dane, MTA-STS, REQUIRETLS, the route */
-    bool is_trusted; /* by DNSSEC, MTA-STS or the configuration it is known that this host is the
-                        domain's; what its certificate proves is worth something then */
-    bool is_testing; /* MTA-STS asks for RELAY_TLS_VERIFY, in testing: try it, count what comes of
-                        it, then go on as tls says [RFC8461 5] */
-    uint8_t policy;  /* enum relay_policy_kind: what TLS it is decided by, for TLS-RPT */
+    bool has_dane;    /* with n_tlsa 0: none is usable, TLS without a check [RFC7672 2.2] */
+    bool must_tls;    /* no message in the clear: has_dane, MTA-STS, REQUIRETLS, the route */
+    bool is_trusted;  /* by DNSSEC, MTA-STS or the configuration it is known that this host is the
+                         domain's; what its certificate proves is worth something then */
+    bool tries_proof; /* a certificate is asked for first, as with RELAY_TLS_VERIFY; one that does
+                         not hold is counted, and then it goes on as tls says: MTA-STS in testing
+                         [RFC8461 5], and hosts for messages with REQUIRETLS */
+    uint8_t policy;   /* enum relay_policy_kind: what TLS it is decided by, for TLS-RPT */
     struct str login, password;
     uint16_t preference;
 };
@@ -149,6 +152,9 @@ struct relay_facts {
     struct net_error error;     /* what ended the connection */
     char tls[64];               /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; empty: in clear */
 };
+/* For TLS-RPT (report.c): what a transaction for the domain has shown of its host. */
+void relay_report_session(const struct relay_house *house, const struct relay_target *target,
+                          const struct relay_facts *facts, struct str domain);
 /* In the owner's calls and in a job's done(). */
 const struct relay_facts *relay_session_facts(const struct relay_session *session);
 

@@ -170,6 +170,12 @@ static void explain(struct relay_session *s)
 
 /* --- jobs */
 
+static void report(const struct relay_session *s, const struct relay_job *job)
+{
+    if (job->n > 0)
+        relay_report_session(s->house, &s->target, &s->facts, job->recipients[0]->domain);
+}
+
 void session_job_done(struct relay_session *s)
 {
     struct relay_job *job = s->job;
@@ -184,6 +190,8 @@ void session_job_done(struct relay_session *s)
     s->is_telling = true;
     s->teller = pthread_self();
     pthread_mutex_unlock(&s->mutex);
+    if (!job->is_stale)
+        report(s, job);
     job->done(job);
     pthread_mutex_lock(&s->mutex);
     s->is_telling = false;
@@ -199,6 +207,8 @@ static void give_back(struct relay_session *s, struct relay_job *job, bool is_st
         job->outcomes[i] = s->failure;
         job->outcomes[i].text = arena_dup(job->arena, s->failure.text);
     }
+    if (!is_stale)
+        report(s, job);
     job->done(job);
 }
 
@@ -386,14 +396,18 @@ static void end_later(struct relay_session *s)
 static enum rc dial(struct relay_session *s);
 
 /* Where nothing asks for TLS, a host whose TLS does not work gets mail in clear, over another
- * connection [RFC7435 3]. */
+ * connection [RFC7435 3]; one whose certificate was only tried for, over TLS without a proof. */
 static bool goes_on_in_clear(struct relay_session *s)
 {
-    if (s->facts.error.failure != NET_FAILED_TLS || s->in_clear || s->is_ready ||
-        session_tls_is_needed(s))
+    bool is_proof = s->facts.error.failure == NET_FAILED_CERTIFICATE ||
+                    s->facts.error.failure == NET_FAILED_TLS;
+    bool without_proof = is_proof && s->target.tries_proof && !s->has_no_proof && s->house->tls;
+    if ((!without_proof && s->facts.error.failure != NET_FAILED_TLS) || s->in_clear ||
+        s->is_ready || session_tls_is_needed(s))
         return false;
     s->facts.handshake = s->facts.error;
-    s->in_clear = true;
+    s->has_no_proof = true;
+    s->in_clear = !without_proof;
     s->wait = WAIT_GREETING;
     s->answer = (struct smtp_answer){0};
     s->hello = (struct smtp_hello){0};
@@ -479,6 +493,10 @@ static void copy_target(struct relay_session *s, const struct relay_target *t)
     s->target.login = keep(s, t->login);
     s->target.password = keep(s, t->password);
     s->target.tlsa = NULL;
+    struct str *names = arena_zero(&s->memory, (t->n_names + 1) * sizeof *names);
+    for (size_t i = 0; i < t->n_names; i++)
+        names[i] = keep(s, t->names[i]);
+    s->target.names = names;
     s->tlsa = arena_zero(&s->memory, (t->n_tlsa + 1) * sizeof *s->tlsa);
     for (size_t i = 0; i < t->n_tlsa; i++) {
         const struct relay_tlsa *r = &t->tlsa[i];

@@ -15,7 +15,7 @@
 
 bool session_tls_is_needed(const struct relay_session *s)
 {
-    return s->target.has_dane || s->target.tls == RELAY_TLS_VERIFY ||
+    return s->target.has_dane || s->target.must_tls || s->target.tls == RELAY_TLS_VERIFY ||
            s->target.tls == RELAY_TLS_IMPLICIT;
 }
 
@@ -26,9 +26,10 @@ void session_tls_want(const struct relay_session *s, struct net_tls_want *out)
         out->level = NET_TLS_DANE;
         out->tlsa = s->tlsa;
         out->n_tlsa = s->target.n_tlsa;
-        out->names = &s->target.host; /* [RFC7672 3.2.2] */
-        out->n_names = 1;
-    } else if (s->target.tls == RELAY_TLS_VERIFY || s->target.tls == RELAY_TLS_IMPLICIT) {
+        out->names = s->target.names; /* [RFC7672 3.2.2] */
+        out->n_names = s->target.n_names;
+    } else if (s->target.tls == RELAY_TLS_VERIFY || s->target.tls == RELAY_TLS_IMPLICIT ||
+               (s->target.tries_proof && !s->has_no_proof)) {
         out->level = NET_TLS_NAMED;
     }
 }

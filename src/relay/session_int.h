@@ -86,10 +86,11 @@ struct relay_session {
     char failure_text[RELAY_TEXT_MAX + 1];
     bool has_failed;
     bool is_ready;
-    bool in_clear;    /* TLS is not tried (again) */
-    bool is_refusing; /* STARTTLS, which was offered */
-    bool needs_reset; /* a transaction is open */
-    bool was_used;    /* by an earlier job */
+    bool in_clear;     /* TLS is not tried (again) */
+    bool has_no_proof; /* the certificate that was tried for does not hold */
+    bool is_refusing;  /* STARTTLS, which was offered */
+    bool needs_reset;  /* a transaction is open */
+    bool was_used;     /* by an earlier job */
 
     struct relay_job *job;
     uint64_t job_until; /* by the monotonic clock */

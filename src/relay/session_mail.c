@@ -104,7 +104,7 @@ static bool can_require_tls(struct relay_session *s)
     const struct queue_item *item = s->job->item;
     if (!(item->flags & QUEUE_REQUIRETLS) || item->sender.n == 0)
         return true;
-    if (!s->facts.is_secure || s->facts.proof == NET_PROOF_NONE)
+    if (!s->facts.is_secure || s->facts.proof == NET_PROOF_NONE || !s->target.is_trusted)
         all_fail(s, "5.7.10", "its sender requires TLS, and the host could not be verified by it");
     else if (!offers(s, SMTP_HAS_REQUIRETLS))
         all_fail(s, "5.7.30",

@@ -14,9 +14,9 @@ struct row {
 static const struct row rows[] = {
     /* nothing is published */
     {{.dane = DANE_NONE}, {.tls = OPPORTUNISTIC}},
-    {{.is_secure_mx = true}, {.is_trusted = true}},
+    {{.is_secure_mx = true}, {.is_trusted = true, .tries_proof = true}},
     /* the operator's word */
-    {{.route = RELAY_TLS_NEVER, .has_route = true, .dane = DANE_USABLE, .sts = STS_ENFORCE},
+    {{.route = RELAY_TLS_NEVER, .has_route = true, .dane = DANE_USABLE, .sts = TLSPOL_ENFORCE},
      {.tls = RELAY_TLS_NEVER, .is_trusted = true, .kind = RELAY_BY_ROUTE}},
     {{.route = RELAY_TLS_VERIFY, .has_route = true, .dane = DANE_FAILED},
      {.tls = RELAY_TLS_VERIFY, .must_tls = true, .is_trusted = true, .kind = RELAY_BY_ROUTE}},
@@ -26,21 +26,21 @@ static const struct row rows[] = {
     {{.dane = DANE_USABLE, .is_secure_mx = true},
      {.has_dane = true, .must_tls = true, .is_trusted = true, .kind = RELAY_BY_DANE}},
     {{.dane = DANE_USABLE}, {.has_dane = true, .must_tls = true, .kind = RELAY_BY_DANE}},
-    {{.dane = DANE_USABLE, .sts = STS_ENFORCE, .is_secure_mx = true},
+    {{.dane = DANE_USABLE, .sts = TLSPOL_ENFORCE, .is_secure_mx = true},
      {.has_dane = true, .must_tls = true, .is_trusted = true, .kind = RELAY_BY_DANE}},
     {{.dane = DANE_UNUSABLE}, {.has_dane = true, .must_tls = true, .kind = RELAY_BY_DANE}},
     {{.dane = DANE_FAILED}, {POLICY_SKIP_DANE, .must_tls = true, .kind = RELAY_BY_DANE}},
-    {{.dane = DANE_FAILED, .sts = STS_ENFORCE, .sts_matches = true},
+    {{.dane = DANE_FAILED, .sts = TLSPOL_ENFORCE, .sts_matches = true},
      {POLICY_SKIP_DANE, .must_tls = true, .kind = RELAY_BY_DANE}},
     /* MTA-STS [RFC8461 5] */
-    {{.sts = STS_ENFORCE, .sts_matches = true},
+    {{.sts = TLSPOL_ENFORCE, .sts_matches = true},
      {.tls = RELAY_TLS_VERIFY, .must_tls = true, .is_trusted = true, .kind = RELAY_BY_STS}},
-    {{.sts = STS_ENFORCE}, {POLICY_SKIP_STS, .must_tls = true, .kind = RELAY_BY_STS}},
-    {{.sts = STS_ENFORCE, .sts_matches = true, .dane = DANE_UNUSABLE},
+    {{.sts = TLSPOL_ENFORCE}, {POLICY_SKIP_STS, .must_tls = true, .kind = RELAY_BY_STS}},
+    {{.sts = TLSPOL_ENFORCE, .sts_matches = true, .dane = DANE_UNUSABLE},
      {.tls = RELAY_TLS_VERIFY, .must_tls = true, .is_trusted = true, .kind = RELAY_BY_STS}},
-    {{.sts = STS_TESTING, .sts_matches = true}, {.is_testing = true, .kind = RELAY_BY_STS}},
-    {{.sts = STS_TESTING}, {.is_testing = true, .kind = RELAY_BY_STS}},
-    {{.sts = STS_TESTING, .dane = DANE_UNUSABLE},
+    {{.sts = TLSPOL_TESTING, .sts_matches = true}, {.tries_proof = true, .kind = RELAY_BY_STS}},
+    {{.sts = TLSPOL_TESTING}, {.tries_proof = true, .kind = RELAY_BY_STS}},
+    {{.sts = TLSPOL_TESTING, .dane = DANE_UNUSABLE},
      {.has_dane = true, .must_tls = true, .kind = RELAY_BY_DANE}},
     /* REQUIRETLS [RFC8689 4.2.1] */
     {{.requires_tls = true}, {POLICY_SKIP_REQUIRETLS, .must_tls = true}},
@@ -52,9 +52,9 @@ static const struct row rows[] = {
      {.tls = RELAY_TLS_VERIFY, .must_tls = true, .is_trusted = true, .kind = RELAY_BY_DANE}},
     {{.requires_tls = true, .dane = DANE_USABLE},
      {POLICY_SKIP_REQUIRETLS, .must_tls = true, .kind = RELAY_BY_DANE}},
-    {{.requires_tls = true, .sts = STS_ENFORCE, .sts_matches = true},
+    {{.requires_tls = true, .sts = TLSPOL_ENFORCE, .sts_matches = true},
      {.tls = RELAY_TLS_VERIFY, .must_tls = true, .is_trusted = true, .kind = RELAY_BY_STS}},
-    {{.requires_tls = true, .sts = STS_TESTING, .sts_matches = true},
+    {{.requires_tls = true, .sts = TLSPOL_TESTING, .sts_matches = true},
      {POLICY_SKIP_REQUIRETLS, .must_tls = true, .kind = RELAY_BY_STS}},
     {{.requires_tls = true, .route = RELAY_TLS_NEVER, .has_route = true},
      {POLICY_SKIP_REQUIRETLS, .must_tls = true, .kind = RELAY_BY_ROUTE}},
@@ -70,7 +70,7 @@ static void test_rows(void **state)
         assert_int_equal(p.has_dane, e.has_dane);
         assert_int_equal(p.must_tls, e.must_tls);
         assert_int_equal(p.is_trusted, e.is_trusted);
-        assert_int_equal(p.is_testing, e.is_testing);
+        assert_int_equal(p.tries_proof, e.tries_proof);
         assert_int_equal(p.kind, e.kind);
     }
 }
@@ -87,12 +87,12 @@ static void check_rules(const struct policy_facts *f)
         assert_true(p.has_dane && p.must_tls);
     if (f->route == OPPORTUNISTIC && f->dane == DANE_UNUSABLE)
         assert_true(p.must_tls);
-    if (f->route == OPPORTUNISTIC && f->sts == STS_ENFORCE)
+    if (f->route == OPPORTUNISTIC && f->sts == TLSPOL_ENFORCE)
         assert_true(p.must_tls && (verifies || p.has_dane));
     if (f->requires_tls)
         assert_true(p.must_tls && p.is_trusted && (verifies || p.has_dane));
     assert_true(f->route != OPPORTUNISTIC || f->dane != DANE_FAILED);
-    assert_false(p.is_testing && p.must_tls);
+    assert_false(p.tries_proof && p.must_tls);
 }
 
 static void test_rules_hold_everywhere(void **state)
@@ -102,7 +102,7 @@ static void test_rules_hold_everywhere(void **state)
                                  .has_route = i / 4 % 2,
                                  .is_secure_mx = i / 8 % 2,
                                  .dane = (enum where_dane)(i / 16 % 4),
-                                 .sts = (enum where_sts)(i / 64 % 3),
+                                 .sts = (enum tlspol_mode)(i / 64 % 3),
                                  .sts_matches = i / 192 % 2,
                                  .requires_tls = i / 384 % 2};
         check_rules(&f);

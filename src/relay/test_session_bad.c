@@ -390,6 +390,10 @@ static void required_tls_is_never_left_out(void **state)
     t.h.target.tls = RELAY_TLS_VERIFY;
     tls_try(&t, 0, IN_TLS);
     assert_int_equal(t.h.facts.proof, NET_PROOF_NAMED);
+    tls_try(&t, QUEUE_REQUIRETLS, /* who says that this is the domain's host? */
+            "perm 6 0 5.7.10 its sender requires TLS, and the host could not be verified by it|"
+            "open");
+    t.h.target.is_trusted = true;
     tls_try(&t, QUEUE_REQUIRETLS,
             "perm 7 550 5.0.0 seen in TLS required|open"); /* [RFC8689 4.2.1] */
     t.h.target.name = STR("wanted.test");
@@ -401,6 +405,25 @@ static void required_tls_is_never_left_out(void **state)
     tls_try(&t, 0, "temp 4 454 4.7.0 TLS is required, and STARTTLS was refused: not now|closed");
     t.offer = "HELP";
     tls_try(&t, 0, "temp 4 0 4.7.4 TLS is required, and not offered|closed");
+    tls_end(&t);
+}
+
+/* A certificate that is only tried for: what holds is known, what does not is no hindrance but for
+ * those who need it [RFC8461 5]. */
+static void a_proof_is_tried_for(void **state)
+{
+    struct tls_home t;
+    tls_begin(&t, "DNS:mx.test", true);
+    t.h.target.tries_proof = t.h.target.is_trusted = true;
+    tls_try(&t, 0, IN_TLS);
+    assert_int_equal(t.h.facts.proof, NET_PROOF_NAMED);
+    t.h.target.name = STR("wanted.test");
+    tls_try(&t, 0, IN_TLS);
+    assert_int_equal(t.h.facts.proof, NET_PROOF_NONE);
+    assert_int_equal(t.h.facts.handshake.certificate, NET_CERTIFICATE_NAME);
+    tls_try(&t, QUEUE_REQUIRETLS,
+            "perm 6 0 5.7.10 its sender requires TLS, and the host could not be verified by it|"
+            "open");
     tls_end(&t);
 }
 
@@ -473,6 +496,7 @@ int main(void)
         cmocka_unit_test(bare_line_ends_are_not_sent),
         cmocka_unit_test(tls_is_taken_where_it_is),
         cmocka_unit_test(required_tls_is_never_left_out),
+        cmocka_unit_test(a_proof_is_tried_for),
         cmocka_unit_test(dane_decides),
         cmocka_unit_test(passwords_are_said_in_tls),
     };

@@ -76,6 +76,7 @@ static void finish(struct finder *f)
     struct relay_where *where = f->where;
     dns_query_fini(&f->mx.q);
     dns_query_fini(&f->nothing.q);
+    arena_fini(&f->sts.arena);
     for (size_t i = 0; i < f->n_hosts; i++) {
         struct host *h = &f->hosts[i];
         for (int k = 0; k < WHERE_FAMILIES; k++)
@@ -161,6 +162,29 @@ void finder_ask(struct finder *f, struct lookup *l, struct str prefix, struct st
     atomic_fetch_sub(&f->pending, 1); /* the round itself still counts */
 }
 
+/* Whether what the domain publishes about TLS counts: not where the operator has decided. */
+static bool wants_published(const struct finder *f)
+{
+    return !f->route ||
+           (f->route->tls == RELAY_TLS_OPPORTUNISTIC && f->route->protocol == RELAY_SMTP);
+}
+
+static void on_sts(struct tlspol_query *q)
+{
+    round_over(CONTAINER(q, struct finder, sts));
+}
+
+/* The policy of the domain whose MX are used, or of a host that stands for it [RFC8461 3.4]. */
+static void ask_sts(struct finder *f, struct str domain)
+{
+    if (!f->house->tlspol || !wants_published(f) || !dns_is_host(domain))
+        return;
+    f->sts = (struct tlspol_query){.done = on_sts, .domain = domain};
+    atomic_fetch_add(&f->pending, 1);
+    if (tlspol_ask(f->house->tlspol, &f->sts) != RC_OK)
+        atomic_fetch_sub(&f->pending, 1); /* as one that nothing is known of */
+}
+
 bool host_has_address(const struct host *h)
 {
     return h->address[WHERE_V6].q.n_records > 0 || h->address[WHERE_V4].q.n_records > 0;
@@ -191,6 +215,8 @@ static struct policy policy_of(const struct finder *f, const struct host *h)
         .has_route = f->route && f->route->host.n > 0,
         .is_secure_mx = f->is_secure_mx,
         .dane = h->dane,
+        .sts = f->sts.policy.mode,
+        .sts_matches = tlspol_matches(&f->sts.policy, h->name),
         .requires_tls = f->where->requires_tls,
     };
     return relay_policy(&facts);
@@ -230,7 +256,7 @@ static struct relay_target target_of(struct finder *f, const struct host *h, con
                              .has_dane = p->has_dane,
                              .must_tls = p->must_tls,
                              .is_trusted = p->is_trusted,
-                             .is_testing = p->is_testing,
+                             .tries_proof = p->tries_proof,
                              .policy = (uint8_t)p->kind,
                              .preference = h->preference};
     t.host = arena_dup(&f->where->arena, h->name);
@@ -302,6 +328,14 @@ static const struct dns_query *broken_of(const struct host *h)
     return NULL;
 }
 
+/* Counts it; of several reasons the temporary ones come first. */
+static enum policy_verdict skipped(struct finder *f, const struct host *h, enum policy_verdict now,
+                                   enum policy_verdict before)
+{
+    relay_report_skipped(f->house, now, f->where->domain, h->name);
+    return before == POLICY_GO || now < before ? now : before;
+}
+
 static void build(struct finder *f)
 {
     enum policy_verdict verdict = POLICY_GO;
@@ -319,8 +353,8 @@ static void build(struct finder *f)
         struct policy p = policy_of(f, h);
         if (p.verdict == POLICY_GO)
             add_host(f, h, &p);
-        else if (verdict == POLICY_GO || p.verdict < verdict)
-            verdict = p.verdict; /* the temporary ones come first */
+        else
+            verdict = skipped(f, h, p.verdict, verdict);
     }
     if (f->where->n_targets == 0) {
         fail_all(f, verdict, broken);
@@ -359,12 +393,6 @@ static void cut_ourselves(struct finder *f)
         f->hosts[i].is_cut = f->hosts[i].preference >= least;
 }
 
-static bool wants_dane(const struct finder *f)
-{
-    return !f->route ||
-           (f->route->tls == RELAY_TLS_OPPORTUNISTIC && f->route->protocol == RELAY_SMTP);
-}
-
 static void on_addresses(struct finder *f)
 {
     cut_ourselves(f);
@@ -372,7 +400,7 @@ static void on_addresses(struct finder *f)
         for (int k = 0; k < WHERE_FAMILIES; k++)
             ttl_of(f, &f->hosts[i].address[k]);
     finder_begin(f, on_tlsa);
-    for (size_t i = 0; wants_dane(f) && i < f->n_hosts; i++)
+    for (size_t i = 0; wants_published(f) && i < f->n_hosts; i++)
         dane_ask(f, &f->hosts[i]);
     finder_end(f);
 }
@@ -408,7 +436,7 @@ static int by_preference(const void *a, const void *b)
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
-static void ask_addresses(struct finder *f)
+static void ask_addresses(struct finder *f, struct str policy_domain)
 {
     qsort(f->hosts, f->n_hosts, sizeof *f->hosts, by_preference);
     if (f->n_hosts > HOSTS_MAX)
@@ -419,6 +447,7 @@ static void ask_addresses(struct finder *f)
         finder_ask(f, &h->address[WHERE_V6], STR(""), h->name, DNS_AAAA);
         finder_ask(f, &h->address[WHERE_V4], STR(""), h->name, DNS_A);
     }
+    ask_sts(f, policy_domain);
     finder_end(f);
 }
 
@@ -437,7 +466,7 @@ static void take_mx(struct finder *f)
     if (f->n_hosts == 0)
         fail(f, FAULT_NO_ADDRESS, "");
     else
-        ask_addresses(f);
+        ask_addresses(f, STR(""));
 }
 
 static void on_mx(struct finder *f)
@@ -453,7 +482,7 @@ static void on_mx(struct finder *f)
     case DNS_NODATA: /* the domain is its own host [RFC5321 5.1] */
         f->hosts = mem_zero(sizeof *f->hosts);
         add_name(f, f->where->domain, 0, SMTP_PORT);
-        ask_addresses(f);
+        ask_addresses(f, STR(""));
         return;
     case DNS_NXDOMAIN:
         fail(f, FAULT_NXDOMAIN, "");
@@ -532,7 +561,7 @@ static void take_route(struct finder *f)
     } else {
         f->hosts = mem_zero(sizeof *f->hosts);
         add_name(f, r->host, 0, port);
-        ask_addresses(f);
+        ask_addresses(f, r->host);
     }
 }
 
@@ -592,6 +621,7 @@ void relay_where(const struct relay_house *house, struct relay_where *where)
     if (asks) {
         where->domain = ascii;
         finder_ask(f, &f->mx, STR(""), ascii, DNS_MX);
+        ask_sts(f, ascii);
     }
     if (!asks || f->mx.q.why[0]) /* nothing to wait for, yet done() comes from elsewhere */
         finder_ask(f, &f->nothing, STR(""), STR(""), DNS_NOTHING);

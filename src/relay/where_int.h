@@ -2,12 +2,14 @@
  *
  *   where.c    the search: MX, addresses, targets       own.c     which hosts are we ourselves
  *   dane.c     TLSA records [RFC7672]                    policy.c  what TLS a host must show (pure)
+ *   report.c   what became of it, for TLS-RPT
  */
 #ifndef RELAY_WHERE_INT_H
 #define RELAY_WHERE_INT_H
 
 #include "dns/dns.h"
 #include "relay/relay_int.h"
+#include "tlspol/tlspol.h"
 
 #include <stdatomic.h>
 
@@ -31,14 +33,13 @@ enum { WHERE_V6, WHERE_V4, WHERE_FAMILIES };
 /* --- policy.c --------------------------------------------------------------------------------- */
 
 enum where_dane { DANE_NONE, DANE_USABLE, DANE_UNUSABLE, DANE_FAILED };
-enum where_sts { STS_NONE, STS_TESTING, STS_ENFORCE };
 
 struct policy_facts {
     enum relay_tls route; /* RELAY_TLS_OPPORTUNISTIC when there is no route */
     bool has_route;       /* the host comes from the configuration */
     bool is_secure_mx;    /* the host comes from answers that DNSSEC vouches for */
     enum where_dane dane;
-    enum where_sts sts;
+    enum tlspol_mode sts;
     bool sts_matches; /* the host is one of the policy's */
     bool requires_tls;
 };
@@ -53,7 +54,7 @@ enum policy_verdict {
 struct policy {
     enum policy_verdict verdict;
     enum relay_tls tls;
-    bool has_dane, must_tls, is_trusted, is_testing;
+    bool has_dane, must_tls, is_trusted, tries_proof;
     enum relay_policy_kind kind;
 };
 
@@ -83,6 +84,7 @@ struct finder {
     struct relay_where *where;
     const struct relay_route *route; /* NULL: none */
     struct lookup mx;
+    struct tlspol_query sts;
     struct lookup nothing; /* for an answer from another thread */
     struct host *hosts;
     size_t n_hosts;
@@ -112,6 +114,11 @@ void dane_ask_again(struct finder *f, struct host *h); /* what depends on the fi
 void dane_decide(struct finder *f, struct host *h);    /* dane, dane_base, records */
 /* Whether a record says something that this client can check [RFC7672 3.1]. */
 bool dane_is_usable(const struct dns_record *r);
+
+/* --- report.c --------------------------------------------------------------------------------- */
+
+void relay_report_skipped(const struct relay_house *house, enum policy_verdict verdict,
+                          struct str domain, struct str host);
 
 /* --- own.c ------------------------------------------------------------------------------------ */
 

@@ -187,19 +187,27 @@ static enum rc take_line(struct reading *r, struct str line)
     return RC_OK;
 }
 
-enum rc tlspol_parse(struct str text, struct arena *arena, struct tlspol_policy *out)
+static enum rc parse(struct str text, struct reading *r)
 {
-    struct reading r = {.arena = arena, .out = out};
     struct str line;
-    *out = (struct tlspol_policy){0};
     if (text.n > TLSPOL_TEXT_MAX)
         return RC_LIMIT;
     while (str_cut(&text, '\n', &line))
-        TRY(take_line(&r, line));
-    out->mx = r.mx;
-    if (!r.has_version || !r.has_mode || !r.has_age)
+        TRY(take_line(r, line));
+    r->out->mx = r->mx;
+    if (!r->has_version || !r->has_mode || !r->has_age)
         return RC_SYNTAX;
-    return out->n_mx > 0 || out->mode == TLSPOL_NONE ? RC_OK : RC_SYNTAX;
+    return r->out->n_mx > 0 || r->out->mode == TLSPOL_NONE ? RC_OK : RC_SYNTAX;
+}
+
+enum rc tlspol_parse(struct str text, struct arena *arena, struct tlspol_policy *out)
+{
+    struct reading r = {.arena = arena, .out = out};
+    *out = (struct tlspol_policy){0};
+    enum rc rc = parse(text, &r);
+    if (rc != RC_OK)
+        *out = (struct tlspol_policy){0}; /* nothing is asked */
+    return rc;
 }
 
 static bool matches(struct str pattern, struct str host)
