@@ -46,7 +46,7 @@ static void run(struct str in, size_t step, struct buf *story)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size < 2 || size > 64 << 10)
+    if (size < 2 || size > 40 << 10)
         return 0;
     struct str in = str_from(data + 1, size - 1);
     struct buf whole = {.cap = 4 << 20}, cut = {.cap = 4 << 20};

@@ -446,7 +446,7 @@ static void session_over(struct conn *c)
     s->is_dead = true;
     pthread_mutex_unlock(&s->mutex);
     if (next)
-        give_back(s, next, s->is_ready);
+        give_back(s, next, s->was_used);
     if (!is_kept)
         session_free(s);
 }
