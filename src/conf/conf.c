@@ -55,7 +55,7 @@ enum rc conf_parse_time(const char *text, uint64_t *out)
 static bool is_list(const struct key *key)
 {
     return key->kind == ADDRESSES || key->kind == PLACES || key->kind == NETWORKS ||
-           key->kind == NAMES || key->kind == IPS;
+           key->kind == NAMES || key->kind == USERS || key->kind == IPS;
 }
 
 static int choice_of(const struct key *key, const char *text)
@@ -163,6 +163,7 @@ static bool is_unexpected(const struct key *key, const char *value, char expecte
         [PLACES] = "an address and a port, such as 127.0.0.1:24, or the path of a socket",
         [NETWORKS] = "a network, such as 127.0.0.0/8 or ::1",
         [NAMES] = "a name, such as example.org",
+        [USERS] = "the name of a user",
         [IPS] = "an address, such as 192.0.2.1 or 2001:db8::1",
     };
     uint64_t amount;
@@ -171,6 +172,9 @@ static bool is_unexpected(const struct key *key, const char *value, char expecte
     switch (key->kind) {
     case HOST:
         rc = !value[0] || is_host(value) ? RC_OK : RC_SYNTAX;
+        break;
+    case USERS:
+        rc = value[0] ? RC_OK : RC_SYNTAX;
         break;
     case NAMES:
         rc = conf_is_hostname(value) ? RC_OK : RC_SYNTAX;
@@ -420,6 +424,7 @@ static enum rc take(cfg_t *set, const struct key *key, const char *file, void *i
     case PLACES:
     case NETWORKS:
     case NAMES:
+    case USERS:
     case IPS:
         break;
     }
@@ -667,6 +672,7 @@ static void show_value(const void *base, const struct key *key, struct buf *out)
     case PLACES:
     case NETWORKS:
     case NAMES:
+    case USERS:
     case IPS:
         buf_put(out, STR("{"));
         for (size_t i = 0; i < list->n; i++) {

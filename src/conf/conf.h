@@ -60,8 +60,9 @@ struct conf {
     } dns;
     struct {
         struct conf_list smtp, submission, submissions, pop3, pop3s, imap, imaps,
-            admin;             /* "address:port" */
-        struct conf_list lmtp; /* the same, or the path of a Unix socket */
+            admin;                 /* "address:port" */
+        struct conf_list lmtp;     /* the same, or the path of a Unix socket */
+        struct conf_list sendmail; /* paths of Unix sockets, for users of this machine */
     } listen;
     struct {
         char *key; /* the file that keys which sign mail are sealed for */
@@ -70,8 +71,12 @@ struct conf {
         char *vrfy; /* "off", "on": VRFY tells who lives here */
     } smtp;
     struct {
-        char *from; /* "own": From and Sender belong to who submits; "any" */
+        char *from;        /* "own": From and Sender belong to who submits; "any" */
+        uint64_t hold_max; /* seconds that FUTURERELEASE may ask for; 0: it is not offered */
     } submission;
+    struct {
+        struct conf_list trusted; /* names of users who may name any sender */
+    } sendmail;
     struct {
         struct conf_list accept; /* domains that are held and passed on */
         struct conf_list source; /* IP addresses */

@@ -9,8 +9,8 @@
 /* --- keys.c ----------------------------------------------------------------------------------- */
 
 /* ADDRESSES and NETWORKS are lists: "127.0.0.1:25", "[::]:25"; "127.0.0.0/8", "::1", as are NAMES
- * of hosts and IPS, addresses without a port. PLACES are addresses, or paths: whatever has a slash.
- * A HOST is a name or an address, with a port or without, or a path. */
+ * of hosts, USERS and IPS, addresses without a port. PLACES are addresses, or paths: whatever has a
+ * slash. A HOST is a name or an address, with a port or without, or a path. */
 enum kind {
     TEXT,
     NAME,
@@ -23,6 +23,7 @@ enum kind {
     PLACES,
     NETWORKS,
     NAMES,
+    USERS,
     IPS,
     CHOICE,
     PLAINTEXT

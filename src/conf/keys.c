@@ -60,6 +60,7 @@ const struct key conf_keys[] = {
     KEY("listen", "submission", ADDRESSES, listen.submission, "0.0.0.0:587,[::]:587"),
     KEY("listen", "submissions", ADDRESSES, listen.submissions, "0.0.0.0:465,[::]:465"),
     KEY("listen", "lmtp", PLACES, listen.lmtp, "/run/penfold/lmtp"),
+    KEY("listen", "sendmail", PLACES, listen.sendmail, NULL),
     KEY("listen", "pop3", ADDRESSES, listen.pop3, "0.0.0.0:110,[::]:110"),
     KEY("listen", "pop3s", ADDRESSES, listen.pop3s, "0.0.0.0:995,[::]:995"),
     KEY("listen", "imap", ADDRESSES, listen.imap, "0.0.0.0:143,[::]:143"),
@@ -68,6 +69,8 @@ const struct key conf_keys[] = {
     AMOUNT("dkim", "key", PATH, dkim.key, "dkim.key", 1, 0),
     WORDS("smtp", "vrfy", CHOICE, smtp.vrfy, "off", {"off", "on"}),
     WORDS("submission", "from", CHOICE, submission.from, "own", {"own", "any"}),
+    AMOUNT("submission", "hold_max", TIME, submission.hold_max, "30d", 0, YEAR),
+    KEY("sendmail", "trusted", USERS, sendmail.trusted, NULL),
     KEY("relay", "accept", NAMES, relay.accept, NULL),
     KEY("relay", "source", IPS, relay.source, NULL),
     AMOUNT("relay", "retry_first", TIME, relay.retry_first, "5m", 1, DAY),
@@ -119,8 +122,8 @@ const struct key conf_route_keys[] = {
     ROUTE("source", IPS, source, NULL, {NULL}),
 };
 
-const char *const conf_sections[] = {"store", "tls",        "dns",   "listen", "dkim",
-                                     "smtp",  "submission", "relay", "auth",   "limits"};
+const char *const conf_sections[] = {"store",      "tls",      "dns",   "listen", "dkim",  "smtp",
+                                     "submission", "sendmail", "relay", "auth",   "limits"};
 
 const size_t conf_n_keys = sizeof conf_keys / sizeof *conf_keys,
              conf_n_route_keys = sizeof conf_route_keys / sizeof *conf_route_keys,

@@ -31,6 +31,8 @@ static const struct {
     {"check", "[--show]",
      "says what is wrong with the configuration; --show prints what is in force"},
     {"dns", "DOMAIN", "prints every record to publish, as a zone file has them"},
+    {"sendmail", "[OPTION]... [ADDRESS]...",
+     "hands in the message on standard input, with the options of the sendmail command"},
     {"backup", "DIR", "copies the store and what is needed to serve it again to DIR"},
     {"restore", "DIR", "makes the data folder, which must be empty, from a backup"},
     {"dkim setup", "[--new]",
@@ -311,6 +313,8 @@ static int keep(const struct line *line, const struct conf *conf)
 int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
 {
     struct line line = {0};
+    if (ctl_is_sendmail(argc, argv))
+        return ctl_sendmail(argc, argv);
     enum rc rc = read_line(argc, argv, &line);
     if (line.is_version) {
         printf("penfold %s\n", PENFOLD_VERSION);

@@ -13,7 +13,8 @@
 #include "crypto/crypto.h"
 #include "net/net.h"
 
-#define CTL_SOCKET "control" /* in the data folder */
+#define CTL_SOCKET   "control"               /* in the data folder */
+#define CTL_SENDMAIL "/run/penfold/sendmail" /* where `sendmail` finds the server by itself */
 
 /* Exit statuses of the program. */
 enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2 };

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 
+#include <stdio.h>
 #include <sys/types.h>
 
 enum {
@@ -151,6 +152,30 @@ enum rc ctl_records(const struct conf *conf, const char *domain, struct str chai
                     const struct admin_answer *keys, struct records *out);
 void records_fini(struct records *records);
 int ctl_dns(const struct conf *conf, struct str domain, bool is_json);
+
+/* --- sendmail.c, sendmail_text.c: the sendmail command ---------------------------------------- */
+
+struct sendmail {
+    struct arena arena;
+    struct str host, from; /* this host; who sends, when From says nothing */
+    char full_name[256];
+    bool takes_header; /* -t */
+    bool has_from;
+    char **words; /* recipients on the command line */
+    size_t n_words;
+    char **recipients; /* all of them; malloc'd */
+    size_t n_recipients;
+};
+bool ctl_is_sendmail(int argc, char **argv);
+int ctl_sendmail(int argc, char **argv); /* a status of sysexits.h */
+void sendmail_add_recipient(struct sendmail *m, struct str address);
+/* Standard input, with CRLF at the ends of lines. RC_TEMP, RC_LIMIT. */
+enum rc sendmail_read(FILE *in, bool dot_ends, struct buf *out);
+/* Appends a list of addresses; those without a domain get this one. */
+void sendmail_qualify(struct buf *out, struct str list, struct str host);
+/* The message as it is handed over, and its recipients. RC_SYNTAX: addresses that cannot be read;
+ * RC_LIMIT. */
+enum rc sendmail_prepare(struct sendmail *m, struct str text, struct buf *out);
 
 /* --- init.c ----------------------------------------------------------------------------------- */
 

@@ -28,7 +28,8 @@ enum {
     CERTIFICATE_DAYS = 3650,
     NAMES = 6,
     PLAN_PATHS = 3,
-    DOMAIN_MAX = 240 /* "autoconfig." still fits in front */
+    SOCKET_PATH_MAX = 100, /* of a Unix socket, with some room */
+    DOMAIN_MAX = 240       /* "autoconfig." still fits in front */
 };
 
 struct plan {
@@ -319,6 +320,19 @@ static void put_listener(const struct plan *plan, struct buf *b, const char *nam
     buf_put(b, STR("}\n"));
 }
 
+/* A socket that users of this machine may connect to. */
+static void put_sendmail(const struct plan *plan, struct buf *b)
+{
+    char path[PATH_SIZE];
+    char *real = realpath(plan->dir, NULL);
+    snprintf(path, sizeof path, "%s/sendmail", real ? real : plan->dir);
+    free(real);
+    if (!plan->has_port_base)
+        snprintf(path, sizeof path, "%s", CTL_SENDMAIL);
+    if (strlen(path) < SOCKET_PATH_MAX && !strpbrk(path, "\"\\$\n"))
+        buf_putf(b, "    %-11s = {\"%s\"}\n", "sendmail", path);
+}
+
 /* Whoever can reach it hands in mail without a login, so it never listens beyond this machine. */
 static void put_lmtp(const struct plan *plan, struct buf *b)
 {
@@ -377,6 +391,7 @@ static enum rc write_conf(const struct plan *plan)
     put_listener(plan, &b, "submission", 587);
     put_listener(plan, &b, "submissions", 465);
     put_lmtp(plan, &b);
+    put_sendmail(plan, &b);
     put_listener(plan, &b, "pop3", 110);
     put_listener(plan, &b, "pop3s", 995);
     put_listener(plan, &b, "imap", 143);

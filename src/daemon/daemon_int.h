@@ -14,6 +14,7 @@
 #include "crypto/crypto.h"
 #include "deliver/deliver.h"
 #include "net/net.h"
+#include "smtpd/smtpd.h"
 #include "task/hand.h"
 #include "web/web.h"
 
@@ -26,6 +27,7 @@ enum service {
     SERVICE_SUBMISSION,
     SERVICE_SUBMISSIONS,
     SERVICE_LMTP,
+    SERVICE_SENDMAIL,
     SERVICE_POP3,
     SERVICE_POP3S,
     SERVICE_IMAP,
@@ -102,6 +104,18 @@ enum sandbox_role { SANDBOX_SERVER, SANDBOX_CONNECTING_SERVER, SANDBOX_SIGNER };
  * could not give; RC_PERM when even seccomp failed. Threads made later are inside. */
 enum rc sandbox_enter(enum sandbox_role role, const char *const *readable, const char **out_why);
 
+/* --- users.c: who may hand in mail on this machine ---------------------------------------------
+ */
+
+struct users {
+    struct smtpd_user *item;
+    size_t n;
+};
+void users_read(struct users *out); /* reads files */
+void users_fini(struct users *users);
+/* A copy that knows whom the configuration trusts; free() it. The names are the users'. */
+struct smtpd_user *users_with_trust(const struct users *users, const struct conf_list *trusted);
+
 /* --- generation.c: what one configuration decides for sessions -------------------------------- */
 
 /* Made anew by each reload and never changed; sessions keep the one that they began with, and the
@@ -115,7 +129,8 @@ struct generation_house { /* what all of them stand on; outlives them */
     struct budget *memory;
     struct web *web;
     struct hand *hand;                    /* may be NULL */
-    const struct mime_charsets *charsets; /* made before the sandbox closes */
+    const struct mime_charsets *charsets; /* made before the sandbox closes, as users */
+    const struct users *users;
 };
 
 /* Takes conf and signer_fd (-1: none), also on failure, when `why` tells the cause. */

@@ -28,6 +28,7 @@ struct generation {
     struct imap *imap;
     struct net_signer *signer;
     struct net_tls *tls; /* NULL: no certificate */
+    struct smtpd_user *users;
     _Atomic size_t holds;
 };
 
@@ -59,6 +60,7 @@ static void open_protocols(struct generation *g)
     const struct conf *c = g->conf;
     const struct generation_house *house = g->house;
     bool plaintext = c->auth.plaintext == CONF_PLAINTEXT_LOOPBACK;
+    g->users = users_with_trust(house->users, &c->sendmail.trusted);
     struct smtpd_conf smtpd = {.hostname = str_of(c->hostname),
                                .message_size = c->limits.message_size,
                                .recipients = (uint32_t)c->limits.recipients,
@@ -69,6 +71,9 @@ static void open_protocols(struct generation *g)
                                .vrfy = strcmp(c->smtp.vrfy, "on") == 0,
                                .plaintext_on_loopback = plaintext,
                                .is_any_from = strcmp(c->submission.from, "any") == 0,
+                               .hold_s = c->submission.hold_max,
+                               .users = g->users,
+                               .n_users = house->users->n,
                                .memory = house->memory,
                                .kv = house->admin->kv,
                                .auth = house->admin->auth,
@@ -118,6 +123,7 @@ void generation_unref(struct generation **generation)
     if (!g || atomic_fetch_sub(&g->holds, 1) != 1)
         return;
     smtpd_free(&g->smtpd);
+    free(g->users);
     pop3_free(&g->pop3);
     imap_free(&g->imap);
     net_tls_free(&g->tls);
@@ -143,9 +149,10 @@ static struct net_listener listener_of(struct generation *g, const struct socket
     } tls[SERVICES] = {
         [SERVICE_SMTP] = IN_SESSION,        [SERVICE_SUBMISSION] = IN_SESSION,
         [SERVICE_SUBMISSIONS] = FROM_START, [SERVICE_LMTP] = NO_TLS,
-        [SERVICE_POP3] = IN_SESSION,        [SERVICE_POP3S] = FROM_START,
-        [SERVICE_IMAP] = IN_SESSION,        [SERVICE_IMAPS] = FROM_START,
-        [SERVICE_ADMIN] = NO_TLS,           [SERVICE_CONTROL] = NO_TLS,
+        [SERVICE_SENDMAIL] = NO_TLS,        [SERVICE_POP3] = IN_SESSION,
+        [SERVICE_POP3S] = FROM_START,       [SERVICE_IMAP] = IN_SESSION,
+        [SERVICE_IMAPS] = FROM_START,       [SERVICE_ADMIN] = NO_TLS,
+        [SERVICE_CONTROL] = NO_TLS,
     };
     const struct net_proto *submission = &smtpd_protos[SMTPD_SUBMISSION];
     const struct {
@@ -156,6 +163,7 @@ static struct net_listener listener_of(struct generation *g, const struct socket
         [SERVICE_SUBMISSION] = {submission, smtpd_service(g->smtpd, SMTPD_SUBMISSION)},
         [SERVICE_SUBMISSIONS] = {submission, smtpd_service(g->smtpd, SMTPD_SUBMISSION)},
         [SERVICE_LMTP] = {&smtpd_protos[SMTPD_LMTP], smtpd_service(g->smtpd, SMTPD_LMTP)},
+        [SERVICE_SENDMAIL] = {&smtpd_protos[SMTPD_LOCAL], smtpd_service(g->smtpd, SMTPD_LOCAL)},
         [SERVICE_POP3] = {&pop3_proto, g->pop3},
         [SERVICE_POP3S] = {&pop3_proto, g->pop3},
         [SERVICE_IMAP] = {&imap_proto, g->imap},

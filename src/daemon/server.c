@@ -53,6 +53,7 @@ struct server {
     struct net *net;
     struct web *web;
     struct mime_charsets *charsets;
+    struct users users;
     struct generation_house house;
     struct generation *generation; /* what new sessions get */
     struct sockets sockets;
@@ -261,8 +262,8 @@ static enum rc open_net(struct server *s, const struct trusted *trusted)
         .admin = &s->admin, .net = s->net, .statm_fd = s->statm_fd, .started = s->started};
     s->web = web_new(&web);
     budget_init(&s->memory, s->start->conf->limits.memory);
-    s->house = (struct generation_house){&s->ctx, &s->admin,      s->deliver, &s->memory,
-                                         s->web,  s->start->hand, s->charsets};
+    s->house = (struct generation_house){&s->ctx, &s->admin,      s->deliver,  &s->memory,
+                                         s->web,  s->start->hand, s->charsets, &s->users};
     s->sockets = *s->start->sockets;
     if (generation_new(&s->house, s->start->conf, s->start->chain_pem, s->start->signer_fd,
                        &s->generation, why) != RC_OK) {
@@ -491,6 +492,7 @@ static void free_net(struct server *s)
     generation_unref(&s->generation);
     web_free(&s->web);
     mime_charsets_free(&s->charsets);
+    users_fini(&s->users);
     if (s->statm_fd >= 0)
         close(s->statm_fd);
 }
@@ -561,6 +563,7 @@ static enum rc confine(struct server *s, bool *out_is_afar)
     struct ctl_engine_needs needs;
     unsigned missing; /* what this machine's C library does not have is read as an unknown one */
     raise_file_limit();
+    users_read(&s->users);
     mime_charsets_new(&s->charsets, &missing);                    /* reads files */
     s->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC); /* for /metrics; -1: no figure */
     TRY(tell(s, "engine", ctl_engine_load(&s->ctx, s->start->conf, &needs)));

@@ -22,6 +22,7 @@ static const struct service_row {
     [SERVICE_SUBMISSION] = {"submission", offsetof(struct conf, listen.submission)},
     [SERVICE_SUBMISSIONS] = {"submissions", offsetof(struct conf, listen.submissions)},
     [SERVICE_LMTP] = {"lmtp", offsetof(struct conf, listen.lmtp)},
+    [SERVICE_SENDMAIL] = {"sendmail", offsetof(struct conf, listen.sendmail)},
     [SERVICE_POP3] = {"pop3", offsetof(struct conf, listen.pop3)},
     [SERVICE_POP3S] = {"pop3s", offsetof(struct conf, listen.pop3s)},
     [SERVICE_IMAP] = {"imap", offsetof(struct conf, listen.imap)},

@@ -114,6 +114,8 @@ static struct queue_item item_of(const struct deliver_message *m)
                                .recipients = m->recipients,
                                .n_recipients = m->n_recipients,
                                .account = m->account,
+                               .release = m->release,
+                               .due = m->release,
                                .origin = m->origin,
                                .ret = m->ret,
                                .flags = m->flags,
@@ -196,7 +198,8 @@ enum rc deliver_message(struct deliver *deliver, const struct deliver_message *m
     op->deliver = deliver;
     if (message->n_recipients == 0)
         return RC_PERM;
-    if (is_direct(message))
+    bool is_held = message->release > clock_wall(deliver->ctx.clock);
+    if (!is_held && is_direct(message))
         return to_account(deliver, message, flags, op);
     return to_queue(deliver, message, flags, op);
 }

@@ -63,6 +63,7 @@ struct deliver_message {
     uint16_t flags; /* of the queue's item */
     struct str envid;
     struct str summary; /* see mime/summary.h; absent or empty: it is made when somebody asks */
+    uint64_t release;   /* not before, ns since 1970 [RFC4865]; 0: at once */
 };
 
 struct deliver_op {

@@ -232,6 +232,17 @@ struct str net_peer_text(struct conn *c)
     return str_of(c->peer_text);
 }
 
+bool net_peer_uid(struct conn *c, uint32_t *out)
+{
+    struct ucred peer;
+    socklen_t n = sizeof peer;
+    if (c->peer.sa.sin6_family != AF_UNIX ||
+        getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 || peer.uid == (uid_t)-1)
+        return false;
+    *out = peer.uid;
+    return true;
+}
+
 bool net_is_secure(struct conn *c)
 {
     return c->is_secure;

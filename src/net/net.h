@@ -124,6 +124,8 @@ const struct net_addr *net_peer(struct conn *c);
 const struct net_addr *net_local(struct conn *c);
 struct str net_peer_text(struct conn *c); /* "192.0.2.1", "2001:db8::1"; no port; "local" on a Unix
                                              socket. As long as c */
+/* Who has connected to a Unix socket, as the kernel says. False: not such a connection. */
+bool net_peer_uid(struct conn *c, uint32_t *out);
 bool net_is_loopback(const struct net_addr *a); /* 127.0.0.0/8, ::1, a Unix socket */
 bool net_is_secure(struct conn *c);             /* in TLS */
 bool net_has_tls(

@@ -105,6 +105,10 @@ enum rc smtp_notify_parse(struct str value, unsigned *out);
  * [RFC6533 3]. */
 enum rc smtp_orcpt_check(struct str value, bool is_utf8);
 
+/* HOLDFOR and HOLDUNTIL [RFC4865 3]: seconds, and seconds since 1970. RC_SYNTAX. */
+enum rc smtp_holdfor_parse(struct str value, uint64_t *out_seconds);
+enum rc smtp_holduntil_parse(struct str value, uint64_t *out_seconds);
+
 /* Appends what xtext stands for [RFC3461 4]. RC_SYNTAX, RC_LIMIT. */
 enum rc smtp_xtext_decode(struct str s, struct buf *out);
 

@@ -134,6 +134,44 @@ static void values_have_limits(void **state)
     assert_rc(smtp_orcpt_check(str_from(text, SMTP_ORCPT_MAX + 1), false), RC_LIMIT);
 }
 
+/* [RFC4865 3] */
+static void release_times_are_read(void **state)
+{
+    static const struct {
+        const char *text;
+        enum rc rc;
+        uint64_t seconds;
+    } cases[] = {
+        {"1970-01-01T00:00:10Z", RC_OK, 10},
+        {"2026-11-22T10:00:00Z", RC_OK, 1795341600},
+        {"2026-11-22t11:00:00.25+01:00", RC_OK, 1795341600},
+        {"2026-11-22T04:30:00-05:30", RC_OK, 1795341600},
+        {"2028-02-29T00:00:00Z", RC_OK, 1835395200},
+        {"2027-02-29T00:00:00Z", RC_SYNTAX, 0},
+        {"2026-06-31T00:00:00Z", RC_SYNTAX, 0},
+        {"2026-13-01T00:00:00Z", RC_SYNTAX, 0},
+        {"2026-11-22T24:00:00Z", RC_SYNTAX, 0},
+        {"2026-11-22T10:00:00", RC_SYNTAX, 0},
+        {"2026-11-22T10:00:00.Z", RC_SYNTAX, 0},
+        {"2026-11-22T10:00:00+1:00", RC_SYNTAX, 0},
+        {"2026-11-22 10:00:00Z", RC_SYNTAX, 0},
+        {"26-11-22T10:00:00Z", RC_SYNTAX, 0},
+        {"", RC_SYNTAX, 0},
+    };
+    uint64_t seconds;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        enum rc rc = smtp_holduntil_parse(str_of(cases[i].text), &seconds);
+        assert_rc(rc, cases[i].rc);
+        if (rc == RC_OK)
+            assert_int_equal(seconds, cases[i].seconds);
+    }
+    assert_rc(smtp_holdfor_parse(STR("999999999"), &seconds), RC_OK);
+    assert_int_equal(seconds, 999999999);
+    assert_rc(smtp_holdfor_parse(STR("1000000000"), &seconds), RC_SYNTAX);
+    assert_rc(smtp_holdfor_parse(STR("-1"), &seconds), RC_SYNTAX);
+    assert_rc(smtp_holdfor_parse(STR(""), &seconds), RC_SYNTAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +180,7 @@ int main(void)
         cmocka_unit_test(notify_is_a_list_or_never),
         cmocka_unit_test(an_original_recipient_is_checked),
         cmocka_unit_test(values_have_limits),
+        cmocka_unit_test(release_times_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,19 @@ static void put_limits(const struct session *s, struct buf *out)
     buf_putf(out, " RCPTMAX=%u", s->smtpd->conf.recipients); /* [RFC9422 4.2] */
 }
 
+static bool may_hold(const struct session *s)
+{
+    return s->smtpd->conf.hold_s > 0;
+}
+
+static void put_hold(const struct session *s, struct buf *out)
+{
+    char until[CLOCK_TEXT];
+    uint64_t now = clock_wall(s->smtpd->ctx->clock);
+    clock_rfc3339(until, now - now % NS_PER_SEC + s->smtpd->conf.hold_s * NS_PER_SEC);
+    buf_putf(out, " %llu %s", (unsigned long long)s->smtpd->conf.hold_s, until);
+}
+
 static const struct offer {
     const char *keyword;
     unsigned roles;
@@ -37,6 +50,7 @@ static const struct offer {
     {"ENHANCEDSTATUSCODES", ROLE_ANY, NULL, NULL},                    /* [RFC2034 3] */
     {"STARTTLS", ROLE_ANY, has_tls, NULL},                            /* [RFC3207 4] */
     {"AUTH", ROLE_SUBMISSION, smtpd_auth_is_offered, smtpd_auth_put}, /* [RFC4954 3] */
+    {"FUTURERELEASE", ROLE_SUBMISSION, may_hold, put_hold},           /* [RFC4865 4.2] */
     {"HELP", ROLE_ANY, NULL, NULL},                                   /* [RFC5321 4.1.1.8] */
 };
 

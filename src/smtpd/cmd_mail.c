@@ -1,5 +1,6 @@
 /* MAIL: begins a transaction [RFC5321 4.1.1.2], with SIZE [RFC1870 4], BODY [RFC6152 2]
- * [RFC3030 3], SMTPUTF8 [RFC6531 3.4], RET and ENVID [RFC3461 4]. */
+ * [RFC3030 3], SMTPUTF8 [RFC6531 3.4], RET and ENVID [RFC3461 4], HOLDFOR and HOLDUNTIL
+ * [RFC4865 3]. */
 #include "smtpd/smtpd_int.h"
 
 static enum smtpd_reply take_size(struct session *s, struct str value, void *into)
@@ -67,10 +68,39 @@ static enum smtpd_reply take_auth(struct session *s, struct str value, void *int
                                                                           : SMTPD_BAD_PARAMETER;
 }
 
+/* One of the two, and no longer than EHLO says [RFC4865 4.2]. */
+static enum smtpd_reply hold_until(struct session *s, uint64_t release_s, struct envelope *e)
+{
+    uint64_t now_s = clock_wall(s->smtpd->ctx->clock) / NS_PER_SEC;
+    if (e->release || release_s > now_s + s->smtpd->conf.hold_s)
+        return SMTPD_BAD_PARAMETER;
+    e->release = release_s ? release_s * NS_PER_SEC : 1;
+    return SMTPD_OK;
+}
+
+static enum smtpd_reply take_holdfor(struct session *s, struct str value, void *into)
+{
+    uint64_t seconds, now_s = clock_wall(s->smtpd->ctx->clock) / NS_PER_SEC;
+    if (!(s->role->bit & ROLE_SUBMISSION) || !s->smtpd->conf.hold_s)
+        return SMTPD_UNKNOWN_PARAMETER;
+    return smtp_holdfor_parse(value, &seconds) == RC_OK ? hold_until(s, now_s + seconds, into)
+                                                        : SMTPD_BAD_PARAMETER;
+}
+
+static enum smtpd_reply take_holduntil(struct session *s, struct str value, void *into)
+{
+    uint64_t seconds;
+    if (!(s->role->bit & ROLE_SUBMISSION) || !s->smtpd->conf.hold_s)
+        return SMTPD_UNKNOWN_PARAMETER;
+    return smtp_holduntil_parse(value, &seconds) == RC_OK ? hold_until(s, seconds, into)
+                                                          : SMTPD_BAD_PARAMETER;
+}
+
 static const struct parameter parameters[] = {
     {STR_INIT("SIZE"), take_size},         {STR_INIT("BODY"), take_body},
     {STR_INIT("SMTPUTF8"), take_smtputf8}, {STR_INIT("RET"), take_ret},
     {STR_INIT("ENVID"), take_envid},       {STR_INIT("AUTH"), take_auth},
+    {STR_INIT("HOLDFOR"), take_holdfor},   {STR_INIT("HOLDUNTIL"), take_holduntil},
 };
 
 /* Better now than after the message [RFC5321 4.2.5]. */

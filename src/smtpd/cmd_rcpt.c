@@ -111,6 +111,8 @@ static enum flow look_up(struct session *s, struct str address, struct recipient
     if (rc != RC_NOTFOUND)
         return take_bounce(s, rc, &bounce, recipient);
     rc = resolve(s, address, flags, &recipient->targets);
+    if (rc == RC_DENIED && s->role->is_local)
+        rc = smtpd_local_resolve(s, address, flags, &recipient->targets);
     if (rc == RC_DENIED)
         rc = go_outside(s, address, recipient);
     enum smtpd_reply reply = smtpd_reply_of_lookup(rc);

@@ -32,6 +32,10 @@ static void put_from(struct session *s, struct buf *out)
         buf_put(out, STR("Received: from client.invalid (authenticated)"));
         return;
     }
+    if (s->role->is_local) {
+        buf_putf(out, "Received: from localhost (uid %u)", s->uid);
+        return;
+    }
     put_parts(out, "Received: from ", str_of(s->helo), " (");
     put_peer(s, out);
     buf_put(out, STR(")"));

@@ -115,7 +115,7 @@ static uint16_t flags_of(const struct session *s, const struct message *m)
     const struct envelope *e = &s->transaction->envelope;
     return (uint16_t)((e->is_utf8 ? QUEUE_UTF8 : 0) | (e->is_binary ? QUEUE_BINARY : 0) |
                       (e->is_8bit ? QUEUE_8BIT : 0) |
-                      (s->role->is_submission ? QUEUE_SUBMITTED : 0) |
+                      (s->transaction->is_vouched ? QUEUE_SUBMITTED : 0) |
                       (smtpd_intake_is_ended(m) ? 0 : QUEUE_UNENDED));
 }
 
@@ -128,6 +128,8 @@ static struct str origin_of(struct session *s)
     buf_putf(&text, "%s %.*s", s->role->is_submission ? "submission" : "smtp", STR_ARG(peer));
     if (s->login)
         buf_putf(&text, " %s", s->login);
+    if (s->role->is_local)
+        buf_putf(&text, " uid %u", s->uid);
     struct str origin = arena_dup(&s->transaction->arena, buf_str(&text));
     buf_fini(&text);
     return origin;
@@ -167,6 +169,7 @@ static void describe(struct session *s, struct message *m, const struct header_f
         .ret = (uint8_t)e->ret,
         .flags = flags_of(s, m),
         .envid = e->envid,
+        .release = e->release,
         .summary = smtpd_summary_of(m),
     };
 }

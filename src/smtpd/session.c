@@ -34,6 +34,8 @@ static void session_open(struct session *s, struct conn *c)
     if (s->lines.max < s->role->line_max)
         s->lines.max = s->role->line_max;
     s->has_moved = true;
+    if (s->role->is_local)
+        smtpd_local_open(s);
     say_greeting(s);
 }
 
@@ -169,4 +171,5 @@ const struct net_proto smtpd_protos[SMTPD_ROLES] = {
     [SMTPD_MX] = PROTO("smtp"),
     [SMTPD_SUBMISSION] = PROTO("submission"),
     [SMTPD_LMTP] = PROTO("lmtp"),
+    [SMTPD_LOCAL] = PROTO("sendmail"),
 };

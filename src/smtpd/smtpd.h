@@ -13,7 +13,7 @@
  *
  * Offered: PIPELINING [RFC2920], SIZE [RFC1870], 8BITMIME [RFC6152], BINARYMIME and CHUNKING
  * [RFC3030], SMTPUTF8 [RFC6531], LIMITS [RFC9422], ENHANCEDSTATUSCODES [RFC2034], STARTTLS
- * [RFC3207], AUTH for submission [RFC4954], DSN [RFC3461], HELP.
+ * [RFC3207], AUTH [RFC4954] and FUTURERELEASE [RFC4865] for submission, DSN [RFC3461], HELP.
  *
  * THREADS: smtpd_new and smtpd_free are for the process's start and end. In between nothing of a
  * struct smtpd changes but the budget, which is safe for threads.
@@ -29,6 +29,13 @@
 #include "task/hand.h"
 
 struct smtpd;
+
+/* A user of this machine. */
+struct smtpd_user {
+    uint32_t uid;
+    const char *name;
+    bool is_trusted; /* may name any sender */
+};
 
 /* Every number has a default when 0. */
 struct smtpd_conf {
@@ -57,6 +64,10 @@ struct smtpd_conf {
                                         outlive the sessions, as what the configuration points to */
     size_t n_relay_domains;
 
+    uint64_t hold_s; /* FUTURERELEASE: how long submitted mail may be held; 0: it is not offered */
+    const struct smtpd_user *users; /* n of them, by uid; outlive the sessions */
+    size_t n_users;
+
     bool over_quota_refuses; /* 552 5.2.2 for a full mailbox, instead of 452 4.2.2 */
     bool vrfy;               /* VRFY tells who lives here */
 
@@ -75,6 +86,7 @@ enum smtpd_role {
     SMTPD_MX,         /* from other hosts */
     SMTPD_SUBMISSION, /* from the mail programs of those who live here [RFC6409] */
     SMTPD_LMTP,       /* from another mail system of this machine [RFC2033] */
+    SMTPD_LOCAL,      /* from users and scripts of this machine, by a Unix socket */
     SMTPD_ROLES
 };
 extern const struct net_proto smtpd_protos[SMTPD_ROLES];

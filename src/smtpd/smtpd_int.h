@@ -28,7 +28,8 @@ enum { /* bits, for the tables of commands and extensions */
        ROLE_MX = 1 << SMTPD_MX,
        ROLE_SUBMISSION = 1 << SMTPD_SUBMISSION,
        ROLE_LMTP = 1 << SMTPD_LMTP,
-       ROLE_SMTP = ROLE_MX | ROLE_SUBMISSION,
+       ROLE_LOCAL = 1 << SMTPD_LOCAL,
+       ROLE_SMTP = ROLE_MX | ROLE_SUBMISSION | ROLE_LOCAL,
        ROLE_ANY = ROLE_SMTP | ROLE_LMTP
 };
 
@@ -39,6 +40,7 @@ struct role {
     uint32_t line_max;         /* of a command, if that is more than the configuration has */
     bool wants_login;          /* nothing is taken before AUTH [RFC6409 4.3] */
     bool is_submission;        /* senders are checked, headers completed: submission.c */
+    bool is_local;             /* the peer is a user of this machine: local.c */
     bool answers_each;         /* after a message, one reply for each recipient [RFC2033 4.2] */
     enum {
         OUTSIDE_NEVER,
@@ -85,6 +87,7 @@ struct envelope {
     bool is_8bit;      /* BODY=8BITMIME */
     bool is_binary;    /* BODY=BINARYMIME: not made of lines, only through BDAT */
     bool is_utf8;      /* SMTPUTF8: addresses and header may hold UTF-8 */
+    uint64_t release;  /* FUTURERELEASE: not before, ns since 1970; 0: not asked for */
     enum smtp_ret ret;
     struct str envid; /* as it came, in xtext; absent: not said */
 };
@@ -111,7 +114,8 @@ struct transaction {
      */
     struct queue_recipient *copies;
     size_t n_copies, copies_capacity;
-    size_t n_asked; /* RCPT commands, refused ones too */
+    bool is_vouched; /* its author has been checked, or may be believed */
+    size_t n_asked;  /* RCPT commands, refused ones too */
 };
 
 /* Both copy what they are given into the transaction's memory; targets live there already. */
@@ -296,6 +300,21 @@ struct header_facts {
 void smtpd_header_read(struct str header, struct str hostname, struct arena *arena,
                        struct header_facts *out);
 
+/* --- local.c: users of this machine ----------------------------------------------------------- */
+
+void smtpd_local_open(struct session *s); /* who it is */
+bool smtpd_local_is_trusted(const struct session *s);
+/* Gives the transaction its sender, whatever MAIL said, and says the answer. */
+enum flow smtpd_local_sender(struct session *s);
+/* As smtpd_submission_check. */
+enum rc smtpd_local_check(struct session *s, struct str header, struct header_facts *facts);
+/* Where mail for NAME@HOSTNAME goes when the host's name is no domain of ours: to NAME in the
+ * nearest domain above it that is, or to its postmaster. As auth_resolve. */
+enum rc smtpd_local_resolve(struct session *s, struct str address, unsigned flags,
+                            struct auth_targets *out);
+/* "alice@mail.example.org", in the arena. */
+struct str smtpd_local_address(struct session *s);
+
 /* --- sessions --------------------------------------------------------------------------------- */
 
 enum state {                       /* bits, for the table of commands */
@@ -316,9 +335,11 @@ struct session {
     uint64_t account;                          /* whose login it is */
     unsigned char credential[AUTH_CREDENTIAL]; /* and by which password */
     uint32_t login_failures;
-    char *login;   /* as whom the peer has logged in; NULL: it has not */
-    char *helo;    /* what the peer calls itself; NULL before it has */
-    bool is_esmtp; /* by EHLO */
+    const struct smtpd_user *user; /* of this machine; NULL: not known, or not that role */
+    uint32_t uid;                  /* in that role */
+    char *login;                   /* as whom the peer has logged in; NULL: it has not */
+    char *helo;                    /* what the peer calls itself; NULL before it has */
+    bool is_esmtp;                 /* by EHLO */
     bool is_draining;
     bool has_moved; /* a command was answered since the deadline was set */
     uint32_t errors, idle_commands;

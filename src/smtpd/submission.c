@@ -36,6 +36,8 @@ static enum flow end_login(struct session *s)
 
 enum flow smtpd_submission_sender(struct session *s)
 {
+    if (s->role->is_local)
+        return smtpd_local_sender(s);
     struct auth *auth = s->smtpd->conf.auth;
     struct str sender = s->transaction->envelope.sender;
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
@@ -92,6 +94,12 @@ static void put_missing(struct session *s, struct str header, struct buf *out)
     if (!mime_header_find(header, STR("Message-ID"), &value)) { /* [RFC6409 8.3] */
         struct str id = new_id(s);
         buf_putf(out, "Message-ID: <%.*s>\r\n", STR_ARG(id));
+    }
+    if (s->role->is_local && !mime_header_find(header, STR("From"), &value)) {
+        struct str from = s->transaction->envelope.sender;
+        if (from.n == 0)
+            from = smtpd_local_address(s);
+        buf_putf(out, "From: %.*s\r\n", STR_ARG(from));
     }
     if (is_text(header))
         buf_put(out, STR("\r\n"));
@@ -174,5 +182,9 @@ enum rc smtpd_submission_check(struct session *s, struct str header, struct head
     struct author_check check = {.s = s, .flags = net_can_block(s->conn) ? 0 : KV_CACHED};
     if (!mime_header_find(header, STR("Message-ID"), &value))
         facts->message_id = new_id(s);
-    return s->smtpd->conf.is_any_from ? RC_OK : check_authors(&check, header);
+    if (s->role->is_local)
+        return smtpd_local_check(s, header, facts);
+    enum rc rc = check_authors(&check, header);
+    s->transaction->is_vouched = rc == RC_OK;
+    return s->smtpd->conf.is_any_from && rc != RC_AGAIN ? RC_OK : rc;
 }

@@ -1,0 +1,108 @@
+/* What the sendmail command makes of texts that scripts write. */
+#include "ctl/ctl_int.h"
+
+#include "base/test.h"
+
+#include <stdlib.h>
+
+static void bare_names_get_the_hosts(void **state)
+{
+    static const char *const cases[][2] = {
+        {" root", " root@h.test"},
+        {" root (Cron Daemon)", " root@h.test (Cron Daemon)"},
+        {" \"a, b\" <root>, x@y.test", " \"a, b\" <root@h.test>, x@y.test"},
+        {" Cron <root>", " Cron <root@h.test>"},
+        {"a,b , c (d, e)", "a@h.test,b@h.test , c@h.test (d, e)"},
+        {" undisclosed-recipients:;", " undisclosed-recipients:;"},
+        {" <>", " <>"},
+        {" ", " "},
+        {"", ""},
+        {" x@y", " x@y"},
+        {"\"unclosed", "\"unclosed"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf out;
+        buf_init(&out, 1000);
+        sendmail_qualify(&out, str_of(cases[i][0]), STR("h.test"));
+        assert_true(str_eq(buf_str(&out), str_of(cases[i][1])));
+        buf_fini(&out);
+    }
+}
+
+static enum rc prepare(struct sendmail *m, const char *text, struct buf *out)
+{
+    struct buf in;
+    FILE *file = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
+    assert_non_null(file);
+    assert_rc(sendmail_read(file, true, &in), RC_OK);
+    fclose(file);
+    m->host = STR("h.test");
+    m->from = STR("me@h.test");
+    enum rc rc = sendmail_prepare(m, buf_str(&in), out);
+    buf_fini(&in);
+    return rc;
+}
+
+static void sendmail_fini(struct sendmail *m)
+{
+    for (size_t i = 0; i < m->n_recipients; i++)
+        free(m->recipients[i]);
+    free(m->recipients);
+}
+
+static void what_cron_writes(void **state)
+{
+    struct sendmail m = {0};
+    struct buf out;
+    assert_rc(prepare(&m,
+                      "From: root (Cron Daemon)\nTo: root\nSubject: Cron\n\nline\n.\nnot this\n",
+                      &out),
+              RC_OK);
+    assert_str(buf_str(&out), "From: root@h.test (Cron Daemon)\r\nTo: root@h.test\r\n"
+                              "Subject: Cron\r\n\r\nline\r\n");
+    assert_int_equal(m.n_recipients, 0); /* without -t */
+    buf_fini(&out);
+}
+
+static void recipients_of_the_header(void **state)
+{
+    struct sendmail m = {.takes_header = true, .full_name = "A \"B\" C"};
+    struct buf out;
+    assert_rc(prepare(&m, "To: a,\n b <b@x.test>\nBcc: c\nSubject: s\n\n", &out), RC_OK);
+    assert_str(buf_str(&out), "From: \"A B C\" <me@h.test>\r\nTo: a@h.test,\r\n b <b@x.test>\r\n"
+                              "Bcc: c@h.test\r\nSubject: s\r\n\r\n");
+    assert_int_equal(m.n_recipients, 3);
+    assert_string_equal(m.recipients[0], "a@h.test");
+    assert_string_equal(m.recipients[1], "b@x.test");
+    assert_string_equal(m.recipients[2], "c@h.test");
+    buf_fini(&out);
+    sendmail_fini(&m);
+    struct sendmail bad = {.takes_header = true};
+    assert_rc(prepare(&bad, "To: a@b@c\n\n", &out), RC_SYNTAX);
+    buf_fini(&out);
+    sendmail_fini(&bad);
+}
+
+static void texts_without_a_header(void **state)
+{
+    struct sendmail m = {0};
+    struct buf out;
+    assert_rc(prepare(&m, "just text\r\nmore \r here", &out), RC_OK);
+    assert_str(buf_str(&out), "From: me@h.test\r\n\r\njust text\r\nmore   here\r\n");
+    buf_fini(&out);
+    struct sendmail empty = {0};
+    assert_rc(prepare(&empty, "\n", &out), RC_OK);
+    assert_str(buf_str(&out), "From: me@h.test\r\n\r\n");
+    buf_fini(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bare_names_get_the_hosts),
+        cmocka_unit_test(what_cron_writes),
+        cmocka_unit_test(recipients_of_the_header),
+        cmocka_unit_test(texts_without_a_header),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
