@@ -230,16 +230,16 @@ static int ask(struct server *s, const struct buf *command)
     return send_all(s, buf_str(command)) ? hear(s) : 0;
 }
 
-static int status_of(struct server *s, int code)
+static int status_of(struct server *s, int code, const char *what)
 {
     if (code == 0)
         return fail(EX_TEMPFAIL, "the mail server has ended the conversation", "");
     if (code < 400)
         return EX_OK;
     if (code < 500)
-        return fail(EX_TEMPFAIL, s->line, "");
+        return fail(EX_TEMPFAIL, what, s->line);
     bool is_nobody = strstr(s->line, " 5.1.") != NULL;
-    return fail(is_nobody ? EX_NOUSER : code == 554 ? EX_DATAERR : EX_UNAVAILABLE, s->line, "");
+    return fail(is_nobody ? EX_NOUSER : code == 554 ? EX_DATAERR : EX_UNAVAILABLE, what, s->line);
 }
 
 static bool is_ascii(const char *s)
@@ -275,7 +275,7 @@ static int say_mail(struct server *s, const struct sendmail *m, const struct opt
         put_xtext(&b, o->envid);
     }
     buf_put(&b, STR("\r\n"));
-    int status = b.over ? EX_USAGE : status_of(s, ask(s, &b));
+    int status = b.over ? EX_USAGE : status_of(s, ask(s, &b), m->from.p);
     buf_fini(&b);
     return status;
 }
@@ -296,9 +296,7 @@ static int say_recipients(struct server *s, const struct sendmail *m, const stru
         buf_put(&b, STR("\r\n"));
         int code = b.over ? 0 : ask(s, &b);
         buf_fini(&b);
-        if (code >= 500)
-            fprintf(stderr, "sendmail: %s: ", m->recipients[i]);
-        int status = status_of(s, code);
+        int status = status_of(s, code, m->recipients[i]);
         if (status == EX_TEMPFAIL)
             return status; /* nothing is sent, so that another try sends nothing twice */
         taken += status == EX_OK;
@@ -314,7 +312,7 @@ static int say_message(struct server *s, struct str text)
     buf_putf(&b, "BDAT %zu LAST\r\n", text.n);
     bool is_sent = send_all(s, buf_str(&b)) && send_all(s, text);
     buf_fini(&b);
-    return status_of(s, is_sent ? hear(s) : 0);
+    return status_of(s, is_sent ? hear(s) : 0, "the message");
 }
 
 /* --- who sends -------------------------------------------------------------------------------- */
@@ -367,7 +365,7 @@ static void add_words(struct sendmail *m)
 static int hand_over(struct sendmail *m, const struct options *o, struct server *s, struct str text)
 {
     struct buf message, hello = {.cap = 64};
-    int refused = EX_OK, status = status_of(s, hear(s));
+    int refused = EX_OK, status = status_of(s, hear(s), "the mail server");
     if (status != EX_OK)
         return status;
     set_names(m, o, s->line);
@@ -379,7 +377,7 @@ static int hand_over(struct sendmail *m, const struct options *o, struct server 
     else if (m->n_recipients == 0)
         status = fail(EX_USAGE, "no recipients", "name some, or -t and To, Cc or Bcc");
     if (status == EX_OK)
-        status = status_of(s, ask(s, &hello));
+        status = status_of(s, ask(s, &hello), "the mail server");
     if (status == EX_OK)
         status = say_mail(s, m, o);
     if (status == EX_OK)

@@ -6,6 +6,7 @@
 #include "mime/mime.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,7 +49,7 @@ static size_t skip_quoted(struct str s, size_t i)
     char close = s.p[i] == '(' ? ')' : '"';
     for (i++; i < s.n && s.p[i] != close; i++)
         i += s.p[i] == '\\';
-    return i < s.n ? i : s.n;
+    return i < s.n ? i : s.n - 1;
 }
 
 static bool is_space(char c)

@@ -78,7 +78,7 @@ static void recipients_of_the_header(void **state)
     buf_fini(&out);
     sendmail_fini(&m);
     struct sendmail bad = {.takes_header = true};
-    assert_rc(prepare(&bad, "To: a@b@c\n\n", &out), RC_SYNTAX);
+    assert_rc(prepare(&bad, "To: a@b, <c@d\n\n", &out), RC_SYNTAX);
     buf_fini(&out);
     sendmail_fini(&bad);
 }
