@@ -442,7 +442,9 @@ bool ctl_is_sendmail(int argc, char **argv)
     const char *slash = argc ? strrchr(argv[0], '/') : NULL;
     const char *name = slash ? slash + 1 : argc ? argv[0] : "";
     return strcmp(name, "sendmail") == 0 || strcmp(name, "mailq") == 0 ||
-           strcmp(name, "newaliases") == 0 || (argc > 1 && strcmp(argv[1], "sendmail") == 0);
+           strcmp(name, "newaliases") == 0 ||
+           (argc > 1 && strcmp(argv[1], "sendmail") == 0 &&
+            !(argc > 2 && strcmp(argv[2], "--help") == 0));
 }
 
 int ctl_sendmail(int argc, char **argv)

@@ -76,7 +76,7 @@ def defaults(tmp_path):
     for line in program('check', '--show', '-c', str(tmp_path / 'penfold.conf')).stdout.splitlines():
         opening, setting = re.fullmatch(r'(\w+) \{', line), re.fullmatch(r'\s*(\w+) = (.*)', line)
         if setting:
-            found[f'{section} {{ {setting[1]} }}' if section else setting[1]] = setting[2]
+            found[f'{section} {{ {setting[1]} }}' if section else setting[1]] = setting[2].replace(f'{tmp_path}/', '')
         else:
             assert opening or line == '}', f'check --show printed: {line}'
             section = opening[1] if opening else None
