@@ -2,6 +2,7 @@
  *
  *   queuebench DIR fill [messages [domains [bytes]]]
  *   queuebench DIR open
+ *   queuebench DIR drain
  *
  * `fill` adds so many messages (1,000,000) for one recipient each, in so many domains (10,000),
  * each with a body of so many bytes (300), through queue_add, many under way at once. DIR is a data
@@ -9,7 +10,9 @@
  *
  * `open` opens such a folder as a server does, and prints how long it takes until the queue can be
  * used, until the first entry that is due has been read and its item loaded, how long a listing of
- * one domain takes, when everything has been counted, and the memory then. */
+ * one domain takes, when everything has been counted, and the memory then.
+ *
+ * `drain` loads each item that is due and settles it as done, many under way at once. */
 #include "queue/queue.h"
 #include "shared.h"
 
@@ -28,6 +31,8 @@ enum { UNDER_WAY = 4096 };
 
 struct slot {
     struct queue_op op;
+    struct queue_settlement settlement; /* drain */
+    struct queue_change change;
     struct kv_blob_id blob;
     struct slots *slots;
     struct slot *next;
@@ -48,7 +53,8 @@ static void added(struct queue_op *op)
     struct slots *s = slot->slots;
     if (op->rc != RC_OK)
         s->failed++;
-    kv_blob_forget(s->kv, slot->blob);
+    if (!slot->settlement.n_changes)
+        kv_blob_forget(s->kv, slot->blob);
     pthread_mutex_lock(&s->mutex);
     slot->next = s->first;
     s->first = slot;
@@ -166,6 +172,55 @@ static int fill(struct kv *kv, struct queue *queue, int argc, char **argv)
     return is_good ? 0 : 1;
 }
 
+static enum rc settle(struct queue *queue, struct slots *s, const struct queue_due *entry)
+{
+    struct arena arena = {0};
+    struct queue_entry e;
+    enum rc rc = queue_load(queue, entry->id, 0, &arena, &e);
+    arena_fini(&arena);
+    if (rc != RC_OK)
+        return rc;
+    struct slot *slot = take(s);
+    slot->change = (struct queue_change){.number = entry->number};
+    slot->settlement =
+        (struct queue_settlement){.id = entry->id, .changes = &slot->change, .n_changes = 1};
+    slot->op.done = added;
+    rc = queue_settle(queue, &slot->settlement, &slot->op);
+    if (rc != RC_OK)
+        sem_post(&s->free);
+    return rc;
+}
+
+static int drain(struct kv *kv, struct queue *queue)
+{
+    struct queue_feed *feed = queue_feed_new(queue, QUEUE_REMOTE);
+    struct queue_due_page page = {.has_more = true};
+    struct arena arena = {0};
+    struct slots *s = mem_alloc(sizeof *s);
+    uint64_t n = 0, begun = clock_mono(&clock_system);
+    double cpu = cpu_seconds();
+    enum rc rc = RC_OK;
+    slots_init(s, kv);
+    while (rc == RC_OK && page.has_more) {
+        arena_reset(&arena);
+        rc = queue_feed_next(feed, clock_wall(&clock_system), 256, &arena, &page);
+        for (size_t i = 0; rc == RC_OK && i < page.n; i++, n++)
+            rc = settle(queue, s, &page.entries[i]);
+    }
+    for (int i = 0; i < UNDER_WAY; i++)
+        while (sem_wait(&s->free) != 0)
+            continue;
+    printf("%llu messages settled in %.1f s, %.1f us of processor each; %llu failed%s%s\n",
+           (unsigned long long)n, seconds_since(begun), (cpu_seconds() - cpu) * 1e6 / (double)n,
+           (unsigned long long)s->failed, rc == RC_OK ? "" : "; ended by ",
+           rc == RC_OK ? "" : rc_name(rc));
+    bool is_good = rc == RC_OK && !s->failed;
+    arena_fini(&arena);
+    queue_feed_free(&feed);
+    free(s);
+    return is_good ? 0 : 1;
+}
+
 static void print_memory(const char *when)
 {
     char line[128];
@@ -272,7 +327,7 @@ int main(int argc, char **argv)
     struct kv *kv;
     struct queue *queue;
     if (argc < 3) {
-        fprintf(stderr, "usage: queuebench DIR fill [messages [domains [bytes]]] | DIR open\n");
+        fprintf(stderr, "usage: queuebench DIR fill [messages [domains [bytes]]] | open | drain\n");
         return 2;
     }
     const struct kv_local_conf conf = {.path = argv[1]};
@@ -286,8 +341,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "queuebench: %s: %s\n", argv[1], rc_name(rc));
         return 1;
     }
-    int status =
-        strcmp(argv[2], "fill") == 0 ? fill(kv, queue, argc, argv) : look(queue, begun) != RC_OK;
+    int status = strcmp(argv[2], "fill") == 0    ? fill(kv, queue, argc, argv)
+                 : strcmp(argv[2], "drain") == 0 ? drain(kv, queue)
+                                                 : look(queue, begun) != RC_OK;
     queue_close(&queue);
     kv_close(&kv);
     log_free(&log);

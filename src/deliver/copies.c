@@ -181,7 +181,8 @@ static void item_settled(struct deliver_settle_op *op)
     bool has_failed = item->has_rest && !item->status.waits;
     if (op->rc == RC_OK && has_failed)
         log_counted(item);
-    item_end(item, op->rc == RC_OK ? FANOUT_GONE : FANOUT_AGAIN);
+    /* RC_DENIED: another node has the shard now. */
+    item_end(item, op->rc == RC_OK || op->rc == RC_DENIED ? FANOUT_GONE : FANOUT_AGAIN);
 }
 
 /* What is settled of a copy. What fails for good here and may be mended is nobody's business but
@@ -191,6 +192,10 @@ static bool outcome_of(const struct copy *copy, struct deliver_outcome *out)
     *out = (struct deliver_outcome){.number = copy->number, .stage = DELIVER_AT_MAILBOX};
     if (copy->rc == RC_OK || copy->rc == RC_EXISTS) {
         out->verdict = DELIVER_DELIVERED;
+    } else if (copy->item->q.flags & QUEUE_RETURNED) {
+        out->verdict = DELIVER_FAILED;
+        out->status = STR("5.7.1");
+        out->text = STR("the administrator has taken the message out of the queue");
     } else if (copy->is_final) {
         out->verdict = DELIVER_FAILED;
         out->status = STR("5.1.1");
@@ -265,6 +270,11 @@ static void copy_start(struct copy *copy)
         .summary = q->summary,
     };
     copy->op.done = copy_appended;
+    if (q->flags & QUEUE_RETURNED) {
+        copy->is_final = true;
+        copy_answered(copy, RC_PERM);
+        return;
+    }
     enum rc rc =
         store_account_open(conf_of(copy->item)->store, copy->account_id, 0, &copy->account);
     copy->is_final = rc == RC_NOTFOUND; /* the account is gone for good */

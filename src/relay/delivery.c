@@ -320,17 +320,44 @@ static void give_back(struct delivery *d, const struct relay_outcome *outcome, u
     settle(d);
 }
 
+/* An administrator has sent it back: it ends here, and nobody is asked to take it. */
+static const struct relay_outcome sent_back = {
+    .rc = RC_PERM,
+    .stage = RELAY_AT_OURSELVES,
+    .status = "5.7.1",
+    .text = STR_INIT("the administrator has taken the message out of the queue"),
+};
+
+static bool is_sent_back(const struct delivery *d)
+{
+    return d->entry.item.flags & QUEUE_RETURNED;
+}
+
+/* The link that waits for it is as good as before. */
+static void return_beside_link(struct relay *relay, struct event *event, uint64_t now)
+{
+    struct delivery *d = CONTAINER(event, struct delivery, event);
+    d->job.is_open = d->batch->link != NULL;
+    d->job.is_stale = !d->batch->link;
+    take_result(relay, event, now);
+}
+
 static void load(struct task_job *task)
 {
     struct delivery *d = CONTAINER(task, struct delivery, task);
     uint64_t now = clock_wall(d->relay->ctx.clock);
     enum rc rc = load_item(d, now);
-    if (rc == RC_OK && d->batch->kind == BATCH_SEND)
+    if (rc == RC_OK && d->batch->kind == BATCH_SEND && !is_sent_back(d))
         rc = sign(d);
     d->is_again = rc != RC_OK && rc != RC_NOTFOUND;
     if (d->is_again)
         log_event(d->relay->ctx.log, LOG_ERROR, "not-loaded", "cause", rc_name(rc), NULL);
-    if (rc == RC_OK && d->batch->kind != BATCH_SEND) {
+    if (rc == RC_OK && is_sent_back(d) && d->batch->kind == BATCH_SEND) {
+        all_alike(d, &sent_back);
+        tell(d, return_beside_link);
+    } else if (rc == RC_OK && is_sent_back(d)) {
+        give_back(d, &sent_back, now);
+    } else if (rc == RC_OK && d->batch->kind != BATCH_SEND) {
         memcpy(d->host, d->batch->failure->host, sizeof d->host);
         give_back(d, &d->batch->failure->outcome, now);
     } else if (rc == RC_OK) {

@@ -399,6 +399,31 @@ static void a_domain_that_is_none_bounces(void **state)
     end(&f);
 }
 
+/* With a host that answers, and with one that does not. */
+static void what_is_sent_back_is_not_tried(void **state)
+{
+    struct fixture f;
+    begin(&f);
+    for (unsigned i = 1; i <= 20; i++)
+        add(&f, i, "d.test", clock_wall(&clock_system) + 3600 * NS_PER_SEC);
+    for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++) {
+        struct queue_id ids[20];
+        size_t n, changed;
+        is_down = shard % 2;
+        assert_rc(queue_list(f.queue, shard, NULL, ids, 20, &n), RC_OK);
+        assert_rc(queue_act(f.queue, QUEUE_RETURN, NULL, ids, n, &changed), RC_OK);
+        assert_int_equal(changed, n);
+    }
+    is_down = false;
+    wait_for_empty(&f);
+    while (counter_get(&f.counters, COUNTER_BOUNCED) < 20)
+        usleep(1000);
+    assert_int_equal(taken, 20); /* the reports */
+    for (unsigned i = 1; i <= 20; i++)
+        assert_false(seen[i]);
+    end(&f);
+}
+
 static void figures_name_the_busiest(void **state)
 {
     struct fixture f;
@@ -428,6 +453,7 @@ int main(void)
         cmocka_unit_test(what_is_for_later_waits),
         cmocka_unit_test(more_than_fits_into_memory_goes_too),
         cmocka_unit_test(a_domain_that_is_none_bounces),
+        cmocka_unit_test(what_is_sent_back_is_not_tried),
         cmocka_unit_test(figures_name_the_busiest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
