@@ -169,5 +169,6 @@ void queue_lease_end(struct queue *queue)
 {
     for (unsigned i = 0; i < QUEUE_SHARDS && queue->is_shared; i++)
         if (queue_has_shard(queue, i))
-            kv_lease_give(queue->kv, (struct kv_part){KV_QUEUE, i}, name_of(), str_of(queue->node));
+            (void)kv_lease_give(queue->kv, (struct kv_part){KV_QUEUE, i}, name_of(),
+                                str_of(queue->node));
 }
