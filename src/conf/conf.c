@@ -407,7 +407,8 @@ static enum rc take(cfg_t *set, const struct key *key, const char *file, void *i
         *(char **)to = mem_dup(value, strlen(value));
         return RC_OK;
     case PATH:
-        *(char **)to = from_folder_of(file, value);
+        *(char **)to = choice_of(key, value) >= 0 ? mem_dup(value, strlen(value))
+                                                  : from_folder_of(file, value);
         return RC_OK;
     case HOST:
         *(char **)to =

@@ -55,7 +55,7 @@ struct conf {
     } tls;
     struct {
         struct conf_list resolver; /* "address:port"; empty: the system's */
-        char *trust_anchor;        /* a file; empty: the system's, or none */
+        char *trust_anchor;        /* a file, or "none"; empty: the system's, if any */
         uint64_t cache;            /* bytes */
     } dns;
     struct {

@@ -36,7 +36,7 @@ struct key {
     size_t offset;          /* in struct conf, or struct conf_route */
     const char *fallback;   /* as text; the entries of a list between commas */
     uint64_t least, most;   /* of a number, a size or a time; most 0: no limit */
-    const char *choices[4]; /* of a CHOICE */
+    const char *choices[4]; /* of a CHOICE; of a PATH: words that are none */
 };
 
 enum { CONF_KEYS_MAX = 128, CONF_SECTIONS_MAX = 16 };

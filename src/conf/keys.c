@@ -54,7 +54,7 @@ const struct key conf_keys[] = {
     KEY("tls", "key", PATH, tls.key, ""),
     KEY("tls", "ca_file", PATH, tls.ca_file, ""),
     KEY("dns", "resolver", ADDRESSES, dns.resolver, NULL),
-    KEY("dns", "trust_anchor", PATH, dns.trust_anchor, ""),
+    WORDS("dns", "trust_anchor", PATH, dns.trust_anchor, "", {"none"}),
     AMOUNT("dns", "cache", SIZE, dns.cache, "16M", 1 << 20, TIB),
     KEY("listen", "smtp", ADDRESSES, listen.smtp, "0.0.0.0:25,[::]:25"),
     KEY("listen", "submission", ADDRESSES, listen.submission, "0.0.0.0:587,[::]:587"),

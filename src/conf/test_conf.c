@@ -236,6 +236,9 @@ static void a_value_has_its_place(void **state)
     assert_string_equal(conf_where(conf, &conf->data, where), "/etc/x.conf");
     assert_string_equal(conf->tls.key, "/etc/k");
     conf_free(&conf);
+    assert_rc(conf_parse(STR("dns { trust_anchor = none }"), "/etc/x.conf", &conf, &b), RC_OK);
+    assert_string_equal(conf->dns.trust_anchor, "none");
+    conf_free(&conf);
     assert_rc(conf_parse(str_from("a\0b", 3), "x", &conf, &b), RC_SYNTAX);
     buf_fini(&b);
 }

@@ -96,12 +96,13 @@ uint64_t notify_watchdog(void);
  * they are that user already. */
 enum rc sandbox_become(uid_t uid, gid_t gid);
 
-/* A server's store may be on other machines: then it makes connections too. */
+/* One that sends mail, or whose store is on other machines, makes connections too. */
 enum sandbox_role { SANDBOX_SERVER, SANDBOX_CONNECTING_SERVER, SANDBOX_SIGNER };
 /* For good: files only below the current folder (the signer: none at all) and those that `readable`
  * names (ends with NULL, may be NULL), to read; no exec, no ptrace, no new sockets but a connecting
- * server's by TCP; system calls from a short list. *out_why (may be NULL) names what this kernel
- * could not give; RC_PERM when even seccomp failed. Threads made later are inside. */
+ * server's (TCP, UDP, Unix), on which nobody listens; system calls from a short list. *out_why (may
+ * be NULL) names what this kernel could not give; RC_PERM when even seccomp failed. Threads made
+ * later are inside. */
 enum rc sandbox_enter(enum sandbox_role role, const char *const *readable, const char **out_why);
 
 /* --- users.c: who may hand in mail on this machine ---------------------------------------------
@@ -156,8 +157,9 @@ struct server_start {
     unsigned char seal[CRYPTO_SEAL_KEY]; /* what its keys are sealed with */
     int ready_fd;                        /* gets one byte when every listener accepts */
     /* Before a SIGHUP these come here: "signer" and "certificate" with their files, "socket SERVICE
-     * ADDRESS" for each that is new, last "configuration FILE" with its text. The answer is "ok",
-     * or "refused CAUSE" and nothing has changed. */
+     * ADDRESS" for each that is new, "password FILE" with its text for each that a route names,
+     * last "configuration FILE" with its text. The answer is "ok", or "refused CAUSE" and nothing
+     * has changed. */
     int news_fd;
     pid_t supervisor; /* without which it does not run */
     uid_t uid;

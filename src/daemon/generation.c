@@ -30,6 +30,7 @@ struct generation {
     struct net_tls *tls; /* NULL: no certificate */
     struct smtpd_user *users;
     _Atomic size_t holds;
+    struct str relay_domains[CONF_LIST_MAX]; /* in conf */
 };
 
 uint64_t patience_ms(const struct conf *conf, uint64_t usual_ms)
@@ -78,7 +79,12 @@ static void open_protocols(struct generation *g)
                                .kv = house->admin->kv,
                                .auth = house->admin->auth,
                                .deliver = house->deliver,
+                               .may_send = c->relay.connections > 0,
+                               .relay_domains = g->relay_domains,
+                               .n_relay_domains = c->relay.connections ? c->relay.accept.n : 0,
                                .hand = house->hand};
+    for (size_t i = 0; i < c->relay.accept.n; i++)
+        g->relay_domains[i] = str_of(c->relay.accept.item[i]);
     struct pop3_conf pop3 = {.hostname = c->hostname,
                              .login_delay_s = (uint32_t)c->limits.login_delay,
                              .plaintext_on_loopback = plaintext,

@@ -9,6 +9,7 @@
  * The signer of the configuration before stays for sessions that began with it. It ends by itself
  * when the server closes the last socket to it.
  */
+#include "daemon/outside.h"
 #include "daemon/supervisor.h"
 
 #include "ctl/ctl.h"
@@ -33,11 +34,21 @@ struct candidate {
     struct sockets sockets;
     int signer_fds[2];
     struct child signer;
+    struct secrets secrets;
 };
 
 /* --- what only a restart changes -------------------------------------------------------------- */
 
-/* Settings of the engine and of threads that are made at the start. */
+static bool same_list(const struct conf_list *a, const struct conf_list *b)
+{
+    bool is_same = a->n == b->n;
+    for (size_t i = 0; is_same && i < a->n; i++)
+        is_same = strcmp(a->item[i], b->item[i]) == 0;
+    return is_same;
+}
+
+/* Settings of the engine and of threads that are made at the start, and files that are read then.
+ */
 static void warn_of_restart(const struct conf *now, const struct conf *next)
 {
     const struct {
@@ -62,6 +73,11 @@ static void warn_of_restart(const struct conf *now, const struct conf *next)
         {"store body_pool", strcmp(now->store.body_pool, next->store.body_pool) == 0},
         {"store name", strcmp(now->store.name, next->store.name) == 0},
         {"store plugin", strcmp(now->store.plugin, next->store.plugin) == 0},
+        {"tls ca_file", strcmp(now->tls.ca_file, next->tls.ca_file) == 0},
+        {"dns resolver", same_list(&now->dns.resolver, &next->dns.resolver)},
+        {"dns trust_anchor", strcmp(now->dns.trust_anchor, next->dns.trust_anchor) == 0},
+        {"dns cache", now->dns.cache == next->dns.cache},
+        {"relay connections", !now->relay.connections == !next->relay.connections},
         {"auth hash_ops", now->auth.hash_ops == next->auth.hash_ops},
         {"auth hash_memory", now->auth.hash_memory == next->auth.hash_memory},
         {"auth hash_threads", now->auth.hash_threads == next->auth.hash_threads},
@@ -94,7 +110,10 @@ static enum rc make(const struct supervisor *s, struct candidate *c)
     c->conf = ctl_conf(s->conf_path);
     if (!c->conf)
         return RC_SYNTAX;
+    const char *path;
     TRY(read_chain(c->conf, &c->chain_pem));
+    if (secrets_read(c->conf, &c->secrets, &path) != RC_OK)
+        return complain(path, strerror(errno));
     if (sockets_change(c->conf, &s->sockets, &c->sockets, why) != RC_OK)
         return complain("listen", why);
     return make_signer(s, c);
@@ -152,6 +171,10 @@ static enum rc send_all(const struct supervisor *s, const struct candidate *c)
         if (!sockets_find(&s->sockets, item->service, item->address))
             TRY(news_send(s->news_fd, item->fd, "socket %s %s", service_name(item->service),
                           item->address));
+    }
+    for (size_t i = 0; i < c->secrets.n; i++) {
+        const struct secret *secret = &c->secrets.items[i];
+        TRY(send_text(s->news_fd, "password", secret->path, str_from(secret->text, secret->n)));
     }
     struct buf text;
     buf_init(&text, CONF_TEXT_MAX);
@@ -231,6 +254,7 @@ void supervisor_reload(struct supervisor *s)
         say(LOG_ERROR, "reload-refused", "file", s->conf_path);
         drop(s, &c);
     }
+    secrets_fini(&c.secrets);
     if (s->was_ready)
         notify("READY=1");
 }

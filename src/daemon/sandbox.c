@@ -234,12 +234,18 @@ static const int for_server[] = {
     SCMP_SYS(pipe2),
 };
 
-/* Of librados. Its sockets are looked at below. */
+/* Of the relay, of libunbound and of librados. Their sockets are looked at below. */
 static const int for_connecting[] = {
     SCMP_SYS(connect),
+    SCMP_SYS(bind),
     SCMP_SYS(epoll_create),
 };
-static const int families[] = {AF_INET, AF_INET6};
+static const struct {
+    int family, type;
+} sockets[] = {
+    {AF_INET, SOCK_STREAM}, {AF_INET6, SOCK_STREAM}, {AF_INET, SOCK_DGRAM}, /* DNS */
+    {AF_INET6, SOCK_DGRAM}, {AF_UNIX, SOCK_STREAM},                         /* LMTP */
+};
 
 /* Nothing in Penfold makes these after the sandbox has closed. */
 static const int deadly[] = {
@@ -270,14 +276,15 @@ static int add_all(scmp_filter_ctx filter, uint32_t action, const int *calls, si
 
 #define ADD_ALL(filter, action, calls) add_all(filter, action, calls, sizeof calls / sizeof *calls)
 
-/* TCP to other machines. */
+/* To other machines; not to listen there. */
 static int add_connecting(scmp_filter_ctx filter)
 {
     int error = ADD_ALL(filter, SCMP_ACT_ALLOW, for_connecting);
-    for (size_t i = 0; i < sizeof families / sizeof *families && error == 0; i++)
-        error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
-                                 SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0),
-                                 SCMP_A1(SCMP_CMP_MASKED_EQ, SOCK_TYPE, SOCK_STREAM));
+    for (size_t i = 0; i < sizeof sockets / sizeof *sockets && error == 0; i++)
+        error =
+            seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+                             SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)sockets[i].family, 0),
+                             SCMP_A1(SCMP_CMP_MASKED_EQ, SOCK_TYPE, (scmp_datum_t)sockets[i].type));
     return error;
 }
 

@@ -9,6 +9,7 @@
  * listeners take the place of the old ones; no session is touched (docs/decisions/0033).
  */
 #include "daemon/daemon_int.h"
+#include "daemon/outside.h"
 
 #include "base/mem.h"
 #include "ctl/ctl.h"
@@ -51,6 +52,9 @@ struct server {
     struct deliver *deliver;
     struct budget memory;
     struct net *net;
+    struct outside *outside; /* NULL: nothing is sent to other hosts */
+    struct secrets secrets;  /* until it is open */
+    struct relay *relay;     /* outside's */
     struct web *web;
     struct mime_charsets *charsets;
     struct users users;
@@ -232,6 +236,7 @@ static struct net_limits limits_of(const struct conf *c, const struct trusted *t
         .handshakes = (uint32_t)c->limits.handshakes,
         .handshakes_per_address = (uint32_t)c->limits.handshakes_per_address,
         .old_ms = c->limits.reload_time * 1000,
+        .dials = (uint32_t)c->relay.connections * 2,
         .trusted = trusted->net,
         .n_trusted = trusted->n,
     };
@@ -258,8 +263,11 @@ static enum rc open_net(struct server *s, const struct trusted *trusted)
                            .short_lane = s->short_lane,
                            .heavy_lane = s->heavy_lane};
     s->net = net_new(&s->ctx, &net);
-    struct web_conf web = {
-        .admin = &s->admin, .net = s->net, .statm_fd = s->statm_fd, .started = s->started};
+    struct web_conf web = {.admin = &s->admin,
+                           .net = s->net,
+                           .statm_fd = s->statm_fd,
+                           .started = s->started,
+                           .relay = &s->relay};
     s->web = web_new(&web);
     budget_init(&s->memory, s->start->conf->limits.memory);
     s->house = (struct generation_house){&s->ctx, &s->admin,      s->deliver,  &s->memory,
@@ -275,6 +283,22 @@ static enum rc open_net(struct server *s, const struct trusted *trusted)
     return RC_OK;
 }
 
+static enum rc open_outside(struct server *s)
+{
+    const struct outside_house house = {.kv = s->admin.kv,
+                                        .queue = s->admin.queue,
+                                        .deliver = s->deliver,
+                                        .net = s->net,
+                                        .auth = s->admin.auth,
+                                        .dkim = s->dkim};
+    if (!s->outside)
+        return RC_OK;
+    enum rc rc = tell(s, "relay", outside_open(s->outside, &house, s->start->conf, &s->secrets));
+    s->relay = outside_relay(s->outside);
+    secrets_fini(&s->secrets);
+    return rc;
+}
+
 /* --- reload ----------------------------------------------------------------------------------- */
 
 struct reload {
@@ -282,6 +306,7 @@ struct reload {
     struct str chain_pem;
     struct str text; /* of the configuration */
     char path[NEWS_TEXT];
+    struct secrets secrets;
     int signer_fd;
     bool is_whole;
 };
@@ -307,6 +332,16 @@ static enum rc add_socket(struct reload *r, struct str rest, int fd)
     return RC_OK;
 }
 
+static enum rc add_secret(struct reload *r, struct str path, int fd)
+{
+    struct str text;
+    TRY(file_read_open(fd, &text));
+    secrets_add(&r->secrets, path, text);
+    explicit_bzero((void *)(uintptr_t)text.p, text.n);
+    free((void *)(uintptr_t)text.p);
+    return RC_OK;
+}
+
 /* The file is the message's until it is kept. */
 static enum rc take_news(struct reload *r, struct news *news)
 {
@@ -323,6 +358,8 @@ static enum rc take_news(struct reload *r, struct news *news)
         news->fd = rc == RC_OK ? -1 : news->fd;
         return rc;
     }
+    if (str_eq(what, STR("password")))
+        return add_secret(r, rest, news->fd);
     if (str_eq(what, STR("certificate")) && !r->chain_pem.p)
         return file_read_open(news->fd, &r->chain_pem);
     if (str_eq(what, STR("configuration")) && !r->text.p) {
@@ -353,6 +390,7 @@ static void reload_fini(struct reload *r)
         drop_socket(r, 0);
     if (r->signer_fd >= 0)
         close(r->signer_fd);
+    secrets_fini(&r->secrets);
     free((void *)(uintptr_t)r->chain_pem.p);
     free((void *)(uintptr_t)r->text.p);
 }
@@ -387,6 +425,8 @@ static void put_in_force(struct server *s, struct reload *r, struct generation *
     const struct auth_guard_conf guard = guard_conf(c, trusted);
     net_limit(s->net, &limits);
     auth_guard_reload(s->admin.auth, &guard);
+    if (s->outside)
+        outside_reload(s->outside, c, &r->secrets);
     budget_limit(&s->memory, c->limits.memory);
     log_level_set(s->log, level_of(c->log_level));
     atomic_store(&s->admin.keep_removed_ns, c->store.keep_removed * NS_PER_SEC);
@@ -466,9 +506,11 @@ static void close_net(struct server *s)
 {
     if (s->admin.auth)
         auth_hurry(s->admin.auth);
+    outside_drain(s->outside);
     if (s->net)
         net_stop(s->net);
-    if (s->net && net_count(s->net)) {
+    outside_close(s->outside);
+    if (s->net && (net_count(s->net) || !outside_is_closed(s->outside))) {
         /* The disk has not answered for longer than the drain may last. What is not acknowledged is
          * nobody's loss. */
         log_event(s->log, LOG_ERROR, "stopped-hard", "cause", "sessions still wait for the store",
@@ -489,6 +531,8 @@ static void free_net(struct server *s)
     crypto_signer_client_free(&s->dkim);
     if (s->net)
         net_free(&s->net);
+    outside_free(&s->outside);
+    secrets_fini(&s->secrets);
     generation_unref(&s->generation);
     web_free(&s->web);
     mime_charsets_free(&s->charsets);
@@ -556,6 +600,21 @@ static void raise_file_limit(void)
     }
 }
 
+/* What the way to other hosts needs to know of this machine. */
+static enum rc read_for_outside(struct server *s)
+{
+    const struct conf *c = s->start->conf;
+    const char *path;
+    if (!c->relay.connections)
+        return RC_OK;
+    TRY(tell(s, "relay", outside_prepare(&s->ctx, c, &s->outside)));
+    enum rc rc = secrets_read(c, &s->secrets, &path);
+    if (rc != RC_OK)
+        log_event(s->log, LOG_ERROR, "password-refused", "file", path, "cause", strerror(errno),
+                  NULL);
+    return rc;
+}
+
 /* *out_is_afar: the store is on other machines. */
 static enum rc confine(struct server *s, bool *out_is_afar)
 {
@@ -567,12 +626,14 @@ static enum rc confine(struct server *s, bool *out_is_afar)
     mime_charsets_new(&s->charsets, &missing);                    /* reads files */
     s->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC); /* for /metrics; -1: no figure */
     TRY(tell(s, "engine", ctl_engine_load(&s->ctx, s->start->conf, &needs)));
+    TRY(read_for_outside(s));
     TRY(tell(s, "user", sandbox_become(s->start->uid, s->start->gid)));
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* becoming another user has cleared it */
     if (getppid() != s->start->supervisor)
         return tell(s, "supervisor", RC_NOTFOUND);
     *out_is_afar = needs.connects;
-    enum sandbox_role role = needs.connects ? SANDBOX_CONNECTING_SERVER : SANDBOX_SERVER;
+    bool connects = needs.connects || s->outside;
+    enum sandbox_role role = connects ? SANDBOX_CONNECTING_SERVER : SANDBOX_SERVER;
     TRY(tell(s, "sandbox", sandbox_enter(role, needs.readable, &why)));
     if (why)
         log_event(s->log, LOG_WARNING, "sandbox-incomplete", "cause", why, NULL);
@@ -593,6 +654,7 @@ static enum rc start(struct server *s)
     TRY(read_trusted(s, c, &trusted));
     TRY(open_store(s, &trusted));
     TRY(open_net(s, &trusted));
+    TRY(open_outside(s));
     s->keeper = task_thread("keeper", keeper_main, s);
     s->has_keeper = true;
     return RC_OK;

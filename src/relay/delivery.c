@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SETTLE_AGAIN_MS = 1000, LOAD_AGAIN_MS = 60000 };
+enum { SETTLE_AGAIN_MS = 1000, LOAD_AGAIN_MS = 60000, SIGNATURES_MAX = 64 << 10 };
 
 struct delivery {
     struct event event;
@@ -27,6 +27,7 @@ struct delivery {
     struct relay_settings *settings;
     struct arena arena;
     struct queue_entry entry;
+    struct buf signatures;
     struct relay_job job;
     struct deliver_outcome *outcomes; /* of each recipient of the job */
     struct deliver_settle_op op;
@@ -39,6 +40,7 @@ struct delivery {
 static void delivery_free(struct delivery *d)
 {
     relay_settings_unref(&d->settings);
+    buf_fini(&d->signatures);
     arena_fini(&d->arena);
     free(d);
 }
@@ -152,7 +154,8 @@ static enum deliver_stage stage_of(enum relay_stage stage)
 }
 
 /* When it is tried again; the last time when it expires. */
-static uint64_t due_of(const struct delivery *d, const struct relay_outcome *o, uint64_t now)
+static uint64_t due_of(const struct delivery *d, const struct relay_outcome *o, uint64_t now,
+                       uint64_t random)
 {
     const struct queue_item *item = &d->entry.item;
     const struct relay_settings *s = d->settings;
@@ -162,9 +165,9 @@ static uint64_t due_of(const struct delivery *d, const struct relay_outcome *o, 
     uint64_t begun = item->release > item->received ? item->release : item->received;
     bool is_grey = o->stage == RELAY_AT_RCPT && o->code / 100 == 4;
     uint64_t age = now > begun ? now - begun : 0;
-    uint64_t due = now + backoff_wait(&backoff, age, is_grey, random_u64());
+    uint64_t due = now + backoff_wait(&backoff, age, is_grey, random);
     if (d->batch->kind == BATCH_PUT_OFF && due < d->batch->not_before)
-        due = d->batch->not_before + random_u64() % (backoff.first / 8 + 1);
+        due = d->batch->not_before + random % (backoff.first / 8 + 1);
     return item->expires > now && due > item->expires ? item->expires : due;
 }
 
@@ -180,6 +183,7 @@ static enum deliver_verdict verdict_of(const struct delivery *d, const struct re
 /* From the job's outcomes to those of deliver. */
 static void translate(struct delivery *d, uint64_t now)
 {
+    uint64_t random = random_u64(); /* one for all: what goes together comes back together */
     d->outcomes = arena_zero(&d->arena, d->job.n * sizeof *d->outcomes);
     for (size_t i = 0; i < d->job.n; i++) {
         const struct relay_outcome *from = &d->job.outcomes[i];
@@ -192,7 +196,7 @@ static void translate(struct delivery *d, uint64_t now)
         to->host = str_of(d->host);
         to->text = from->text;
         if (to->verdict == DELIVER_DEFERRED)
-            to->due = due_of(d, from, now);
+            to->due = due_of(d, from, now, random);
         to->is_untried = d->batch->kind == BATCH_PUT_OFF;
         d->n_deferred += from->rc != RC_OK && from->rc != RC_PERM;
         d->n_bounced += from->rc == RC_PERM;
@@ -291,7 +295,12 @@ static enum rc load_item(struct delivery *d, uint64_t now)
 static enum rc sign(struct delivery *d)
 {
     struct relay_signer *signer = d->relay->conf.signer;
-    return signer ? signer->sign(signer, &d->entry.item, &d->arena, &d->job.prefix) : RC_OK;
+    if (!signer)
+        return RC_OK;
+    buf_init(&d->signatures, SIGNATURES_MAX);
+    enum rc rc = signer->sign(signer, &d->entry.item, d->settings->hostname, &d->signatures);
+    d->job.prefix = buf_str(&d->signatures);
+    return rc;
 }
 
 /* The link may have ended meanwhile; under the mutex it does not. */
@@ -302,7 +311,7 @@ static void send_over_link(struct relay *relay, struct event *event, uint64_t no
     d->job.done = sent;
     d->job.item = &d->entry.item;
     d->job.arena = &d->arena;
-    if (!l) {
+    if (!l || !l->session) {
         d->job.is_stale = true;
         take_result(relay, event, now);
         return;

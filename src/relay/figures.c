@@ -8,14 +8,14 @@ void relay_figures(struct relay *relay, struct relay_figures *out)
 {
     const struct schedule *s = &relay->schedule;
     *out = (struct relay_figures){0};
-    pthread_mutex_lock(&relay->mutex);
+    relay_lock(relay);
     out->waiting = s->entries.count;
     out->under_way = s->n_under_way;
     out->destinations = s->destinations.count;
     out->connecting = s->n_new + s->n_slow;
     out->connected = s->n_open;
     out->questions = s->n_questions;
-    pthread_mutex_unlock(&relay->mutex);
+    relay_unlock(relay);
 }
 
 static uint64_t weight(const struct destination *d, bool *out_waits)
@@ -38,7 +38,7 @@ size_t relay_destinations(struct relay *relay, struct relay_destination *out, si
     const struct destination *best[FIGURES_MAX];
     size_t count = 0, slot = 0;
     n = n < FIGURES_MAX ? n : FIGURES_MAX;
-    pthread_mutex_lock(&relay->mutex);
+    relay_lock(relay);
     uint64_t now = clock_wall(relay->ctx.clock);
     const struct map *all = &relay->schedule.destinations;
     for (struct map_node *node = NULL; (node = map_each(all, &slot, node)) != NULL;) {
@@ -59,6 +59,6 @@ size_t relay_destinations(struct relay *relay, struct relay_destination *out, si
         out[i].bounced = d->bounced;
         out[i].is_left_alone = d->until > now;
     }
-    pthread_mutex_unlock(&relay->mutex);
+    relay_unlock(relay);
     return count;
 }

@@ -46,14 +46,14 @@ static bool take_page(struct relay *relay, const struct queue_due_page *page, ui
                       uint64_t *from)
 {
     bool is_full = false;
-    pthread_mutex_lock(&relay->mutex);
+    relay_lock(relay);
     for (size_t i = 0; i < page->n && !is_full; i++) {
         const struct queue_due *e = &page->entries[i];
         is_full = schedule_add(&relay->schedule, e->id, e->number, e->destination) == RC_LIMIT;
         *from = e->due;
     }
     schedule_run(&relay->schedule, now);
-    pthread_mutex_unlock(&relay->mutex);
+    relay_unlock(relay);
     return !is_full;
 }
 
@@ -107,21 +107,21 @@ static bool begin_shard(struct relay *relay, struct shard *shard, uint64_t now, 
 uint64_t page_read(struct relay *relay, uint64_t now)
 {
     uint64_t next = UINT64_MAX;
-    pthread_mutex_lock(&relay->mutex);
+    relay_lock(relay);
     for (unsigned i = 0; i < QUEUE_SHARDS; i++) {
         struct shard *shard = &relay->shards[i];
         uint64_t from, at;
         if (begin_shard(relay, shard, now, &from)) {
-            pthread_mutex_unlock(&relay->mutex);
+            relay_unlock(relay);
             enum rc rc = read_shard(relay, i, now, &from, &at);
             if (rc != RC_OK)
                 log_event(relay->ctx.log, LOG_ERROR, "queue-unreadable", "cause", rc_name(rc),
                           NULL);
-            pthread_mutex_lock(&relay->mutex);
+            relay_lock(relay);
             look(relay, shard, from, rc == RC_OK ? at : now + AGAIN_MS * NS_PER_MS);
         }
         next = shard->at < next ? shard->at : next;
     }
-    pthread_mutex_unlock(&relay->mutex);
+    relay_unlock(relay);
     return next;
 }

@@ -78,6 +78,38 @@ static struct schedule_limits limits_of(const struct relay_settings *s)
                                                 .grey = s->retry_grey_ms * NS_PER_MS}};
 }
 
+/* --- the mutex -------------------------------------------------------------------------------- */
+
+static void remember(struct relay *relay)
+{
+    atomic_store(&relay->holder, (uintptr_t)pthread_self());
+}
+
+void relay_lock(struct relay *relay)
+{
+    pthread_mutex_lock(&relay->mutex);
+    remember(relay);
+}
+
+static bool try_lock(struct relay *relay)
+{
+    if (pthread_mutex_trylock(&relay->mutex) != 0)
+        return false;
+    remember(relay);
+    return true;
+}
+
+void relay_unlock(struct relay *relay)
+{
+    atomic_store(&relay->holder, 0);
+    pthread_mutex_unlock(&relay->mutex);
+}
+
+bool relay_has_lock(struct relay *relay)
+{
+    return atomic_load(&relay->holder) == (uintptr_t)pthread_self();
+}
+
 /* --- the inbox -------------------------------------------------------------------------------- */
 
 void relay_wake_at(struct relay *relay, uint64_t at)
@@ -130,9 +162,9 @@ void relay_tell(struct relay *relay, struct event *event)
     list_add_tail(&relay->inbox, &event->link);
     pthread_mutex_unlock(&relay->inbox_mutex);
     /* Whoever has the mutex looks again after giving it back. */
-    while (has_mail(relay) && pthread_mutex_trylock(&relay->mutex) == 0) {
+    while (has_mail(relay) && try_lock(relay)) {
         work(relay);
-        pthread_mutex_unlock(&relay->mutex);
+        relay_unlock(relay);
     }
     atomic_fetch_sub(&relay->inside, 1); /* the last touch */
 }
@@ -141,15 +173,15 @@ void relay_tell(struct relay *relay, struct event *event)
 static void enter(struct relay *relay)
 {
     atomic_fetch_add(&relay->inside, 1);
-    pthread_mutex_lock(&relay->mutex);
+    relay_lock(relay);
 }
 
 static void leave(struct relay *relay)
 {
     do {
         work(relay);
-        pthread_mutex_unlock(&relay->mutex);
-    } while (has_mail(relay) && pthread_mutex_trylock(&relay->mutex) == 0);
+        relay_unlock(relay);
+    } while (has_mail(relay) && try_lock(relay));
     atomic_fetch_sub(&relay->inside, 1);
 }
 
@@ -197,40 +229,64 @@ static void ask(struct schedule_driver *driver, struct destination *d)
     relay_where(&relay->house, &d->where);
 }
 
-static void session_ready(struct relay_session_owner *owner, struct relay_session *session)
+/* What a session tells, in the order in which it does. */
+struct session_news {
+    struct event ready, gone;
+    struct relay *relay;
+    struct link *link;
+};
+
+static void take_ready(struct relay *relay, struct event *event, uint64_t now)
 {
-    struct link *l = CONTAINER(owner, struct link, owner);
-    struct relay *relay = l->own;
-    enter(relay);
-    schedule_ready(&relay->schedule, l);
-    schedule_run(&relay->schedule, clock_wall(relay->ctx.clock));
-    leave(relay);
+    schedule_ready(&relay->schedule, CONTAINER(event, struct session_news, ready)->link);
 }
 
+static void take_gone(struct relay *relay, struct event *event, uint64_t now)
+{
+    struct session_news *news = CONTAINER(event, struct session_news, gone);
+    schedule_gone(&relay->schedule, news->link);
+    free(news);
+}
+
+static void session_ready(struct relay_session_owner *owner, struct relay_session *session)
+{
+    struct session_news *news = CONTAINER(owner, struct link, owner)->own;
+    relay_tell(news->relay, &news->ready);
+}
+
+/* The pointer dies now, under the mutex; this may be inside a call of ours that has it. */
 static void session_gone(struct relay_session_owner *owner, struct relay_session *session)
 {
     struct link *l = CONTAINER(owner, struct link, owner);
-    struct relay *relay = l->own;
-    enter(relay);
-    (void)empty_inbox(relay); /* the answer to its last job comes before its end */
-    schedule_gone(&relay->schedule, l);
-    schedule_run(&relay->schedule, clock_wall(relay->ctx.clock));
-    leave(relay);
+    struct session_news *news = l->own;
+    struct relay *relay = news->relay;
+    bool is_inside = relay_has_lock(relay);
+    if (!is_inside)
+        relay_lock(relay);
+    l->session = NULL;
+    if (!is_inside)
+        relay_unlock(relay);
+    relay_tell(relay, &news->gone);
 }
 
 static enum rc open_session(struct schedule_driver *driver, struct link *l)
 {
     struct relay *relay = CONTAINER(driver, struct relay, driver);
-    l->own = relay;
-    l->owner.ready = session_ready;
-    l->owner.gone = session_gone;
-    return relay_session_open(&relay->house, relay->settings, &l->peer->target, &l->owner,
-                              &l->session);
+    struct session_news *news = mem_zero(sizeof *news);
+    *news = (struct session_news){{.happen = take_ready}, {.happen = take_gone}, relay, l};
+    l->own = news;
+    l->owner = (struct relay_session_owner){.ready = session_ready, .gone = session_gone};
+    enum rc rc = relay_session_open(&relay->house, relay->settings, &l->peer->target, &l->owner,
+                                    &l->session);
+    if (rc != RC_OK)
+        free(news);
+    return rc;
 }
 
 static void close_session(struct schedule_driver *driver, struct link *l)
 {
-    relay_session_close(l->session);
+    if (l->session)
+        relay_session_close(l->session);
 }
 
 static void begin(struct schedule_driver *driver, struct batch *b)
@@ -307,27 +363,29 @@ static void sleep_until(struct relay *relay, uint64_t at)
     wait += (uint64_t)until.tv_nsec;
     until.tv_sec += (time_t)(wait / NS_PER_SEC);
     until.tv_nsec = (long)(wait % NS_PER_SEC);
+    atomic_store(&relay->holder, 0);
     pthread_cond_timedwait(&relay->changed, &relay->mutex, &until);
+    remember(relay);
 }
 
 static void *keeper_main(void *arg)
 {
     struct relay *relay = arg;
-    pthread_mutex_lock(&relay->mutex);
+    relay_lock(relay);
     while (!relay->is_ending) {
         relay->keeper_at = UINT64_MAX;
-        pthread_mutex_unlock(&relay->mutex);
+        relay_unlock(relay);
         uint64_t next = page_read(relay, clock_wall(relay->ctx.clock));
         enter(relay);
         delivery_settle_again(relay);
         schedule_run(&relay->schedule, clock_wall(relay->ctx.clock));
         relay_wake_at(relay, next);
         leave(relay);
-        pthread_mutex_lock(&relay->mutex);
+        relay_lock(relay);
         if (!relay->is_ending && relay->keeper_at > clock_wall(relay->ctx.clock))
             sleep_until(relay, relay->keeper_at);
     }
-    pthread_mutex_unlock(&relay->mutex);
+    relay_unlock(relay);
     return NULL;
 }
 
@@ -408,13 +466,13 @@ void relay_close(struct relay **relay)
         return;
     relay_drain(r);
     pthread_join(r->keeper, NULL);
-    pthread_mutex_lock(&r->mutex);
+    relay_lock(r);
     bool is_quiet = schedule_is_quiet(&r->schedule);
     for (int i = 0; !is_quiet && i < CLOSE_SECONDS * 10; i++) {
         sleep_until(r, clock_wall(r->ctx.clock) + NS_PER_SEC / 10);
         is_quiet = schedule_is_quiet(&r->schedule);
     }
-    pthread_mutex_unlock(&r->mutex);
+    relay_unlock(r);
     if (!is_quiet)
         return;
     while (atomic_load(&r->inside)) /* somebody is just leaving */

@@ -26,6 +26,7 @@
 #define RELAY_RELAY_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/ctx.h"
 #include "base/str.h"
 #include "deliver/deliver.h"
@@ -86,12 +87,12 @@ void relay_settings_unref(struct relay_settings **settings);
 struct relay;
 struct dns;
 
-/* Puts a signature in front of messages: called on a worker, once a transaction. */
+/* Makes the signatures that are put in front of a message: called on workers, for each transaction.
+ */
 struct relay_signer {
-    /* Fields with their CRLF, in the arena; absent: nothing is to be signed. RC_TEMP: not now, the
-     * message waits. */
-    enum rc (*sign)(struct relay_signer *signer, const struct queue_item *item, struct arena *arena,
-                    struct str *out_fields);
+    /* Appends fields with their CRLF, or nothing. RC_TEMP: not now, the message waits. */
+    enum rc (*sign)(struct relay_signer *signer, const struct queue_item *item, struct str hostname,
+                    struct buf *out_fields);
 };
 
 struct relay_conf { /* all of it outlives the relay */

@@ -110,7 +110,7 @@ enum link_state { LINK_NEW, LINK_BUSY, LINK_IDLE };
 
 struct link {
     struct relay_session_owner owner; /* the driver's */
-    struct relay_session *session;    /* the driver's */
+    struct relay_session *session;    /* the driver's; NULL: it is about to be gone */
     void *own;                        /* the driver's */
     struct peer *peer;
     struct list at;  /* of its peer's idle ones */

@@ -3,8 +3,8 @@
  * LOCK. The scheduler is worked under one mutex. What happens elsewhere (a session's answer, a
  * commit, an answer of DNS, the queue's announcements) is put into the inbox, and whoever gets the
  * mutex takes out all that is there: nobody waits for it, and under load one thread does the work
- * of many at once. Only the end of a session is told under the mutex at once, since its pointer
- * dies.
+ * of many at once. Only that a session has ended is noted under the mutex at once, since its
+ * pointer dies; that may happen inside a call to the session, by who has the mutex already.
  *
  * A DELIVERY is a batch of the scheduler with what it needs: loaded and signed on a worker, sent by
  * its session, settled by deliver, and gone when that is durable.
@@ -34,7 +34,8 @@ struct relay {
     struct schedule_driver driver;
     struct queue_sink sink;
     struct task_lane *lane;
-    pthread_mutex_t mutex; /* of schedule, settings and shards */
+    pthread_mutex_t mutex;    /* of schedule, settings and shards */
+    _Atomic uintptr_t holder; /* the thread that has it; 0: none */
     struct schedule schedule;
     struct relay_settings *settings;
     struct shard shards[QUEUE_SHARDS];
@@ -50,6 +51,9 @@ struct relay {
 
 /* --- relay.c ---------------------------------------------------------------------------------- */
 
+void relay_lock(struct relay *relay);
+void relay_unlock(struct relay *relay);
+bool relay_has_lock(struct relay *relay); /* this thread does */
 /* From any thread; also from inside the driver's functions. */
 void relay_tell(struct relay *relay, struct event *event);
 /* The mutex is held: the keeper looks no later than then. */

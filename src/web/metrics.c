@@ -57,6 +57,58 @@ static void put_services(struct buf *out, struct net *net)
         buf_putf(out, "%s{service=\"%s\"} %u\n", name, services[i].name, services[i].open);
 }
 
+enum { DESTINATIONS_SHOWN = 20 };
+
+/* A domain as a label's value: names from DNS hold nothing that would need an escape, and what does
+ * is not shown. */
+static void put_destination(struct buf *out, const char *metric, const char *name, uint64_t value)
+{
+    if (!name[strcspn(name, "\"\\\n")])
+        buf_putf(out, "%s{destination=\"%s\"} %llu\n", metric, name, (unsigned long long)value);
+}
+
+/* Only of those that matter most, so that a sender cannot make names without end. */
+static void put_destinations(struct buf *out, struct relay *relay)
+{
+    static const struct {
+        const char *name, *help, *type;
+        size_t offset;
+    } rows[] = {
+        {"penfold_relay_destination_sent", "recipients taken by the hosts of a domain", "counter",
+         offsetof(struct relay_destination, sent)},
+        {"penfold_relay_destination_deferred", "and put off", "counter",
+         offsetof(struct relay_destination, deferred)},
+        {"penfold_relay_destination_bounced", "and given up", "counter",
+         offsetof(struct relay_destination, bounced)},
+    };
+    struct relay_destination all[DESTINATIONS_SHOWN];
+    size_t n = relay_destinations(relay, all, DESTINATIONS_SHOWN);
+    put_head(out, "penfold_relay_destination_waiting", "recipients that are due", "gauge");
+    for (size_t i = 0; i < n; i++)
+        put_destination(out, "penfold_relay_destination_waiting", all[i].name, all[i].waiting);
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        put_head(out, rows[r].name, rows[r].help, rows[r].type);
+        for (size_t i = 0; i < n; i++) {
+            uint64_t value;
+            memcpy(&value, (const char *)&all[i] + rows[r].offset, sizeof value);
+            put_destination(out, rows[r].name, all[i].name, value);
+        }
+    }
+}
+
+static void put_relay(struct buf *out, struct relay *relay)
+{
+    struct relay_figures f;
+    relay_figures(relay, &f);
+    put_gauge(out, "penfold_relay_waiting", "recipients elsewhere that are due and in memory",
+              f.waiting);
+    put_gauge(out, "penfold_relay_connections", "connections to other hosts", f.connected);
+    put_gauge(out, "penfold_relay_connecting", "and those that are being made", f.connecting);
+    put_gauge(out, "penfold_relay_destinations", "domains that are known", f.destinations);
+    put_gauge(out, "penfold_relay_questions", "domains that DNS is being asked about", f.questions);
+    put_destinations(out, relay);
+}
+
 /* The second number of statm: pages in memory. */
 static uint64_t memory_of(int statm_fd)
 {
@@ -96,4 +148,6 @@ void web_metrics(void *app, const struct http_request *request, struct http_resp
         put_histogram(&response->body, counters, (enum histogram)i);
     put_services(&response->body, web->conf.net);
     put_gauges(&response->body, &web->conf);
+    if (web->conf.relay && *web->conf.relay)
+        put_relay(&response->body, *web->conf.relay);
 }

@@ -1,0 +1,50 @@
+/* daemon, inside: the server's way to other hosts. */
+#ifndef DAEMON_OUTSIDE_H
+#define DAEMON_OUTSIDE_H
+
+#include "daemon/daemon_int.h"
+#include "relay/relay.h"
+
+/* --- secrets: what the files that the configuration names hold -------------------------------- */
+
+struct secret {
+    char *path, *text; /* NULL: empty */
+    size_t n;
+};
+struct secrets {
+    struct secret *items;
+    size_t n, capacity;
+};
+void secrets_add(struct secrets *s, struct str path, struct str text); /* the first line is kept */
+/* The passwords of all routes. On failure *out_path is the file, errno the cause. */
+enum rc secrets_read(const struct conf *c, struct secrets *out, const char **out_path);
+void secrets_fini(struct secrets *s); /* wipes */
+
+/* --- outside.c -------------------------------------------------------------------------------- */
+
+struct outside;
+struct outside_house { /* all of it outlives outside_close */
+    struct kv *kv;
+    struct queue *queue;
+    struct deliver *deliver;
+    struct net *net;
+    struct auth *auth;
+    struct crypto_signer_client *dkim; /* NULL: nothing is signed */
+};
+
+/* Before the sandbox closes: reads what the configuration names; the cause of a failure is logged.
+ * To be freed in any case. */
+enum rc outside_prepare(const struct ctx *ctx, const struct conf *c, struct outside **out);
+/* Begins to send; after net_start. */
+enum rc outside_open(struct outside *o, const struct outside_house *house, const struct conf *c,
+                     const struct secrets *secrets);
+void outside_reload(struct outside *o, const struct conf *c, const struct secrets *secrets);
+struct relay *outside_relay(struct outside *o); /* NULL before outside_open */
+/* Both may be NULL. Drain: nothing new is sent; before net_stop. Close: after it; waits until
+ * nothing is under way. */
+void outside_drain(struct outside *o);
+void outside_close(struct outside *o);
+bool outside_is_closed(const struct outside *o); /* false: something still waits for the store */
+void outside_free(struct outside **outside);     /* after net_free */
+
+#endif
