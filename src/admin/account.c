@@ -139,9 +139,9 @@ static enum rc find(struct admin *admin, struct str address, struct admin_answer
 void admin_account_show(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {
-        "address",     "id",    "enabled", "suspended", "reason",         "created",
-        "messages",    "bytes", "quota",   "quota_own", "quota_messages", "quota_messages_own",
-        "pop3_delete", "modseq"};
+        "address",     "id",         "enabled", "suspended", "reason",         "created",
+        "messages",    "bytes",      "quota",   "quota_own", "quota_messages", "quota_messages_own",
+        "pop3_delete", "send_limit", "modseq"};
     struct auth_account info;
     struct store_account *account;
     struct store_usage usage;
@@ -152,7 +152,7 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
     }
     store_account_usage(account, &usage);
     store_account_close(&account);
-    answer_columns(a, columns, 14);
+    answer_columns(a, columns, 15);
     answer_cell(a, info.address);
     answer_u64(a, info.id);
     answer_text(a, info.is_enabled ? "yes" : "no");
@@ -166,6 +166,7 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
     answer_u64(a, usage.quota.messages);
     answer_text(a, usage.quota.inherited & STORE_QUOTA_MESSAGES ? "no" : "yes");
     answer_pop3(a, &info.settings);
+    answer_limits(a, &info.limits);
     answer_u64(a, usage.modseq);
 }
 
@@ -192,8 +193,8 @@ void admin_account_set(struct admin *admin, const struct admin_call *c, struct a
         answer_fail(a, RC_SYNTAX, "account set: nothing to set; see penfold account set --help");
         return;
     }
-    const struct auth_account_change change = {s.what, s.is_enabled, s.is_suspended, s.reason,
-                                               s.settings};
+    const struct auth_account_change change = {s.what,   s.is_enabled, s.is_suspended,
+                                               s.reason, s.settings,   s.limits};
     enum rc rc = find(admin, c->args[0], a, &info, &account);
     if (rc != RC_OK) {
         answer_rc(a, rc, c->args[0]);

@@ -24,6 +24,7 @@ struct setting {
     struct str reason, catch_all;
     char delimiter;
     unsigned signing;
+    struct auth_limits limits, all_limits;
     unsigned has_quota; /* STORE_QUOTA_...: which of these were given */
     struct store_quota quota;
     uint64_t id;
@@ -56,6 +57,7 @@ void answer_rc(struct admin_answer *a, enum rc rc, struct str what);
 enum rc admin_keys_make(struct admin *admin, struct str domain);
 /* Rows for a domain's keys that were made since; 0: all. */
 void answer_keys(struct admin *admin, struct str domain, uint64_t since, struct admin_answer *a);
+void answer_limits(struct admin_answer *a, const struct auth_limits *limits);
 void answer_signing(struct admin_answer *a, unsigned signing);
 
 /* Expunges what POP3 collected long enough ago, where the policy counts days; collected.c. */

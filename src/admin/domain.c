@@ -37,9 +37,10 @@ void admin_domain_list(struct admin *admin, const struct admin_call *c, struct a
 
 void admin_domain_show(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
-    static const char *const columns[] = {"domain",    "accounts",       "aliases",     "removed",
-                                          "quota",     "quota_messages", "pop3_delete", "catch_all",
-                                          "delimiter", "dkim",           "created"};
+    static const char *const columns[] = {
+        "domain",         "accounts",       "aliases",   "removed",   "quota",
+        "quota_messages", "pop3_delete",    "catch_all", "delimiter", "dkim",
+        "send_limit",     "send_limit_all", "created"};
     struct auth_domain d;
     enum rc rc = auth_domain_show(admin->auth, c->args[0], &a->arena, &d);
     if (rc != RC_OK) {
@@ -47,7 +48,7 @@ void admin_domain_show(struct admin *admin, const struct admin_call *c, struct a
         return;
     }
     struct store_quota quota = store_default(admin->store, group_of(d.name));
-    answer_columns(a, columns, 11);
+    answer_columns(a, columns, 13);
     answer_cell(a, d.name);
     answer_u64(a, d.accounts);
     answer_u64(a, d.aliases);
@@ -58,6 +59,8 @@ void admin_domain_show(struct admin *admin, const struct admin_call *c, struct a
     answer_cell(a, d.catch_all.n ? d.catch_all : STR("none"));
     answer_delimiter(a, d.delimiter);
     answer_signing(a, d.signing);
+    answer_limits(a, &d.limits);
+    answer_limits(a, &d.all_limits);
     answer_time(a, d.created);
 }
 
@@ -136,8 +139,8 @@ void admin_domain_set(struct admin *admin, const struct admin_call *c, struct ad
         answer_fail(a, RC_SYNTAX, "domain set: nothing to set; see penfold domain set --help");
         return;
     }
-    const struct auth_domain_change change = {s.what, s.settings, s.delimiter, s.catch_all,
-                                              s.signing};
+    const struct auth_domain_change change = {s.what,    s.settings, s.delimiter, s.catch_all,
+                                              s.signing, s.limits,   s.all_limits};
     enum rc rc = auth_domain_set(admin->auth, c->args[0], &change);
     if (rc == RC_OK && s.what & AUTH_SET_SIGNING)
         rc = admin_keys_make(admin, c->args[0]);

@@ -2,6 +2,7 @@
 #include "admin/admin_int.h"
 
 #include "crypto/crypto.h"
+#include "limit/limit.h"
 
 #include <stdio.h>
 
@@ -124,6 +125,31 @@ static bool take_delimiter(struct str value, struct setting *s, struct admin_ans
            unexpected(a, "--delimiter", value, "one character, or none");
 }
 
+static bool take_limits(struct str value, const char *name, struct auth_limits *out,
+                        struct admin_answer *a)
+{
+    struct limit_rates rates = {{0}};
+    *out = (struct auth_limits){.is_set = !str_eq(value, STR("default"))};
+    bool is_good = !out->is_set || limit_rates_parse(value, &rates) == RC_OK;
+    for (size_t i = 0; i < AUTH_LIMITS; i++)
+        out->most[i] = rates.most[i];
+    return is_good || unexpected(a, name, value,
+                                 "messages and recipients in an hour or a day, such as "
+                                 "100/h,500/d,300r/h,2000r/d, or none, or default");
+}
+
+static bool take_send_limit(struct str value, struct setting *s, struct admin_answer *a)
+{
+    s->what |= AUTH_SET_LIMITS;
+    return take_limits(value, "--send-limit", &s->limits, a);
+}
+
+static bool take_send_limit_all(struct str value, struct setting *s, struct admin_answer *a)
+{
+    s->what |= AUTH_SET_ALL_LIMITS;
+    return take_limits(value, "--send-limit-all", &s->all_limits, a);
+}
+
 static const struct {
     const char *word;
     unsigned signing;
@@ -153,11 +179,18 @@ static const struct {
     const char *name;
     bool (*take)(struct str value, struct setting *s, struct admin_answer *a);
 } options[] = {
-    {"--quota", take_quota},         {"--quota-messages", take_messages},
-    {"--pop3-delete", take_pop3},    {"--enabled", take_enabled},
-    {"--suspended", take_suspended}, {"--reason", take_reason},
-    {"--catch-all", take_catch_all}, {"--delimiter", take_delimiter},
-    {"--dkim", take_dkim},           {"--id", take_id},
+    {"--quota", take_quota},
+    {"--quota-messages", take_messages},
+    {"--pop3-delete", take_pop3},
+    {"--enabled", take_enabled},
+    {"--suspended", take_suspended},
+    {"--reason", take_reason},
+    {"--catch-all", take_catch_all},
+    {"--delimiter", take_delimiter},
+    {"--dkim", take_dkim},
+    {"--id", take_id},
+    {"--send-limit", take_send_limit},
+    {"--send-limit-all", take_send_limit_all},
 };
 
 static bool take(struct str name, struct str value, struct setting *s, struct admin_answer *a)
@@ -216,4 +249,16 @@ void answer_signing(struct admin_answer *a, unsigned signing)
     while (i + 1 < sizeof signings / sizeof *signings && signings[i].signing != signing)
         i++;
     answer_text(a, signings[i].word);
+}
+
+void answer_limits(struct admin_answer *a, const struct auth_limits *limits)
+{
+    static const char *const units[AUTH_LIMITS] = {"/h", "/d", "r/h", "r/d"};
+    char text[96] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < AUTH_LIMITS; i++)
+        if (limits->most[i])
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%u%s", n ? "," : "",
+                                  limits->most[i], units[i]);
+    answer_text(a, !limits->is_set ? "default" : n ? text : "none");
 }

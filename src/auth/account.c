@@ -124,6 +124,8 @@ static enum rc make_changed(struct edit *e, struct kv_txn *txn)
         row.reason = STR("");
     if (c->what & AUTH_SET_POP3)
         row.settings = c->settings;
+    if (c->what & AUTH_SET_LIMITS)
+        row.limits = c->limits;
     return auth_edit_put_address(e, txn, &a->keys[ADDRESS], &row);
 }
 

@@ -213,6 +213,22 @@ enum rc auth_blocked_list(struct auth *auth, struct arena *arena, struct auth_bl
  * overlaps, or of all (absent). RC_SYNTAX: neither; RC_NOTFOUND: nothing was blocked there. */
 enum rc auth_blocked_remove(struct auth *auth, struct str what, size_t *out_n);
 
+/* How much may be sent: messages in an hour and in a day, recipients in an hour and in a day; 0: as
+ * much as one likes. */
+enum { AUTH_LIMITS = 4 };
+struct auth_limits {
+    bool is_set; /* no: as the domain has it, as the configuration has it */
+    uint32_t most[AUTH_LIMITS];
+};
+/* What limits a login in sending. RC_DENIED: there is no such account. RC_AGAIN (KV_CACHED),
+ * RC_TEMP, RC_CORRUPT. */
+struct auth_sending {
+    struct auth_limits account; /* its own, or else its domain's */
+    struct auth_limits domain;  /* of all accounts of the domain together */
+    uint64_t created;           /* of the account, ns since 1970 */
+};
+enum rc auth_sending(struct auth *auth, struct str name, unsigned flags, struct auth_sending *out);
+
 /* --- administration: all block; besides what is named RC_TEMP, RC_FULL, RC_CORRUPT ------------ */
 
 /* RC_EXISTS; RC_SYNTAX: not a host name, or longer than an address leaves room for. */
@@ -225,9 +241,11 @@ struct auth_domain {
     uint64_t accounts, created; /* created: ns since 1970 */
     uint64_t aliases, removed;  /* removed: accounts that can be restored */
     struct auth_settings settings;
-    char delimiter;       /* between a local part and its detail; 0: none */
-    struct str catch_all; /* who gets mail for unknown addresses; empty: nobody */
-    unsigned signing;     /* bits 1 << enum crypto_algorithm: which signatures its mail gets */
+    char delimiter;            /* between a local part and its detail; 0: none */
+    struct str catch_all;      /* who gets mail for unknown addresses; empty: nobody */
+    unsigned signing;          /* bits 1 << enum crypto_algorithm: which signatures its mail gets */
+    struct auth_limits limits; /* of each of its accounts that has none of its own */
+    struct auth_limits all_limits; /* of all of them together */
 };
 enum rc auth_domain_show(struct auth *auth, struct str domain, struct arena *arena,
                          struct auth_domain *out);
@@ -242,14 +260,17 @@ enum auth_change { /* which fields of a change count */
                    AUTH_SET_REASON = 8,
                    AUTH_SET_DELIMITER = 16,
                    AUTH_SET_CATCH_ALL = 32,
-                   AUTH_SET_SIGNING = 64
+                   AUTH_SET_SIGNING = 64,
+                   AUTH_SET_LIMITS = 128,
+                   AUTH_SET_ALL_LIMITS = 256
 };
 struct auth_domain_change {
     unsigned what;
     struct auth_settings settings;
     char delimiter;       /* one of !#$%&'*+-/=?^_`{|}~ ; 0: none */
     struct str catch_all; /* an address here that somebody has; empty: none */
-    unsigned signing;     /* as in auth_domain */
+    unsigned signing;     /* as in auth_domain, as the next two */
+    struct auth_limits limits, all_limits;
 };
 /* RC_NOTFOUND: no such domain. RC_SYNTAX: delimiter. RC_PERM: nobody has the catch-all's address.
  * RC_DENIED: it is elsewhere. */
@@ -263,6 +284,7 @@ struct auth_account {
     bool is_suspended;
     struct str reason;             /* of its state; may be empty */
     struct auth_settings settings; /* its own */
+    struct auth_limits limits;     /* its own */
     uint64_t removed;              /* when; 0: it is there */
 };
 /* An id that was never given before; it is in the list of ids from now on. */
@@ -279,6 +301,7 @@ struct auth_account_change {
     bool is_suspended; /* logins fail and mail is put off */
     struct str reason; /* one line; goes when the account is enabled and not suspended */
     struct auth_settings settings;
+    struct auth_limits limits;
 };
 /* RC_NOTFOUND, RC_SYNTAX (address or reason), RC_LIMIT (reason too long). */
 enum rc auth_account_set(struct auth *auth, struct str address,

@@ -60,6 +60,7 @@ struct domain_record {
     char delimiter;       /* before the detail of an address; 0: none */
     struct str catch_all; /* an address; empty: none */
     uint8_t signing;      /* bits 1 << algorithm */
+    struct auth_limits limits, all_limits;
 };
 struct address_record { /* of an account or an alias */
     bool is_alias;
@@ -68,6 +69,7 @@ struct address_record { /* of an account or an alias */
     uint64_t account;
     bool is_disabled, is_suspended;
     struct auth_settings settings;
+    struct auth_limits limits;
     struct str reason; /* for the state, the operator's words */
     /* an alias's */
     struct str *targets; /* addresses, in lower case */

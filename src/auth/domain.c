@@ -112,6 +112,10 @@ static enum rc make_changed(struct edit *e, struct kv_txn *txn)
         record.catch_all = c->catch_all;
     if (c->what & AUTH_SET_SIGNING)
         record.signing = (uint8_t)c->signing;
+    if (c->what & AUTH_SET_LIMITS)
+        record.limits = c->limits;
+    if (c->what & AUTH_SET_ALL_LIMITS)
+        record.all_limits = c->all_limits;
     return auth_edit_put_domain(e, txn, &d->key, &record);
 }
 
@@ -170,7 +174,9 @@ static enum rc list_one(struct auth *auth, struct str name, struct arena *arena,
                                        .settings = d.settings,
                                        .delimiter = d.delimiter,
                                        .catch_all = d.catch_all,
-                                       .signing = d.signing};
+                                       .signing = d.signing,
+                                       .limits = d.limits,
+                                       .all_limits = d.all_limits};
     return RC_OK;
 }
 

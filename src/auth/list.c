@@ -27,7 +27,8 @@ struct auth_account auth_account_of(const struct address_record *row, struct str
                                  .is_enabled = !row->is_disabled,
                                  .is_suspended = row->is_suspended,
                                  .reason = row->reason,
-                                 .settings = row->settings};
+                                 .settings = row->settings,
+                                 .limits = row->limits};
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */

@@ -78,3 +78,19 @@ enum rc auth_lookup_removed(struct auth *auth, const struct address *a, unsigned
     arena_fini(&arena);
     return result;
 }
+
+enum rc auth_sending(struct auth *auth, struct str name, unsigned flags, struct auth_sending *out)
+{
+    struct address a;
+    struct lookup found;
+    if (auth_address_parse(name, &a) != RC_OK)
+        return RC_DENIED;
+    enum rc rc = auth_lookup_address(auth, &a, flags, &found);
+    if (rc != RC_OK)
+        return rc == RC_NOTFOUND ? RC_DENIED : rc;
+    *out = (struct auth_sending){.account = found.address.limits.is_set ? found.address.limits
+                                                                        : found.domain.limits,
+                                 .domain = found.domain.all_limits,
+                                 .created = found.address.created};
+    return RC_OK;
+}

@@ -111,6 +111,20 @@ static void unpack_settings(struct unpacker *r, struct auth_settings *out)
     out->pop3_days = days;
 }
 
+static void pack_limits(struct packer *w, const struct auth_limits *limits)
+{
+    pack_u8(w, limits->is_set);
+    for (size_t i = 0; i < AUTH_LIMITS && limits->is_set; i++)
+        pack_u32(w, limits->most[i]);
+}
+
+static void unpack_limits(struct unpacker *r, struct auth_limits *out)
+{
+    *out = (struct auth_limits){.is_set = unpack_u8(r) != 0};
+    for (size_t i = 0; i < AUTH_LIMITS && out->is_set; i++)
+        out->most[i] = unpack_u32(r);
+}
+
 void auth_domain_pack(const struct domain_record *d, struct record *out)
 {
     struct packer w;
@@ -124,6 +138,8 @@ void auth_domain_pack(const struct domain_record *d, struct record *out)
     pack_u8(&w, (uint8_t)d->delimiter);
     pack_str16(&w, d->catch_all);
     pack_u8(&w, d->signing);
+    pack_limits(&w, &d->limits);
+    pack_limits(&w, &d->all_limits);
     out->n = w.n;
 }
 
@@ -145,6 +161,10 @@ enum rc auth_domain_unpack(struct str value, struct domain_record *out)
     }
     if (r.n) /* before domains signed */
         out->signing = unpack_u8(&r);
+    if (r.n) { /* before sending was limited */
+        unpack_limits(&r, &out->limits);
+        unpack_limits(&r, &out->all_limits);
+    }
     return unpack_done(&r);
 }
 
@@ -157,6 +177,7 @@ static void pack_account(struct packer *w, const struct address_record *a)
                          (a->is_suspended ? FLAG_SUSPENDED : 0)));
     pack_settings(w, &a->settings);
     pack_str16(w, a->reason);
+    pack_limits(w, &a->limits);
 }
 
 static void pack_alias(struct packer *w, const struct address_record *a)
@@ -171,7 +192,7 @@ static void pack_alias(struct packer *w, const struct address_record *a)
 enum rc auth_address_pack(const struct address_record *a, struct arena *arena, struct str *out)
 {
     struct packer w;
-    size_t size = 64 + a->reason.n;
+    size_t size = 96 + a->reason.n;
     for (size_t i = 0; i < a->n_targets; i++)
         size += 2 + a->targets[i].n;
     void *mem = arena_alloc(arena, size);
@@ -198,6 +219,8 @@ static void unpack_account(struct unpacker *r, struct address_record *out)
         unpack_settings(r, &out->settings);
         out->reason = unpack_str16(r);
     }
+    if (r->n) /* before sending was limited */
+        unpack_limits(r, &out->limits);
 }
 
 static enum rc unpack_alias(struct unpacker *r, struct arena *arena, struct address_record *out)

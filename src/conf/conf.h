@@ -71,8 +71,10 @@ struct conf {
         char *vrfy; /* "off", "on": VRFY tells who lives here */
     } smtp;
     struct {
-        char *from;        /* "own": From and Sender belong to who submits; "any" */
-        uint64_t hold_max; /* seconds that FUTURERELEASE may ask for; 0: it is not offered */
+        char *from;         /* "own": From and Sender belong to who submits; "any" */
+        char *send_limit;   /* of accounts that have nothing else: "none", "100/h,500/d" */
+        uint64_t send_ramp; /* seconds until an account has all of its limit */
+        uint64_t hold_max;  /* seconds that FUTURERELEASE may ask for; 0: it is not offered */
     } submission;
     struct {
         struct conf_list trusted; /* names of users who may name any sender */

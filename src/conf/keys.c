@@ -69,6 +69,8 @@ const struct key conf_keys[] = {
     AMOUNT("dkim", "key", PATH, dkim.key, "dkim.key", 1, 0),
     WORDS("smtp", "vrfy", CHOICE, smtp.vrfy, "off", {"off", "on"}),
     WORDS("submission", "from", CHOICE, submission.from, "own", {"own", "any"}),
+    AMOUNT("submission", "send_limit", TEXT, submission.send_limit, "none", 1, 0),
+    AMOUNT("submission", "send_ramp", TIME, submission.send_ramp, "0", 0, YEAR),
     AMOUNT("submission", "hold_max", TIME, submission.hold_max, "30d", 0, YEAR),
     KEY("sendmail", "trusted", USERS, sendmail.trusted, NULL),
     KEY("relay", "accept", NAMES, relay.accept, NULL),

@@ -132,6 +132,7 @@ struct generation_house { /* what all of them stand on; outlives them */
     struct hand *hand;                    /* may be NULL */
     const struct mime_charsets *charsets; /* made before the sandbox closes, as users */
     const struct users *users;
+    struct limit *limit;
 };
 
 /* Takes conf and signer_fd (-1: none), also on failure, when `why` tells the cause. */

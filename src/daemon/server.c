@@ -58,6 +58,7 @@ struct server {
     struct web *web;
     struct mime_charsets *charsets;
     struct users users;
+    struct limit *limit;
     struct generation_house house;
     struct generation *generation; /* what new sessions get */
     struct sockets sockets;
@@ -198,6 +199,8 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
     TRY(tell(s, "keys", open_dkim(s)));
+    const struct limit_conf limit = {0};
+    s->limit = limit_open(&s->ctx, s->admin.kv, &limit);
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));
     lease_queue(s);
     struct deliver_conf deliver = {.kv = s->admin.kv,
@@ -215,6 +218,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
 
 static void close_store(struct server *s)
 {
+    limit_close(&s->limit);
     if (s->admin.queue)
         queue_close(&s->admin.queue);
     if (s->admin.auth)
@@ -270,8 +274,9 @@ static enum rc open_net(struct server *s, const struct trusted *trusted)
                            .relay = &s->relay};
     s->web = web_new(&web);
     budget_init(&s->memory, s->start->conf->limits.memory);
-    s->house = (struct generation_house){&s->ctx, &s->admin,      s->deliver,  &s->memory,
-                                         s->web,  s->start->hand, s->charsets, &s->users};
+    s->house =
+        (struct generation_house){&s->ctx,        &s->admin,   s->deliver, &s->memory, s->web,
+                                  s->start->hand, s->charsets, &s->users,  s->limit};
     s->sockets = *s->start->sockets;
     if (generation_new(&s->house, s->start->conf, s->start->chain_pem, s->start->signer_fd,
                        &s->generation, why) != RC_OK) {

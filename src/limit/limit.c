@@ -66,6 +66,32 @@ uint64_t limit_domain(struct str domain)
     return hash | UINT64_C(1) << 63;
 }
 
+static enum rc parse_one(struct str text, struct limit_rates *out)
+{
+    struct str number;
+    uint64_t most;
+    if (!str_cut(&text, '/', &number) || text.n != 1 || number.n == 0)
+        return RC_SYNTAX;
+    bool is_recipients = number.p[number.n - 1] == 'r', is_day = text.p[0] == 'd';
+    number.n -= is_recipients;
+    if ((!is_day && text.p[0] != 'h') || str_to_u64(number, &most) != RC_OK || most == 0 ||
+        most > UINT32_MAX)
+        return RC_SYNTAX;
+    out->most[2 * is_recipients + is_day] = (uint32_t)most;
+    return RC_OK;
+}
+
+enum rc limit_rates_parse(struct str text, struct limit_rates *out)
+{
+    struct str one;
+    *out = (struct limit_rates){{0}};
+    if (str_eq(text, STR("none")))
+        return RC_OK;
+    while (str_cut(&text, ',', &one))
+        TRY(parse_one(one, out));
+    return limit_is_none(out) ? RC_SYNTAX : RC_OK;
+}
+
 bool limit_is_none(const struct limit_rates *rates)
 {
     for (size_t i = 0; i < LIMIT_KINDS; i++)

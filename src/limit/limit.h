@@ -23,6 +23,9 @@ enum limit_what {
 struct limit_rates {
     uint32_t most[LIMIT_KINDS]; /* 0: no limit */
 };
+/* "none", or some of "100/h", "500/d", "300r/h", "2000r/d" (messages and recipients, in an hour and
+ * a day) with commas between. RC_SYNTAX. */
+enum rc limit_rates_parse(struct str text, struct limit_rates *out);
 bool limit_is_none(const struct limit_rates *rates);
 /* What holds for one who is `age` old while others have all of it after `ramp` (the same unit): a
  * tenth at first, growing evenly. */

@@ -149,6 +149,15 @@ static void new_accounts_have_less(void **state)
     assert_int_equal(limit_ramp(&rates, 7, 14).most[0], 50);
     assert_int_equal(limit_ramp(&rates, 14, 14).most[0], 100);
     assert_int_equal(limit_ramp(&rates, 3, 0).most[0], 100);
+    assert_rc(limit_rates_parse(STR("100/h,2000r/d"), &r), RC_OK);
+    assert_int_equal(r.most[LIMIT_MESSAGES_HOUR], 100);
+    assert_int_equal(r.most[LIMIT_RECIPIENTS_DAY], 2000);
+    assert_int_equal(r.most[LIMIT_MESSAGES_DAY], 0);
+    assert_rc(limit_rates_parse(STR("none"), &r), RC_OK);
+    static const char *const bad[] = {"",    "100", "100/", "/h",   "r/h",
+                                      "0/h", "x/h", "1/w",  "1/h,", "1/hour"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_rc(limit_rates_parse(str_of(bad[i]), &r), RC_SYNTAX);
     const struct limit_rates none = {.most = {0}};
     assert_true(limit_is_none(&none));
     assert_false(limit_is_none(&rates));

@@ -16,14 +16,19 @@ static void log_refusal(struct session *s, struct str address, enum smtpd_reply 
     log_end(&l);
 }
 
-static enum flow answer(struct session *s, enum smtpd_reply reply)
+static enum flow count_asked(struct session *s)
 {
     struct transaction *t = s->transaction;
-    smtpd_reply_say(s, reply);
     if (++t->n_asked <= (size_t)s->smtpd->conf.recipients + OVERSHOOT)
         return FLOW_NEXT;
     smtpd_reply_say(s, SMTPD_TOO_MANY_ERRORS);
     return FLOW_CLOSE;
+}
+
+static enum flow answer(struct session *s, enum smtpd_reply reply)
+{
+    smtpd_reply_say(s, reply);
+    return count_asked(s);
 }
 
 /* Whether each of the targets has room: a copy that cannot be kept is refused now, while the sender
@@ -105,6 +110,13 @@ static enum flow take_bounce(struct session *s, enum rc rc, const struct deliver
 static enum flow look_up(struct session *s, struct str address, struct recipient *recipient)
 {
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
+    enum rc limited = smtpd_limits_ask(s, s->transaction->n_recipients + 1, flags);
+    if (limited == RC_AGAIN && flags)
+        return FLOW_BLOCK;
+    if (limited != RC_OK && limited != RC_LIMIT)
+        return answer(s, SMTPD_FAILED);
+    if (limited == RC_LIMIT) /* and it has said so */
+        return count_asked(s);
     struct deliver_bounce bounce;
     enum rc rc =
         deliver_bounce(s->smtpd->conf.deliver, address, flags, &s->transaction->arena, &bounce);

@@ -96,6 +96,7 @@ static void log_refusal(struct session *s, enum smtpd_reply reply)
 
 static enum flow answer_refusal(struct session *s, struct message *m)
 {
+    smtpd_limits_give(s);
     m->stage = MESSAGE_SETTLED;
     log_refusal(s, m->refusal);
     smtpd_handover_refuse(s, m->refusal);
@@ -185,8 +186,15 @@ static enum flow check_submitted(struct session *s, struct message *m, struct he
     rc = smtpd_submission_check(s, buf_str(&m->head), facts);
     if (rc == RC_AGAIN && !net_can_block(s->conn))
         return FLOW_BLOCK;
-    if (rc != RC_OK)
+    if (rc != RC_OK) {
         smtpd_intake_refuse(s, m, smtpd_reply_of_authors(rc));
+        return FLOW_NEXT;
+    }
+    rc = smtpd_limits_take(s, net_can_block(s->conn) ? 0 : KV_CACHED);
+    if (rc == RC_AGAIN && !net_can_block(s->conn))
+        return FLOW_BLOCK;
+    if (rc != RC_OK)
+        smtpd_intake_refuse(s, m, rc == RC_LIMIT ? SMTPD_SEND_LIMIT_NOW : SMTPD_FAILED);
     return FLOW_NEXT;
 }
 
@@ -280,6 +288,8 @@ static void settle(struct session *s, struct message *m)
         counter_add(counters, COUNTER_SMTP_MESSAGES, 1);
         counter_add(counters, COUNTER_SMTP_BYTES, m->bytes);
     }
+    if (!is_taken)
+        smtpd_limits_give(s);
     kv_blob_forget(s->smtpd->conf.kv, m->blob_id);
     m->stage = MESSAGE_SETTLED;
 }

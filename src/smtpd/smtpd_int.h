@@ -114,6 +114,9 @@ struct transaction {
      */
     struct queue_recipient *copies;
     size_t n_copies, copies_capacity;
+    struct limit_subject limits[2]; /* whose sending is limited */
+    size_t n_limits;
+    bool is_counted; /* against them */
     bool is_vouched; /* its author has been checked, or may be believed */
     size_t n_asked;  /* RCPT commands, refused ones too */
 };
@@ -283,6 +286,16 @@ struct header_facts;
  * RC_TEMP and the like. Adds the Message-ID that smtpd_submission_write has made to the facts. */
 enum rc smtpd_submission_check(struct session *s, struct str header, struct header_facts *facts);
 enum smtpd_reply smtpd_reply_of_authors(enum rc rc);
+
+/* --- limits.c: how much an account may send --------------------------------------------------- */
+
+/* Whether one more message with so many recipients (0: at MAIL) is within the limits. RC_LIMIT: it
+ * is not, and the answer has been said. RC_AGAIN, RC_TEMP. */
+enum rc smtpd_limits_ask(struct session *s, size_t recipients, unsigned flags);
+/* Counts the message that is complete, once. RC_LIMIT: too many came at once. RC_AGAIN, RC_TEMP. */
+enum rc smtpd_limits_take(struct session *s, unsigned flags);
+void smtpd_limits_give(struct session *s); /* it was not taken after all */
+bool smtpd_limits_apply(const struct session *s);
 
 /* --- header.c: the trace fields that are put in front, and what is looked for in the header --- */
 

@@ -47,6 +47,14 @@ enum flow smtpd_submission_sender(struct session *s)
     if (rc == RC_OK && sender.n > 0) /* the null path is for reports [RFC6409 3.2] */
         rc = auth_may_send(auth, s->account, sender, flags);
     if (rc == RC_OK) {
+        rc = smtpd_limits_ask(s, 0, flags);
+        if (rc == RC_LIMIT) { /* and it has said so */
+            smtpd_transaction_end(s);
+            return FLOW_NEXT;
+        }
+        rc = rc == RC_DENIED ? RC_TEMP : rc; /* gone in this moment */
+    }
+    if (rc == RC_OK) {
         smtpd_reply_say(s, SMTPD_SENDER_OK);
         return FLOW_NEXT;
     }
