@@ -70,7 +70,10 @@ static bool can_be_inside(struct str local, struct str domain)
     for (size_t i = 0; i < local.n; i++)
         if ((unsigned char)local.p[i] <= ' ' || memchr("\"\\@<>(),;:[]", local.p[i], 13))
             return false;
-    return str_find_byte(domain, '=') < 0;
+    for (size_t i = 0; i < domain.n; i++)
+        if ((unsigned char)domain.p[i] <= ' ' || domain.p[i] == 0x7f || domain.p[i] == '=')
+            return false;
+    return true;
 }
 
 enum rc srs_forward(const unsigned char secret[SRS_SECRET], uint64_t today, struct str sender,
