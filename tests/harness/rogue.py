@@ -1,7 +1,7 @@
 """A host that misbehaves, for tests: an SMTP server on loopback that does one wrong thing in one state, and takes mail otherwise.
 
     with Rogue('rcpt', 'drop') as host: ...      closes instead of answering RCPT
-    with Rogue('rcpt', 'drop', times=1) as host: the first connection meets it, later ones are served
+    with Rogue('rcpt', 'drop', times=1) as host: it does so once, and serves from then on
 
 States: greeting, ehlo, starttls, mail, rcpt, data (the answer to DATA or BDAT's command), end (to the whole message).
 """
@@ -95,27 +95,28 @@ BROKEN_TLS = ('closes', 'garbage', 'silent', 'endless', 'alert', 'in-clear')
 
 
 class RogueSession(Session):
-    state, met = 'greeting', False
+    state = 'greeting'
 
     def is_due(self):
         sink = self.sink
         with sink.lock:
-            if self.state != sink.state or (sink.times is not None and sink.met >= sink.times and not self.met):
-                return False
-            if not self.met:
-                self.met = True
-                sink.met += 1
-        return True
+            is_due = self.state == sink.state and (sink.times is None or sink.met < sink.times)
+            sink.met += is_due
+        return is_due
 
     def say(self, text):
-        if text is not None and self.is_due():
-            state, self.state = self.state, 'done'
-            try:
-                self.sink.misdeed(self, text)
-            finally:
-                self.state = state
+        if text is None or not self.is_due():
+            super().say(text)
             return
-        super().say(text)
+        state, self.state = self.state, 'done'
+        if state == 'mail':  # what was not granted in words is not granted
+            self.current = None
+        elif state == 'rcpt' and self.current and self.current.recipients:
+            self.current.recipients.pop()
+        try:
+            self.sink.misdeed(self, text)
+        finally:
+            self.state = state
 
     def line(self):
         line = super().line()
@@ -180,10 +181,10 @@ class Rogue(Sink):
         return RogueSession(self, connection)
 
     def wait_met(self, count=1, seconds=60):
-        """Until so many connections have met the misdeed."""
+        """Until the misdeed has been met so often."""
         end = time.monotonic() + seconds
         while self.met < count:
-            assert time.monotonic() < end, f'{self.met} connections met it, not {count}'
+            assert time.monotonic() < end, f'{self.met} times it was met, not {count}'
             time.sleep(0.01)
 
     def serve(self, connection):
