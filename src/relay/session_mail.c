@@ -351,7 +351,8 @@ static bool can_send(struct conn *c, const struct relay_session *s)
 }
 
 /* The message follows its commands at once where nothing stands between them: BDAT is taken
- * whatever became of them, and small enough to be sent for nothing [RFC3030 4.2]. */
+ * whatever became of them, and small enough to be sent for nothing [RFC3030 4.2]. The time in which
+ * a lost answer means a second copy begins with the commands then: a round trip is worth that. */
 static bool can_begin_body(const struct relay_session *s)
 {
     const struct session_mail *m = &s->mail;
