@@ -86,6 +86,9 @@ enum rc admin_seal_open(struct admin *admin);
 /* For a server whose signer opens what was sealed so: it becomes the store's, if that has none.
  * RC_DENIED: the store has another one. */
 enum rc admin_seal_adopt(struct admin *admin, const unsigned char seal[AUTH_SEAL]);
+/* Takes a message back that this account has submitted and that waits in the queue. RC_NOTFOUND:
+ * there is none, or it is somebody else's. Blocks. */
+enum rc admin_recall(struct admin *admin, uint64_t account, struct queue_id id);
 /* Makes the keys that domains should have and have not, and drops those that retired long enough
  * ago. What fails is logged. Blocks; after the start and hourly. */
 void admin_keys_tend(struct admin *admin, const _Atomic bool *stop);

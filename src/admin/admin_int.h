@@ -93,6 +93,7 @@ void admin_queue_hold(struct admin *admin, const struct admin_call *c, struct ad
 void admin_queue_release(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_backup_snapshot(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_backup_restored(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_queue_recall(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_dkim_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_dkim_rotate(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_dkim_activate(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
