@@ -7,9 +7,25 @@
 
 #include <unistd.h>
 
+/* The test sets it while threads read it. */
+struct hands {
+    struct clock clock;
+    _Atomic uint64_t wall;
+};
+
+static uint64_t hands_mono(const struct clock *c)
+{
+    return NS_PER_SEC;
+}
+
+static uint64_t hands_wall(const struct clock *c)
+{
+    return ((const struct hands *)c)->wall;
+}
+
 struct fixture {
     struct ctx ctx;
-    struct clock_fixed clock;
+    struct hands clock;
     struct counters counters;
     struct kv *kv;
     struct store *store;
@@ -28,8 +44,7 @@ static int setup(void **state)
 {
     static struct fixture f;
     struct store_conf store_conf = {0};
-    f = (struct fixture){0};
-    clock_fixed_init(&f.clock, NS_PER_SEC, NOW);
+    f = (struct fixture){.clock = {{hands_mono, hands_wall}, NOW}};
     f.ctx = (struct ctx){.counters = &f.counters, .clock = &f.clock.clock};
     f.kv = kv_mem_new(&f.ctx);
     f.lane = task_lane_new("short", 2, 1000);
