@@ -58,7 +58,7 @@ enum {
     PUT_OFF = 64,         /* batches on their way back to the queue at once */
     CLOSE_SECONDS = 30,   /* after the last session has ended */
     DESTINATIONS = 20000, /* remembered while they have nothing to do */
-    SLOW_MS = 2000        /* after which a connection that is being made gives its place away */
+    SLOW_MS = 500         /* after which a connection that is being made gives its place away */
 };
 
 static struct schedule_limits limits_of(const struct relay_settings *s)
