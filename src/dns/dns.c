@@ -544,15 +544,23 @@ enum rc dns_fixed_new(const struct ctx *ctx, const struct dns_conf *conf, struct
     return RC_OK;
 }
 
+void dns_stop(struct dns *dns)
+{
+    pthread_mutex_lock(&dns->mutex);
+    bool is_first = !dns->ending;
+    dns->ending = true;
+    pthread_mutex_unlock(&dns->mutex);
+    if (!is_first)
+        return;
+    wake(dns);
+    pthread_join(dns->thread, NULL);
+}
+
 void dns_free(struct dns **dns)
 {
     if (!*dns)
         return;
-    pthread_mutex_lock(&(*dns)->mutex);
-    (*dns)->ending = true;
-    pthread_mutex_unlock(&(*dns)->mutex);
-    wake(*dns);
-    pthread_join((*dns)->thread, NULL);
+    dns_stop(*dns);
     drop(dns);
 }
 

@@ -113,8 +113,10 @@ enum rc dns_conf_read(const struct str *resolvers, size_t n, const char *trust_a
 /* Copies what it needs of conf. RC_SYNTAX for anchors that are none, with the cause in `why`. */
 enum rc dns_new(const struct ctx *ctx, const struct dns_conf *conf, struct dns **out,
                 char why[256]);
-/* Queries under way end with DNS_TEMP. Nobody calls dns_ask any more. */
-void dns_free(struct dns **dns);
+/* Queries under way end with DNS_TEMP, and dns_ask answers RC_TEMP from now on: for who must see
+ * others end before dns_free. Waits for dns's thread. */
+void dns_stop(struct dns *dns);
+void dns_free(struct dns **dns); /* stops; nobody calls dns_ask any more */
 
 /* Other resolvers, anchors and limits from now on, with an empty cache; queries under way are
  * finished by the old ones. On failure nothing has changed. Waits for dns's thread: not from it. */

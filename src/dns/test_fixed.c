@@ -165,13 +165,15 @@ static void test_bounded(void **state)
     more.q = w[0].q;
     more.q.name = STR("a.example");
     assert_rc(dns_ask(dns, &more.q), RC_LIMIT);
-    dns_free(&dns); /* those under way are given back */
+    dns_stop(dns); /* those under way are given back */
     for (int i = 0; i < 2; i++) {
         sem_wait(&w[i].done);
         assert_int_equal(w[i].q.result, DNS_TEMP);
         sem_destroy(&w[i].done);
         dns_query_fini(&w[i].q);
     }
+    assert_rc(dns_ask(dns, &more.q), RC_TEMP);
+    dns_free(&dns);
 }
 
 static void test_names(void **state)

@@ -143,7 +143,7 @@ void finder_end(struct finder *f)
     round_over(f);
 }
 
-void finder_ask(struct finder *f, struct lookup *l, struct str prefix, struct str name,
+bool finder_ask(struct finder *f, struct lookup *l, struct str prefix, struct str name,
                 enum dns_type type)
 {
     l->finder = f;
@@ -156,10 +156,11 @@ void finder_ask(struct finder *f, struct lookup *l, struct str prefix, struct st
     if (rc == RC_OK)
         rc = dns_ask(f->house->dns, &l->q);
     if (rc == RC_OK)
-        return;
+        return true;
     l->q.result = rc == RC_SYNTAX ? DNS_NODATA : DNS_TEMP;
     snprintf(l->q.why, sizeof l->q.why, "too many questions are under way");
     atomic_fetch_sub(&f->pending, 1); /* the round itself still counts */
+    return false;
 }
 
 /* Whether what the domain publishes about TLS counts: not where the operator has decided. */
@@ -618,12 +619,13 @@ void relay_where(const struct relay_house *house, struct relay_where *where)
     bool has_host = f->route && f->route->host.n;
     bool asks = !has_host && dns_is_host(ascii);
     finder_begin(f, asks ? on_mx : begin);
+    bool waits = false;
     if (asks) {
         where->domain = ascii;
-        finder_ask(f, &f->mx, STR(""), ascii, DNS_MX);
+        waits = finder_ask(f, &f->mx, STR(""), ascii, DNS_MX);
         ask_sts(f, ascii);
     }
-    if (!asks || f->mx.q.why[0]) /* nothing to wait for, yet done() comes from elsewhere */
+    if (!waits) /* nothing to wait for, yet done() comes from elsewhere */
         finder_ask(f, &f->nothing, STR(""), STR(""), DNS_NOTHING);
     finder_end(f);
 }

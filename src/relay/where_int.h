@@ -97,8 +97,9 @@ struct finder {
     void (*next)(struct finder *f);
 };
 
-/* Asks; counts as pending. A name that cannot be asked for is DNS_NODATA. */
-void finder_ask(struct finder *f, struct lookup *l, struct str prefix, struct str name,
+/* Asks; counts as pending. A name that cannot be asked for is DNS_NODATA. False: it was answered at
+ * once. */
+bool finder_ask(struct finder *f, struct lookup *l, struct str prefix, struct str name,
                 enum dns_type type);
 /* Several finder_ask between begin and end: next runs once all have been answered. */
 void finder_begin(struct finder *f, void (*next)(struct finder *f));

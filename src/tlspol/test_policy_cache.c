@@ -168,10 +168,10 @@ static void close_world(struct world *w)
     tlspol_free(&w->tlspol);
     dns_free(&w->dns);
     net_stop(w->net);
-    net_free(&w->net);
-    net_tls_free(&w->tls);
     task_lane_free(&w->short_lane);
     task_lane_free(&w->heavy_lane);
+    net_free(&w->net);
+    net_tls_free(&w->tls);
     close(w->fd);
     kv_close(&w->kv);
     snprintf(command, sizeof command, "rm -rf %s", w->folder);
@@ -223,6 +223,10 @@ static void wait_requests(struct world *w, unsigned n)
 
 #define GOOD(id)                                                                                   \
     "_mta-sts.good.test TXT v=STSv1; id=" id ";\n_mta-sts.good.test TXT other\n"                   \
+    "mta-sts.good.test A 127.0.0.1\n"
+
+#define TWO_RECORDS                                                                                \
+    "_mta-sts.good.test TXT v=STSv1; id=1\n_mta-sts.good.test TXT v=STSv1; id=2\n"                 \
     "mta-sts.good.test A 127.0.0.1\n"
 
 /* --- the tests ---------------------------------------------------------------------------------
@@ -362,8 +366,7 @@ static void test_no_record(void **state)
         "",
         "_mta-sts.good.test * SERVFAIL\n",
         "_mta-sts.good.test * BOGUS\n",
-        "_mta-sts.good.test TXT v=STSv1; id=1\n_mta-sts.good.test TXT v=STSv1; id=2\n"
-        "mta-sts.good.test A 127.0.0.1\n",
+        TWO_RECORDS,
         "_mta-sts.good.test TXT v=STSv1; id=?\nmta-sts.good.test A 127.0.0.1\n",
         "_mta-sts.good.test TXT v=STSv1; id=1\n"};
     struct world w;

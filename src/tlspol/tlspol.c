@@ -396,15 +396,23 @@ enum rc tlspol_new(const struct ctx *ctx, struct kv *kv, struct dns *dns,
     return RC_OK;
 }
 
+void tlspol_stop(struct tlspol *t)
+{
+    pthread_mutex_lock(&t->mutex);
+    bool is_first = !t->ending;
+    t->ending = true;
+    pthread_mutex_unlock(&t->mutex);
+    if (!is_first)
+        return;
+    fetcher_wake(t->fetcher);
+    pthread_join(t->thread, NULL);
+}
+
 void tlspol_free(struct tlspol **t)
 {
     if (!*t)
         return;
-    pthread_mutex_lock(&(*t)->mutex);
-    (*t)->ending = true;
-    pthread_mutex_unlock(&(*t)->mutex);
-    fetcher_wake((*t)->fetcher);
-    pthread_join((*t)->thread, NULL);
+    tlspol_stop(*t);
     drop(t);
 }
 

@@ -132,8 +132,10 @@ struct tlspol_conf {
 /* Copies conf. The others outlive it, dns too. */
 enum rc tlspol_new(const struct ctx *ctx, struct kv *kv, struct dns *dns,
                    const struct tlspol_conf *conf, struct tlspol **out, char why[256]);
-/* Queries under way are answered with what is known. Nobody asks any more; before dns_free. */
-void tlspol_free(struct tlspol **t);
+/* Queries under way are answered with what is known, counts are written, and tlspol_ask answers
+ * RC_TEMP from now on. Waits for tlspol's thread, and so for questions to dns (dns_stop). */
+void tlspol_stop(struct tlspol *t);
+void tlspol_free(struct tlspol **t); /* stops; nobody asks any more; before dns_free */
 /* Other authorities and limits for what begins from now on. */
 void tlspol_reload(struct tlspol *t, const struct tlspol_conf *conf);
 
