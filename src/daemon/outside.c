@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "deliver/sign.h"
 #include "dns/dns.h"
+#include "tlspol/tlspol.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,6 +30,7 @@ struct outside {
     struct in6_addr own[OWN_MAX]; /* addresses of this machine */
     size_t n_own;
     struct dns *dns;
+    struct tlspol *tlspol;
     struct net_tls_client *tls;
     struct relay *relay;
     struct relay_signer signer;
@@ -282,6 +284,9 @@ enum rc outside_open(struct outside *o, const struct outside_house *house, const
 {
     char why[256] = "";
     enum rc rc = dns_new(&o->ctx, &o->dns_conf, &o->dns, why);
+    const struct tlspol_conf tlspol = {.ca_pem = o->ca_pem};
+    if (rc == RC_OK)
+        rc = tlspol_new(&o->ctx, house->kv, o->dns, &tlspol, &o->tlspol, why);
     if (rc == RC_OK)
         rc = net_tls_client_new(o->ca_pem, &o->tls, why);
     if (rc != RC_OK) {
@@ -297,13 +302,47 @@ enum rc outside_open(struct outside *o, const struct outside_house *house, const
                                      .net = house->net,
                                      .tls = o->tls,
                                      .dns = o->dns,
+                                     .tlspol = o->tlspol,
                                      .signer = house->dkim ? &o->signer : NULL};
     relay_open(&o->ctx, &relay, settings_of(o, c, secrets), &o->relay);
     return RC_OK;
 }
 
+/* Other resolvers, when they are named; files of the system cannot be read any more. */
+static void reload_dns(struct outside *o, const struct conf *c)
+{
+    struct str resolvers[CONF_LIST_MAX];
+    struct arena arena = {0};
+    struct dns_conf conf;
+    char why[256] = "";
+    size_t n = c->dns.resolver.n;
+    for (size_t i = 0; i < n; i++)
+        resolvers[i] = str_of(c->dns.resolver.item[i]);
+    if (n == 0)
+        return;
+    enum rc rc = dns_conf_read(resolvers, n, "none", &arena, &conf, why);
+    bool is_same = rc == RC_OK && conf.n_resolvers == o->dns_conf.n_resolvers &&
+                   memcmp(conf.resolvers, o->dns_conf.resolvers,
+                          conf.n_resolvers * sizeof *conf.resolvers) == 0;
+    if (rc == RC_OK && !is_same) {
+        struct dns_conf next = o->dns_conf;
+        size_t bytes = conf.n_resolvers * sizeof *conf.resolvers;
+        struct net_addr *kept = arena_zero(&o->arena, bytes);
+        memcpy(kept, conf.resolvers, bytes);
+        next.resolvers = kept;
+        next.n_resolvers = conf.n_resolvers;
+        rc = dns_reload(o->dns, &next, why);
+        if (rc == RC_OK)
+            o->dns_conf = next;
+    }
+    if (rc != RC_OK)
+        log_event(o->ctx.log, LOG_ERROR, "dns-not-reloaded", "cause", why, NULL);
+    arena_fini(&arena);
+}
+
 void outside_reload(struct outside *o, const struct conf *c, const struct secrets *secrets)
 {
+    reload_dns(o, c);
     relay_set(o->relay, settings_of(o, c, secrets));
 }
 
@@ -318,14 +357,20 @@ void outside_drain(struct outside *o)
         relay_drain(o->relay);
 }
 
-/* Questions end at once, so that nothing waits for them. */
+/* Questions end at once, so that nothing waits for them; the relay may ask until it is closed. */
 void outside_close(struct outside *o)
 {
     if (!o)
         return;
     if (o->dns)
-        dns_free(&o->dns);
+        dns_stop(o->dns);
+    if (o->tlspol)
+        tlspol_stop(o->tlspol);
     relay_close(&o->relay);
+    if (o->relay)
+        return; /* it has given up waiting and may still ask */
+    tlspol_free(&o->tlspol);
+    dns_free(&o->dns);
 }
 
 bool outside_is_closed(const struct outside *o)
