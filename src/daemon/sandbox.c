@@ -234,11 +234,10 @@ static const int for_server[] = {
     SCMP_SYS(pipe2),
 };
 
-/* Of the relay, of libunbound and of librados. Their sockets are looked at below. */
+/* Of the relay, of libunbound, libcurl and librados. Their sockets are looked at below. */
 static const int for_connecting[] = {
-    SCMP_SYS(connect),
-    SCMP_SYS(bind),
-    SCMP_SYS(epoll_create),
+    SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(epoll_create),
+    SCMP_SYS(socketpair), /* by which libcurl is woken */
 };
 static const struct {
     int family, type;
