@@ -20,10 +20,10 @@ static void write_again(const struct trace_event *e)
     uint64_t hashes[EVENT_HASHES];
     struct arena arena = {0};
     struct trace_event back;
-    struct str bytes = event_pack(e, mem);
-    FUZZ_DEMAND(bytes.p && event_unpack(bytes, &arena, &back) == RC_OK);
+    struct str bytes = trace_event_pack(e, mem);
+    FUZZ_DEMAND(bytes.p && trace_event_unpack(bytes, &arena, &back) == RC_OK);
     FUZZ_DEMAND(back.what == e->what && back.time == e->time && back.size == e->size);
-    FUZZ_DEMAND(back.n_to <= e->n_to && event_hashes(bytes, hashes) <= EVENT_HASHES);
+    FUZZ_DEMAND(back.n_to <= e->n_to && trace_event_hashes(bytes, hashes) <= EVENT_HASHES);
     demand_harmless(back.id);
     demand_harmless(back.reply);
     demand_harmless(back.host);
@@ -31,7 +31,7 @@ static void write_again(const struct trace_event *e)
     for (size_t i = 0; i < back.n_to; i++)
         demand_harmless(back.to[i]);
     if (back.id.n)
-        FUZZ_DEMAND(event_matches(&back, EVENT_BY_ID, back.id));
+        FUZZ_DEMAND(trace_event_matches(&back, EVENT_BY_ID, back.id));
     arena_fini(&arena);
 }
 
@@ -42,9 +42,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct arena arena = {0};
     struct trace_event e;
     arena_init(&arena, 4 << 20);
-    enum rc rc = event_unpack(input, &arena, &e);
+    enum rc rc = trace_event_unpack(input, &arena, &e);
     FUZZ_DEMAND(rc == RC_OK || rc == RC_CORRUPT || rc == RC_LIMIT);
-    FUZZ_DEMAND(event_hashes(input, hashes) <= EVENT_HASHES);
+    FUZZ_DEMAND(trace_event_hashes(input, hashes) <= EVENT_HASHES);
     if (rc == RC_OK)
         write_again(&e);
     for (size_t i = 0; i < sizeof part / sizeof *part && str_cut(&rest, '\1', &part[i]); i++)

@@ -9,12 +9,15 @@
 #include "queue/queue.h"
 #include "store/store.h"
 
+struct trace;
+
 struct admin {
     struct ctx ctx;
     struct kv *kv;
     struct store *store;
     struct auth *auth;
     struct queue *queue;
+    struct trace *trace; /* NULL: nothing is noted */
     /* How long removed accounts can be restored; admin_init: 30 days. A reload may change it. */
     _Atomic uint64_t keep_removed_ns;
     /* What keys that sign mail are sealed with (admin_seal_open, admin_seal_adopt); without it none

@@ -63,6 +63,12 @@ void answer_signing(struct admin_answer *a, unsigned signing);
 /* Expunges what POP3 collected long enough ago, where the policy counts days; collected.c. */
 enum rc admin_expire_collected(struct admin *admin, const _Atomic bool *stop);
 
+/* trace.c: what an administrator has done with an item. */
+void admin_trace_changed(struct admin *admin, const struct queue_entry *entry,
+                         enum queue_action action);
+
+/* "90m", "3d" into ns; a number alone is seconds. */
+bool parse_age(struct str s, uint64_t *out_ns);
 /* "2G" into bytes. */
 bool parse_size(struct str s, uint64_t *out);
 
@@ -99,6 +105,7 @@ void admin_dkim_rotate(struct admin *admin, const struct admin_call *c, struct a
 void admin_dkim_activate(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_dkim_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_dkim_seal(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_trace(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 
 /* The account's partition, then its number. RC_CONFLICT while somebody has it open. */

@@ -20,8 +20,7 @@ struct search {
 
 /* --- what is asked for ------------------------------------------------------------------------ */
 
-/* "90m", "3d"; a number alone is seconds. */
-static bool parse_age(struct str s, uint64_t *out_ns)
+bool parse_age(struct str s, uint64_t *out_ns)
 {
     static const struct {
         char suffix;
@@ -286,6 +285,8 @@ static enum rc act_on_page(struct admin *admin, const struct deed *d, const stru
         }
         TRY(queue_act(admin->queue, d->action, "held by an administrator", ids, k, &changed));
         *n += changed;
+        for (size_t j = 0; changed && j < k; j++)
+            admin_trace_changed(admin, &s->page.entries[i + j], d->action);
     }
     return RC_OK;
 }
@@ -314,10 +315,13 @@ static void do_one(struct admin *admin, struct str text, struct admin_answer *a,
                    const struct deed *d)
 {
     struct queue_status status;
+    struct queue_entry before;
+    struct arena arena = {0};
     struct queue_id id;
     size_t n = 0;
     if (!read_id(text, &id, a))
         return;
+    enum rc loaded = queue_load(admin->queue, id, 0, &arena, &before);
     enum rc rc = queue_act(admin->queue, d->action, "held by an administrator", &id, 1, &n);
     if (rc == RC_OK && n == 0) {
         rc = queue_status_get(admin->queue, id, &status);
@@ -326,6 +330,9 @@ static void do_one(struct admin *admin, struct str text, struct admin_answer *a,
         else
             answer_fail(a, RC_CONFLICT, "%.*s: %s", STR_ARG(text), d->refusal);
     }
+    if (rc == RC_OK && n && loaded == RC_OK)
+        admin_trace_changed(admin, &before, d->action);
+    arena_fini(&arena);
     answer_rc(a, rc, text);
 }
 

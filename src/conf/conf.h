@@ -93,6 +93,10 @@ struct conf {
         size_t n_routes;
     } relay;
     struct {
+        uint64_t keep;         /* seconds; 0: nothing is noted */
+        uint64_t disk, memory; /* bytes */
+    } trace;
+    struct {
         enum conf_plaintext plaintext; /* where a password may come without TLS */
         uint64_t hash_ops, hash_memory;
         uint64_t hash_threads; /* logins computed at once */

@@ -88,6 +88,9 @@ const struct key conf_keys[] = {
     AMOUNT("relay", "idle_time", TIME, relay.idle_time, "5s", 0, 3600),
     AMOUNT("relay", "connect_time", TIME, relay.connect_time, "30s", 1, 3600),
     AMOUNT("relay", "command_time", TIME, relay.command_time, "5m", 1, 3600),
+    AMOUNT("trace", "keep", TIME, trace.keep, "30d", 0, 100ULL * YEAR),
+    AMOUNT("trace", "disk", SIZE, trace.disk, "1G", 1 << 20, 1024 * TIB),
+    AMOUNT("trace", "memory", SIZE, trace.memory, "4M", 64 << 10, UINT64_C(1) << 30),
     WORDS("auth", "plaintext", PLAINTEXT, auth.plaintext, "never", {"never", "loopback"}),
     AMOUNT("auth", "hash_ops", NUMBER, auth.hash_ops, "3", 1, 1000),
     AMOUNT("auth", "hash_memory", SIZE, auth.hash_memory, "64M", 8 << 10, UINT64_C(4) << 30),
@@ -124,8 +127,8 @@ const struct key conf_route_keys[] = {
     ROUTE("source", IPS, source, NULL, {NULL}),
 };
 
-const char *const conf_sections[] = {"store",      "tls",      "dns",   "listen", "dkim",  "smtp",
-                                     "submission", "sendmail", "relay", "auth",   "limits"};
+const char *const conf_sections[] = {"store",      "tls",      "dns",   "listen", "dkim", "smtp",
+                                     "submission", "sendmail", "relay", "trace",  "auth", "limits"};
 
 const size_t conf_n_keys = sizeof conf_keys / sizeof *conf_keys,
              conf_n_route_keys = sizeof conf_route_keys / sizeof *conf_route_keys,

@@ -244,6 +244,8 @@ static int tell(const struct line *line, const struct admin_answer *answer)
 {
     if (line->is_json && answer->rc != RC_SYNTAX)
         ctl_print_json(answer);
+    else if (line->n && str_eq(line->words[0], STR("trace")))
+        ctl_print_stories(answer);
     else
         ctl_print_table(answer);
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -47,6 +47,11 @@ enum rc ctl_seal_read(const char *path, unsigned char secret[CRYPTO_SEAL_KEY]);
 /* A new one, readable by its owner. RC_EXISTS. */
 enum rc ctl_seal_make(const char *path, unsigned char public_half[CRYPTO_SEAL_KEY]);
 
+/* What keeps the stories of messages, as the configuration has it; NULL: nothing is noted. */
+struct trace;
+enum rc ctl_trace_open(const struct ctx *ctx, const struct conf *conf, struct kv *kv,
+                       struct trace **out);
+
 /* The server's side: a listener on the socket with app = struct admin. */
 extern const struct net_proto ctl_proto;
 

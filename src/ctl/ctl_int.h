@@ -4,6 +4,8 @@
 
 #include "ctl/ctl.h"
 
+#include <stdio.h>
+
 #include "base/bytes.h"
 
 #include <stdio.h>
@@ -25,6 +27,9 @@ enum rc ctl_answer_unpack(struct str input, struct admin_answer *out);
 
 /* --- print.c ---------------------------------------------------------------------------------- */
 
+/* Harmless for a terminal; NULL: only counts. The number of characters. */
+size_t ctl_put_text(struct str s, FILE *to);
+void ctl_print_stories(const struct admin_answer *a); /* of `trace` */
 void ctl_print_table(const struct admin_answer *answer);
 void ctl_print_json(const struct admin_answer *answer);
 

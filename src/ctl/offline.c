@@ -2,6 +2,7 @@
 #include "ctl/ctl_int.h"
 
 #include "migrate/migrate.h"
+#include "trace/trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,11 +66,13 @@ static enum rc open_house(struct house *h, const struct conf *conf)
     TRY(store_open(&h->ctx, h->admin.kv, &store, &h->admin.store));
     TRY(auth_open(&h->ctx, h->admin.kv, &auth, &h->admin.auth));
     TRY(admin_seal_open(&h->admin));
+    TRY(ctl_trace_open(&h->ctx, conf, h->admin.kv, &h->admin.trace));
     return queue_open(&h->ctx, h->admin.kv, &h->admin.queue);
 }
 
 static void close_house(struct house *h)
 {
+    trace_close(&h->admin.trace);
     if (h->admin.queue)
         queue_close(&h->admin.queue);
     if (h->admin.auth)

@@ -21,7 +21,7 @@ static bool is_control(struct str s, size_t i)
 
 /* What is printed of it. Names come from strangers too, who tried to log in with them: they do not
  * command the administrator's terminal, and stay in their line. */
-static size_t put_text(struct str s, FILE *to)
+size_t ctl_put_text(struct str s, FILE *to)
 {
     size_t n = 0;
     bool is_utf8 = utf8_is_valid(s);
@@ -39,7 +39,7 @@ static size_t width_of(const struct admin_answer *a, size_t column)
 {
     size_t width = a->columns[column].n;
     for (size_t i = column; i < a->n_cells; i += a->n_columns) {
-        size_t n = put_text(a->cells[i], NULL);
+        size_t n = ctl_put_text(a->cells[i], NULL);
         if (n > width)
             width = n;
     }
@@ -48,7 +48,7 @@ static size_t width_of(const struct admin_answer *a, size_t column)
 
 static void print_cell(struct str cell, size_t width, bool is_last)
 {
-    for (size_t n = put_text(cell, stdout); n < width + 2 && !is_last; n++)
+    for (size_t n = ctl_put_text(cell, stdout); n < width + 2 && !is_last; n++)
         putchar(' ');
     if (is_last)
         putchar('\n');
@@ -89,8 +89,9 @@ void ctl_print_table(const struct admin_answer *a)
 static bool is_text(struct str column)
 {
     static const char *const texts[] = {
-        "address",    "alias",  "blocked",   "catch_all", "cause",  "domain", "host",   "log",
-        "message_id", "reason", "recipient", "reply",     "sender", "status", "target", "to"};
+        "address",   "alias", "blocked", "catch_all", "cause",      "checks", "domain", "host",
+        "log",       "login", "mailbox", "message",   "message_id", "note",   "peer",   "reason",
+        "recipient", "reply", "sender",  "status",    "target",     "to"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (str_eq(column, str_of(texts[i])))
             return true;

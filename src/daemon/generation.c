@@ -86,6 +86,7 @@ static void open_protocols(struct generation *g)
                                .may_send = c->relay.connections > 0,
                                .relay_domains = g->relay_domains,
                                .n_relay_domains = c->relay.connections ? c->relay.accept.n : 0,
+                               .trace = house->admin->trace,
                                .hand = house->hand};
     for (size_t i = 0; i < c->relay.accept.n; i++)
         g->relay_domains[i] = str_of(c->relay.accept.item[i]);

@@ -15,6 +15,7 @@
 #include "ctl/ctl.h"
 #include "migrate/migrate.h"
 #include "mime/charset.h"
+#include "trace/trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -203,6 +204,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     s->limit = limit_open(&s->ctx, s->admin.kv, &limit);
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));
     lease_queue(s);
+    TRY(tell(s, "trace", ctl_trace_open(&s->ctx, c, s->admin.kv, &s->admin.trace)));
     struct deliver_conf deliver = {.kv = s->admin.kv,
                                    .store = s->admin.store,
                                    .queue = s->admin.queue,
@@ -212,13 +214,15 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
                                    .hostname = str_of(c->hostname),
                                    .expire_ms = c->relay.expire * 1000,
                                    .delay_notice_ms = c->relay.delay_notice * 1000,
-                                   .charsets = s->charsets};
+                                   .charsets = s->charsets,
+                                   .trace = s->admin.trace};
     return tell(s, "deliver", deliver_open(&s->ctx, &deliver, &s->deliver));
 }
 
 static void close_store(struct server *s)
 {
     limit_close(&s->limit);
+    trace_close(&s->admin.trace);
     if (s->admin.queue)
         queue_close(&s->admin.queue);
     if (s->admin.auth)

@@ -27,6 +27,7 @@ struct copy {
     struct item *item;
     struct store_account *account;
     uint64_t account_id;
+    struct str address; /* as RCPT had it; may be empty */
     uint16_t number;
     enum rc rc;
     bool is_final;            /* nothing is left to do for this recipient */
@@ -243,6 +244,8 @@ static void copy_answered(struct copy *copy, enum rc rc)
     copy->is_final |= rc == RC_OK || rc == RC_EXISTS;
     if (rc != RC_EXISTS)
         deliver_log(fanout_ctx(item->fanout), item->q.log_id, copy->account_id, &copy->op, rc);
+    if (rc == RC_OK)
+        deliver_trace(conf_of(item), item->q.log_id, copy->address, copy->account_id, &copy->op);
     if (copy->account)
         store_account_close(&copy->account);
     if (atomic_fetch_sub(&item->pending, 1) == 1)
@@ -304,6 +307,7 @@ static void make_copies(struct item *item)
         *copy = (struct copy){.first = first_of(item, r->account),
                               .item = item,
                               .number = r->number,
+                              .address = r->address,
                               .account_id = r->account,
                               .rc = RC_TEMP};
         item->n_copies++;

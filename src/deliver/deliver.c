@@ -58,6 +58,8 @@ static void appended(struct store_op *store_op)
     struct deliver_op *op = CONTAINER(store_op, struct deliver_op, store_op);
     op->rc = store_op->rc;
     deliver_log(&op->deliver->ctx, str_of(op->id), op->account_id, store_op, op->rc);
+    deliver_trace(&op->deliver->conf, str_of(op->id), str_of(op->to), op->account_id, store_op);
+    free(op->to);
     store_account_close(&op->account);
     op->done(op);
 }
@@ -77,9 +79,13 @@ static enum rc to_account(struct deliver *deliver, const struct deliver_message 
     op->store_op = (struct store_op){.done = appended};
     op->account_id = m->recipients[0].account;
     snprintf(op->id, sizeof op->id, "%.*s", STR_ARG(m->id));
+    struct str to = m->recipients[0].address;
+    op->to = deliver->conf.trace && to.n ? mem_dup(to.p, to.n) : NULL;
     enum rc rc = store_append(op->account, &append, flags, &op->store_op);
-    if (rc != RC_OK)
+    if (rc != RC_OK) {
         store_account_close(&op->account);
+        free(op->to);
+    }
     return rc;
 }
 

@@ -19,6 +19,7 @@
 
 struct deliver;
 struct mime_charsets;
+struct trace;
 
 struct deliver_conf {
     struct kv *kv;
@@ -34,6 +35,7 @@ struct deliver_conf {
     uint64_t expire_ms;       /* after which what waits comes back; 0: 5 days */
     uint64_t delay_notice_ms; /* after which its sender is told that it waits; 0: never */
     const struct mime_charsets *charsets; /* for the subjects shown in reports; may be NULL */
+    struct trace *trace;                  /* what becomes of messages; NULL: nobody asks */
 };
 
 /* Takes up what the queue still holds from before; the lane and all in conf outlive it. */
@@ -75,6 +77,7 @@ struct deliver_op {
     struct deliver *deliver;
     uint64_t account_id;
     char id[40]; /* of log lines, cut */
+    char *to;    /* the recipient's address, for traces */
     struct store_account *account;
     struct store_op store_op;
     struct queue_op queue_op;

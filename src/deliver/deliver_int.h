@@ -121,6 +121,12 @@ enum rc forward_sender(const struct ctx *ctx, const struct deliver_conf *conf,
 enum rc forward_reader(const struct ctx *ctx, const struct deliver_conf *conf, struct str sender,
                        struct arena *arena, struct str *out);
 
+/* trace.c: what became of it, for who asks later. Of a copy that is in its mailbox; of all else,
+ * once it is settled. */
+void deliver_trace(const struct deliver_conf *conf, struct str message, struct str to,
+                   uint64_t account, const struct store_op *op);
+void settle_trace(const struct settle *s);
+
 /* How one message reaches one account: what deliver_message and the fan-out have in common. */
 void deliver_log(const struct ctx *ctx, struct str message, uint64_t account,
                  const struct store_op *op, enum rc rc);

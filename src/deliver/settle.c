@@ -218,6 +218,8 @@ static void finish(struct settle *s, enum rc rc)
     }
     if (rc == RC_OK)
         counter_add(s->ctx.counters, COUNTER_REPORTS, s->n_reports);
+    if (rc == RC_OK)
+        settle_trace(s);
     op->rc = rc == RC_NOTFOUND ? RC_OK : rc; /* somebody has taken the item off */
     arena_fini(&s->arena);
     free(s);

@@ -14,6 +14,7 @@ static void log_refusal(struct session *s, struct str address, enum smtpd_reply 
     log_str(&l, "to", address);
     smtpd_reply_log(&l, reply);
     log_end(&l);
+    smtpd_trace_refused(s, address, reply);
 }
 
 static enum flow count_asked(struct session *s)

@@ -92,6 +92,7 @@ static void log_refusal(struct session *s, enum smtpd_reply reply)
     log_message(s, &l, "refused");
     smtpd_reply_log(&l, reply);
     log_end(&l);
+    smtpd_trace_refused(s, (struct str){0}, reply);
 }
 
 static enum flow answer_refusal(struct session *s, struct message *m)
@@ -284,6 +285,7 @@ static void settle(struct session *s, struct message *m)
     log_text(&l, "rc", rc_name(smtpd_handover_result(s, 0)));
     log_end(&l);
     log_other_recipients(s);
+    smtpd_trace_settled(s, m);
     if (is_taken) {
         counter_add(counters, COUNTER_SMTP_MESSAGES, 1);
         counter_add(counters, COUNTER_SMTP_BYTES, m->bytes);

@@ -100,3 +100,9 @@ void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply)
     log_str(l, "reply", buf_str(&b));
     buf_fini(&b);
 }
+
+void smtpd_reply_put_words(enum smtpd_reply reply, struct buf *out)
+{
+    buf_putf(out, "%u %s ", rows[reply].code, rows[reply].status);
+    buf_put(out, rows[reply].text);
+}

@@ -30,6 +30,7 @@
 #include "task/hand.h"
 
 struct smtpd;
+struct trace;
 
 /* A user of this machine. */
 struct smtpd_user {
@@ -78,6 +79,7 @@ struct smtpd_conf {
     struct kv *kv; /* the four outlive the sessions */
     struct auth *auth;
     struct deliver *deliver;
+    struct trace *trace;   /* who handed what in; NULL: nobody asks */
     struct hand *hand;     /* where messages that are parsed are noted; NULL: nowhere */
     struct budget *memory; /* for messages on their way through memory, shared with others; NULL:
                               not limited */

@@ -73,6 +73,8 @@ enum smtpd_reply smtpd_reply_of_login(enum rc rc);
 enum smtpd_reply smtpd_reply_of_delivery(const struct session *s, enum rc rc);
 /* Replies for one message are one error at most; `before`: the session's errors before them. */
 void smtpd_reply_count_once(struct session *s, uint32_t before);
+/* Appends "550 5.1.1 no such user". */
+void smtpd_reply_put_words(enum smtpd_reply reply, struct buf *out);
 /* Adds reply="550 5.1.1" to a log line. */
 void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply);
 
@@ -327,6 +329,13 @@ enum rc smtpd_local_resolve(struct session *s, struct str address, unsigned flag
                             struct auth_targets *out);
 /* "alice@mail.example.org", in the arena. */
 struct str smtpd_local_address(struct session *s);
+
+/* --- trace.c: for who asks later what became of a message ------------------------------------- */
+
+/* What came of handing it over, for each recipient. */
+void smtpd_trace_settled(struct session *s, const struct message *m);
+/* A recipient was refused; absent: the sender, or the message for all its recipients. */
+void smtpd_trace_refused(struct session *s, struct str to, enum smtpd_reply reply);
 
 /* --- sessions --------------------------------------------------------------------------------- */
 

@@ -21,6 +21,7 @@ static enum flow refuse_sender(struct session *s)
     buf_putf(&text, "%.*s is not an address of %s", STR_ARG(sender), s->login);
     smtpd_reply_say_text(s, SMTPD_NOT_YOUR_ADDRESS, buf_str(&text));
     buf_fini(&text);
+    smtpd_trace_refused(s, (struct str){0}, SMTPD_NOT_YOUR_ADDRESS);
     smtpd_transaction_end(s);
     return FLOW_NEXT;
 }

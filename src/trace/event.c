@@ -109,7 +109,7 @@ static void put_number(struct packer *w, enum tag tag, uint64_t number)
     pack_u64(w, number);
 }
 
-struct str event_pack(const struct trace_event *event, unsigned char mem[TRACE_EVENT_MAX])
+struct str trace_event_pack(const struct trace_event *event, unsigned char mem[TRACE_EVENT_MAX])
 {
     struct packer w;
     pack_init(&w, mem, TRACE_EVENT_MAX);
@@ -165,7 +165,7 @@ static size_t count(struct unpacker r, enum tag tag)
     return n;
 }
 
-enum rc event_unpack(struct str bytes, struct arena *arena, struct trace_event *out)
+enum rc trace_event_unpack(struct str bytes, struct arena *arena, struct trace_event *out)
 {
     struct unpacker r;
     struct str value;
@@ -196,7 +196,7 @@ enum rc event_unpack(struct str bytes, struct arena *arena, struct trace_event *
 
 /* --- what it is found by ---------------------------------------------------------------------- */
 
-uint64_t event_hash(enum event_key key, struct str text)
+uint64_t trace_event_hash(enum event_key key, struct str text)
 {
     /* No secret: who finds texts that meet makes a search read more rows, no more. */
     const uint64_t seed[2] = {UINT64_C(0x7472616365207631), (uint64_t)key};
@@ -207,7 +207,7 @@ uint64_t event_hash(enum event_key key, struct str text)
     return str_hash(str_from(lower, text.n), seed);
 }
 
-bool event_matches(const struct trace_event *event, enum event_key key, struct str text)
+bool trace_event_matches(const struct trace_event *event, enum event_key key, struct str text)
 {
     text = cut(text);
     if (key == EVENT_BY_ID)
@@ -242,7 +242,7 @@ static bool key_of(enum trace_what what, unsigned tag, enum event_key *out)
     return false;
 }
 
-size_t event_hashes(struct str bytes, uint64_t out[EVENT_HASHES])
+size_t trace_event_hashes(struct str bytes, uint64_t out[EVENT_HASHES])
 {
     struct unpacker r;
     size_t n = 0;
@@ -255,7 +255,7 @@ size_t event_hashes(struct str bytes, uint64_t out[EVENT_HASHES])
         enum event_key key;
         unsigned tag = next_field(&r, &value);
         if (!r.failed && value.n && key_of(what, tag, &key))
-            out[n++] = event_hash(key, value);
+            out[n++] = trace_event_hash(key, value);
     }
     return n;
 }

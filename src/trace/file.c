@@ -17,7 +17,7 @@ enum { FORMAT = 1, LIST_KEY = 6, STATE = 13 };
 
 static const struct kv_part list_part = {KV_CACHE, TRACE_PARTITIONS};
 
-struct kv_part file_part(const struct file *file)
+struct kv_part trace_file_part(const struct file *file)
 {
     return (struct kv_part){KV_CACHE, TRACE_PARTITIONS | (uint64_t)file->start << 8 | file->writer};
 }
@@ -70,11 +70,11 @@ enum rc trace_commit(struct kv *kv, struct kv_txn *txn, uint64_t *out_version)
 
 /* --- the list --------------------------------------------------------------------------------- */
 
-enum rc file_read(struct kv *kv, struct file *file)
+enum rc trace_file_read(struct kv *kv, struct file *file)
 {
     struct arena arena = {0};
     struct str key = STR("s"), value;
-    enum rc rc = kv_get(kv, file_part(file), &key, 1, 0, &arena, &value, &file->version);
+    enum rc rc = kv_get(kv, trace_file_part(file), &key, 1, 0, &arena, &value, &file->version);
     file->bytes = 0;
     file->next = 0;
     if (rc == RC_OK && value.n >= STATE && value.p[0] == FORMAT) {
@@ -85,7 +85,7 @@ enum rc file_read(struct kv *kv, struct file *file)
     return rc;
 }
 
-enum rc files_list(struct kv *kv, struct file **out, size_t *out_n)
+enum rc trace_files_list(struct kv *kv, struct file **out, size_t *out_n)
 {
     struct kv_range range = {.from = STR("p"), .to = STR("q")};
     struct file *files = NULL;
@@ -101,7 +101,7 @@ enum rc files_list(struct kv *kv, struct file **out, size_t *out_n)
                 continue;
             files = mem_array(files, &capacity, n + 1, sizeof *files);
             files[n] = (struct file){.start = get_u32(key.p + 1), .writer = (uint8_t)key.p[5]};
-            rc = file_read(kv, &files[n++]);
+            rc = trace_file_read(kv, &files[n++]);
         }
         if (rc == RC_OK && page.has_more)
             range.after = page.rows[page.n - 1].key;
@@ -116,7 +116,7 @@ enum rc files_list(struct kv *kv, struct file **out, size_t *out_n)
     return RC_OK;
 }
 
-enum rc file_note(struct kv *kv, const struct file *file)
+enum rc trace_file_note(struct kv *kv, const struct file *file)
 {
     unsigned char key[LIST_KEY];
     struct kv_txn *txn = kv_txn_new(list_part);
@@ -127,10 +127,10 @@ enum rc file_note(struct kv *kv, const struct file *file)
     return rc;
 }
 
-enum rc file_remove(struct kv *kv, const struct file *file)
+enum rc trace_file_remove(struct kv *kv, const struct file *file)
 {
     unsigned char key[LIST_KEY];
-    struct kv_txn *txn = kv_txn_new(file_part(file));
+    struct kv_txn *txn = kv_txn_new(trace_file_part(file));
     enum rc rc = kv_txn_trim(txn, (struct str){0}, (struct str){0});
     if (rc == RC_OK) {
         TRY(trace_commit(kv, txn, NULL));
@@ -155,13 +155,13 @@ static enum rc put_state(struct kv_txn *txn, const struct file *file)
 
 static enum rc append_some(struct kv *kv, struct file *file, struct index *index)
 {
-    struct kv_txn *txn = kv_txn_new(file_part(file));
+    struct kv_txn *txn = kv_txn_new(trace_file_part(file));
     struct file after = *file;
     uint64_t bytes;
     kv_txn_expect(txn, file->version);
-    enum rc rc = index_put(index, txn, &bytes);
+    enum rc rc = trace_index_put(index, txn, &bytes);
     after.bytes += bytes;
-    after.next = index_next(index);
+    after.next = trace_index_next(index);
     if (rc == RC_OK)
         rc = put_state(txn, &after);
     if (rc != RC_OK) {
@@ -173,23 +173,23 @@ static enum rc append_some(struct kv *kv, struct file *file, struct index *index
     return RC_OK;
 }
 
-enum rc file_append(struct kv *kv, struct file *file, struct str events)
+enum rc trace_file_append(struct kv *kv, struct file *file, struct str events)
 {
     struct unpacker r;
     enum rc rc = RC_OK;
     unpack_init(&r, events);
     while (rc == RC_OK && r.n) {
-        struct index *index = index_new(file->next);
+        struct index *index = trace_index_new(file->next);
         for (struct unpacker ahead = r; r.n; r = ahead) {
             struct str event = unpack_str16(&ahead);
-            if (ahead.failed || index_add(index, event) != RC_OK)
+            if (ahead.failed || trace_index_add(index, event) != RC_OK)
                 break;
         }
-        if (index_next(index) == file->next)
+        if (trace_index_next(index) == file->next)
             rc = RC_CORRUPT; /* not events: this would go on for ever */
         else
             rc = append_some(kv, file, index);
-        index_free(&index);
+        trace_index_free(&index);
     }
     return rc;
 }

@@ -55,14 +55,15 @@ static enum rc load(struct search *s, const struct file *file, struct place at,
         arena_fini(&s->scratch);
         s->cache = (struct block_cache){0};
     }
-    enum rc rc = index_event(s->kv, file_part(file), at, &s->cache, &s->scratch, &bytes);
+    enum rc rc =
+        trace_index_event(s->kv, trace_file_part(file), at, &s->cache, &s->scratch, &bytes);
     if (rc == RC_NOTFOUND || rc == RC_CORRUPT)
         return RC_NOTFOUND;
     TRY(rc);
     struct str copy = arena_dup(s->arena, bytes);
     if (str_is_null(copy))
         return RC_LIMIT;
-    rc = event_unpack(copy, s->arena, out);
+    rc = trace_event_unpack(copy, s->arena, out);
     return rc == RC_CORRUPT ? RC_NOTFOUND : rc;
 }
 
@@ -108,12 +109,13 @@ static enum rc look_for(struct search *s, size_t file, enum event_key key)
     struct arena arena = {0};
     struct place *places;
     size_t n;
-    enum rc rc =
-        index_find(s->kv, file_part(f), event_hash(key, s->text), &arena, CANDIDATES, &places, &n);
+    enum rc rc = trace_index_find(s->kv, trace_file_part(f), trace_event_hash(key, s->text), &arena,
+                                  CANDIDATES, &places, &n);
     while (rc == RC_OK && n-- > 0 && !s->has_more) {
         struct trace_event event;
         rc = load(s, f, places[n], &event);
-        if (rc == RC_OK && event.time >= s->query->since && event_matches(&event, key, s->text))
+        if (rc == RC_OK && event.time >= s->query->since &&
+            trace_event_matches(&event, key, s->text))
             note(s, file, &event);
         rc = rc == RC_NOTFOUND ? RC_OK : rc;
     }
@@ -141,12 +143,13 @@ static enum rc gather_from(struct search *s, struct story *story, const struct f
     struct arena arena = {0};
     struct place *places;
     size_t n;
-    enum rc rc = index_find(s->kv, file_part(file), event_hash(EVENT_BY_ID, story->id), &arena,
-                            TRACE_STORY_EVENTS, &places, &n);
+    enum rc rc =
+        trace_index_find(s->kv, trace_file_part(file), trace_event_hash(EVENT_BY_ID, story->id),
+                         &arena, TRACE_STORY_EVENTS, &places, &n);
     for (size_t i = 0; rc == RC_OK && i < n; i++) {
         struct trace_event event;
         rc = load(s, file, places[i], &event);
-        if (rc == RC_OK && event_matches(&event, EVENT_BY_ID, story->id))
+        if (rc == RC_OK && trace_event_matches(&event, EVENT_BY_ID, story->id))
             add_event(story, &event);
         rc = rc == RC_NOTFOUND ? RC_OK : rc;
     }
@@ -206,7 +209,7 @@ enum rc find_stories(struct kv *kv, const struct trace_query *query, struct aren
     s.max = query->max_messages && query->max_messages < TRACE_MESSAGES ? query->max_messages
                                                                         : TRACE_MESSAGES;
     read_query(&s);
-    enum rc rc = files_list(kv, &s.files, &s.n_files);
+    enum rc rc = trace_files_list(kv, &s.files, &s.n_files);
     if (rc == RC_OK)
         rc = look_everywhere(&s);
     for (size_t i = 0; rc == RC_OK && i < s.n; i++)

@@ -56,14 +56,14 @@ static struct str bucket_key(unsigned bucket, uint32_t number, unsigned char key
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-struct index *index_new(uint32_t first_block)
+struct index *trace_index_new(uint32_t first_block)
 {
     struct index *index = mem_zero(sizeof *index);
     index->first = first_block;
     return index;
 }
 
-void index_free(struct index **index)
+void trace_index_free(struct index **index)
 {
     for (unsigned i = 0; i < (*index)->n_blocks; i++)
         buf_fini(&(*index)->blocks[i]);
@@ -72,7 +72,7 @@ void index_free(struct index **index)
     *index = NULL;
 }
 
-uint32_t index_next(const struct index *index)
+uint32_t trace_index_next(const struct index *index)
 {
     return index->first + index->n_blocks;
 }
@@ -90,7 +90,7 @@ static struct buf *open_block(struct index *index)
     return block;
 }
 
-enum rc index_add(struct index *index, struct str event)
+enum rc trace_index_add(struct index *index, struct str event)
 {
     uint64_t hashes[EVENT_HASHES];
     unsigned char length[2];
@@ -101,7 +101,7 @@ enum rc index_add(struct index *index, struct str event)
     put_u16(length, (uint16_t)event.n);
     buf_put(block, str_from(length, sizeof length));
     buf_put(block, event);
-    size_t n = event_hashes(event, hashes);
+    size_t n = trace_event_hashes(event, hashes);
     index->entries =
         mem_array(index->entries, &index->capacity, index->n_entries + n, sizeof *index->entries);
     for (size_t i = 0; i < n; i++)
@@ -145,7 +145,7 @@ static enum rc put_bucket(struct index *index, struct kv_txn *txn, size_t from, 
     return rc;
 }
 
-enum rc index_put(struct index *index, struct kv_txn *txn, uint64_t *out_bytes)
+enum rc trace_index_put(struct index *index, struct kv_txn *txn, uint64_t *out_bytes)
 {
     unsigned char key[5];
     *out_bytes = 0;
@@ -205,8 +205,8 @@ static enum rc find_all(struct kv *kv, struct kv_part part, uint64_t hash, struc
     return rc;
 }
 
-enum rc index_find(struct kv *kv, struct kv_part part, uint64_t hash, struct arena *arena,
-                   size_t max, struct place **out, size_t *out_n)
+enum rc trace_index_find(struct kv *kv, struct kv_part part, uint64_t hash, struct arena *arena,
+                         size_t max, struct place **out, size_t *out_n)
 {
     struct places found = {0};
     enum rc rc = find_all(kv, part, hash, &found);
@@ -240,8 +240,8 @@ static enum rc load_block(struct kv *kv, struct kv_part part, uint32_t number,
     return RC_OK;
 }
 
-enum rc index_event(struct kv *kv, struct kv_part part, struct place at, struct block_cache *cache,
-                    struct arena *arena, struct str *out)
+enum rc trace_index_event(struct kv *kv, struct kv_part part, struct place at,
+                          struct block_cache *cache, struct arena *arena, struct str *out)
 {
     struct unpacker r;
     TRY(load_block(kv, part, at.block, cache, arena));

@@ -32,7 +32,7 @@ static void all_of_it_comes_back(void **state)
                                   .due = 77,
                                   .other = STR("x")};
     struct trace_event back;
-    assert_rc(event_unpack(event_pack(&e, mem), &arena, &back), RC_OK);
+    assert_rc(trace_event_unpack(trace_event_pack(&e, mem), &arena, &back), RC_OK);
     assert_int_equal(back.what, TRACE_ACCEPTED);
     assert_int_equal(back.time, e.time);
     assert_int_equal(back.size, e.size);
@@ -55,10 +55,10 @@ static void the_null_sender_is_not_no_sender(void **state)
     struct arena arena = {0};
     const struct str null_sender = STR("");
     struct trace_event e = {.what = TRACE_ACCEPTED}, back;
-    assert_rc(event_unpack(event_pack(&e, mem), &arena, &back), RC_OK);
+    assert_rc(trace_event_unpack(trace_event_pack(&e, mem), &arena, &back), RC_OK);
     assert_null(back.sender);
     e.sender = &null_sender;
-    assert_rc(event_unpack(event_pack(&e, mem), &arena, &back), RC_OK);
+    assert_rc(trace_event_unpack(trace_event_pack(&e, mem), &arena, &back), RC_OK);
     assert_non_null(back.sender);
     assert_int_equal(back.sender->n, 0);
     arena_fini(&arena);
@@ -73,7 +73,7 @@ static void hostile_words_are_harmless(void **state)
                             .reply = STR("550 \x1b[2Jgone\r\nevent=forged\xc2\x9b z\xc3\xa9"),
                             .host = STR("mx\xff\xfe.example")},
                        back;
-    assert_rc(event_unpack(event_pack(&e, mem), &arena, &back), RC_OK);
+    assert_rc(trace_event_unpack(trace_event_pack(&e, mem), &arena, &back), RC_OK);
     assert_str(back.reply, "550 ?[2Jgone??event=forged?? z\xc3\xa9");
     assert_str(back.host, "mx??.example");
     arena_fini(&arena);
@@ -100,7 +100,7 @@ static void what_is_too_long_is_cut(void **state)
                                   .id = STR("id"),
                                   .to = to,
                                   .n_to = N};
-    assert_rc(event_unpack(event_pack(&e, mem), &arena, &back), RC_OK);
+    assert_rc(trace_event_unpack(trace_event_pack(&e, mem), &arena, &back), RC_OK);
     assert_true(back.n_to > 100 && back.n_to < N);
     assert_str(back.to[0], "recipient-0000@a-rather-long-domain.example.org");
     assert_true(back.host.n <= TRACE_TEXT_MAX && utf8_is_valid(back.host));
@@ -115,20 +115,20 @@ static void any_bytes_are_read_or_refused(void **state)
     const struct str to = STR("bob@example.net");
     const struct trace_event e = {
         .what = TRACE_FAILED, .id = STR("id"), .reply = STR("no"), .to = &to, .n_to = 1};
-    struct str bytes = event_pack(&e, mem);
+    struct str bytes = trace_event_pack(&e, mem);
     for (size_t n = 0; n < bytes.n; n++) {
         struct arena arena = {0};
         struct trace_event back;
         uint64_t hashes[EVENT_HASHES];
-        enum rc rc = event_unpack(str_head(bytes, n), &arena, &back);
+        enum rc rc = trace_event_unpack(str_head(bytes, n), &arena, &back);
         assert_true(rc == RC_CORRUPT || rc == RC_OK);
-        assert_true(event_hashes(str_head(bytes, n), hashes) <= 2);
+        assert_true(trace_event_hashes(str_head(bytes, n), hashes) <= 2);
         arena_fini(&arena);
     }
     mem[0] = 2; /* a later format */
     struct arena arena = {0};
     struct trace_event back;
-    assert_rc(event_unpack(bytes, &arena, &back), RC_CORRUPT);
+    assert_rc(trace_event_unpack(bytes, &arena, &back), RC_CORRUPT);
     arena_fini(&arena);
     (void)state;
 }
@@ -136,11 +136,12 @@ static void any_bytes_are_read_or_refused(void **state)
 /* A newer writer's field is passed over; and what is stored depends on these numbers. */
 static void hashes_stay_as_they_are(void **state)
 {
-    assert_true(event_hash(EVENT_BY_ADDRESS, STR("Bob@Example.NET")) ==
-                event_hash(EVENT_BY_ADDRESS, STR("bob@example.net")));
-    assert_true(event_hash(EVENT_BY_ID, STR("A")) != event_hash(EVENT_BY_ID, STR("a")));
-    assert_true(event_hash(EVENT_BY_ID, STR("a")) != event_hash(EVENT_BY_MESSAGE_ID, STR("a")));
-    assert_int_equal(event_hash(EVENT_BY_ID, STR("0123456789abcdef")),
+    assert_true(trace_event_hash(EVENT_BY_ADDRESS, STR("Bob@Example.NET")) ==
+                trace_event_hash(EVENT_BY_ADDRESS, STR("bob@example.net")));
+    assert_true(trace_event_hash(EVENT_BY_ID, STR("A")) != trace_event_hash(EVENT_BY_ID, STR("a")));
+    assert_true(trace_event_hash(EVENT_BY_ID, STR("a")) !=
+                trace_event_hash(EVENT_BY_MESSAGE_ID, STR("a")));
+    assert_int_equal(trace_event_hash(EVENT_BY_ID, STR("0123456789abcdef")),
                      UINT64_C(0xfdadfeeff2bca2a2));
     (void)state;
 }

@@ -50,7 +50,7 @@ static uint64_t seconds_now(const struct trace *t)
 
 static enum rc drop_oldest(struct trace *t)
 {
-    TRY(file_remove(t->kv, &t->old[0]));
+    TRY(trace_file_remove(t->kv, &t->old[0]));
     memmove(t->old, t->old + 1, --t->n_old * sizeof *t->old);
     return RC_OK;
 }
@@ -78,7 +78,7 @@ static enum rc list_files(struct trace *t)
     struct file *files;
     size_t n;
     uint64_t now = seconds_now(t);
-    TRY(files_list(t->kv, &files, &n));
+    TRY(trace_files_list(t->kv, &files, &n));
     free(t->old);
     t->old = files;
     t->n_old = n;
@@ -99,8 +99,8 @@ static enum rc begin_file(struct trace *t)
     struct file file = {.start = (uint32_t)now, .writer = t->conf.writer};
     if (t->file.start >= file.start) /* the clock was set back, or it filled within a second */
         file.start = t->file.start + 1;
-    TRY(file_read(t->kv, &file));
-    TRY(file_note(t->kv, &file));
+    TRY(trace_file_read(t->kv, &file));
+    TRY(trace_file_note(t->kv, &file));
     t->file = (struct file){0};
     TRY(list_files(t)); /* with what other nodes have made */
     for (size_t i = 0; i < t->n_old; i++)
@@ -120,11 +120,11 @@ static enum rc write_events(struct trace *t, struct str events)
 {
     if (is_file_over(t))
         TRY(begin_file(t));
-    enum rc rc = file_append(t->kv, &t->file, events);
+    enum rc rc = trace_file_append(t->kv, &t->file, events);
     if (rc == RC_CONFLICT) { /* somebody else goes by our number */
         t->conf.writer = (uint8_t)random_u64();
         TRY(begin_file(t));
-        rc = file_append(t->kv, &t->file, events);
+        rc = trace_file_append(t->kv, &t->file, events);
     }
     return rc;
 }
@@ -269,7 +269,7 @@ void trace_event(struct trace *trace, const struct trace_event *event)
     struct trace_event e = *event;
     if (!e.time)
         e.time = clock_wall(trace->ctx.clock);
-    struct str packed = event_pack(&e, mem + 2);
+    struct str packed = trace_event_pack(&e, mem + 2);
     put_u16(mem, (uint16_t)packed.n);
     pthread_mutex_lock(&trace->mutex);
     bool was_little = !is_much(trace), was_empty = buf_len(&trace->filling) == 0;

@@ -24,7 +24,7 @@
 
 struct trace;
 
-#define TRACE_PARTITIONS (UINT64_C(1) << 63)
+#define TRACE_PARTITIONS (UINT64_C(1) << 62)
 
 enum {
     TRACE_EVENT_MAX = 8 << 10, /* bytes of an event; addresses that do not fit are left out */

@@ -9,19 +9,19 @@
 /* --- event.c: an event as bytes --------------------------------------------------------------- */
 
 /* Its bytes in `mem`; they never fail to fit: addresses are left out, texts are cut. */
-struct str event_pack(const struct trace_event *event, unsigned char mem[TRACE_EVENT_MAX]);
+struct str trace_event_pack(const struct trace_event *event, unsigned char mem[TRACE_EVENT_MAX]);
 /* The texts are views into the bytes, the list of recipients is in the arena. RC_CORRUPT, RC_LIMIT.
  * What a newer one has added is passed over. */
-enum rc event_unpack(struct str bytes, struct arena *arena, struct trace_event *out);
+enum rc trace_event_unpack(struct str bytes, struct arena *arena, struct trace_event *out);
 
 /* What an event is found by. */
 enum event_key { EVENT_BY_ID = 'i', EVENT_BY_MESSAGE_ID = 'm', EVENT_BY_ADDRESS = 'a' };
 /* The same for all time: it is stored. Case does not count in addresses. */
-uint64_t event_hash(enum event_key key, struct str text);
-bool event_matches(const struct trace_event *event, enum event_key key, struct str text);
+uint64_t trace_event_hash(enum event_key key, struct str text);
+bool trace_event_matches(const struct trace_event *event, enum event_key key, struct str text);
 /* Those of a packed event. */
 enum { EVENT_HASHES = 1024 };
-size_t event_hashes(struct str bytes, uint64_t out[EVENT_HASHES]);
+size_t trace_event_hashes(struct str bytes, uint64_t out[EVENT_HASHES]);
 
 /* --- file.c: partitions that are filled one after the other ----------------------------------- */
 
@@ -32,18 +32,19 @@ struct file {
     uint32_t next; /* number of its next block */
     uint64_t version;
 };
-struct kv_part file_part(const struct file *file);
+struct kv_part trace_file_part(const struct file *file);
 /* All that there are, oldest first; malloc'd. */
-enum rc files_list(struct kv *kv, struct file **out, size_t *out_n);
+enum rc trace_files_list(struct kv *kv, struct file **out, size_t *out_n);
 /* What the store has of one: zeroes of one that has not been begun. */
-enum rc file_read(struct kv *kv, struct file *file);
+enum rc trace_file_read(struct kv *kv, struct file *file);
 /* Waits; lazy. */
 enum rc trace_commit(struct kv *kv, struct kv_txn *txn, uint64_t *out_version);
-enum rc file_note(struct kv *kv, const struct file *file);   /* in the list, before its first row */
-enum rc file_remove(struct kv *kv, const struct file *file); /* with all its rows */
+enum rc trace_file_note(struct kv *kv,
+                        const struct file *file); /* in the list, before its first row */
+enum rc trace_file_remove(struct kv *kv, const struct file *file); /* with all its rows */
 /* Adds events, each with its length in two bytes in front, to the file: one commit, or as many as
  * it takes. RC_CONFLICT: somebody else writes to it. */
-enum rc file_append(struct kv *kv, struct file *file, struct str events);
+enum rc trace_file_append(struct kv *kv, struct file *file, struct str events);
 
 /* --- index.c: the rows of a file -------------------------------------------------------------- */
 
@@ -53,20 +54,20 @@ enum {
     INDEX_BLOCKS = 128      /* of a commit; below 256 */
 };
 struct index; /* of one commit */
-struct index *index_new(uint32_t first_block);
-void index_free(struct index **index);
+struct index *trace_index_new(uint32_t first_block);
+void trace_index_free(struct index **index);
 /* RC_LIMIT: it is full, and was not added. */
-enum rc index_add(struct index *index, struct str event);
-enum rc index_put(struct index *index, struct kv_txn *txn, uint64_t *out_bytes);
-uint32_t index_next(const struct index *index); /* number of the block behind them */
+enum rc trace_index_add(struct index *index, struct str event);
+enum rc trace_index_put(struct index *index, struct kv_txn *txn, uint64_t *out_bytes);
+uint32_t trace_index_next(const struct index *index); /* number of the block behind them */
 
 struct place { /* of an event in a file */
     uint32_t block;
     uint16_t offset;
 };
 /* Where a hash may be found, in the order of writing; at most `max` of the last ones. */
-enum rc index_find(struct kv *kv, struct kv_part part, uint64_t hash, struct arena *arena,
-                   size_t max, struct place **out, size_t *out_n);
+enum rc trace_index_find(struct kv *kv, struct kv_part part, uint64_t hash, struct arena *arena,
+                         size_t max, struct place **out, size_t *out_n);
 /* The event's bytes, in the arena. RC_NOTFOUND, RC_CORRUPT. `cache` keeps the last block: zeroes at
  * first. */
 struct block_cache {
@@ -74,8 +75,8 @@ struct block_cache {
     uint32_t number;
     struct str bytes; /* in the arena */
 };
-enum rc index_event(struct kv *kv, struct kv_part part, struct place at, struct block_cache *cache,
-                    struct arena *arena, struct str *out);
+enum rc trace_index_event(struct kv *kv, struct kv_part part, struct place at,
+                          struct block_cache *cache, struct arena *arena, struct str *out);
 
 /* --- find.c --- */
 enum rc find_stories(struct kv *kv, const struct trace_query *query, struct arena *arena,
