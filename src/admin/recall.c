@@ -15,6 +15,8 @@ enum rc admin_recall(struct admin *admin, uint64_t account, struct queue_id id)
         rc = RC_NOTFOUND; /* nobody learns what others have sent */
     if (rc == RC_OK)
         rc = queue_act(admin->queue, QUEUE_REMOVE, "recalled", &id, 1, &n);
+    if (rc == RC_OK && n)
+        admin_trace_changed(admin, &entry, QUEUE_REMOVE);
     arena_fini(&arena);
     return rc == RC_OK && n == 0 ? RC_NOTFOUND : rc;
 }

@@ -16,6 +16,8 @@ struct story {
     struct trace_event *events;
     size_t n, capacity;
     size_t first_file; /* where its first event may be */
+    uint32_t first_block;
+    bool has_begin;
 };
 
 struct search {
@@ -85,7 +87,7 @@ static void add_event(struct story *story, const struct trace_event *event)
     story->events[story->n++] = *event;
 }
 
-static void note(struct search *s, size_t file, const struct trace_event *event)
+static void note(struct search *s, size_t file, struct place at, const struct trace_event *event)
 {
     bool is_begin = event->what == TRACE_ACCEPTED || event->what == TRACE_REFUSED;
     struct story *story = find_story(s, event->id);
@@ -100,7 +102,13 @@ static void note(struct search *s, size_t file, const struct trace_event *event)
     }
     if (!event->id.n)
         add_event(story, event); /* it is all that there is of it */
-    story->first_file = is_begin ? file : story->first_file;
+    if (is_begin) {
+        bool is_earlier = story->first_file > file || !story->has_begin ||
+                          (story->first_file == file && story->first_block > at.block);
+        story->has_begin = true;
+        story->first_block = is_earlier ? at.block : story->first_block;
+        story->first_file = is_earlier ? file : story->first_file;
+    }
 }
 
 static enum rc look_for(struct search *s, size_t file, enum event_key key)
@@ -109,14 +117,14 @@ static enum rc look_for(struct search *s, size_t file, enum event_key key)
     struct arena arena = {0};
     struct place *places;
     size_t n;
-    enum rc rc = trace_index_find(s->kv, trace_file_part(f), trace_event_hash(key, s->text), &arena,
-                                  CANDIDATES, &places, &n);
+    const struct wanted wanted = {.hash = trace_event_hash(key, s->text), .max = CANDIDATES};
+    enum rc rc = trace_index_find(s->kv, trace_file_part(f), &wanted, &arena, &places, &n);
     while (rc == RC_OK && n-- > 0 && !s->has_more) {
         struct trace_event event;
         rc = load(s, f, places[n], &event);
         if (rc == RC_OK && event.time >= s->query->since &&
             trace_event_matches(&event, key, s->text))
-            note(s, file, &event);
+            note(s, file, places[n], &event);
         rc = rc == RC_NOTFOUND ? RC_OK : rc;
     }
     arena_fini(&arena);
@@ -138,14 +146,15 @@ static enum rc look_everywhere(struct search *s)
 
 /* --- all that is known of them ---------------------------------------------------------------- */
 
-static enum rc gather_from(struct search *s, struct story *story, const struct file *file)
+static enum rc gather_from(struct search *s, struct story *story, const struct file *file,
+                           uint32_t from)
 {
     struct arena arena = {0};
     struct place *places;
     size_t n;
-    enum rc rc =
-        trace_index_find(s->kv, trace_file_part(file), trace_event_hash(EVENT_BY_ID, story->id),
-                         &arena, TRACE_STORY_EVENTS, &places, &n);
+    const struct wanted wanted = {
+        .hash = trace_event_hash(EVENT_BY_ID, story->id), .from = from, .max = TRACE_STORY_EVENTS};
+    enum rc rc = trace_index_find(s->kv, trace_file_part(file), &wanted, &arena, &places, &n);
     for (size_t i = 0; rc == RC_OK && i < n; i++) {
         struct trace_event event;
         rc = load(s, file, places[i], &event);
@@ -168,7 +177,7 @@ static int by_time(const void *a, const void *b)
 static enum rc gather(struct search *s, struct story *story)
 {
     for (size_t i = story->first_file; story->id.n && i < s->n_files; i++)
-        TRY(gather_from(s, story, &s->files[i]));
+        TRY(gather_from(s, story, &s->files[i], i == story->first_file ? story->first_block : 0));
     if (story->n)
         qsort(story->events, story->n, sizeof *story->events, by_time);
     return RC_OK;

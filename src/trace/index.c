@@ -184,18 +184,21 @@ static enum rc take_row(struct kv_row row, uint32_t hash, struct places *to)
     return RC_OK;
 }
 
-static enum rc find_all(struct kv *kv, struct kv_part part, uint64_t hash, struct places *to)
+static enum rc find_all(struct kv *kv, struct kv_part part, const struct wanted *wanted,
+                        struct places *to)
 {
+    unsigned bucket = bucket_of(wanted->hash);
     unsigned char from[ROW_KEY], end[ROW_KEY], last[ROW_KEY];
-    struct kv_range range = {.from = bucket_key(bucket_of(hash), 0, from),
-                             .to = bucket_key(bucket_of(hash) + 1, 0, end)};
+    uint32_t first = wanted->from > INDEX_BLOCKS ? wanted->from - INDEX_BLOCKS : 0;
+    struct kv_range range = {.from = bucket_key(bucket, first, from),
+                             .to = bucket_key(bucket + 1, 0, end)};
     struct kv_page page;
     enum rc rc;
     do {
         struct arena arena = {0};
         rc = kv_scan(kv, part, range, 0, 0, &arena, &page);
         for (size_t i = 0; rc == RC_OK && i < page.n; i++)
-            rc = take_row(page.rows[i], (uint32_t)hash, to);
+            rc = take_row(page.rows[i], (uint32_t)wanted->hash, to);
         if (rc == RC_OK && page.has_more) {
             memcpy(last, page.rows[page.n - 1].key.p, sizeof last);
             range.after = str_from(last, sizeof last);
@@ -205,11 +208,12 @@ static enum rc find_all(struct kv *kv, struct kv_part part, uint64_t hash, struc
     return rc;
 }
 
-enum rc trace_index_find(struct kv *kv, struct kv_part part, uint64_t hash, struct arena *arena,
-                         size_t max, struct place **out, size_t *out_n)
+enum rc trace_index_find(struct kv *kv, struct kv_part part, const struct wanted *wanted,
+                         struct arena *arena, struct place **out, size_t *out_n)
 {
     struct places found = {0};
-    enum rc rc = find_all(kv, part, hash, &found);
+    size_t max = wanted->max;
+    enum rc rc = find_all(kv, part, wanted, &found);
     size_t n = found.n < max ? found.n : max;
     *out_n = 0;
     *out = arena_alloc(arena, n * sizeof **out + 1);

@@ -65,9 +65,15 @@ struct place { /* of an event in a file */
     uint32_t block;
     uint16_t offset;
 };
-/* Where a hash may be found, in the order of writing; at most `max` of the last ones. */
-enum rc trace_index_find(struct kv *kv, struct kv_part part, uint64_t hash, struct arena *arena,
-                         size_t max, struct place **out, size_t *out_n);
+/* Where a hash may be found, in the order of writing; at most `max` of the last ones. What was
+ * written long before the block `from` is left out. */
+struct wanted {
+    uint64_t hash;
+    uint32_t from;
+    size_t max;
+};
+enum rc trace_index_find(struct kv *kv, struct kv_part part, const struct wanted *wanted,
+                         struct arena *arena, struct place **out, size_t *out_n);
 /* The event's bytes, in the arena. RC_NOTFOUND, RC_CORRUPT. `cache` keeps the last block: zeroes at
  * first. */
 struct block_cache {
