@@ -9,7 +9,7 @@
  * Every value starts with a format byte. There are INDEX_BUCKETS buckets by the first bits of a
  * hash: of many events that are written together each bucket gets one row, which costs an event
  * next to nothing; when there is little to do a row holds one place. To find a hash is to read the
- * rows of its bucket, a few thousandths of a file's index. Hashes may meet, so what is found has to
+ * rows of its bucket, a thousandth of a file's index. Hashes may meet, so what is found has to
  * be looked at. */
 #include "trace/trace_int.h"
 
@@ -36,7 +36,7 @@ struct index {
 
 static unsigned bucket_of(uint64_t hash)
 {
-    return (unsigned)(hash >> 52);
+    return (unsigned)(hash >> 54);
 }
 
 static struct str block_key(uint32_t number, unsigned char key[5])

@@ -17,7 +17,7 @@
 
 enum {
     DAY = 86400,
-    GATHER_MS = 2000,    /* after the first event, before it is written */
+    GATHER_MS = 5000,    /* after the first event, before it is written */
     LOOK_SECONDS = 3600, /* at rest: whether files have become too old */
     FILES_AT_ONCE = 16   /* that the room is divided among */
 };

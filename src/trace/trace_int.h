@@ -49,7 +49,7 @@ enum rc trace_file_append(struct kv *kv, struct file *file, struct str events);
 /* --- index.c: the rows of a file -------------------------------------------------------------- */
 
 enum {
-    INDEX_BUCKETS = 4096,
+    INDEX_BUCKETS = 1024,
     INDEX_BLOCK = 16 << 10, /* bytes of events in a block, but for the last one's rest */
     INDEX_BLOCKS = 128      /* of a commit; below 256 */
 };
