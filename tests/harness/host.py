@@ -78,7 +78,8 @@ class Host:
     """`with Host(folder) as host:` makes, serves and ends one; `serve=False` only makes it. `ceph` is the ceph.conf of the cluster that
     it keeps its mail in; given to pytest by --store rados, all hosts use that of PENFOLD_TEST_CEPH."""
 
-    def __init__(self, folder, users=('alice', 'bob'), binary=None, settings='', env=None, serve=True, init_options=(), ceph=None):
+    def __init__(self, folder, users=('alice', 'bob'), binary=None, settings='', env=None, serve=True, init_options=(), ceph=None,
+                 domain=DOMAIN, hostname=None):
         self.folder = str(folder)
         self.binary = binary or os.environ.get('PENFOLD_BIN') or builds.penfold('build')
         self.ports = PortBase()
@@ -89,9 +90,10 @@ class Host:
         self.process = None
         self.start_serving = serve
         self.expect_alarm = False
-        self.hostname = f'mail.{DOMAIN}'
+        self.domain = domain
+        self.hostname = hostname or f'mail.{domain}'
         try:
-            self.run('init', self.folder, '--domain', DOMAIN, '--hostname', self.hostname, '--port-base',
+            self.run('init', self.folder, '--domain', domain, '--hostname', self.hostname, '--port-base',
                      str(self.ports.base), *on_ceph(ceph or os.environ.get('PENFOLD_STORE_CEPH')), *init_options, conf=False)
             if settings:
                 with open(self.conf, 'a', encoding='utf-8') as f:
@@ -138,9 +140,8 @@ class Host:
         self.run('account', 'add', self.address(user), '--password-stdin', stdin=password + '\n')
         self.passwords[user] = password
 
-    @staticmethod
-    def address(user):
-        return f'{user}@{DOMAIN}'
+    def address(self, user):
+        return f'{user}@{self.domain}'
 
     def port(self, service):
         return self.ports.base + STANDARD[service]
