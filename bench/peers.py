@@ -7,28 +7,15 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), 'tools'))
 import machine  # noqa: E402
+import roots  # noqa: E402
+from roots import write  # noqa: E402
 
 CONF = os.path.join(HERE, 'peers', 'conf')
 USERS = [f'u{n:04}' for n in range(100)]
 IMAP_USERS = [f'u{n:04}' for n in (*range(300), *range(10000, 11000))]
 DOMAIN = 'bench.test'
-# What a root has installed.
-PACKAGES = {
-    'postfix-dovecot': ('postfix', 'dovecot-core', 'dovecot-lmtpd', 'dovecot-pop3d', 'dovecot-imapd', 'procps'),
-    'opensmtpd': ('opensmtpd', 'procps'),
-    'cyrus': ('cyrus-imapd', 'cyrus-pop3d', 'cyrus-admin', 'sasl2-bin', 'libsasl2-modules', 'libsasl2-modules-db', 'db-util',
-              'eatmydata', 'procps'),
-}
 # Roots with the packages of another.
 COPIES = {'dovecot-mdbox': 'postfix-dovecot', 'dovecot-maildir': 'postfix-dovecot'}
-
-
-def write(root, path, text, mode=0o644):
-    full = os.path.join(root, path)
-    os.makedirs(os.path.dirname(full), exist_ok=True)
-    with open(full, 'w', encoding='utf-8') as f:
-        f.write(text)
-    os.chmod(full, mode)
 
 
 KEYS = {'RSA-2048': ['rsa:2048'], 'P-256': ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256']}
@@ -54,17 +41,8 @@ def common(root):
 def postfix_dovecot(root):
     shutil.copy(os.path.join(CONF, 'postfix-main.cf'), os.path.join(root, 'etc/postfix/main.cf'))
     with open(os.path.join(root, 'usr/share/postfix/master.cf.dist'), encoding='utf-8') as f:
-        master = f.read()
-    lines = []
-    for line in master.split('\n'):
-        words = line.split()
-        if len(words) >= 8 and not line.startswith(('#', ' ')):
-            words[4] = 'n'  # no chroot inside the chroot
-            if words[0] == 'smtp' and words[1] == 'inet':
-                words[0] = '127.0.0.1:10025'
-            line = ' '.join(words)
-        lines.append(line)
-    write(root, 'etc/postfix/master.cf', '\n'.join(lines))
+        master = roots.without_chroot(f.read())
+    write(root, 'etc/postfix/master.cf', master.replace('\nsmtp inet ', '\n127.0.0.1:10025 inet ', 1))
     write(root, 'etc/postfix/vmailbox', ''.join(f'{u}@{DOMAIN} {u}\n' for u in USERS))
     machine.run(root, ['postmap', '/etc/postfix/vmailbox'])
     write(root, 'etc/dovecot/users', ''.join(f'{u}:{{PLAIN}}pw\n' for u in USERS))
@@ -103,19 +81,8 @@ CONFIGURE = {'postfix-dovecot': postfix_dovecot, 'opensmtpd': opensmtpd, 'doveco
 
 
 def make(name, folder, log):
-    """A fresh root of the peer in the folder; with its packages it is kept in the cache."""
-    kind = COPIES.get(name, name)
-    cached = os.path.join(machine.CACHE, f'bench-{kind}.tar')
-    root = os.path.join(folder, name)
-    machine.remove(root)
-    if not os.path.exists(cached):
-        machine.make(root, log=log)
-        machine.install(root, *PACKAGES[kind], log=log)
-        subprocess.run(['tar', '-C', root, '--exclude=./var/cache/apt/archives/*.deb', '-cf', cached + '.new', '.'], check=True)
-        os.rename(cached + '.new', cached)
-    else:
-        os.makedirs(root)
-        subprocess.run(['tar', '-C', root, '-xf', cached], check=True)
+    """A fresh root of the peer in the folder."""
+    root = roots.unpack(COPIES.get(name, name), os.path.join(folder, name), log)
     common(root)
     CONFIGURE[name](root)
     return root

@@ -1,11 +1,8 @@
 """Penfold finds its way by names that are signed: two of it, and hosts with all kinds of records, each in a network namespace."""
-import os
 import smtplib
 
-import pytest
-
-from conftest import Pages
 from harness import zones as dns
+from harness.pages import Pages
 
 OTHER_KEY = 'TLSA 3 1 1 ' + '5a' * 32
 
@@ -36,7 +33,6 @@ def test_reports_both_ways(world):
     assert b'550' in report and b'Content-Type: multipart/report' in report and b'Subject: to nobody' in report
     far.submit('to nobody back', 'nobody@near.example', user='carol')
     assert b'Content-Type: multipart/report' in far.wait_for('carol', 'nobody@near.example')
-    assert not near.events('received', sender='') or all(e.get('to') != 'nobody' for e in near.events('received', sender=''))
 
 
 # --- where to ------------------------------------------------------------------------------------------------------------
