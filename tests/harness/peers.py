@@ -1,13 +1,15 @@
 """Other mail servers, each in a root of its own and at a place of a network of a test's own: `bob` and `carla` of its domain have
 maildirs; `away@` its domain leads to `nobody@` Penfold's; who is on its own loopback may send anywhere. Their certificates are by the
 test's authority, and they use TLS with whoever offers it."""
+import contextlib
 import os
 import smtplib
+import socket
 
 import machine
 import roots
 from harness import network
-from harness.mailhost import wait_until
+from harness.mailhost import SECONDS, wait_until
 from roots import write
 
 USERS = ('bob', 'carla')
@@ -63,8 +65,15 @@ class Peer:
     def stop(self):
         """All of it is in a process namespace of its own, which ends with its first process."""
         if self.process:
-            network.end(self.process)
+            self.process.kill()
+            self.process.wait()
             self.process = None
+            wait_until(self.is_gone, f'{self.hostname} does not end')
+
+    def is_gone(self):
+        with self.place.inside(), contextlib.suppress(OSError), socket.create_connection((self.place.addresses[0], 25)):
+            return False
+        return True
 
     def __enter__(self):
         self.start()
@@ -98,7 +107,7 @@ class Peer:
                     found.append(f.read())
         return found
 
-    def wait_for(self, user, text, seconds=60):
+    def wait_for(self, user, text, seconds=SECONDS):
         """The one message in the user's maildir with the text in it, once it is there."""
         found = wait_until(lambda: [m for m in self.collect(user) if text.encode() in m],
                            lambda: f'{self.address(user)} has no message with {text!r}:\n{self.log_text()}', seconds)
@@ -146,13 +155,13 @@ queue_run_delay = 1s
 
 class Exim(Peer):
     kind = 'exim'
-    command = ('/usr/sbin/exim4', '-C', '/etc/exim4/peer.conf', '-bdf', '-q1s')
+    command = ('/usr/sbin/exim4', '-bdf', '-q1s')
     log_files = ('var/log/exim4/mainlog', 'var/log/exim4/paniclog')
 
     def configure(self):
         write(self.root, 'etc/exim4/users', ''.join(f'{user}: {user}\n' for user in USERS))
         os.chmod(os.path.join(self.root, 'etc/peer/key'), 0o644)  # it reads the key as its own user
-        write(self.root, 'etc/exim4/peer.conf', f'''primary_hostname = {self.hostname}
+        write(self.root, 'etc/exim4/exim4.conf', f'''primary_hostname = {self.hostname}
 qualify_domain = {self.domain}
 exim_path = /usr/sbin/exim4
 log_file_path = /var/log/exim4/%slog

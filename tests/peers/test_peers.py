@@ -25,6 +25,18 @@ def near(world):
     return world.near
 
 
+def test_dane_with_the_peer(world, near, peer):
+    """Wrong at first: the message waits, and the peer never has it. Then right, and so for all tests that follow."""
+    name, subject = f'_25._tcp.{peer.hostname}', f'dane at {peer.domain}'
+    world.zones.set({name: [OTHER_KEY]})
+    near.submit(subject, peer.address('carla'))
+    reply = near.wait_for_event('deferred', to=peer.address('carla'))['reply']
+    assert 'DANE' in reply, reply
+    assert not peer.collect('carla')
+    world.zones.set({name: [dns.tlsa(peer.certificate)]})
+    assert b'ESMTPS' in peer.wait_for('carla', f'Subject: {subject}').upper()
+
+
 def test_to_the_peer(near, peer):
     subject = f'to {peer.domain}'
     near.submit(subject, peer.address('bob'), peer.address('carla'))
@@ -67,7 +79,7 @@ def test_the_peers_report_comes_to_penfolds_user(near, peer):
     near.submit(subject, peer.address('away'))
     report = near.wait_for('alice', f'Subject: {subject}')
     assert b'multipart/report' in report and b'nobody@near.example' in report and b'\r\nReceived: from ' + peer.hostname.encode() in report
-    assert near.events('relayed', to=peer.address('away')) and near.events('received', to='alice@near.example') is not None
+    assert near.events('relayed', to=peer.address('away'))
 
 
 def test_penfolds_report_comes_to_the_peers_user(near, peer):
@@ -77,21 +89,6 @@ def test_penfolds_report_comes_to_the_peers_user(near, peer):
     peer.submit(subject, near.address(alias))
     report = peer.wait_for('bob', f'Subject: {subject}')
     assert b'multipart/report' in report and b'mx.near.example' in report
-
-
-def test_dane_with_the_peer(world, near, peer):
-    """Wrong at first: the message waits, and the peer never has it. Then right."""
-    name, subject = f'_25._tcp.{peer.hostname}', f'dane at {peer.domain}'
-    world.zones.set({name: [OTHER_KEY]})
-    try:
-        near.submit(subject, peer.address('carla'))
-        reply = near.wait_for_event('deferred', to=peer.address('carla'))['reply']
-        assert 'DANE' in reply or 'TLSA' in reply, reply
-        assert not [m for m in peer.collect('carla') if f'Subject: {subject}'.encode() in m]
-        world.zones.set({name: [dns.tlsa(peer.certificate)]})
-        assert b'ESMTPS' in peer.wait_for('carla', f'Subject: {subject}').upper()
-    finally:
-        world.zones.set({name: []})
 
 
 def test_a_peer_that_comes_back_later(near, peer):
