@@ -21,8 +21,8 @@ class Peer:
 
     kind = None  # of the root in tools/roots.py
     command = ()
-    before = ()
     log_files = ()
+    key = 'P-256'
 
     def __init__(self, place, folder, domain, zones, authority, astray):
         self.place, self.domain, self.hostname, self.astray = place, domain, f'mx.{domain}', astray
@@ -33,7 +33,9 @@ class Peer:
         write(self.root, 'etc/hosts', f'127.0.0.1 localhost\n{place.addresses[0]} {self.hostname}\n')
         write(self.root, 'etc/mailname', f'{self.hostname}\n')
         os.makedirs(os.path.join(self.root, 'etc/peer'))
-        authority.certify(os.path.join(self.root, 'etc/peer/certificate'), os.path.join(self.root, 'etc/peer/key'), self.hostname)
+        authority.certify(os.path.join(self.root, 'etc/peer/certificate'), os.path.join(self.root, 'etc/peer/key'), self.hostname, kind=self.key)
+        with open(authority.ca, encoding='ascii') as f:
+            write(self.root, 'etc/peer/authority', f.read())
         self.certificate = os.path.join(self.root, 'etc/peer/certificate')
         write(self.root, 'etc/passwd', self.read('etc/passwd') + f'vmail:x:{UID}:{UID}::/srv/mail:/usr/sbin/nologin\n')
         write(self.root, 'etc/group', self.read('etc/group') + f'vmail:x:{UID}:\n')
@@ -55,15 +57,13 @@ class Peer:
     # --- the server ----------------------------------------------------------------------------------------------
 
     def start(self):
-        for command in self.before:
-            machine.run(self.root, command, log=self.log)
-        line, env = machine.command(self.root, self.command)
+        line, env = machine.command(self.root, ['/bin/sh', '-c', '"$@" & wait', 'init', *self.command])
         with self.place.inside():
             self.process = network.spawn(line, self.log, env=env)
         self.place.wait_for(25)
 
     def stop(self):
-        """All of it is in a process namespace of its own, which ends with its first process."""
+        """All of it is in a process namespace of its own, which ends with its first process, a shell that ends with its parent."""
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -196,7 +196,8 @@ elsewhere:
 begin transports
 smtp:
   driver = smtp
-  tls_try_verify_hosts =
+  tls_verify_certificates = /etc/peer/authority
+  tls_try_verify_hosts = *
 maildir:
   driver = appendfile
   directory = /srv/mail/$local_part_data
@@ -212,6 +213,7 @@ begin retry
 class OpenSmtpd(Peer):
     kind = 'opensmtpd'
     command = ('/usr/sbin/smtpd', '-d')
+    key = 'RSA'  # with others TLS fails in this version
 
     def configure(self):
         write(self.root, 'etc/users', ''.join(f'{user} {UID}:{UID}:/srv/mail\n' for user in USERS))
