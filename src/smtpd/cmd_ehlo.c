@@ -9,6 +9,11 @@ static bool has_tls(const struct session *s)
     return net_has_tls(s->conn); /* not within TLS [RFC3207 4.2] */
 }
 
+static bool is_secure(const struct session *s)
+{
+    return net_is_secure(s->conn);
+}
+
 static void put_size(const struct session *s, struct buf *out)
 {
     buf_putf(out, " %llu", (unsigned long long)s->smtpd->conf.message_size);
@@ -51,6 +56,7 @@ static const struct offer {
     {"STARTTLS", ROLE_ANY, has_tls, NULL},                            /* [RFC3207 4] */
     {"AUTH", ROLE_SUBMISSION, smtpd_auth_is_offered, smtpd_auth_put}, /* [RFC4954 3] */
     {"FUTURERELEASE", ROLE_SUBMISSION, may_hold, put_hold},           /* [RFC4865 4.2] */
+    {"REQUIRETLS", ROLE_ANY, is_secure, NULL},                        /* [RFC8689 2] */
     {"HELP", ROLE_ANY, NULL, NULL},                                   /* [RFC5321 4.1.1.8] */
 };
 

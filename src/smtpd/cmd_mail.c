@@ -1,6 +1,6 @@
 /* MAIL: begins a transaction [RFC5321 4.1.1.2], with SIZE [RFC1870 4], BODY [RFC6152 2]
  * [RFC3030 3], SMTPUTF8 [RFC6531 3.4], RET and ENVID [RFC3461 4], HOLDFOR and HOLDUNTIL
- * [RFC4865 3]. */
+ * [RFC4865 3], REQUIRETLS [RFC8689 2]. */
 #include "smtpd/smtpd_int.h"
 
 static enum smtpd_reply take_size(struct session *s, struct str value, void *into)
@@ -96,11 +96,26 @@ static enum smtpd_reply take_holduntil(struct session *s, struct str value, void
                                                           : SMTPD_BAD_PARAMETER;
 }
 
+/* Only within TLS, where it is offered [RFC8689 2]. */
+static enum smtpd_reply take_requiretls(struct session *s, struct str value, void *into)
+{
+    struct envelope *e = into;
+    if (!net_is_secure(s->conn))
+        return SMTPD_UNKNOWN_PARAMETER;
+    e->requires_tls = true;
+    return str_is_null(value) ? SMTPD_OK : SMTPD_BAD_PARAMETER;
+}
+
 static const struct parameter parameters[] = {
-    {STR_INIT("SIZE"), take_size},         {STR_INIT("BODY"), take_body},
-    {STR_INIT("SMTPUTF8"), take_smtputf8}, {STR_INIT("RET"), take_ret},
-    {STR_INIT("ENVID"), take_envid},       {STR_INIT("AUTH"), take_auth},
-    {STR_INIT("HOLDFOR"), take_holdfor},   {STR_INIT("HOLDUNTIL"), take_holduntil},
+    {STR_INIT("SIZE"), take_size},
+    {STR_INIT("BODY"), take_body},
+    {STR_INIT("SMTPUTF8"), take_smtputf8},
+    {STR_INIT("RET"), take_ret},
+    {STR_INIT("ENVID"), take_envid},
+    {STR_INIT("AUTH"), take_auth},
+    {STR_INIT("HOLDFOR"), take_holdfor},
+    {STR_INIT("HOLDUNTIL"), take_holduntil},
+    {STR_INIT("REQUIRETLS"), take_requiretls},
 };
 
 /* Better now than after the message [RFC5321 4.2.5]. */

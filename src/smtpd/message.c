@@ -116,7 +116,7 @@ static uint16_t flags_of(const struct session *s, const struct message *m)
 {
     const struct envelope *e = &s->transaction->envelope;
     return (uint16_t)((e->is_utf8 ? QUEUE_UTF8 : 0) | (e->is_binary ? QUEUE_BINARY : 0) |
-                      (e->is_8bit ? QUEUE_8BIT : 0) |
+                      (e->is_8bit ? QUEUE_8BIT : 0) | (e->requires_tls ? QUEUE_REQUIRETLS : 0) |
                       (s->transaction->is_vouched ? QUEUE_SUBMITTED : 0) |
                       (smtpd_intake_is_ended(m) ? 0 : QUEUE_UNENDED));
 }

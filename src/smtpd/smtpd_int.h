@@ -89,6 +89,7 @@ struct envelope {
     bool is_8bit;      /* BODY=8BITMIME */
     bool is_binary;    /* BODY=BINARYMIME: not made of lines, only through BDAT */
     bool is_utf8;      /* SMTPUTF8: addresses and header may hold UTF-8 */
+    bool requires_tls; /* REQUIRETLS: goes on by verified TLS only */
     uint64_t release;  /* FUTURERELEASE: not before, ns since 1970; 0: not asked for */
     enum smtp_ret ret;
     struct str envid; /* as it came, in xtext; absent: not said */
