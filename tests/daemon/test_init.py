@@ -130,6 +130,8 @@ def test_nothing_is_overwritten(tmp_path):
     (home / 'penfold.conf').rename(tmp_path / 'kept')
     assert 'key.pem' in error_line(init(home), 1)
     shutil.rmtree(home / 'tls')
+    assert 'dkim.key' in error_line(init(home), 1)
+    (home / 'dkim.key').unlink()
     assert 'data: it is not empty' in error_line(init(home), 1)
     (tmp_path / 'kept').rename(home / 'penfold.conf')
     assert before['penfold.conf'] == (home / 'penfold.conf').read_bytes()
