@@ -74,18 +74,20 @@ static void put_destinations(struct buf *out, struct relay *relay)
         const char *name, *help, *type;
         size_t offset;
     } rows[] = {
-        {"penfold_relay_destination_sent", "recipients taken by the hosts of a domain", "counter",
-         offsetof(struct relay_destination, sent)},
-        {"penfold_relay_destination_deferred", "and put off", "counter",
+        {"penfold_relay_destination_sent_total", "recipients taken by the hosts of a domain",
+         "counter", offsetof(struct relay_destination, sent)},
+        {"penfold_relay_destination_deferred_total", "and put off", "counter",
          offsetof(struct relay_destination, deferred)},
-        {"penfold_relay_destination_bounced", "and given up", "counter",
+        {"penfold_relay_destination_bounced_total", "and given up", "counter",
          offsetof(struct relay_destination, bounced)},
     };
     struct relay_destination all[DESTINATIONS_SHOWN];
     size_t n = relay_destinations(relay, all, DESTINATIONS_SHOWN);
-    put_head(out, "penfold_relay_destination_waiting", "recipients that are due", "gauge");
+    put_head(out, "penfold_relay_destination_waiting_recipients", "recipients that are due",
+             "gauge");
     for (size_t i = 0; i < n; i++)
-        put_destination(out, "penfold_relay_destination_waiting", all[i].name, all[i].waiting);
+        put_destination(out, "penfold_relay_destination_waiting_recipients", all[i].name,
+                        all[i].waiting);
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         put_head(out, rows[r].name, rows[r].help, rows[r].type);
         for (size_t i = 0; i < n; i++) {
@@ -100,10 +102,10 @@ static void put_relay(struct buf *out, struct relay *relay)
 {
     struct relay_figures f;
     relay_figures(relay, &f);
-    put_gauge(out, "penfold_relay_waiting", "recipients elsewhere that are due and in memory",
-              f.waiting);
+    put_gauge(out, "penfold_relay_waiting_recipients",
+              "recipients elsewhere that are due and in memory", f.waiting);
     put_gauge(out, "penfold_relay_connections", "connections to other hosts", f.connected);
-    put_gauge(out, "penfold_relay_connecting", "and those that are being made", f.connecting);
+    put_gauge(out, "penfold_relay_new_connections", "and those that are being made", f.connecting);
     put_gauge(out, "penfold_relay_destinations", "domains that are known", f.destinations);
     put_gauge(out, "penfold_relay_questions", "domains that DNS is being asked about", f.questions);
     put_destinations(out, relay);

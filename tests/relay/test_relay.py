@@ -260,7 +260,7 @@ def test_figures(make_host, sink):
 
     def shown():
         return urllib.request.urlopen(f'http://127.0.0.1:{host.port("admin")}/metrics', timeout=60).read().decode()
-    wait_until(lambda: 'penfold_relay_destination_sent{destination="far.test"} 1\n' in shown())
+    wait_until(lambda: 'penfold_relay_destination_sent_total{destination="far.test"} 1\n' in shown())
     assert 'penfold_relayed_total 1\n' in shown()
 
 
