@@ -22,7 +22,7 @@ class Peer:
     kind = None  # of the root in tools/roots.py
     command = ()
     log_files = ()
-    key = 'P-256'
+    takes_tls = True
 
     def __init__(self, place, folder, domain, zones, authority, astray):
         self.place, self.domain, self.hostname, self.astray = place, domain, f'mx.{domain}', astray
@@ -33,7 +33,7 @@ class Peer:
         write(self.root, 'etc/hosts', f'127.0.0.1 localhost\n{place.addresses[0]} {self.hostname}\n')
         write(self.root, 'etc/mailname', f'{self.hostname}\n')
         os.makedirs(os.path.join(self.root, 'etc/peer'))
-        authority.certify(os.path.join(self.root, 'etc/peer/certificate'), os.path.join(self.root, 'etc/peer/key'), self.hostname, kind=self.key)
+        authority.certify(os.path.join(self.root, 'etc/peer/certificate'), os.path.join(self.root, 'etc/peer/key'), self.hostname)
         with open(authority.ca, encoding='ascii') as f:
             write(self.root, 'etc/peer/authority', f.read())
         self.certificate = os.path.join(self.root, 'etc/peer/certificate')
@@ -213,7 +213,7 @@ begin retry
 class OpenSmtpd(Peer):
     kind = 'opensmtpd'
     command = ('/usr/sbin/smtpd', '-d')
-    key = 'RSA'  # with others TLS fails in this version
+    takes_tls = False  # it offers STARTTLS, and each handshake fails: Debian 12 has it with an OpenSSL that it does not know
 
     def configure(self):
         write(self.root, 'etc/users', ''.join(f'{user} {UID}:{UID}:/srv/mail\n' for user in USERS))
@@ -223,8 +223,8 @@ table aliases file:/etc/aliases
 smtp max-message-size 50M
 pki {self.hostname} cert "/etc/peer/certificate"
 pki {self.hostname} key "/etc/peer/key"
-listen on lo hostname {self.hostname}
-listen on eth0 tls pki {self.hostname} hostname {self.hostname}
+listen on 127.0.0.1 hostname {self.hostname}
+listen on {self.place.addresses[0]} tls pki {self.hostname} hostname {self.hostname}
 action "here" maildir "/srv/mail/%{{user.username}}" userbase <users> alias <aliases>
 action "there" relay helo {self.hostname}
 match from any for domain "{self.domain}" action "here"

@@ -146,13 +146,12 @@ class Authority:
         run('openssl', 'req', '-x509', *self.new_key('ca.key'), '-days', '3650', '-subj', '/CN=test authority', '-out', 'ca.pem', cwd=self.folder)
 
     @staticmethod
-    def new_key(path, kind='P-256'):
-        kinds = {'P-256': ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256'], 'RSA': ['rsa:2048']}
-        return ['-newkey', *kinds[kind], '-nodes', '-keyout', path]
+    def new_key(path):
+        return ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', path]
 
-    def certify(self, certificate, key, *names, kind='P-256'):
+    def certify(self, certificate, key, *names):
         """Makes a key and a certificate for the names, in these files."""
-        run('openssl', 'req', '-x509', *self.new_key(key, kind), '-CA', 'ca.pem', '-CAkey', 'ca.key', '-days', '365', '-subj', f'/CN={names[0]}',
+        run('openssl', 'req', '-x509', *self.new_key(key), '-CA', 'ca.pem', '-CAkey', 'ca.key', '-days', '365', '-subj', f'/CN={names[0]}',
             '-addext', 'subjectAltName=' + ','.join(f'DNS:{name}' for name in names), '-addext', 'basicConstraints=critical,CA:FALSE',
             '-out', certificate, cwd=self.folder)
 
