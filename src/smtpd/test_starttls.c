@@ -100,7 +100,7 @@ static void a_message_over_tls(void **state)
                     "250-mx.example.test\r\n250-SIZE "
                     "*\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250-"
                     "SMTPUTF8\r\n250-LIMITS *\r\n250-DSN\r\n"
-                    "250-ENHANCEDSTATUSCODES\r\n250 HELP\r\n503 5.5.1 TLS *\r\n");
+                    "250-ENHANCEDSTATUSCODES\r\n250-REQUIRETLS\r\n250 HELP\r\n503 5.5.1 TLS *\r\n");
     secure_say(&c,
                STR("MAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n"));
     secure_hear(&c, "250 *\r\n250 *\r\n354 *\r\n250 2.0.0 message *\r\n221 *\r\n");
