@@ -1,5 +1,6 @@
 /* The commands as data: where each is allowed and what its answer may bring; the dispatcher, which
- * checks that, so that handlers need not; and the capabilities, made from the same table. */
+ * checks that, so that handlers need not; and the capabilities, made from the same table and that
+ * of extension.c. */
 #include "imap/imap_int.h"
 
 #include <string.h>
@@ -8,16 +9,17 @@ enum {
     BEFORE = IMAP_NOT_AUTHENTICATED,
     AFTER = IMAP_AUTHENTICATED | IMAP_SELECTED,
     ANY = IMAP_ANY,
-    OPEN = IMAP_SELECTED
+    OPEN = IMAP_SELECTED,
+    NUMBERS = IMAP_UID | IMAP_NUMBERS
 };
 
 /* In the order of the RFC; the frequent ones first where that is the same. */
 static const struct imap_command commands[] = {
-    {"FETCH", OPEN, IMAP_UID | IMAP_NO_EXPUNGE, imap_fetch, "BINARY", "[RFC3501 6.4.5]", NULL},
-    {"STORE", OPEN, IMAP_UID | IMAP_NO_EXPUNGE, imap_store, NULL, "[RFC3501 6.4.6]", NULL},
-    {"SEARCH", OPEN, IMAP_UID | IMAP_NO_EXPUNGE, imap_search, NULL, "[RFC3501 6.4.4]", NULL},
-    {"COPY", OPEN, IMAP_UID, imap_copy, NULL, "[RFC3501 6.4.7]", NULL},
-    {"MOVE", OPEN, IMAP_UID, imap_move, "MOVE", "[RFC6851 3.1]", NULL},
+    {"FETCH", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_fetch, "BINARY", "[RFC3501 6.4.5]", NULL},
+    {"STORE", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_store, NULL, "[RFC3501 6.4.6]", NULL},
+    {"SEARCH", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_search, NULL, "[RFC3501 6.4.4]", NULL},
+    {"COPY", OPEN, NUMBERS, imap_copy, NULL, "[RFC3501 6.4.7]", NULL},
+    {"MOVE", OPEN, NUMBERS, imap_move, "MOVE", "[RFC6851 3.1]", NULL},
     {"EXPUNGE", OPEN, IMAP_UID, imap_expunge, "UIDPLUS", "[RFC3501 6.4.3]", NULL},
     {"NOOP", ANY, 0, imap_noop, NULL, "[RFC3501 6.1.2]", NULL},
     {"IDLE", AFTER, 0, imap_idle, "IDLE", "[RFC2177 3]", NULL},
@@ -89,8 +91,7 @@ void imap_put_capabilities(struct conn *c, const struct imap_session *s, struct 
             buf_put(out, STR(" "));
             buf_put(out, str_of(commands[i].capability));
         }
-    /* One of the two, never both [RFC7888 5]. */
-    buf_put(out, is_before ? STR(" LITERAL-") : STR(" LITERAL+"));
+    imap_put_extensions(s, out);
     if (is_before) {
         put_auth(c, s, out);
         return;
@@ -173,6 +174,8 @@ enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct st
         s->user->commands++;
     if (!(k->states & s->state))
         return imap_finish(c, s, wrong_state(s, k));
+    if (k->flags & IMAP_NUMBERS && !is_uid && s->enabled & IMAP_EN_UIDONLY)
+        return imap_finish(c, s, IMAP_UID_REQUIRED); /* [RFC9586 3.2] */
     if (!keep(s, &p))
         return imap_finish(c, s, IMAP_TOO_LONG_COMMAND);
     return k->run(c, s, &p);

@@ -91,6 +91,7 @@ enum imap_text {
     IMAP_LOGIN_FIRST,
     IMAP_LOGGED_IN_ALREADY,
     IMAP_SELECT_FIRST,
+    IMAP_UID_REQUIRED,
     IMAP_SYNTAX, /* what the parser says */
     IMAP_NO_MESSAGE,
     IMAP_BARE,
@@ -254,6 +255,23 @@ enum imap_state {
     IMAP_ANY = 7
 };
 
+/* What a client has asked for: by ENABLE, or with a command that means the same. */
+enum imap_enabled {
+    IMAP_EN_CONDSTORE = 1,
+    IMAP_EN_QRESYNC = 2, /* never without IMAP_EN_CONDSTORE */
+    IMAP_EN_UTF8 = 4,
+    IMAP_EN_REV2 = 8,
+    IMAP_EN_UIDONLY = 16
+};
+
+/* A line of UIDs that are gone, on its way out: what has begun is ended before anything else is
+ * written. Zeroed to begin with. */
+struct imap_vanished_line {
+    bool is_earlier;   /* [RFC7162 3.2.10] */
+    uint32_t from, to; /* not written yet; 0: no line has begun */
+    unsigned n;        /* ranges in it */
+};
+
 /* The selected mailbox as the client knows it. A sequence number is an index in `root` plus one. */
 struct imap_view {
     uint32_t mailbox; /* 0: none */
@@ -265,6 +283,9 @@ struct imap_view {
     struct store_root *next;       /* being told; NULL: nothing is */
     struct store_diff diff;
     size_t told_gone, told_new;
+    struct imap_vanished_line vanished;
+    uint64_t modseq; /* all up to here has been told */
+    bool is_behind; /* `root` has messages that are gone and that the client must not hear of yet */
 };
 
 /* What a command that goes on over several steps keeps; in the session's arena. */
@@ -278,10 +299,13 @@ struct imap_session {
     struct net_handle handle;
     enum imap_state state;
     bool is_draining, is_logout, has_progress, is_idling;
-    bool has_id;     /* the client has said what it is */
-    bool is_waiting; /* go_on needs more input: see imap_wait */
-    bool is_late;    /* the deadline has passed and has not been dealt with yet */
+    bool has_id;        /* the client has said what it is */
+    bool is_waiting;    /* go_on needs more input: see imap_wait */
+    bool is_late;       /* the deadline has passed and has not been dealt with yet */
+    bool keeps_numbers; /* the command has numbers of messages although it came behind UID */
+    bool tells_modseq;  /* the command ends with HIGHESTMODSEQ, where the client wants it */
     uint32_t errors, failures;
+    unsigned enabled; /* enum imap_enabled */
     struct imap_gather gather;
     /* The command under way. */
     const struct imap_command *command;
@@ -356,7 +380,8 @@ enum {
     IMAP_NO_EXPUNGE = 4, /* without UID: no EXPUNGE may come with its answer [RFC3501 7.4.1] */
     IMAP_NO_NEWS = 8,    /* says nothing of the selected mailbox */
     IMAP_SECRET = 16,    /* its arguments are wiped */
-    IMAP_CLEAR = 32      /* only where TLS could be started */
+    IMAP_CLEAR = 32,     /* only where TLS could be started */
+    IMAP_NUMBERS = 64    /* without UID it is about numbers of messages: not with UIDONLY */
 };
 enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct str text);
 /* IMAP_TAKEN: as above. */
@@ -485,11 +510,28 @@ enum rc imap_view_message(struct conn *c, struct imap_session *s, size_t index,
 const struct str *imap_keywords(struct imap_session *s);
 /* "(\Seen $Label)" */
 void imap_put_flags(struct imap_session *s, struct buf *out, const struct store_row *row);
-/* "* n FETCH (FLAGS (...))", with UID for commands that have it. */
+/* "* n FETCH (" or, with UIDONLY, "* uid UIDFETCH (" [RFC9586 3.3]. */
+void imap_put_fetch_begin(struct imap_session *s, struct buf *out, size_t index, uint32_t uid);
+/* "* n FETCH (FLAGS (...))", with UID for commands that have it, and what the client has enabled.
+ */
 void imap_put_fetch_flags(struct imap_session *s, struct buf *out, size_t index,
                           const struct store_row *row, bool has_uid);
+/* The same without the flags, when the client knows them: "* n FETCH (UID 7 MODSEQ (12))". */
+void imap_put_fetch_modseq(struct imap_session *s, struct buf *out, size_t index,
+                           const struct store_row *row);
 /* FLAGS and PERMANENTFLAGS, when the client does not know all of them. */
 void imap_tell_keywords(struct conn *c, struct imap_session *s, bool always);
+
+/* --- extension.c ------------------------------------------------------------------------------ */
+
+void imap_put_extensions(const struct imap_session *s, struct buf *out); /* " A B" */
+
+/* --- vanished.c: what is gone, by UIDs [RFC7162 3.2.10] ----------------------------------------
+ */
+
+/* UIDs that ascend: one range after the other. */
+void imap_vanished_add(struct buf *out, struct imap_vanished_line *l, uint32_t from, uint32_t to);
+void imap_vanished_end(struct buf *out, struct imap_vanished_line *l);
 
 /* --- change.c: messages changed in parts, each durable before the next one -------------------- */
 

@@ -274,6 +274,7 @@ enum net_step imap_unauthenticate(struct conn *c, struct imap_session *s, struct
     /* As in a new connection, but for TLS [RFC8437 3]. */
     imap_log_session(c, s, "unauthenticate");
     imap_login_forget(s);
+    s->enabled = 0;
     s->state = IMAP_NOT_AUTHENTICATED;
     net_deadline(c, s->imap->conf.login_ms);
     return imap_finish(c, s, IMAP_UNAUTHENTICATED);

@@ -99,7 +99,7 @@ void imap_command_end(struct imap_session *s)
     s->expects = NULL;
     s->error = NULL;
     s->code = (struct str){0};
-    s->is_uid = false;
+    s->is_uid = s->keeps_numbers = s->tells_modseq = false;
 }
 
 static void put_words(struct imap_session *s, struct buf *out)
@@ -136,6 +136,29 @@ enum net_step imap_count_error(struct conn *c, struct imap_session *s)
     return NET_CLOSE;
 }
 
+/* [RFC7162 3.2.7, 3.2.9]: and when what is gone is kept back, so that a client that is cut off does
+ * not miss it [RFC7162 3.2]. In the tagged answer where that has no code of its own. */
+static void tell_modseq(struct conn *c, struct imap_session *s)
+{
+    struct buf code = {.cap = 64};
+    bool is_behind = s->state == IMAP_SELECTED && s->view.is_behind;
+    if (s->state != IMAP_SELECTED || !(s->enabled & IMAP_EN_QRESYNC) ||
+        !(s->tells_modseq || is_behind))
+        return;
+    buf_put(&code, STR("[HIGHESTMODSEQ "));
+    imap_put_u64(&code, s->view.modseq);
+    buf_put(&code, STR("] "));
+    bool has_room = !s->code.p && s->answer == IMAP_DONE;
+    if (has_room)
+        s->code = arena_dup(&s->arena, buf_str(&code));
+    if (!has_room || !s->code.p) {
+        buf_put(net_out(c), STR("* OK "));
+        buf_put(net_out(c), buf_str(&code));
+        buf_put(net_out(c), STR("all is told up to here\r\n"));
+    }
+    buf_fini(&code);
+}
+
 /* The code may be long: COPYUID names every message. */
 static enum net_step finish_line(struct conn *c, struct imap_session *s)
 {
@@ -161,9 +184,11 @@ static enum net_step finish(struct conn *c, struct imap_session *s)
 {
     unsigned flags = s->command ? s->command->flags : IMAP_NO_NEWS;
     if (s->state == IMAP_SELECTED && !(flags & IMAP_NO_NEWS)) {
-        enum net_step next = imap_view_tell(c, s, s->is_uid || !(flags & IMAP_NO_EXPUNGE));
+        bool is_expunge_ok = (s->is_uid && !s->keeps_numbers) || !(flags & IMAP_NO_EXPUNGE);
+        enum net_step next = imap_view_tell(c, s, is_expunge_ok);
         if (next != NET_READ)
             return next;
+        tell_modseq(c, s);
     }
     begin_answer(c, s);
     s->go_on = finish_line;

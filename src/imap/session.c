@@ -1,5 +1,5 @@
-/* The commands that are about the session and not about mail: NOOP, CHECK, CAPABILITY, ID, ENABLE,
- * NAMESPACE, LOGOUT [RFC3501 6.1] [RFC2971] [RFC5161] [RFC2342]. */
+/* The commands that are about the session and not about mail: NOOP, CHECK, CAPABILITY, ID,
+ * NAMESPACE, LOGOUT [RFC3501 6.1] [RFC2971] [RFC2342]. */
 #include "imap/imap_int.h"
 
 static enum net_step nothing(struct conn *c, struct imap_session *s, struct imap_parse *p)
@@ -43,21 +43,6 @@ enum net_step imap_namespace(struct conn *c, struct imap_session *s, struct imap
     if (!imap_take_end(p))
         return imap_finish_syntax(c, s, p);
     buf_put(net_out(c), STR("* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n"));
-    return imap_finish(c, s, IMAP_DONE);
-}
-
-/* Extensions that must be asked for come with later standards; those that are asked for and unknown
- * are passed over [RFC5161 3.1]. */
-enum net_step imap_enable(struct conn *c, struct imap_session *s, struct imap_parse *p)
-{
-    struct str name;
-    do
-        if (!imap_take_atom(p, &name))
-            return imap_finish_syntax(c, s, p);
-    while (imap_take_byte(p, ' '));
-    if (!imap_take_end(p))
-        return imap_finish_syntax(c, s, p);
-    buf_put(net_out(c), STR("* ENABLED\r\n"));
     return imap_finish(c, s, IMAP_DONE);
 }
 

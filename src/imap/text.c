@@ -59,6 +59,8 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_NO_TAG] = SAY(IMAP_BAD, "a command begins with a tag, a space and its name"),
     [IMAP_LOGIN_FIRST] = SAY(IMAP_BAD, "log in first"),
     [IMAP_LOGGED_IN_ALREADY] = SAY(IMAP_BAD, "you are logged in already"),
+    [IMAP_UID_REQUIRED] =
+        TELL(IMAP_BAD, "UIDREQUIRED", "with UIDONLY, messages have UIDs and no numbers"),
     [IMAP_SELECT_FIRST] = SAY(IMAP_BAD, "select a mailbox first"),
     [IMAP_SYNTAX] = SAY(IMAP_BAD, "expected"), /* before what the parser expected */
     [IMAP_NO_MESSAGE] = SAY(IMAP_BAD, "there is no message of this number"),

@@ -24,6 +24,7 @@ enum rc imap_view_open(struct conn *c, struct imap_session *s, uint32_t mailbox,
     s->view.mailbox = mailbox;
     s->view.uidvalidity = store_root_mailbox(s->view.root)->uidvalidity;
     s->view.is_read_only = is_read_only;
+    s->view.modseq = store_root_mailbox(s->view.root)->highest_modseq;
     s->state = IMAP_SELECTED;
     return RC_OK;
 }
@@ -78,19 +79,53 @@ void imap_put_flags(struct imap_session *s, struct buf *out, const struct store_
     buf_put(out, before.p[0] == '(' ? STR("()") : STR(")"));
 }
 
+void imap_put_fetch_begin(struct imap_session *s, struct buf *out, size_t index, uint32_t uid)
+{
+    bool is_uidonly = s->enabled & IMAP_EN_UIDONLY;
+    buf_put(out, STR("* "));
+    imap_put_u64(out, is_uidonly ? uid : index + 1);
+    buf_put(out, is_uidonly ? STR(" UIDFETCH (") : STR(" FETCH ("));
+}
+
+static void put_uid(const struct imap_session *s, struct buf *out, uint32_t uid)
+{
+    if (s->enabled & IMAP_EN_UIDONLY) /* it has been said */
+        return;
+    buf_put(out, STR("UID "));
+    imap_put_u64(out, uid);
+    buf_put(out, STR(" "));
+}
+
+static void put_modseq(struct buf *out, uint64_t modseq)
+{
+    buf_put(out, STR("MODSEQ ("));
+    imap_put_u64(out, modseq);
+    buf_put(out, STR(")"));
+}
+
+/* Who has enabled CONDSTORE gets UID and MODSEQ with whatever it is told [RFC7162 3.1, 3.2.4]. */
 void imap_put_fetch_flags(struct imap_session *s, struct buf *out, size_t index,
                           const struct store_row *row, bool has_uid)
 {
-    buf_put(out, STR("* "));
-    imap_put_u64(out, index + 1);
-    buf_put(out, STR(" FETCH ("));
-    if (has_uid) { /* [RFC3501 6.4.8] */
-        buf_put(out, STR("UID "));
-        imap_put_u64(out, row->uid);
-        buf_put(out, STR(" "));
-    }
+    bool has_modseq = s->enabled & IMAP_EN_CONDSTORE;
+    imap_put_fetch_begin(s, out, index, row->uid);
+    if (has_uid || has_modseq) /* [RFC3501 6.4.8] */
+        put_uid(s, out, row->uid);
     buf_put(out, STR("FLAGS "));
     imap_put_flags(s, out, row);
+    if (has_modseq) {
+        buf_put(out, STR(" "));
+        put_modseq(out, row->modseq);
+    }
+    buf_put(out, STR(")\r\n"));
+}
+
+void imap_put_fetch_modseq(struct imap_session *s, struct buf *out, size_t index,
+                           const struct store_row *row)
+{
+    imap_put_fetch_begin(s, out, index, row->uid);
+    put_uid(s, out, row->uid);
+    put_modseq(out, row->modseq);
     buf_put(out, STR(")\r\n"));
 }
 
@@ -145,12 +180,10 @@ void imap_view_begin(struct imap_session *s, struct store_root *newest, bool is_
         store_root_release(&newest);
         return;
     }
-    if (is_expunge_ok) {
-        v->next = newest;
-    } else {
-        v->next = store_root_keep(v->root, newest);
+    v->next = is_expunge_ok ? newest : store_root_keep(v->root, newest);
+    v->is_behind = v->next != newest;
+    if (!is_expunge_ok)
         store_root_release(&newest);
-    }
     v->told_gone = v->told_new = 0;
     store_diff_begin(&v->diff, v->root, v->next);
 }
@@ -186,21 +219,34 @@ static bool is_told(struct imap_session *s, size_t old_index, const struct store
     return !s->expects || s->expects(s, store_root_at(s->view.root, old_index), now);
 }
 
+static void tell_gone(struct imap_session *s, struct buf *out, size_t index, uint32_t uid)
+{
+    struct imap_view *v = &s->view;
+    if (s->enabled & (IMAP_EN_QRESYNC | IMAP_EN_UIDONLY)) { /* [RFC7162 3.2.10] [RFC9586 3.6] */
+        imap_vanished_add(out, &v->vanished, uid, uid);
+    } else {
+        /* Those before it have moved up already [RFC3501 7.4.1]. */
+        buf_put(out, STR("* "));
+        imap_put_u64(out, index + 1 - v->told_gone);
+        buf_put(out, STR(" EXPUNGE\r\n"));
+    }
+    v->told_gone++;
+}
+
 static void tell_one(struct imap_session *s, struct buf *out, enum store_diff_kind kind,
                      size_t old_index, size_t new_index, const struct store_row *row)
 {
     struct imap_view *v = &s->view;
     switch (kind) {
     case STORE_DIFF_GONE:
-        /* Those before it have moved up already [RFC3501 7.4.1]. */
-        buf_put(out, STR("* "));
-        imap_put_u64(out, old_index + 1 - v->told_gone++);
-        buf_put(out, STR(" EXPUNGE\r\n"));
+        tell_gone(s, out, old_index, row->uid);
         break;
     case STORE_DIFF_CHANGED:
         /* What comes behind it may still be told to go; that does not move it. */
-        if (!is_told(s, old_index, row))
-            imap_put_fetch_flags(s, out, new_index, row, s->is_uid);
+        if (is_told(s, old_index, row))
+            break;
+        imap_vanished_end(out, &v->vanished); /* that would move it */
+        imap_put_fetch_flags(s, out, new_index, row, s->is_uid);
         break;
     case STORE_DIFF_NEW:
         v->told_new++;
@@ -213,6 +259,10 @@ static void tell_one(struct imap_session *s, struct buf *out, enum store_diff_ki
 static void end_telling(struct imap_session *s, struct buf *out)
 {
     struct imap_view *v = &s->view;
+    imap_vanished_end(out, &v->vanished);
+    s->tells_modseq = s->tells_modseq || v->told_gone;
+    if (!v->is_behind)
+        v->modseq = store_root_mailbox(v->next)->highest_modseq;
     if (v->told_new) {
         buf_put(out, STR("* "));
         imap_put_u64(out, store_root_count(v->next));
@@ -241,8 +291,10 @@ enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_exp
     size_t old_index, new_index;
     enum store_diff_kind kind;
     do {
-        if (net_out_is_full(c))
+        if (net_out_is_full(c)) {
+            imap_vanished_end(net_out(c), &v->vanished); /* other lines may come between */
             return NET_MORE;
+        }
         kind = store_diff_next(&v->diff, &old_index, &new_index, &row);
         tell_one(s, net_out(c), kind, old_index, new_index, row);
     } while (kind != STORE_DIFF_END);

@@ -1,0 +1,75 @@
+/* Extensions that are not commands: which are told in CAPABILITY, and which ENABLE turns on
+ * [RFC5161].
+ *
+ * A row is there when all of its RFC is obeyed. What ENABLE has turned on is a set of bits in the
+ * session, until it ends or begins anew [RFC8437 3]; whatever depends on it asks for the bit. */
+#include "imap/imap_int.h"
+
+enum {
+    BEFORE = IMAP_NOT_AUTHENTICATED,
+    AFTER = IMAP_AUTHENTICATED | IMAP_SELECTED,
+};
+
+static const struct extension {
+    struct str name;
+    unsigned states; /* in which it is told */
+    unsigned bits;   /* what ENABLE sets; 0: it needs no ENABLE, which passes over it */
+} extensions[] = {
+    {STR_INIT("LITERAL-"), BEFORE, 0}, /* one of the two, never both [RFC7888 5] */
+    {STR_INIT("LITERAL+"), AFTER, 0},
+};
+enum { N_EXTENSIONS = sizeof extensions / sizeof *extensions };
+
+void imap_put_extensions(const struct imap_session *s, struct buf *out)
+{
+    unsigned states = s->state == IMAP_NOT_AUTHENTICATED ? BEFORE : AFTER;
+    for (size_t i = 0; i < N_EXTENSIONS; i++) {
+        if (!(extensions[i].states & states))
+            continue;
+        buf_put(out, STR(" "));
+        buf_put(out, extensions[i].name);
+    }
+}
+
+static size_t find(struct str name)
+{
+    size_t i = 0;
+    while (i < N_EXTENSIONS && !(extensions[i].bits && str_ieq(name, extensions[i].name)))
+        i++;
+    return i;
+}
+
+/* What is unknown, or needs no ENABLE, is passed over [RFC5161 3.1]. */
+static bool take_names(struct imap_parse *p, uint64_t *out_rows)
+{
+    struct str name;
+    do {
+        if (!imap_take_atom(p, &name))
+            return false;
+        size_t i = find(name);
+        *out_rows |= i < N_EXTENSIONS ? UINT64_C(1) << i : 0;
+    } while (imap_take_byte(p, ' '));
+    return imap_take_end(p);
+}
+
+/* The answer names what this command has turned on, and nothing that was on before
+ * [RFC5161 3.1, 3.2]. */
+enum net_step imap_enable(struct conn *c, struct imap_session *s, struct imap_parse *p)
+{
+    uint64_t rows = 0;
+    unsigned before = s->enabled;
+    struct buf *out = net_out(c);
+    if (!take_names(p, &rows))
+        return imap_finish_syntax(c, s, p);
+    buf_put(out, STR("* ENABLED"));
+    for (size_t i = 0; i < N_EXTENSIONS; i++) {
+        unsigned bits = extensions[i].bits;
+        if (!(rows >> i & 1) || (before & bits) == bits)
+            continue;
+        s->enabled |= bits;
+        buf_put(out, STR(" "));
+        buf_put(out, extensions[i].name);
+    }
+    buf_put(out, STR("\r\n"));
+    return imap_finish(c, s, IMAP_DONE);
+}
