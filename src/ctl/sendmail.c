@@ -315,6 +315,24 @@ static int say_message(struct server *s, struct str text)
     return status_of(s, is_sent ? hear(s) : 0, "the message");
 }
 
+/* What an option or the header has said is a line of ours now: it must not bring another one. */
+static bool is_one_line(const char *text)
+{
+    for (; text && *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            return false;
+    return true;
+}
+
+static int check_words(const struct sendmail *m, const struct options *o)
+{
+    bool is_good = is_one_line(m->from.p) && is_one_line(o->notify);
+    for (size_t i = 0; i < m->n_recipients; i++)
+        is_good = is_good && is_one_line(m->recipients[i]);
+    return is_good ? EX_OK
+                   : fail(EX_USAGE, "control characters", "an address or option has some in it");
+}
+
 /* --- who sends -------------------------------------------------------------------------------- */
 
 static void set_names(struct sendmail *m, const struct options *o, const char *greeting)
@@ -376,6 +394,8 @@ static int hand_over(struct sendmail *m, const struct options *o, struct server 
         status = fail(EX_DATAERR, "the header", "its addresses cannot be read");
     else if (m->n_recipients == 0)
         status = fail(EX_USAGE, "no recipients", "name some, or -t and To, Cc or Bcc");
+    if (status == EX_OK)
+        status = check_words(m, o);
     if (status == EX_OK)
         status = status_of(s, ask(s, &hello), "the mail server");
     if (status == EX_OK)
