@@ -82,6 +82,7 @@ struct conf {
     struct {
         struct conf_list accept; /* domains that are held and passed on */
         struct conf_list source; /* IP addresses */
+        struct conf_list avoid;  /* networks where DNS may not lead */
         uint64_t retry_first, retry_max, retry_greylisted, delay_notice, expire; /* seconds */
         uint64_t connections;                           /* to all hosts; 0: nothing is sent */
         uint64_t per_host;                              /* to one address */

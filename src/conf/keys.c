@@ -75,6 +75,8 @@ const struct key conf_keys[] = {
     KEY("sendmail", "trusted", USERS, sendmail.trusted, NULL),
     KEY("relay", "accept", NAMES, relay.accept, NULL),
     KEY("relay", "source", IPS, relay.source, NULL),
+    KEY("relay", "avoid", NETWORKS, relay.avoid,
+        "0.0.0.0/8,127.0.0.0/8,224.0.0.0/3,::/127,fe80::/10,ff00::/8"),
     AMOUNT("relay", "retry_first", TIME, relay.retry_first, "5m", 1, DAY),
     AMOUNT("relay", "retry_max", TIME, relay.retry_max, "4h", 1, 7 * DAY),
     AMOUNT("relay", "retry_greylisted", TIME, relay.retry_greylisted, "1m", 1, DAY),

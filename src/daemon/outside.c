@@ -175,6 +175,15 @@ static void set_own(const struct outside *o, const struct conf *c, struct relay_
     }
 }
 
+static void set_avoid(const struct conf *c, struct relay_settings *s)
+{
+    const struct conf_list *list = &c->relay.avoid;
+    struct net_cidr *to = arena_zero(&s->arena, (list->n + 1) * sizeof *to);
+    s->avoid = to;
+    for (size_t i = 0; i < list->n; i++)
+        s->n_avoid += net_cidr_parse(str_of(list->item[i]), &to[s->n_avoid]) == RC_OK;
+}
+
 /* One of each kind: [0] IPv4, [1] IPv6. */
 static void set_source(const struct conf_list *list, struct net_addr source[2], bool has_source[2])
 {
@@ -255,6 +264,7 @@ static struct relay_settings *settings_of(const struct outside *o, const struct 
     set_routes(c, secrets, s);
     set_source(&c->relay.source, s->source, s->has_source);
     set_own(o, c, s);
+    set_avoid(c, s);
     s->retry_first_ms = c->relay.retry_first * 1000;
     s->retry_max_ms = c->relay.retry_max * 1000;
     s->retry_grey_ms = c->relay.retry_greylisted * 1000;

@@ -67,6 +67,8 @@ struct relay_settings {
     bool has_source[2];
     const struct net_addr *own; /* where this host listens for SMTP: loops are seen by it */
     size_t n_own;
+    const struct net_cidr *avoid; /* where DNS may not lead; routes may */
+    size_t n_avoid;
     uint64_t retry_first_ms; /* 300,000; then doubled with the time that has passed */
     uint64_t retry_max_ms;   /* 14,400,000 */
     uint64_t retry_grey_ms;  /* the first one after a 4yz to RCPT: 60,000 */

@@ -8,7 +8,9 @@
  * 1. What DNS says for good (no such domain, null MX, no address) is permanent; what it could not
  *    say is temporary; one is never taken for the other. A route of the configuration that leads
  *    nowhere is temporary: mail waits until the operator has mended it.
- * 2. A host that is ourselves is dropped with all that are not better than it [RFC5321 5.1].
+ * 2. A host that is ourselves is dropped with all that are not better than it [RFC5321 5.1]. An
+ *    address where DNS may not lead (settings.avoid) is left out: whoever publishes 127.0.0.1 would
+ *    have us talk to what else runs on this machine.
  * 3. A host whose addresses could not be looked up is left out when another one can be tried, and
  *    never counts as one that has none.
  */
@@ -18,6 +20,7 @@
 #include "base/random.h"
 #include "smtp/smtp.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +37,7 @@ enum fault {
     FAULT_NO_HOST,
     FAULT_NO_ADDRESS,
     FAULT_LOOP,
+    FAULT_AVOIDED,
     FAULT_DNS,
     FAULT_BOGUS,
     FAULT_TLSA,
@@ -54,6 +58,8 @@ static const struct {
     [FAULT_NO_ADDRESS] = {RC_PERM, "5.4.4", "none of the mail servers of %s has an address"},
     [FAULT_LOOP] = {RC_PERM, "5.4.6",
                     "mail for %s leads back to this server, which does not hold it"},
+    [FAULT_AVOIDED] = {RC_PERM, "5.4.4",
+                       "%s names a mail server at an address that belongs to no other host: %s"},
     [FAULT_DNS] = {RC_TEMP, "4.4.3", "the mail servers of %s cannot be looked up: %s"},
     [FAULT_BOGUS] = {RC_TEMP, "4.4.3", "what DNS says of %s is not signed as it must be: %s"},
     [FAULT_TLSA] = {RC_TEMP, "4.4.3",
@@ -286,6 +292,16 @@ static void add_target(struct finder *f, struct relay_target t, const struct in6
     f->where->targets[f->where->n_targets++] = t;
 }
 
+static bool is_avoided(const struct finder *f, const struct in6_addr *address)
+{
+    const struct relay_settings *s = f->where->settings;
+    const struct net_addr addr = {.sa.sin6_family = AF_INET6, .sa.sin6_addr = *address};
+    bool is = false;
+    for (size_t i = 0; i < s->n_avoid && !(f->route && f->route->host.n); i++)
+        is |= net_cidr_has(&s->avoid[i], &addr);
+    return is;
+}
+
 /* IPv6 and IPv4 in turn, so that a host of which one kind is dead is not given up too soon; each
  * begins somewhere else each time. */
 static void add_host(struct finder *f, const struct host *h, const struct policy *p)
@@ -294,9 +310,24 @@ static void add_host(struct finder *f, const struct host *h, const struct policy
     for (size_t i = 0; i < HOST_ADDRESSES_MAX; i++)
         for (int k = 0; k < WHERE_FAMILIES; k++) {
             const struct dns_query *q = &h->address[k].q;
-            if (i < q->n_records)
-                add_target(f, t, &q->records[(i + h->order) % q->n_records].address, h->port);
+            if (i >= q->n_records)
+                continue;
+            const struct in6_addr *a = &q->records[(i + h->order) % q->n_records].address;
+            if (is_avoided(f, a))
+                f->avoided = a;
+            else
+                add_target(f, t, a, h->port);
         }
+}
+
+static void fail_avoided(struct finder *f, const struct in6_addr *address)
+{
+    char text[INET6_ADDRSTRLEN];
+    if (IN6_IS_ADDR_V4MAPPED(address))
+        inet_ntop(AF_INET, address->s6_addr + 12, text, sizeof text);
+    else
+        inet_ntop(AF_INET6, address, text, sizeof text);
+    fail(f, FAULT_AVOIDED, text);
 }
 
 /* Why no host is left: the first reason that may pass, or what holds for good. */
@@ -314,6 +345,8 @@ static void fail_all(struct finder *f, enum policy_verdict verdict, const struct
         fail(f, by_verdict[verdict], broken ? broken->why : "no answer");
     else if (f->route && f->route->host.n)
         fail(f, FAULT_ROUTE, is_cut ? "to this server itself" : "its host has no address");
+    else if (f->avoided)
+        fail_avoided(f, f->avoided);
     else
         fail(f, is_cut ? FAULT_LOOP : f->is_mx ? FAULT_NO_ADDRESS : FAULT_NO_HOST, "");
 }
@@ -515,6 +548,10 @@ static void take_address(struct finder *f, struct str name, const struct net_add
     struct host h = {.name = name, .port = ntohs(addr->sa.sin6_port)};
     if (own_has(f->where->settings, &addr->sa.sin6_addr, h.port)) {
         fail(f, f->route ? FAULT_ROUTE : FAULT_LOOP, "to this server itself");
+        return;
+    }
+    if (is_avoided(f, &addr->sa.sin6_addr)) {
+        fail_avoided(f, &addr->sa.sin6_addr);
         return;
     }
     struct policy p = policy_of(f, &h);

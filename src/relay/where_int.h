@@ -88,9 +88,10 @@ struct finder {
     struct lookup nothing; /* for an answer from another thread */
     struct host *hosts;
     size_t n_hosts;
-    bool is_mx;          /* the hosts come from MX records */
-    bool is_secure_mx;   /* and those from secure answers; also what a route says */
-    struct str expanded; /* the domain at the end of its aliases */
+    bool is_mx;                     /* the hosts come from MX records */
+    const struct in6_addr *avoided; /* an address that was left out, if there was one */
+    bool is_secure_mx;              /* and those from secure answers; also what a route says */
+    struct str expanded;            /* the domain at the end of its aliases */
     uint64_t random;
     uint64_t ttl;
     _Atomic unsigned pending;

@@ -243,13 +243,13 @@ def test_mx(make_host):
     """The better host is dead, the next one takes it; null MX bounces at once [RFC7505 4.2]."""
     table = {('far.test', 'MX'): ['10 dead.far.test', '20 live.far.test'], ('dead.far.test', 'A'): ['127.0.25.9'],
              ('live.far.test', 'A'): ['127.0.25.1'], ('null.test', 'MX'): ['0 .'], ('implicit.test', 'A'): ['127.0.25.1'],
-             ('loop.test', 'MX'): ['10 us.test'], ('us.test', 'A'): ['127.0.0.1']}
+             ('loop.test', 'MX'): ['10 us.test'], ('us.test', 'A'): ['127.0.0.1'], ('trap.test', 'A'): ['127.0.25.8']}
     with Names(table) as names, Sink(address='127.0.25.1', port=25) as mx:
-        host = make_host(settings=settings(names.settings()))
-        send(host, 'a@far.test', 'b@implicit.test', 'c@null.test')
+        host = make_host(settings=settings(names.settings(), 'relay { avoid = {"127.0.25.8"} }'))
+        send(host, 'a@far.test', 'b@implicit.test', 'c@null.test', 'd@trap.test')
         mx.wait(2)
-        report, = wait_for_mail(host, 1)
-        assert b'c@null.test' in report
+        reports = b''.join(wait_for_mail(host, 2))
+        assert b'c@null.test' in reports and b'd@trap.test' in reports and b'127.0.25.8' in reports
 
 
 def test_figures(make_host, sink):
