@@ -1,7 +1,8 @@
 /* The thread: takes what was asked, hands it to libunbound (or the table), keeps the time.
  *
  * 1. A query is in exactly one place: in `asked` (mutex), or with an ask in `asks`. Answered, it is
- *    its caller's and not touched any more.
+ *    its caller's and not touched any more. In `asked` it waits for its turn when `queries` are
+ * under way: whoever searches asks many things at once, and is not told that nothing can be known.
  * 2. An ask lives until the library has called back, also when its query has run out of time; so
  *    what the library works on is counted and bounded as well.
  * 3. A resolver that was replaced is freed by the tick, never from a callback of its own, and only
@@ -24,6 +25,7 @@
 enum {
     CACHE_BYTES = 16 << 20,
     QUERIES = 1000,
+    WAITING = 20000,
     QUERY_MS = 20000,
     TICK_MS = 200,
     PROBE_MS = 5000,
@@ -44,16 +46,18 @@ struct order { /* something that dns's thread does for another one, which waits 
 struct dns {
     const struct ctx *ctx;
     pthread_mutex_t mutex;
-    pthread_cond_t done;             /* an order is */
-    struct list asked;               /* (mutex) */
-    uint32_t under_way, max_queries; /* (mutex) */
-    struct order *order;             /* (mutex) */
-    bool ending;                     /* (mutex) */
+    pthread_cond_t done;               /* an order is */
+    struct list asked;                 /* (mutex) */
+    uint32_t accepted;                 /* (mutex) asked and under way */
+    uint32_t max_queries, max_waiting; /* (mutex) */
+    struct order *order;               /* (mutex) */
+    bool ending;                       /* (mutex) */
     int wake_fd;
     pthread_t thread;
 
     struct event_base *base;
     struct event *wake, *tick;
+    uint32_t under_way;   /* asks */
     struct list asks;     /* with a query, by deadline */
     struct list late;     /* whose query is answered */
     struct dns_conf conf; /* anchors and resolvers are ours */
@@ -142,9 +146,13 @@ static void ask_free(struct dns *dns, struct ask *ask)
 {
     list_remove(&ask->link);
     free(ask);
-    pthread_mutex_lock(&dns->mutex);
     dns->under_way--;
+    pthread_mutex_lock(&dns->mutex);
+    dns->accepted--;
+    bool is_waited_for = !list_is_empty(&dns->asked);
     pthread_mutex_unlock(&dns->mutex);
+    if (is_waited_for)
+        wake(dns);
 }
 
 static const char *rcode_text(int rcode)
@@ -215,6 +223,7 @@ static void tick_start(struct dns *dns)
 static void ask_start(struct dns *dns, struct dns_query *q, struct resolver *r, uint64_t ms)
 {
     struct ask *ask = mem_zero(sizeof *ask);
+    dns->under_way++;
     ask->dns = dns;
     ask->query = q;
     ask->deadline = now(dns) + ms * NS_PER_MS;
@@ -244,16 +253,19 @@ enum rc dns_ask(struct dns *dns, struct dns_query *q)
     size_t n;
     TRY(name_clean(q->name, name, &n));
     pthread_mutex_lock(&dns->mutex);
-    enum rc rc = dns->ending                                     ? RC_TEMP
-                 : dns->under_way >= dns->max_queries && q->type ? RC_LIMIT
-                                                                 : RC_OK;
-    bool was_empty = list_is_empty(&dns->asked);
+    bool is_full = dns->accepted >= dns->max_queries + dns->max_waiting && q->type;
+    enum rc rc = dns->ending ? RC_TEMP : is_full ? RC_LIMIT : RC_OK;
+    bool is_first = list_is_empty(&dns->asked) || !q->type;
     if (rc == RC_OK) {
-        dns->under_way++;
-        list_add_tail(&dns->asked, &q->link);
+        dns->accepted++;
+        q->since = now(dns);
+        if (q->type)
+            list_add_tail(&dns->asked, &q->link);
+        else
+            list_add_head(&dns->asked, &q->link); /* it takes nobody's place */
     }
     pthread_mutex_unlock(&dns->mutex);
-    if (rc == RC_OK && was_empty)
+    if (rc == RC_OK && is_first)
         wake(dns);
     return rc;
 }
@@ -341,7 +353,7 @@ static void probe_start(struct dns *dns, enum probe probe, struct resolver *r)
     dns->probe = probe;
     dns->probe_query = (struct dns_query){.done = on_probe, .name = STR("."), .type = DNS_DNSKEY};
     pthread_mutex_lock(&dns->mutex);
-    dns->under_way++;
+    dns->accepted++;
     pthread_mutex_unlock(&dns->mutex);
     ask_start(dns, &dns->probe_query, r, PROBE_MS);
 }
@@ -366,19 +378,57 @@ static void probe_again(struct dns *dns)
 /* --- the thread --------------------------------------------------------------------------------
  */
 
+/* The next one whose turn it is, or NULL. */
+static struct dns_query *next_asked(struct dns *dns)
+{
+    struct dns_query *q = NULL;
+    pthread_mutex_lock(&dns->mutex);
+    if (!list_is_empty(&dns->asked))
+        q = CONTAINER(list_first(&dns->asked), struct dns_query, link);
+    if (q && q->type && dns->under_way >= dns->max_queries)
+        q = NULL;
+    if (q)
+        list_remove(&q->link);
+    pthread_mutex_unlock(&dns->mutex);
+    return q;
+}
+
 static void take_asked(struct dns *dns)
 {
-    if (dns->probe == PROBE_FIRST)
-        return;
-    struct list mine;
-    list_init(&mine);
-    pthread_mutex_lock(&dns->mutex);
-    list_splice_tail(&mine, &dns->asked);
-    pthread_mutex_unlock(&dns->mutex);
-    while (!list_is_empty(&mine)) {
-        struct dns_query *q = CONTAINER(list_first(&mine), struct dns_query, link);
-        list_remove(&q->link);
+    struct dns_query *q;
+    while (dns->probe != PROBE_FIRST && (q = next_asked(dns)))
         ask_start(dns, q, dns->resolver, dns->conf.query_ms);
+}
+
+static bool has_asked(struct dns *dns)
+{
+    pthread_mutex_lock(&dns->mutex);
+    bool has = !list_is_empty(&dns->asked);
+    pthread_mutex_unlock(&dns->mutex);
+    return has;
+}
+
+/* The ones that have waited for their turn all of their time. */
+static void expire_asked(struct dns *dns, uint64_t t)
+{
+    struct list over;
+    list_init(&over);
+    pthread_mutex_lock(&dns->mutex);
+    LIST_EACH_SAFE (&dns->asked, it) {
+        struct dns_query *q = CONTAINER(it, struct dns_query, link);
+        if (q->since + dns->conf.query_ms * NS_PER_MS > t)
+            break;
+        list_remove(&q->link);
+        list_add_tail(&over, &q->link);
+        dns->accepted--;
+    }
+    pthread_mutex_unlock(&dns->mutex);
+    while (!list_is_empty(&over)) {
+        struct dns_query *q = CONTAINER(list_first(&over), struct dns_query, link);
+        list_remove(&q->link);
+        query_start(q);
+        query_fail(q, DNS_TEMP, "too many questions are under way");
+        q->done(q);
     }
 }
 
@@ -421,10 +471,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         if (ask->deadline <= t)
             ask_timeout(ask);
     }
+    expire_asked(dns, t);
     free_retired(dns, false);
     if (dns->probe == PROBE_REST && dns->probe_at <= t)
         probe_again(dns);
-    if (!list_is_empty(&dns->asks) || !list_is_empty(&dns->retired) || dns->probe == PROBE_REST)
+    if (!list_is_empty(&dns->asks) || !list_is_empty(&dns->retired) || dns->probe == PROBE_REST ||
+        has_asked(dns))
         tick_start(dns);
 }
 
@@ -475,6 +527,7 @@ static void conf_copy(const struct dns_conf *from, struct dns_conf *to)
     to->anchors.p = mem_dup(from->anchors.p, from->anchors.n);
     to->cache_bytes = from->cache_bytes ? from->cache_bytes : CACHE_BYTES;
     to->queries = from->queries ? from->queries : QUERIES;
+    to->waiting = from->waiting ? from->waiting : WAITING;
     to->query_ms = from->query_ms ? from->query_ms : QUERY_MS;
 }
 
@@ -484,6 +537,7 @@ static struct dns *make(const struct ctx *ctx, const struct dns_conf *conf)
     dns->ctx = ctx;
     conf_copy(conf, &dns->conf);
     dns->max_queries = dns->conf.queries;
+    dns->max_waiting = dns->conf.waiting;
     pthread_mutex_init(&dns->mutex, NULL);
     pthread_cond_init(&dns->done, NULL);
     list_init(&dns->asked);
@@ -595,6 +649,7 @@ static void run_reload(struct order *o, struct dns *dns)
     dns->conf = conf;
     pthread_mutex_lock(&dns->mutex);
     dns->max_queries = conf.queries;
+    dns->max_waiting = conf.waiting;
     pthread_mutex_unlock(&dns->mutex);
     dns->is_stale = dns->probe == PROBE_FIRST || dns->probe == PROBE_AGAIN;
     if (!dns->is_stale)

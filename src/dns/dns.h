@@ -78,13 +78,14 @@ struct dns_query {
     char why[DNS_WHY]; /* DNS_TEMP and DNS_BOGUS: the cause, printable ASCII */
 
     struct arena arena; /* holds the answer; dns_query_fini frees it */
-    struct list link;   /* dns's */
+    struct list link;   /* dns's, as the next */
+    uint64_t since;
 };
 void dns_query_fini(struct dns_query *q);
 
 struct dns;
 
-/* RC_OK: done() will come. Otherwise it will not: RC_LIMIT, too many queries are under way;
+/* RC_OK: done() will come. Otherwise it will not: RC_LIMIT, too many queries wait already;
  * RC_SYNTAX, the name is longer than names are, or has empty or too long labels; RC_TEMP, dns is
  * being freed. Any thread. */
 enum rc dns_ask(struct dns *dns, struct dns_query *q);
@@ -100,6 +101,7 @@ struct dns_conf {
     bool must_validate; /* the operator named the anchors */
     size_t cache_bytes; /* 0: 16 MB; about twice as much is in use when it is full */
     uint32_t queries;   /* under way at once; 0: 1,000 */
+    uint32_t waiting;   /* beyond these, until they can be; 0: 20,000 */
     uint64_t query_ms;  /* 0: 20,000 */
 };
 

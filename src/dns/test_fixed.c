@@ -154,7 +154,7 @@ static void test_silence_ends(void **state)
 
 static void test_bounded(void **state)
 {
-    struct dns_conf conf = {.queries = 2};
+    struct dns_conf conf = {.queries = 1, .waiting = 1};
     struct dns *dns = table(rows, &conf);
     struct waiting w[2] = {0}, more = {0};
     for (int i = 0; i < 2; i++) {
@@ -173,6 +173,53 @@ static void test_bounded(void **state)
         dns_query_fini(&w[i].q);
     }
     assert_rc(dns_ask(dns, &more.q), RC_TEMP);
+    dns_free(&dns);
+}
+
+/* Who comes when all places are taken has a turn, and an end. */
+static void test_turns(void **state)
+{
+    enum { N = 200 };
+    struct dns_conf conf = {.queries = 1};
+    struct dns *dns = table(rows, &conf);
+    struct waiting *w = mem_zero(N * sizeof *w);
+    for (int i = 0; i < N; i++) {
+        sem_init(&w[i].done, 0, 0);
+        w[i].q = (struct dns_query){.done = on_done, .name = STR("a.example"), .type = DNS_A};
+        assert_rc(dns_ask(dns, &w[i].q), RC_OK);
+    }
+    for (int i = 0; i < N; i++) {
+        sem_wait(&w[i].done);
+        assert_int_equal(w[i].q.result, DNS_OK);
+        sem_destroy(&w[i].done);
+        dns_query_fini(&w[i].q);
+    }
+    free(w);
+    dns_free(&dns);
+}
+
+static void test_a_turn_that_never_comes(void **state)
+{
+    struct dns_conf conf = {.queries = 1, .query_ms = 300};
+    struct dns *dns = table(rows, &conf);
+    struct waiting w[40] = {0}, nothing = {0};
+    for (int i = 0; i < 40; i++) {
+        sem_init(&w[i].done, 0, 0);
+        w[i].q = (struct dns_query){.done = on_done, .name = STR("mute.example"), .type = DNS_A};
+        assert_rc(dns_ask(dns, &w[i].q), RC_OK);
+    }
+    sem_init(&nothing.done, 0, 0);
+    nothing.q = (struct dns_query){.done = on_done, .name = STR(""), .type = DNS_NOTHING};
+    assert_rc(dns_ask(dns, &nothing.q), RC_OK);
+    sem_wait(&nothing.done);
+    assert_int_equal(nothing.q.result, DNS_NODATA);
+    dns_query_fini(&nothing.q);
+    for (int i = 0; i < 40; i++) {
+        sem_wait(&w[i].done);
+        assert_int_equal(w[i].q.result, DNS_TEMP);
+        dns_query_fini(&w[i].q);
+    }
+    assert_string_equal(w[39].q.why, "too many questions are under way");
     dns_free(&dns);
 }
 
@@ -221,10 +268,15 @@ static void test_other_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_records),     cmocka_unit_test(test_aliases),
-        cmocka_unit_test(test_five_ends),   cmocka_unit_test(test_silence_ends),
-        cmocka_unit_test(test_bounded),     cmocka_unit_test(test_names),
+        cmocka_unit_test(test_records),
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_five_ends),
+        cmocka_unit_test(test_silence_ends),
+        cmocka_unit_test(test_bounded),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_other_table),
+        cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_a_turn_that_never_comes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -465,7 +465,7 @@ static void test_bounded(void **state)
 {
     static const struct ctx ctx = {.clock = &clock_system};
     static char text[64 << 10];
-    struct dns_conf conf = {0};
+    struct dns_conf conf = {.queries = 4}; /* fewer than it asks at once */
     struct relay_settings s = {0};
     struct dns *dns;
     char why[256];
@@ -489,10 +489,67 @@ static void test_bounded(void **state)
     dns_free(&dns);
 }
 
+/* Who publishes an address of this machine, or of nobody, has no mail sent there; a route has. */
+static void test_avoided(void **state)
+{
+    static const struct ctx ctx = {.clock = &clock_system};
+    static const char text[] = "lo.test MX 10 a.lo.test\n"
+                               "a.lo.test A 127.0.0.1\n"
+                               "a.lo.test AAAA ::1\n"
+                               "implicit.test A 0.0.0.0\n"
+                               "mapped.test AAAA ::ffff:127.0.0.1\n"
+                               "also.test MX 10 a.lo.test\n"
+                               "also.test MX 20 b.also.test\n"
+                               "b.also.test A 127.0.0.2\n"
+                               "b.also.test A 192.0.2.1\n"
+                               "halffails.test MX 10 a.lo.test\n"
+                               "halffails.test MX 20 lost.test\n"
+                               "lost.test * SERVFAIL\n"
+                               "routed.test MX 10 nobody.test\n";
+    static const struct row cases[] = {
+        {"lo.test", "perm 5.4.4 lo.test names a mail server at an address that belongs to no "
+                    "other host: 127.0.0.1"},
+        {"implicit.test", "perm 5.4.4 implicit.test names a mail server at an address that "
+                          "belongs to no other host: 0.0.0.0"},
+        {"mapped.test", "perm 5.4.4 mapped.test names a mail server at an address that "
+                        "belongs to no other host: 127.0.0.1"},
+        {"[127.0.0.1]", "perm 5.4.4 [127.0.0.1] names a mail server at an address that "
+                        "belongs to no other host: 127.0.0.1"},
+        {"[IPv6:::1]", "perm 5.4.4 [IPv6:::1] names a mail server at an address that "
+                       "belongs to no other host: ::1"},
+        {"also.test", "b.also.test 192.0.2.1 25 opportunistic\n"},
+        {"halffails.test", "temp 4.4.3 the mail servers of halffails.test cannot be looked "
+                           "up: the name servers fail"},
+        {"routed.test", "a.lo.test ::1 2525 opportunistic trusted\n"
+                        "a.lo.test 127.0.0.1 2525 opportunistic trusted\n"},
+    };
+    struct relay_route route = {
+        .domain = STR("routed.test"), .host = STR("a.lo.test"), .port = 2525};
+    struct net_cidr avoid[3];
+    assert_rc(net_cidr_parse(STR("127.0.0.0/8"), &avoid[0]), RC_OK);
+    assert_rc(net_cidr_parse(STR("0.0.0.0/8"), &avoid[1]), RC_OK);
+    assert_rc(net_cidr_parse(STR("::/127"), &avoid[2]), RC_OK);
+    struct relay_settings s = {.avoid = avoid, .n_avoid = 3, .routes = &route, .n_routes = 1};
+    struct dns_conf conf = {0};
+    struct dns *dns;
+    struct buf out;
+    char why[256];
+    assert_rc(dns_fixed_new(&ctx, &conf, str_of(text), &dns, why), RC_OK);
+    struct relay_house house = {.dns = dns};
+    buf_init(&out, 64 << 10);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        look(&house, &s, &cases[i], false, &out);
+        assert_string_equal(buf_str(&out).p, cases[i].expected);
+    }
+    buf_fini(&out);
+    dns_free(&dns);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test(test_mta_sts),
                                        cmocka_unit_test(test_shuffled),
-                                       cmocka_unit_test(test_bounded)};
+                                       cmocka_unit_test(test_bounded),
+                                       cmocka_unit_test(test_avoided)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
