@@ -1,5 +1,7 @@
 /* How much an account may send [RFC6409 6.1]: asked at MAIL and at each RCPT, so that a program
- * hears early, and counted when the message is whole. Who has no limits costs one lookup. */
+ * hears early, and counted when the message is whole. Who has no limits costs one lookup. A user of
+ * this machine who is not trusted has what an account has that nothing else is said of: a web
+ * application that was taken over sends no more than a stolen password. */
 #include "smtpd/smtpd_int.h"
 
 #include "mime/mime.h"
@@ -15,12 +17,24 @@ static struct limit_rates rates_of(const struct auth_limits *limits)
     return r;
 }
 
+static void look_up_local(struct session *s)
+{
+    struct transaction *t = s->transaction;
+    const struct limit_rates *rates = &s->smtpd->conf.send_limits;
+    t->limits[0] = (struct limit_subject){limit_domain(smtpd_local_address(s)), *rates};
+    t->n_limits = limit_is_none(rates) ? 0 : 1;
+}
+
 /* What limits the login, into the transaction. */
 static enum rc look_up(struct session *s, unsigned flags)
 {
     const struct smtpd_conf *conf = &s->smtpd->conf;
     struct transaction *t = s->transaction;
     struct auth_sending sending;
+    if (s->role->is_local) {
+        look_up_local(s);
+        return RC_OK;
+    }
     TRY(auth_sending(conf->auth, str_of(s->login), flags, &sending));
     const struct limit_rates own =
         sending.account.is_set ? rates_of(&sending.account) : conf->send_limits;
@@ -74,7 +88,8 @@ static struct limit_wish wish_of(const struct transaction *t, size_t recipients)
 
 bool smtpd_limits_apply(const struct session *s)
 {
-    return s->smtpd->conf.limit && s->role->is_submission && s->login;
+    bool is_known = s->login || (s->role->is_local && !smtpd_local_is_trusted(s));
+    return s->smtpd->conf.limit && s->role->is_submission && is_known;
 }
 
 enum rc smtpd_limits_ask(struct session *s, size_t recipients, unsigned flags)

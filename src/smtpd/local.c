@@ -5,7 +5,7 @@
  * that the configuration trusts may name any sender; everybody else's is NAME@HOSTNAME, whatever
  * MAIL says, or the null path. The author in From is not changed, since scripts write what they
  * like; but what is not from the host itself is not signed with a domain's key unless its user is
- * trusted. */
+ * trusted. Who is not trusted is limited in what he sends (limits.c). */
 #include "smtpd/smtpd_int.h"
 
 #include "mime/mime.h"
@@ -45,8 +45,7 @@ enum flow smtpd_local_sender(struct session *s)
     struct envelope *e = &s->transaction->envelope;
     if (e->sender.n > 0 && !smtpd_local_is_trusted(s))
         e->sender = smtpd_local_address(s);
-    smtpd_reply_say(s, SMTPD_SENDER_OK);
-    return FLOW_NEXT;
+    return smtpd_submission_limited(s);
 }
 
 /* Whether all of From and Sender is of this host. RC_SYNTAX: not one From field with an address. */

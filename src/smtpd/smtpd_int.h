@@ -282,6 +282,8 @@ uint64_t smtpd_intake_patience(const struct session *s);
 
 /* Says the answer to MAIL, or FLOW_BLOCK; the transaction stays when the sender may be used. */
 enum flow smtpd_submission_sender(struct session *s);
+/* The same for a sender that may be used, if the limits allow one more message. */
+enum flow smtpd_submission_limited(struct session *s);
 /* Writes the header, completed. */
 enum rc smtpd_submission_write(struct session *s, struct message *m, struct str header);
 struct header_facts;

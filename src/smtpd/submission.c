@@ -35,6 +35,22 @@ static enum flow end_login(struct session *s)
     return FLOW_NEXT;
 }
 
+enum flow smtpd_submission_limited(struct session *s)
+{
+    unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
+    enum rc rc = smtpd_limits_ask(s, 0, flags);
+    if (rc == RC_OK) {
+        smtpd_reply_say(s, SMTPD_SENDER_OK);
+        return FLOW_NEXT;
+    }
+    smtpd_transaction_end(s);
+    if (rc == RC_AGAIN && flags)
+        return FLOW_BLOCK;
+    if (rc != RC_LIMIT) /* that has been said */
+        smtpd_reply_say(s, SMTPD_FAILED);
+    return FLOW_NEXT;
+}
+
 enum flow smtpd_submission_sender(struct session *s)
 {
     if (s->role->is_local)
@@ -47,18 +63,8 @@ enum flow smtpd_submission_sender(struct session *s)
         return end_login(s);
     if (rc == RC_OK && sender.n > 0) /* the null path is for reports [RFC6409 3.2] */
         rc = auth_may_send(auth, s->account, sender, flags);
-    if (rc == RC_OK) {
-        rc = smtpd_limits_ask(s, 0, flags);
-        if (rc == RC_LIMIT) { /* and it has said so */
-            smtpd_transaction_end(s);
-            return FLOW_NEXT;
-        }
-        rc = rc == RC_DENIED ? RC_TEMP : rc; /* gone in this moment */
-    }
-    if (rc == RC_OK) {
-        smtpd_reply_say(s, SMTPD_SENDER_OK);
-        return FLOW_NEXT;
-    }
+    if (rc == RC_OK)
+        return smtpd_submission_limited(s);
     if (rc == RC_DENIED)
         return refuse_sender(s);
     smtpd_transaction_end(s);

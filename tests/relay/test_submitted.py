@@ -5,6 +5,7 @@ import os
 import re
 import smtplib
 import subprocess
+import tempfile
 import time
 
 import dkim
@@ -194,3 +195,43 @@ def test_keys_are_made_for_an_older_host(make_host):
     host.start()
     wait_until(lambda: len(keys(host)) == 2)
     host.stop()
+
+
+def test_the_sendmail_command_says_one_line_at_a_time(make_host, sink):
+    """What a web application passes on unseen must not become commands: another recipient, another sender."""
+    host = make_host(settings=settings(to_sink('far.test', sink)))
+    more = 'x@far.test>\r\nRCPT TO:<victim@far.test'
+    for args in (('-f', f'a@example.test>\r\nRSET\r\nMAIL FROM:<b@example.test', 'x@far.test'), (more,), ('-i', '--', f'x@far.test,{more}'),
+                 ('-N', 'never\r\nRCPT TO:<victim@far.test>', 'x@far.test'), ('-f', 'a\nb@example.test', 'x@far.test'),
+                 ('-V', 'id\r\nRCPT TO:<victim@far.test>', '-f', 'a\tb', 'x@far.test')):
+        done = sendmail(host, *args, text='text\n')
+        assert done.returncode == 64 and 'control characters' in done.stderr, (args, done)
+    assert sendmail(host, 'x@far.test', text='text\n').returncode == 0
+    sink.wait(1)
+    assert [m.recipients for m in sink.messages] == [['x@far.test']]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='another user of this machine is needed')
+def test_users_of_this_machine_are_limited(make_host, sink):
+    folder = tempfile.mkdtemp()  # where another user gets to
+    os.chmod(folder, 0o755)
+    place = os.path.join(folder, 'sendmail')
+    host = make_host(settings=settings(to_sink('far.test', sink), 'submission { send_limit = "2/h,3r/h" }',
+                                       f'listen {{ sendmail = {{"{place}"}} }}'))
+    dialog = (f'import socket; s = socket.socket(socket.AF_UNIX); s.connect({place!r}); f = s.makefile("rw", newline="")\n'
+              'def say(line):\n f.write(line + "\\r\\n"); f.flush(); return hear()\n'
+              'def hear():\n while (line := f.readline())[3] == "-": pass\n return line.strip()\n'
+              'hear(); say("EHLO x")\n'
+              'for n in range(3):\n'
+              ' print(say("MAIL FROM:<root@example.test>")); print(say("RCPT TO:<a@far.test>"))\n'
+              ' print(say("DATA")); print(say("Subject: n\\r\\n\\r\\n."))\n')
+    done = subprocess.run(['/usr/bin/python3', '-c', dialog], user=65534, group=65534, stdout=subprocess.PIPE, text=True, timeout=60,
+                          check=True)
+    codes = [line[:3] for line in done.stdout.splitlines()]
+    assert codes[:8] == ['250', '250', '354', '250'] * 2 and codes[8] == '450', done.stdout
+    assert '2 messages an hour' in done.stdout
+    assert sendmail(host, 'x@far.test', text='text\n').returncode == 0  # root is not
+    sink.wait(3)
+    assert all(m.sender != 'root@example.test' for m in sink.messages)
+    host.stop()
+    os.rmdir(folder)
