@@ -50,6 +50,22 @@ def postfix_dovecot(root):
     shutil.copy(os.path.join(CONF, 'mdbox.conf'), os.path.join(root, 'etc/dovecot-bench/mdbox.conf'))
 
 
+def postfix_relay(root):
+    """Passes mail on: for a relay domain on one port, for who logs in on another, and on a third signed too."""
+    shutil.copy(os.path.join(CONF, 'postfix-relay.cf'), os.path.join(root, 'etc/postfix/main.cf'))
+    with open(os.path.join(root, 'usr/share/postfix/master.cf.dist'), encoding='utf-8') as f:
+        master = roots.without_chroot(f.read()).replace('\nsmtp inet ', '\n127.0.0.1:10025 inet ', 1)
+    login = '-o smtpd_tls_security_level=encrypt -o smtpd_sasl_auth_enable=yes -o smtpd_relay_restrictions=permit_sasl_authenticated,reject'
+    master += (f'127.0.0.1:10587 inet n - n - - smtpd {login}\n'
+               f'127.0.0.1:10588 inet n - n - - smtpd {login} -o smtpd_milters=inet:127.0.0.1:8891\n')
+    write(root, 'etc/postfix/master.cf', master)
+    write(root, 'etc/dovecot/users', ''.join(f'{u}@{DOMAIN}:{{PLAIN}}pw\n' for u in USERS))
+    os.makedirs(os.path.join(root, 'etc/dovecot-bench'), exist_ok=True)
+    shutil.copy(os.path.join(CONF, 'relay.conf'), os.path.join(root, 'etc/dovecot-bench/relay.conf'))
+    shutil.copy(os.path.join(CONF, 'opendkim.conf'), os.path.join(root, 'etc/opendkim-bench.conf'))
+    machine.run(root, ['sh', '-ec', 'umask 077; openssl genrsa -out /etc/dkim.pem 2048; chown opendkim /etc/dkim.pem'])
+
+
 def opensmtpd(root):
     shutil.copy(os.path.join(CONF, 'opensmtpd.conf'), os.path.join(root, 'etc/smtpd.conf'))
     write(root, 'etc/mailname', f'mail.{DOMAIN}\n')
@@ -76,7 +92,7 @@ def cyrus(root):
                        'install -d -o cyrus -g mail /srv/cyrus; chown cyrus:mail /etc/ssl/bench.key'])
 
 
-CONFIGURE = {'postfix-dovecot': postfix_dovecot, 'opensmtpd': opensmtpd, 'dovecot-mdbox': dovecot_imap, 'dovecot-maildir': dovecot_imap,
+CONFIGURE = {'postfix-dovecot': postfix_dovecot, 'postfix-relay': postfix_relay, 'opensmtpd': opensmtpd, 'dovecot-mdbox': dovecot_imap, 'dovecot-maildir': dovecot_imap,
              'cyrus': cyrus}
 
 

@@ -19,13 +19,11 @@
 #include "base/mem.h"
 #include "base/random.h"
 
-#include <grp.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -321,18 +319,6 @@ static enum rc look(struct queue *queue, uint64_t begun)
     return rc;
 }
 
-/* What root writes into a server's folder the server could not read. The path to open; NULL: no. */
-static const char *become_owner(const char *path)
-{
-    struct stat st;
-    if (geteuid() != 0 || stat(path, &st) != 0 || st.st_uid == 0)
-        return path;
-    if (chdir(path) != 0 || setgroups(0, NULL) != 0 || setgid(st.st_gid) != 0 ||
-        setuid(st.st_uid) != 0)
-        return NULL;
-    return ".";
-}
-
 int main(int argc, char **argv)
 {
     struct counters counters = {0};
@@ -344,7 +330,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: queuebench DIR fill [messages [domains [bytes]]] | open | drain\n");
         return 2;
     }
-    const struct kv_local_conf conf = {.path = become_owner(argv[1])};
+    const struct kv_local_conf conf = {.path = load_folder(argv[1])};
     if (!conf.path) {
         perror("queuebench");
         return 1;

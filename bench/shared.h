@@ -22,6 +22,10 @@ void load_init(struct load *l, const char *name, int argc, char **argv);
 void load_fini(struct load *l);
 unsigned load_argument(int argc, char **argv, int i, unsigned fallback);
 
+/* The path to open for a data folder, as its owner from now on: what root writes into a server's
+ * folder the server could not read. NULL: it cannot be. */
+const char *load_folder(const char *path);
+
 /* Runs `deliver` in a closed loop on each thread, with a seed of the thread's own, and prints
  * deliveries a second, processor time a delivery (of the whole process) and latencies. */
 void load_run(struct load *l, enum rc (*deliver)(struct load *l, uint64_t *seed));

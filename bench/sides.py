@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -137,11 +138,17 @@ class Penfold(Side):
         tls = os.path.join(self.folder, 'tls')
         peers.certify(kind, os.path.join(tls, 'certificate.pem'), os.path.join(tls, 'key.pem'))
 
+    def add_accounts(self, first, count):
+        """To a server at rest, with a cheap hash."""
+        subprocess.run([os.path.join(ROOT, 'build', 'bench', 'accounts'), os.path.join(self.folder, 'data'), peers.DOMAIN, str(first),
+                        str(count), 'pw'], stdout=self.log, stderr=self.log, check=True)
+
     def command(self, *args, stdin=''):
         done = subprocess.run([self.binary, *args], input=stdin, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               check=False)
         if done.returncode != 0:
             raise RuntimeError(f'{" ".join(args)}: {done.stderr}')
+        return done.stdout
 
     def start(self):
         started = time.monotonic()
@@ -157,10 +164,11 @@ class Penfold(Side):
 class PostfixDovecot(Side):
     port = 10025
     root_name = 'postfix-dovecot'
+    dovecot = 'mdbox.conf'
 
     def start(self):
         started = time.monotonic()
-        self.spawn(['chroot', self.root, '/usr/sbin/dovecot', '-F', '-c', '/etc/dovecot-bench/mdbox.conf'])
+        self.spawn(['chroot', self.root, '/usr/sbin/dovecot', '-F', '-c', f'/etc/dovecot-bench/{self.dovecot}'])
         self.spawn(['chroot', self.root, '/usr/sbin/postfix', 'start'])
         greeting(self.port)
         return time.monotonic() - started
@@ -229,10 +237,8 @@ class PenfoldImap(Imap, Penfold):
 
     def prepare(self, users=100):
         self.init()
-        program = os.path.join(ROOT, 'build', 'bench', 'accounts')
         for first, count in self.accounts:
-            subprocess.run([program, os.path.join(self.folder, 'data'), peers.DOMAIN, str(first), str(count), 'pw'], stdout=self.log,
-                           stderr=self.log, check=True)
+            self.add_accounts(first, count)
 
     def fill(self, user, users, messages, size):
         self.start()
@@ -291,5 +297,49 @@ class Cyrus(Imap):
         return time.monotonic() - started
 
 
+# --- what goes out: prepare() takes Penfold's settings besides those of init ------------------------------------------------------
+
+class RelayPenfold(Penfold):
+    """Passwords have a cheap hash: the first login of an account is not what is measured."""
+    submission_port = signing_port = 2587
+
+    def prepare(self, settings=''):
+        self.init()
+        self.add_accounts(0, 64)
+        with open(self.conf, 'a', encoding='utf-8') as f:
+            f.write('\n' + settings)
+
+    def sign_with(self, keys):
+        self.command('domain', 'set', peers.DOMAIN, '--dkim', keys, '-c', self.conf)
+
+    def queued(self):
+        text = urllib.request.urlopen('http://127.0.0.1:2081/metrics', timeout=60).read().decode()
+        return int(re.search(r'^penfold_queue_items (\d+)$', text, re.M)[1])
+
+
+class RelayPostfix(PostfixDovecot):
+    """Dovecot for its logins, OpenDKIM for its signatures."""
+    submission_port, signing_port = 10587, 10588
+    root_name = 'postfix-relay'
+    dovecot = 'relay.conf'
+
+    def prepare(self, settings=''):
+        """All is in its root."""
+
+    def sign_with(self, keys):
+        """The port says it."""
+
+    def start(self):
+        seconds = super().start()
+        self.spawn(['chroot', self.root, '/usr/sbin/opendkim', '-f', '-x', '/etc/opendkim-bench.conf'])
+        greeting(self.signing_port)
+        return seconds
+
+    def stop(self):
+        self.processes.pop().terminate()
+        super().stop()
+
+
 MAIL_SIDES = {'penfold': Penfold, 'postfix-dovecot': PostfixDovecot, 'dovecot-lmtp': DovecotLmtp, 'opensmtpd': OpenSmtpd}
+RELAY_SIDES = {'penfold': RelayPenfold, 'postfix': RelayPostfix}
 IMAP_SIDES = {'penfold': PenfoldImap, 'dovecot-mdbox': DovecotMdbox, 'dovecot-maildir': DovecotMaildir, 'cyrus': Cyrus}

@@ -2,10 +2,11 @@
  *
  *   tracebench DIR [MESSAGES]
  *
- * In a new store of one machine in DIR: each message is accepted from one of 1,000 senders for one
- * of 200,000 addresses, and relayed. Prints the CPU time of the whole process a message, with what
- * the store does behind, and the time of a search by Message-ID, by a recipient and by a sender. */
-#include "kv/kv.h"
+ * DIR is a data folder at rest, made when missing: also that of a server. Each message is accepted
+ * from one of 1,000 senders for one of 200,000 addresses, and relayed. Prints the CPU time of the
+ * whole process a message, with what the store does behind, and the time of a search by Message-ID,
+ * by a recipient and by a sender. */
+#include "shared.h"
 #include "trace/trace.h"
 
 #include <inttypes.h>
@@ -74,7 +75,7 @@ int main(int argc, char **argv)
 {
     struct counters counters = {0};
     const struct ctx ctx = {NULL, &counters, &clock_system};
-    const struct kv_local_conf conf = {.path = argc > 1 ? argv[1] : NULL};
+    const struct kv_local_conf conf = {.path = argc > 1 ? load_folder(argv[1]) : NULL};
     const struct trace_conf trace_conf = {.disk_bytes = UINT64_C(4) << 30};
     uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000000;
     struct trace *trace;

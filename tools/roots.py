@@ -8,6 +8,7 @@ import machine
 # What a root has installed.
 PACKAGES = {
     'postfix-dovecot': ('postfix', 'dovecot-core', 'dovecot-lmtpd', 'dovecot-pop3d', 'dovecot-imapd', 'procps'),
+    'postfix-relay': ('postfix', 'dovecot-core', 'opendkim', 'openssl', 'procps'),
     'opensmtpd': ('opensmtpd', 'procps'),
     'exim': ('exim4-daemon-light', 'procps'),
     'cyrus': ('cyrus-imapd', 'cyrus-pop3d', 'cyrus-admin', 'sasl2-bin', 'libsasl2-modules', 'libsasl2-modules-db', 'db-util',
