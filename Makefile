@@ -34,6 +34,7 @@ check-full:
 	@exec $(PYTHON) tools/check --full
 
 bench: all
+	@tools/deps fetch
 	@ninja -C build -j $(JOBS)
 	@exec $(PYTHON) bench/run
 
