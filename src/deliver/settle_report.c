@@ -110,7 +110,8 @@ static struct str writer_of(struct settle *s, struct str to, bool is_ours,
 static bool is_whole_wanted(const struct settle *s, enum report_kind kind)
 {
     const struct queue_item *item = s->item;
-    if (kind != REPORT_FAILED || item->ret == SMTP_RET_HDRS)
+    bool is_secret = item->flags & QUEUE_REQUIRETLS; /* whatever RET says [RFC8689 5] */
+    if (kind != REPORT_FAILED || item->ret == SMTP_RET_HDRS || is_secret)
         return false;
     if (item->ret == SMTP_RET_FULL)
         return item->size <= WHOLE_ASKED_MAX;
@@ -201,6 +202,8 @@ static void describe(struct settle *s, const struct report *r, struct queue_item
     report->received = s->now;
     report->flags = (uint16_t)(QUEUE_IS_REPORT | (report_is_utf8(r) ? QUEUE_UTF8 : 0) |
                                (report_is_8bit(r) ? QUEUE_8BIT : 0));
+    /* Protected as the message was, or wanted at any price as that was [RFC8689 5] [RFC8689 6]. */
+    report->flags |= s->item->flags & (QUEUE_REQUIRETLS | QUEUE_TLS_OPTIONAL);
     buf_fini(&id);
 }
 

@@ -273,6 +273,32 @@ static void a_failure_is_told_in_the_commit_that_removes_the_recipient(void **st
     assert_int_equal(counter_get(&f->counters, COUNTER_REPORTS), 1);
 }
 
+/* A report is guarded as its message was, whatever RET says, and says no more than its header
+ * [RFC8689 5]; who did without TLS has reports that do [RFC8689 6]. */
+static void a_report_is_guarded_as_its_message_was(void **state)
+{
+    static const unsigned flags[] = {QUEUE_REQUIRETLS, QUEUE_TLS_OPTIONAL, 0};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < 3; i++) {
+        struct deliver_settle_op op = {.done = count_settled};
+        const struct queue_item *report;
+        struct queue_id id = add(f, STR("eve@outside.test"), 0, flags[i], 1);
+        struct queue_item item = *load(f, id);
+        item.ret = SMTP_RET_FULL;
+        done = 0;
+        deliver_settle(f->deliver, &item, &failed, 1, &op);
+        await_done();
+        assert_rc(op.rc, RC_OK);
+        assert_int_equal(find_reports(f, &report), 1);
+        assert_int_equal(report->flags, QUEUE_IS_REPORT | flags[i]);
+        struct str bytes = bytes_of(f, report);
+        assert_true(str_find(bytes, STR("Subject: Lunch")) > 0);
+        assert_int_equal(str_find(bytes, STR("the body")) > 0, flags[i] != QUEUE_REQUIRETLS);
+        const uint16_t number = 0;
+        assert_rc(queue_done(f->queue, report->id, &number, 1), RC_OK);
+    }
+}
+
 /* [RFC3461 4.1] [RFC3461 5.2.6] [RFC5321 6.1] */
 static void who_wants_none_is_not_told(void **state)
 {
@@ -475,6 +501,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_failure_is_told_in_the_commit_that_removes_the_recipient),
+        TEST(a_report_is_guarded_as_its_message_was),
         TEST(who_wants_none_is_not_told),
         TEST(one_of_ours_has_it_in_the_mailbox),
         TEST(a_delay_is_told_once_and_the_end_too),

@@ -90,8 +90,17 @@ enum {
     QUEUE_REQUIRETLS = 16,
     QUEUE_IS_REPORT = 32, /* a delivery status notification: nobody is told of what becomes of it */
     QUEUE_FORWARDED = 64, /* goes on to an address that somebody here has set */
-    QUEUE_SUBMITTED = 128, /* handed in by one of our users */
-    QUEUE_RETURNED = 256   /* an administrator sends it back: no try, a report of failure */
+    QUEUE_SUBMITTED = 128,   /* handed in by one of our users */
+    QUEUE_RETURNED = 256,    /* an administrator sends it back: no try, a report of failure */
+    QUEUE_TLS_OPTIONAL = 512 /* "TLS-Required: No": its sender would rather have it go in clear */
+};
+
+/* How much its sender cares for TLS, once a host is looked for [RFC8689 4]. */
+enum queue_tls {
+    QUEUE_TLS_AS_USUAL,   /* what the hosts' domains ask for is kept to */
+    QUEUE_TLS_REQUIRED,   /* verified, all the way */
+    QUEUE_TLS_WANTED,     /* the same where it can be had: reports about such messages */
+    QUEUE_TLS_IF_POSSIBLE /* whatever those domains ask for */
 };
 
 struct queue_item {
@@ -150,6 +159,7 @@ struct queue_due {
     struct queue_id id;
     uint16_t number;        /* of the recipient; QUEUE_ALL_LOCAL */
     uint8_t tries;          /* until now, 255 and more; 0 for those here */
+    enum queue_tls tls;     /* as the item's flags and its sender have it */
     struct str destination; /* the recipient's domain; empty for those here */
 };
 

@@ -11,12 +11,11 @@
  * What stands behind a semicolon was added later: rows without it are read as if nothing was said.
  *   's' id16      status: format, state, failures, due, cause; waits. No row: has not failed.
  *                 Apart from the item, so that one that cannot be understood can be held
- *   'd' kind due8 id16 n2   the index by time: format, tries, destination. Kind 'r': recipient n,
- *                 due as its state has it. Kind 'l', n 0xffff: there are recipients here, due as
- *                 the status has it, or else the item. A held item has none
- *   'x' hash3 id16          the item has a recipient in a domain with this hash, which its id does
- *                 not tell
- *   'v'           format of the index; no row: none was made yet
+ *   'd' kind due8 id16 n2   the index by time: format, tries, destination; TLS, when it is not as
+ *                 usual. Kind 'r': recipient n, due as its state has it. Kind 'l', n 0xffff: there
+ * are recipients here, due as the status has it, or else the item. A held item has none 'x' hash3
+ * id16          the item has a recipient in a domain with this hash, which its id does not tell 'v'
+ * format of the index; no row: none was made yet
  *
  * An id is: the shard (one byte), the hash of a domain of its recipients (three), random bytes. So
  * what goes to one domain lies together in each shard, and is listed without looking at all else.
@@ -139,7 +138,7 @@ enum rc queue_whole_read(struct queue *queue, struct queue_id id, unsigned flags
 enum rc queue_whole_assert(struct kv_txn *txn, const struct queue_whole *w);
 /* The entry of the copies here, and of one recipient elsewhere. */
 struct queue_due queue_due_local(const struct queue_item *item, const struct queue_status *status);
-struct queue_due queue_due_remote(struct queue_id id, const struct queue_recipient *r);
+struct queue_due queue_due_remote(const struct queue_item *item, const struct queue_recipient *r);
 
 /* A row that counts, more or less; see tally.c. */
 struct queue_tick {

@@ -287,6 +287,8 @@ struct str queue_due_pack(const struct queue_due *entry, unsigned char to[QUEUE_
     pack_u8(&w, QUEUE_DUE_FORMAT);
     pack_u8(&w, entry->tries);
     pack_str16(&w, short_enough(entry->destination));
+    if (entry->tls)
+        pack_u8(&w, (uint8_t)entry->tls);
     return pack_done(&w);
 }
 
@@ -303,7 +305,10 @@ enum rc queue_due_unpack(struct kv_row row, struct queue_due *out)
     uint8_t format = unpack_u8(&r);
     out->tries = unpack_u8(&r);
     out->destination = unpack_str16(&r);
-    return format == QUEUE_DUE_FORMAT ? unpack_done(&r) : RC_CORRUPT;
+    uint8_t tls = r.n > 0 ? unpack_u8(&r) : QUEUE_TLS_AS_USUAL;
+    out->tls = (enum queue_tls)tls;
+    return format == QUEUE_DUE_FORMAT && tls <= QUEUE_TLS_IF_POSSIBLE ? unpack_done(&r)
+                                                                      : RC_CORRUPT;
 }
 
 /* --- the status ------------------------------------------------------------------------------- */

@@ -102,12 +102,21 @@ struct queue_due queue_due_local(const struct queue_item *item, const struct que
                               .number = QUEUE_ALL_LOCAL};
 }
 
-struct queue_due queue_due_remote(struct queue_id id, const struct queue_recipient *r)
+/* [RFC8689 4.2.1] [RFC8689 4.2.2] [RFC8689 5] */
+static enum queue_tls tls_of(const struct queue_item *item)
+{
+    if (item->flags & QUEUE_REQUIRETLS)
+        return item->sender.n ? QUEUE_TLS_REQUIRED : QUEUE_TLS_WANTED;
+    return item->flags & QUEUE_TLS_OPTIONAL ? QUEUE_TLS_IF_POSSIBLE : QUEUE_TLS_AS_USUAL;
+}
+
+struct queue_due queue_due_remote(const struct queue_item *item, const struct queue_recipient *r)
 {
     return (struct queue_due){.kind = QUEUE_REMOTE,
                               .due = r->due,
-                              .id = id,
+                              .id = item->id,
                               .number = r->number,
+                              .tls = tls_of(item),
                               .tries = r->tries < UINT8_MAX ? (uint8_t)r->tries : UINT8_MAX,
                               .destination = r->domain};
 }
@@ -234,7 +243,7 @@ static enum rc put_recipient(struct kv_txn *txn, const struct queue_item *item,
                        queue_recipient_pack(r, row)));
     if (r->account)
         return RC_OK;
-    const struct queue_due due = queue_due_remote(item->id, r);
+    const struct queue_due due = queue_due_remote(item, r);
     return queue_due_put(txn, &due, news);
 }
 
@@ -348,8 +357,8 @@ static enum rc change_recipient(struct kv_txn *txn, const struct queue_whole *w,
         TRY(kv_txn_assert_value(txn, key, w->recipient_rows[n]));
     if (!then && w->recipient_rows)
         TRY(kv_txn_delete(txn, key));
-    const struct queue_due before = queue_due_remote(w->id, r);
-    const struct queue_due after = queue_due_remote(w->id, then ? then : r);
+    const struct queue_due before = queue_due_remote(&w->item, r);
+    const struct queue_due after = queue_due_remote(&w->item, then ? then : r);
     TRY(move_entry(txn, had ? &before : NULL, has ? &after : NULL, news));
     if (!then || then == r || !w->recipient_rows)
         return RC_OK;

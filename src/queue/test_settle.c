@@ -229,6 +229,50 @@ static void a_report_comes_with_the_end(void **state)
     queue_sink_set(f->queue, QUEUE_REMOTE, NULL);
 }
 
+/* What the sender cares for is told with each entry: from the item's flags, also after a hold and
+ * from the index [RFC8689 4]. */
+static void an_entry_tells_of_tls(void **state)
+{
+    static const struct {
+        unsigned flags;
+        const char *sender;
+        enum queue_tls tls;
+    } rows[] = {{0, "a@b.test", QUEUE_TLS_AS_USUAL},
+                {QUEUE_REQUIRETLS, "a@b.test", QUEUE_TLS_REQUIRED},
+                {QUEUE_REQUIRETLS | QUEUE_IS_REPORT, "", QUEUE_TLS_WANTED},
+                {QUEUE_TLS_OPTIONAL, "a@b.test", QUEUE_TLS_IF_POSSIBLE}};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct heard remote = {.sink.due = hear};
+        struct arena arena = {0};
+        struct queue_due_page page;
+        struct queue_item item = {.blob = make_blob(f),
+                                  .sender = str_of(rows[i].sender),
+                                  .flags = (uint16_t)rows[i].flags,
+                                  .recipients = &far,
+                                  .n_recipients = 1};
+        struct waited w = WAITED;
+        queue_sink_set(f->queue, QUEUE_REMOTE, &remote.sink);
+        assert_rc(queue_add(f->queue, &item, 1, &w.op), RC_OK);
+        wait_for(&w);
+        assert_int_equal(remote.last.tls, rows[i].tls);
+        assert_rc(queue_hold(f->queue, item.id, "test"), RC_OK);
+        assert_rc(queue_release(f->queue, item.id), RC_OK);
+        assert_int_equal(remote.n, 2);
+        assert_int_equal(remote.last.tls, rows[i].tls);
+        const struct queue_due_range range = {
+            .kind = QUEUE_REMOTE, .shard = queue_shard_of(item.id), .until = UINT64_MAX};
+        assert_rc(queue_due_scan(f->queue, &range, 10, &arena, &page), RC_OK);
+        assert_int_equal(page.n, 1);
+        assert_int_equal(page.entries[0].tls, rows[i].tls);
+        const uint16_t number = 0;
+        assert_rc(queue_done(f->queue, item.id, &number, 1), RC_OK);
+        kv_blob_forget(f->kv, item.blob);
+        arena_fini(&arena);
+        queue_sink_set(f->queue, QUEUE_REMOTE, NULL);
+    }
+}
+
 /* Two at the same time, for the last two recipients: one of them takes the item away. */
 static void settlements_of_one_item_wait_for_each_other(void **state)
 {
@@ -722,6 +766,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_recipient_elsewhere_is_two_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_try_came_to_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(a_report_comes_with_the_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_entry_tells_of_tls, setup, teardown),
         cmocka_unit_test_setup_teardown(settlements_of_one_item_wait_for_each_other, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_held_item_has_no_entry, setup, teardown),

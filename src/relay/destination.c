@@ -88,13 +88,13 @@ void entry_free(struct schedule *s, struct entry *e)
 
 /* --- destinations ----------------------------------------------------------------------------- */
 
-struct destination *destination_get(struct schedule *s, struct str name)
+struct destination *destination_get(struct schedule *s, struct str name, enum queue_tls tls)
 {
-    uint64_t hash = str_hash(name, s->key);
+    uint64_t hash = str_hash(name, s->key) + tls;
     struct map_node *node = map_find(&s->destinations, hash);
     for (; node; node = map_next(node)) {
         struct destination *known = CONTAINER(node, struct destination, node);
-        if (str_eq(known->name, name))
+        if (str_eq(known->name, name) && known->where.tls == tls)
             return known;
     }
     struct destination *d = mem_zero(sizeof *d + name.n + 1);
@@ -105,6 +105,7 @@ struct destination *destination_get(struct schedule *s, struct str name)
     list_init(&d->resting);
     list_init(&d->entries);
     d->where.domain = d->name;
+    d->where.tls = tls;
     map_add(&s->destinations, &d->node, hash);
     return d;
 }

@@ -33,6 +33,11 @@ static bool is_heavier(const struct destination *a, const struct destination *b)
 
 enum { FIGURES_MAX = 64 };
 
+static const char *const tls_names[] = {[QUEUE_TLS_AS_USUAL] = "",
+                                        [QUEUE_TLS_REQUIRED] = "required",
+                                        [QUEUE_TLS_WANTED] = "wanted",
+                                        [QUEUE_TLS_IF_POSSIBLE] = "optional"};
+
 size_t relay_destinations(struct relay *relay, struct relay_destination *out, size_t n)
 {
     const struct destination *best[FIGURES_MAX];
@@ -53,6 +58,7 @@ size_t relay_destinations(struct relay *relay, struct relay_destination *out, si
     for (size_t i = 0; i < count; i++) {
         const struct destination *d = best[i];
         snprintf(out[i].name, sizeof out[i].name, "%.*s", STR_ARG(d->name));
+        out[i].tls = tls_names[d->where.tls];
         out[i].waiting = d->n_entries + d->n_under_way;
         out[i].sent = d->sent;
         out[i].deferred = d->deferred;

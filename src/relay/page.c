@@ -28,8 +28,7 @@ void page_again(struct relay *relay, struct queue_id id, uint64_t at)
 
 void page_entry(struct relay *relay, const struct queue_due *entry, uint64_t now)
 {
-    if (entry->due > now ||
-        schedule_add(&relay->schedule, entry->id, entry->number, entry->destination) == RC_LIMIT)
+    if (entry->due > now || schedule_add(&relay->schedule, entry) == RC_LIMIT)
         look(relay, &relay->shards[queue_shard_of(entry->id)], entry->due,
              entry->due > now ? entry->due : now + ROOM_MS * NS_PER_MS);
 }
@@ -49,7 +48,7 @@ static bool take_page(struct relay *relay, const struct queue_due_page *page, ui
     relay_lock(relay);
     for (size_t i = 0; i < page->n && !is_full; i++) {
         const struct queue_due *e = &page->entries[i];
-        is_full = schedule_add(&relay->schedule, e->id, e->number, e->destination) == RC_LIMIT;
+        is_full = schedule_add(&relay->schedule, e) == RC_LIMIT;
         *from = e->due;
     }
     schedule_run(&relay->schedule, now);

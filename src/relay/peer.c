@@ -55,7 +55,8 @@ static bool same_policy(const struct relay_target *a, const struct relay_target 
 {
     return a->tls == b->tls && a->has_dane == b->has_dane && a->must_tls == b->must_tls &&
            a->is_trusted == b->is_trusted && a->tries_proof == b->tries_proof &&
-           a->policy == b->policy && same_tlsa(a, b) && same_names(a, b);
+           a->requires_tls == b->requires_tls && a->policy == b->policy && same_tlsa(a, b) &&
+           same_names(a, b);
 }
 
 static bool same_target(const struct relay_target *a, const struct relay_target *b)

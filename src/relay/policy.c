@@ -5,9 +5,10 @@
  *    wants for a host of his own, whatever it publishes.
  * 2. DANE comes before MTA-STS: what it demands is not lessened by a policy [RFC8461 2], and a host
  *    that it proves needs no policy to name it.
- * 3. A host that is known for sure is asked for a certificate even where none is demanded, so that
- *    messages with REQUIRETLS can use the same sessions as others.
- * 4. REQUIRETLS makes a certificate mandatory, and a host that is known for sure [RFC8689 4.2.1].
+ * 3. REQUIRETLS makes a certificate mandatory, and a host that is known for sure [RFC8689 4.2.1]; a
+ *    report about such a message tries for both, and goes out all the same [RFC8689 5].
+ * 4. "TLS-Required: No" leaves out what the domain asks for, and never what the operator does
+ *    [RFC8689 4.2.2].
  */
 #include "relay/where_int.h"
 
@@ -27,9 +28,14 @@ static struct policy by_route(const struct policy_facts *f)
     return (struct policy){.tls = f->route,
                            .kind = f->has_route ? RELAY_BY_ROUTE : RELAY_BY_NONE,
                            .must_tls = is_verified(f->route),
-                           .is_trusted = f->has_route || f->is_secure_mx,
-                           .tries_proof = f->route == RELAY_TLS_OPPORTUNISTIC && !f->has_route &&
-                                          f->is_secure_mx};
+                           .is_trusted = f->has_route || f->is_secure_mx};
+}
+
+static struct policy by_sender(const struct policy_facts *f)
+{
+    struct policy p = by_route(f);
+    p.kind = f->has_route ? RELAY_BY_ROUTE : RELAY_BY_SENDER;
+    return p;
 }
 
 static struct policy by_dane(const struct policy_facts *f)
@@ -38,7 +44,6 @@ static struct policy by_dane(const struct policy_facts *f)
     p.kind = RELAY_BY_DANE;
     p.has_dane = true;
     p.must_tls = true;
-    p.tries_proof = false;
     return p;
 }
 
@@ -53,7 +58,6 @@ static struct policy by_sts(const struct policy_facts *f)
     if (!f->sts_matches)
         return skip(POLICY_SKIP_STS, RELAY_BY_STS);
     p.tls = RELAY_TLS_VERIFY; /* [RFC8461 4.2] */
-    p.tries_proof = false;
     p.must_tls = true;
     p.is_trusted = true;
     return p;
@@ -63,6 +67,8 @@ static struct policy published(const struct policy_facts *f)
 {
     if (f->route == RELAY_TLS_NEVER || is_verified(f->route))
         return by_route(f);
+    if (f->tls == QUEUE_TLS_IF_POSSIBLE)
+        return by_sender(f);
     if (f->dane == DANE_FAILED) /* [RFC7672 2.1.2] */
         return skip(POLICY_SKIP_DANE, RELAY_BY_DANE);
     if (f->dane == DANE_USABLE)
@@ -72,18 +78,25 @@ static struct policy published(const struct policy_facts *f)
     return f->dane == DANE_UNUSABLE ? by_dane(f) : by_route(f);
 }
 
-struct policy relay_policy(const struct policy_facts *f)
+static struct policy required(const struct policy_facts *f, struct policy p)
 {
-    struct policy p = published(f);
-    if (!f->requires_tls || p.verdict != POLICY_GO)
-        return p;
     if (!p.is_trusted || p.tls == RELAY_TLS_NEVER)
         return skip(POLICY_SKIP_REQUIRETLS, p.kind);
     if (f->dane != DANE_USABLE && p.tls == RELAY_TLS_OPPORTUNISTIC) {
         p.tls = RELAY_TLS_VERIFY;
         p.has_dane = false; /* records of no use prove nothing */
     }
-    p.must_tls = true;
+    p.must_tls = p.requires_tls = true;
     p.tries_proof = false;
+    return p;
+}
+
+struct policy relay_policy(const struct policy_facts *f)
+{
+    struct policy p = published(f);
+    if (p.verdict == POLICY_GO && f->tls == QUEUE_TLS_REQUIRED)
+        return required(f, p);
+    if (f->tls == QUEUE_TLS_WANTED && p.is_trusted && p.tls == RELAY_TLS_OPPORTUNISTIC)
+        p.tries_proof = !p.must_tls;
     return p;
 }

@@ -136,6 +136,8 @@ void relay_figures(struct relay *relay, struct relay_figures *out);
 
 struct relay_destination {
     char name[256];
+    const char *tls; /* of messages whose senders care for TLS: "required", "wanted", "optional";
+                        empty: all others */
     size_t waiting;
     uint64_t sent, deferred, bounced; /* since it is known */
     bool is_left_alone;

@@ -75,14 +75,16 @@ struct relay_target {
     size_t n_names;
     const struct relay_tlsa *tlsa; /* DANE [RFC7672]: at least one of them holds */
     size_t n_tlsa;
-    bool has_dane;    /* with n_tlsa 0: none is usable, TLS without a check [RFC7672 2.2] */
-    bool must_tls;    /* no message in the clear: has_dane, MTA-STS, REQUIRETLS, the route */
-    bool is_trusted;  /* by DNSSEC, MTA-STS or the configuration it is known that this host is the
-                         domain's; what its certificate proves is worth something then */
-    bool tries_proof; /* a certificate is asked for first, as with RELAY_TLS_VERIFY; one that does
-                         not hold is counted, and then it goes on as tls says: MTA-STS in testing
-                         [RFC8461 5], and hosts for messages with REQUIRETLS */
-    uint8_t policy;   /* enum relay_policy_kind: what TLS it is decided by, for TLS-RPT */
+    bool has_dane;     /* with n_tlsa 0: none is usable, TLS without a check [RFC7672 2.2] */
+    bool must_tls;     /* no message in the clear: has_dane, MTA-STS, requires_tls, the route */
+    bool is_trusted;   /* by DNSSEC, MTA-STS or the configuration it is known that this host is the
+                          domain's; what its certificate proves is worth something then */
+    bool tries_proof;  /* a certificate is asked for first, as with RELAY_TLS_VERIFY; one that does
+                          not hold is counted, and then it goes on as tls says: MTA-STS in testing
+                          [RFC8461 5], reports about messages with REQUIRETLS */
+    bool requires_tls; /* for messages with REQUIRETLS: the host must offer that too, and prove who
+                          it is [RFC8689 4.2.1] */
+    uint8_t policy;    /* enum relay_policy_kind: what TLS it is decided by, for TLS-RPT */
     struct str login, password;
     uint16_t preference;
 };
@@ -93,9 +95,9 @@ struct relay_where {
     void (*done)(struct relay_where *where);
     struct str domain; /* lower case, A-labels, or an address literal with its brackets */
     const struct relay_settings *settings;
-    bool requires_tls; /* for messages with REQUIRETLS: only targets that they may go to, and with
-                          tls and must_tls accordingly [RFC8689 4.2.1] */
-    uint64_t seed;     /* shuffles the hosts of one preference; 0: by chance */
+    enum queue_tls tls; /* what the senders care for: REQUIRED: only targets that such messages may
+                           go to; IF_POSSIBLE: as if the domain asked for nothing */
+    uint64_t seed;      /* shuffles the hosts of one preference; 0: by chance */
     /* The answer. */
     struct arena arena;           /* the caller's to arena_fini; holds what the answer points to */
     struct relay_outcome outcome; /* rc RC_OK: there are targets */
@@ -110,7 +112,13 @@ struct relay_where {
 void relay_where(const struct relay_house *house, struct relay_where *where);
 
 /* What decides which TLS a host must show (policy.c). */
-enum relay_policy_kind { RELAY_BY_NONE, RELAY_BY_ROUTE, RELAY_BY_DANE, RELAY_BY_STS };
+enum relay_policy_kind {
+    RELAY_BY_NONE,
+    RELAY_BY_ROUTE,
+    RELAY_BY_DANE,
+    RELAY_BY_STS,
+    RELAY_BY_SENDER /* who does without what the domain asks for */
+};
 
 /* --- a session with a host -------------------------------------------------------------------- */
 

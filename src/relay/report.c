@@ -38,8 +38,9 @@ static enum tlspol_kind kind_of(uint8_t policy)
 void relay_report_session(const struct relay_house *house, const struct relay_target *target,
                           const struct relay_facts *facts, struct str domain)
 {
-    bool is_own = target->policy == RELAY_BY_ROUTE || target->protocol == RELAY_LMTP;
-    if (!house->tlspol || !facts->is_connected || is_own)
+    bool is_ours = target->policy == RELAY_BY_ROUTE || target->policy == RELAY_BY_SENDER ||
+                   target->protocol == RELAY_LMTP; /* decided here */
+    if (!house->tlspol || !facts->is_connected || is_ours)
         return;
     const struct tlspol_event event = {.domain = domain,
                                        .kind = kind_of(target->policy),

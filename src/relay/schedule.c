@@ -69,17 +69,17 @@ void schedule_fini(struct schedule *s)
 
 /* --- entries come ----------------------------------------------------------------------------- */
 
-enum rc schedule_add(struct schedule *s, struct queue_id id, uint16_t number, struct str domain)
+enum rc schedule_add(struct schedule *s, const struct queue_due *due)
 {
-    struct entry *known = entry_find(s, id, number);
+    struct entry *known = entry_find(s, due->id, due->number);
     if (known) {
         known->is_again = known->is_under_way;
         return RC_EXISTS;
     }
     if (s->entries.count >= s->limits.entries)
         return RC_LIMIT;
-    struct destination *d = destination_get(s, domain);
-    struct entry *e = entry_new(s, id, number);
+    struct destination *d = destination_get(s, due->destination, due->tls);
+    struct entry *e = entry_new(s, due->id, due->number);
     e->destination = d;
     list_add_tail(&d->entries, &e->link);
     d->n_entries++;
@@ -417,9 +417,11 @@ static void host_failed(struct schedule *s, struct link *l, const struct batch_r
                                     .text = STR("it closes the connection without an answer")};
     if (result->host)
         outcome = *result->host;
-    /* Only a greeting can say that nobody is ever served there [RFC5321 3.1]; all else may be
-     * somebody's mistake that will be mended. */
-    bool is_refused = outcome.rc == RC_PERM && outcome.stage == RELAY_AT_GREETING;
+    /* Only a greeting can say that nobody is ever served there [RFC5321 3.1], and who requires TLS
+     * is told at once that there is none [RFC8689 4.2.1]; all else may be somebody's mistake that
+     * will be mended. */
+    bool is_refused = outcome.rc == RC_PERM &&
+                      (outcome.stage == RELAY_AT_GREETING || outcome.stage == RELAY_AT_TLS);
     outcome.rc = is_refused ? RC_PERM : RC_TEMP;
     peer_failed(s, l, &outcome, now);
 }

@@ -3,7 +3,8 @@
  * 1970. Not safe for threads: relay.c holds a lock around each call.
  *
  *   entry        a recipient that is due, in memory: ENTRY_BYTES
- *   destination  a domain: its entries, where it is, or why it cannot be reached
+ *   destination  a domain, for messages whose senders care alike for TLS: its entries, where it is,
+ *                or why it cannot be reached
  *   peer         one address of one host: its links, its window, until when it is left alone
  *   link         a session with a peer
  *   batch        entries of one item that are under way together: in a transaction of a link, or on
@@ -179,7 +180,8 @@ struct schedule {
 
 /* --- destination.c ---------------------------------------------------------------------------- */
 
-struct destination *destination_get(struct schedule *s, struct str name); /* made when missing */
+/* Made when missing. */
+struct destination *destination_get(struct schedule *s, struct str name, enum queue_tls tls);
 /* It may go on; from wherever it waits to the end of the turns. */
 void destination_turn(struct schedule *s, struct destination *d);
 void destination_wait(struct destination *d, struct list *where);
@@ -218,7 +220,7 @@ void schedule_limit(struct schedule *s, const struct schedule_limits *limits);
 
 /* A recipient that is due. RC_EXISTS: it is known, and looked at again after what is under way with
  * it; RC_LIMIT: there is no room now. */
-enum rc schedule_add(struct schedule *s, struct queue_id id, uint16_t number, struct str domain);
+enum rc schedule_add(struct schedule *s, const struct queue_due *due);
 /* Does all that can be done now. To be called after any of the others, and at schedule_next(). */
 void schedule_run(struct schedule *s, uint64_t now);
 uint64_t schedule_next(const struct schedule *s); /* UINT64_MAX: nothing waits for the time */

@@ -104,7 +104,8 @@ enum net_step session_fail(struct relay_session *s, const struct relay_outcome *
 enum net_step session_fail_text(struct relay_session *s, enum relay_stage stage, const char *status,
                                 const char *text)
 {
-    struct relay_outcome why = {.rc = RC_TEMP, .stage = stage, .text = str_of(text)};
+    struct relay_outcome why = {
+        .rc = status[0] == '5' ? RC_PERM : RC_TEMP, .stage = stage, .text = str_of(text)};
     snprintf(why.status, sizeof why.status, "%s", status);
     return session_fail(s, &why);
 }
@@ -150,7 +151,7 @@ static void explain(struct relay_session *s)
     case NET_FAILED_TLS:
     case NET_FAILED_CERTIFICATE:
         snprintf(text, sizeof text, "no TLS: %s", e->text);
-        session_fail_text(s, RELAY_AT_TLS, "4.7.5", text);
+        session_fail_text(s, RELAY_AT_TLS, session_tls_status(s, "4.7.5"), text);
         return;
     case NET_FAILED_STALLED:
     case NET_FAILED_HERE:
@@ -278,7 +279,7 @@ static enum net_step take_answers(struct conn *c, struct relay_session *s)
     }
 }
 
-static enum net_step say_goodbye(struct conn *c)
+enum net_step session_say_goodbye(struct conn *c)
 {
     buf_put(net_out(c), STR("QUIT\r\n")); /* its answer is not waited for */
     return NET_CLOSE;
@@ -304,7 +305,7 @@ static enum net_step go_on(struct conn *c, struct relay_session *s)
     if (next != NET_READ)
         return next;
     if (!is_wanted(s))
-        return say_goodbye(c);
+        return session_say_goodbye(c);
     if (s->wait == WAIT_NOTHING)
         session_wait(c, s, WAIT_NOTHING);
     return NET_READ;
@@ -353,7 +354,7 @@ static enum net_step step(struct conn *c, unsigned events)
     if (events & NET_EV_TIMEOUT) {
         bool is_moving = s->body.is_streaming && s->job_until > session_now(s);
         if (s->wait == WAIT_NOTHING && !s->job)
-            return say_goodbye(c);
+            return session_say_goodbye(c);
         if (!is_moving)
             return fail_late(s);
         session_wait(c, s, s->wait);

@@ -3,7 +3,8 @@
  *
  * TLS is tried wherever it is offered; what it must show is the route's to say (relay_tls) and
  * DANE's. Where it must show something, nothing is sent in clear, whatever the host does. A
- * password is said in TLS only, or to this machine itself. */
+ * password is said in TLS only, or to this machine itself. A host that is of no use is told so with
+ * QUIT [RFC5321 4.1.1.10]. */
 #include "relay/session_int.h"
 
 #include "base/base64.h"
@@ -17,6 +18,11 @@ bool session_tls_is_needed(const struct relay_session *s)
 {
     return s->target.has_dane || s->target.must_tls || s->target.tls == RELAY_TLS_VERIFY ||
            s->target.tls == RELAY_TLS_IMPLICIT;
+}
+
+const char *session_tls_status(const struct relay_session *s, const char *usual)
+{
+    return s->target.requires_tls ? "5.7.10" : usual; /* [RFC8689 4.2.1] */
 }
 
 void session_tls_want(const struct relay_session *s, struct net_tls_want *out)
@@ -121,6 +127,12 @@ static enum net_step say_plain(struct conn *c, struct relay_session *s)
 
 static enum net_step begin_login(struct conn *c, struct relay_session *s)
 {
+    if (s->target.requires_tls && s->facts.proof == NET_PROOF_NONE) /* [RFC8689 4.2.1] */
+        return session_fail_text(s, RELAY_AT_TLS, "5.7.10",
+                                 "TLS is required, and the host could not be verified by it");
+    if (s->target.requires_tls && !(s->hello.offers & SMTP_HAS_REQUIRETLS))
+        return session_fail_text(s, RELAY_AT_TLS, "5.7.30",
+                                 "TLS is required all the way, and REQUIRETLS is not offered");
     if (s->target.login.n == 0)
         return be_ready(s);
     if (!net_is_secure(c) && !net_is_loopback(net_peer(c)))
@@ -152,7 +164,8 @@ static enum net_step after_ehlo(struct conn *c, struct relay_session *s)
     if (is_tried && is_offered)
         return ask(c, s, WAIT_STARTTLS, "STARTTLS"); /* [RFC3207 4] */
     if (session_tls_is_needed(s) && !net_is_secure(c))
-        return session_fail_text(s, RELAY_AT_TLS, "4.7.4", "TLS is required, and not offered");
+        return session_fail_text(s, RELAY_AT_TLS, session_tls_status(s, "4.7.4"),
+                                 "TLS is required, and not offered");
     return begin_login(c, s);
 }
 
@@ -161,13 +174,13 @@ static enum net_step after_starttls(struct conn *c, struct relay_session *s)
     if (s->answer.code == 220)
         return begin_tls(c, s);
     if (session_tls_is_needed(s))
-        return session_fail_reply(s, RELAY_AT_TLS, true,
+        return session_fail_reply(s, RELAY_AT_TLS, !s->target.requires_tls,
                                   "TLS is required, and STARTTLS was refused: ");
     s->in_clear = true;
     return begin_login(c, s);
 }
 
-enum net_step session_hello_answer(struct conn *c, struct relay_session *s)
+static enum net_step take_answer(struct conn *c, struct relay_session *s)
 {
     unsigned class = s->answer.code / 100;
     switch (s->wait) {
@@ -193,4 +206,11 @@ enum net_step session_hello_answer(struct conn *c, struct relay_session *s)
     default:
         return class == 2 ? be_ready(s) : fail_login(s);
     }
+}
+
+enum net_step session_hello_answer(struct conn *c, struct relay_session *s)
+{
+    bool is_before_tls = s->wait == WAIT_STARTTLS && s->answer.code == 220;
+    enum net_step next = take_answer(c, s);
+    return next == NET_ABORT && !is_before_tls ? session_say_goodbye(c) : next;
 }

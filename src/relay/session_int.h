@@ -88,7 +88,6 @@ struct relay_session {
     bool is_ready;
     bool in_clear;     /* TLS is not tried (again) */
     bool has_no_proof; /* the certificate that was tried for does not hold */
-    bool is_refusing;  /* STARTTLS, which was offered */
     bool needs_reset;  /* a transaction is open */
     bool was_used;     /* by an earlier job */
 
@@ -102,14 +101,15 @@ struct relay_session {
 
 /* --- session.c */
 
-/* Ends the session, for a reason that its job is told; the first one counts. Returns NET_CLOSE, or
- * NET_ABORT where no more words are exchanged. */
+/* Ends the session, for a reason that its job is told; the first one counts. Returns NET_ABORT. A
+ * status of class 5 is for good, all else may pass. */
 enum net_step session_fail(struct relay_session *s, const struct relay_outcome *why);
 enum net_step session_fail_text(struct relay_session *s, enum relay_stage stage, const char *status,
                                 const char *text);
 /* For the reply at hand, with words before it; never worse than temporary when is_soft. */
 enum net_step session_fail_reply(struct relay_session *s, enum relay_stage stage, bool is_soft,
                                  const char *before);
+enum net_step session_say_goodbye(struct conn *c); /* QUIT */
 void session_wait(struct conn *c, struct relay_session *s, enum wait wait);
 enum relay_stage session_stage(const struct relay_session *s);
 void session_job_done(struct relay_session *s); /* the outcomes stand */
@@ -120,6 +120,8 @@ enum net_step session_hello_begin(struct conn *c, struct relay_session *s); /* c
 enum net_step session_hello_answer(struct conn *c, struct relay_session *s);
 void session_tls_want(const struct relay_session *s, struct net_tls_want *out);
 bool session_tls_is_needed(const struct relay_session *s);
+/* The status of there being no TLS, or not the right one: for good when the messages require it. */
+const char *session_tls_status(const struct relay_session *s, const char *usual);
 
 /* --- session_mail.c */
 enum net_step session_mail_answer(struct conn *c, struct relay_session *s); /* to a command */

@@ -98,21 +98,19 @@ static bool is_utf8_wanted(const struct relay_session *s)
     return (s->job->item->flags & QUEUE_UTF8) || !utf8_is_ascii(s->job->item->sender);
 }
 
-/* [RFC8689 4.2.1]; a report goes out all the same. */
-static bool can_require_tls(struct relay_session *s)
+/* Whether a message that requires TLS may be here. The hello has seen to it in a session that is
+ * for such messages; a report goes out all the same [RFC8689 5]. */
+static bool is_safe_enough(const struct relay_session *s)
 {
     const struct queue_item *item = s->job->item;
-    if (!(item->flags & QUEUE_REQUIRETLS) || item->sender.n == 0)
-        return true;
-    if (!s->facts.is_secure || s->facts.proof == NET_PROOF_NONE || !s->target.is_trusted)
-        all_fail(s, "5.7.10", "its sender requires TLS, and the host could not be verified by it");
-    else if (!offers(s, SMTP_HAS_REQUIRETLS))
-        all_fail(s, "5.7.30",
-                 "its sender requires TLS all the way, and the host does not offer "
-                 "REQUIRETLS");
-    else
-        return true;
-    return false;
+    return !(item->flags & QUEUE_REQUIRETLS) || item->sender.n == 0 || s->target.requires_tls;
+}
+
+/* REQUIRETLS is said only where all that it asks for is given [RFC8689 2]. */
+static bool says_requiretls(const struct relay_session *s)
+{
+    return (s->job->item->flags & QUEUE_REQUIRETLS) && offers(s, SMTP_HAS_REQUIRETLS) &&
+           s->facts.proof != NET_PROOF_NONE && s->target.is_trusted;
 }
 
 /* Addresses and fields outside ASCII go to hosts that take them [RFC6531 3.5]. */
@@ -133,9 +131,9 @@ static void check_utf8(struct relay_session *s)
 static void check_offers(struct relay_session *s)
 {
     unsigned flags = s->job->item->flags;
-    if (!can_require_tls(s))
-        return;
-    if (s->hello.size && session_body_size(s) > s->hello.size) /* [RFC1870 6.1] */
+    if (!is_safe_enough(s))
+        all_fail(s, "5.7.10", "its sender requires TLS, and the host is not known to give it");
+    else if (s->hello.size && session_body_size(s) > s->hello.size) /* [RFC1870 6.1] */
         all_fail(s, "5.3.4", "it is larger than the host takes");
     else if ((flags & QUEUE_BINARY) &&
              !(offers(s, SMTP_HAS_BINARYMIME) && offers(s, SMTP_HAS_CHUNKING)))
@@ -256,7 +254,7 @@ static enum rc put_mail(struct conn *c, struct relay_session *s)
                     ? SMTP_BODY_8BIT
                     : SMTP_BODY_NONE,
         .is_utf8 = offers(s, SMTP_HAS_SMTPUTF8) && is_utf8_wanted(s),
-        .requires_tls = (item->flags & QUEUE_REQUIRETLS) && offers(s, SMTP_HAS_REQUIRETLS),
+        .requires_tls = says_requiretls(s),
     };
     if (offers(s, SMTP_HAS_DSN)) { /* handed on as they came [RFC3461 5.2.1] */
         mail.ret = (enum smtp_ret)item->ret;

@@ -27,7 +27,7 @@ struct waiting { /* in the queue of the world, until it is due */
     char domain[32];
 };
 
-enum temper { LIVE, REFUSING, SILENT, UNWELCOMING };
+enum temper { LIVE, REFUSING, SILENT, UNWELCOMING, UNSAFE };
 
 struct host {
     enum temper temper;
@@ -112,6 +112,7 @@ static void ask(struct schedule_driver *driver, struct destination *d)
         t->addr.sa.sin6_family = AF_INET6;
         t->addr.sa.sin6_port = htons((uint16_t)(w->one_host ? w->one_host : n + i));
         t->preference = (uint16_t)i;
+        t->requires_tls = where->tls == QUEUE_TLS_REQUIRED;
     }
     where->ttl = 3600;
     push(w, w->now + MS(1), ANSWERED, d);
@@ -184,13 +185,21 @@ static void world_end(struct world *w)
 }
 
 /* Item n, its recipient `number`, at domain n. */
-static enum rc add(struct world *w, unsigned item, uint16_t number, unsigned domain)
+static enum rc add_with(struct world *w, unsigned item, uint16_t number, unsigned domain,
+                        enum queue_tls tls)
 {
     struct queue_id id = {{(unsigned char)item, (unsigned char)(item >> 8),
                            (unsigned char)(item >> 16), (unsigned char)(item >> 24), 1, 2, 3, 4}};
     char name[32];
     snprintf(name, sizeof name, "d%u.test", domain);
-    return schedule_add(&w->s, id, number, str_of(name));
+    const struct queue_due due = {
+        .id = id, .number = number, .destination = str_of(name), .tls = tls};
+    return schedule_add(&w->s, &due);
+}
+
+static enum rc add(struct world *w, unsigned item, uint16_t number, unsigned domain)
+{
+    return add_with(w, item, number, domain, QUEUE_TLS_AS_USUAL);
 }
 
 /* --- what happens ----------------------------------------------------------------------------- */
@@ -225,6 +234,8 @@ static void connected(struct world *w, struct link *l)
         link_failed(w, l, RELAY_AT_CONNECT, RC_TEMP);
     } else if (h->temper == UNWELCOMING) {
         link_failed(w, l, RELAY_AT_GREETING, RC_PERM);
+    } else if (h->temper == UNSAFE && l->peer->target.requires_tls) {
+        link_failed(w, l, RELAY_AT_TLS, RC_PERM);
     } else if (h->most && h->open > h->most) {
         link_failed(w, l, RELAY_AT_GREETING, RC_TEMP);
     } else {
@@ -269,7 +280,9 @@ static void settled(struct world *w, struct batch *b)
 
 static void due(struct world *w, struct waiting *one)
 {
-    (void)schedule_add(&w->s, one->id, one->number, str_of(one->domain));
+    const struct queue_due entry = {
+        .id = one->id, .number = one->number, .destination = str_of(one->domain)};
+    (void)schedule_add(&w->s, &entry);
     free(one);
 }
 
@@ -473,6 +486,37 @@ static void a_host_that_serves_nobody_is_believed(void **state)
     world_end(&w);
 }
 
+/* A message with REQUIRETLS looks at each host, and comes back when none is good enough; others are
+ * not held up by it [RFC8689 4.2.1]. */
+static void who_requires_tls_has_hosts_of_his_own(void **state)
+{
+    struct world w;
+    world_begin(&w, 100);
+    w.mx_per_domain = 2;
+    w.hosts[1].temper = w.hosts[2].temper = UNSAFE;
+    assert_rc(add_with(&w, 1, 0, 1, QUEUE_TLS_REQUIRED), RC_OK);
+    assert_rc(add(&w, 2, 0, 1), RC_OK);
+    assert_rc(add_with(&w, 3, 0, 1, QUEUE_TLS_IF_POSSIBLE), RC_OK);
+    run_until(&w, w.now + SEC(10));
+    assert_int_equal(w.s.destinations.count, 3);
+    assert_int_equal(w.failed, 1);
+    assert_int_equal(w.hosts[1].taken, 2);
+    assert_true(w.hosts[2].opened == 1 && w.hosts[2].taken == 0);
+    w.hosts[2].temper = LIVE;
+    schedule_renew(&w.s);
+    assert_rc(add_with(&w, 4, 0, 1, QUEUE_TLS_REQUIRED), RC_OK);
+    run_until(&w, w.now + SEC(10));
+    assert_int_equal(w.hosts[2].taken, 1);
+    assert_int_equal(w.failed, 1);
+    w.hosts[2].temper = REFUSING; /* it may be good enough when it is back */
+    schedule_renew(&w.s);
+    assert_rc(add_with(&w, 5, 0, 1, QUEUE_TLS_REQUIRED), RC_OK);
+    run_until(&w, w.now + SEC(10));
+    assert_int_equal(w.failed, 1);
+    assert_int_equal(w.put_off, 1);
+    world_end(&w);
+}
+
 static void dns_says_never_or_later(void **state)
 {
     struct world w;
@@ -527,7 +571,7 @@ static void turns_are_fair(void **state)
     size_t before = 0;
     for (schedule_run(&w.s, w.now); w.n_events;) {
         happen(&w, pop(&w));
-        struct destination *small = destination_get(&w.s, STR("d2.test"));
+        struct destination *small = destination_get(&w.s, STR("d2.test"), QUEUE_TLS_AS_USUAL);
         if (small->sent == 10 && !before)
             before = w.sent;
     }
@@ -671,6 +715,7 @@ int main(void)
         cmocka_unit_test(the_next_host_takes_over),
         cmocka_unit_test(a_busy_better_host_is_waited_for),
         cmocka_unit_test(a_host_that_serves_nobody_is_believed),
+        cmocka_unit_test(who_requires_tls_has_hosts_of_his_own),
         cmocka_unit_test(dns_says_never_or_later),
         cmocka_unit_test(the_window_follows_the_host),
         cmocka_unit_test(turns_are_fair),

@@ -266,8 +266,12 @@ struct tls_home {
     struct cert authority, leaf;
     struct net_tls *server_tls;
     struct net_listener listener;
-    const char *offer;    /* in the answer to EHLO in clear */
+    const char *offer; /* in the answer to EHLO in clear */
+    const char *offer_in_tls;
+    _Atomic unsigned quits;
     const char *starttls; /* the answer to it */
+    const char *in_clear; /* the answer to MAIL then; NULL: "550 seen" */
+    const char *sender;   /* NULL: somebody */
 };
 
 /* A host of a few words: greets, offers STARTTLS (unless in TLS), takes everything else. */
@@ -282,15 +286,18 @@ static enum net_step host_step(struct conn *c, unsigned events)
         net_consume(c, net_in(c).n - in.n);
         if (str_starts(line, STR("EHLO"))) {
             buf_putf(net_out(c), "250-mx.test\r\n250 %s\r\n",
-                     net_is_secure(c) ? "REQUIRETLS" : t->offer);
+                     net_is_secure(c) ? t->offer_in_tls : t->offer);
         } else if (str_eq(line, STR("STARTTLS"))) {
             buf_putf(net_out(c), "%s\r\n", t->starttls);
             if (t->starttls[0] == '2')
                 return net_has_tls(c) ? NET_TLS : NET_CLOSE;
+        } else if (str_starts(line, STR("MAIL")) && t->in_clear && !net_is_secure(c)) {
+            buf_putf(net_out(c), "%s\r\n", t->in_clear);
         } else if (str_starts(line, STR("MAIL"))) {
             buf_putf(net_out(c), "550 seen%s%s\r\n", net_is_secure(c) ? " in TLS" : "",
                      str_find(line, STR("REQUIRETLS")) >= 0 ? " required" : "");
         } else {
+            t->quits += str_eq(line, STR("QUIT"));
             return NET_CLOSE;
         }
         in = net_in(c);
@@ -315,6 +322,7 @@ static void tls_begin(struct tls_home *t, const char *names, bool has_tls)
     char why[256];
     home_begin(&t->h);
     t->offer = "STARTTLS";
+    t->offer_in_tls = "REQUIRETLS";
     t->starttls = "220 go";
     t->authority = cert_make(NULL, NULL, CERT_SOON);
     t->leaf = cert_make(names, &t->authority, CERT_SOON);
@@ -344,7 +352,8 @@ static void tls_end(struct tls_home *t)
 
 static void tls_try(struct tls_home *t, unsigned flags, const char *story)
 {
-    struct letter *l = letter_new(&t->h, "me@us.test", "a@b.test", STR("x\r\n"));
+    struct letter *l =
+        letter_new(&t->h, t->sender ? t->sender : "me@us.test", "a@b.test", STR("x\r\n"));
     l->item.flags = (uint16_t)flags;
     home_open(&t->h);
     struct relay_session *s = t->h.session;
@@ -362,7 +371,7 @@ static void tls_try(struct tls_home *t, unsigned flags, const char *story)
 
 static void tls_is_taken_where_it_is(void **state)
 {
-    struct tls_home t;
+    struct tls_home t = {0};
     tls_begin(&t, "DNS:other.test", true);
     tls_try(&t, 0, IN_TLS);
     assert_true(t.h.facts.is_secure && t.h.facts.has_starttls);
@@ -385,17 +394,13 @@ static void tls_is_taken_where_it_is(void **state)
 /* Where it must show something nothing is said in clear. */
 static void required_tls_is_never_left_out(void **state)
 {
-    struct tls_home t;
+    struct tls_home t = {0};
     tls_begin(&t, "DNS:mx.test", true);
     t.h.target.tls = RELAY_TLS_VERIFY;
     tls_try(&t, 0, IN_TLS);
     assert_int_equal(t.h.facts.proof, NET_PROOF_NAMED);
-    tls_try(&t, QUEUE_REQUIRETLS, /* who says that this is the domain's host? */
-            "perm 6 0 5.7.10 its sender requires TLS, and the host could not be verified by it|"
-            "open");
-    t.h.target.is_trusted = true;
-    tls_try(&t, QUEUE_REQUIRETLS,
-            "perm 7 550 5.0.0 seen in TLS required|open"); /* [RFC8689 4.2.1] */
+    tls_try(&t, QUEUE_REQUIRETLS, /* not in a session that was made for others */
+            "perm 6 0 5.7.10 its sender requires TLS, and the host is not known to give it|open");
     t.h.target.name = STR("wanted.test");
     tls_try(&t, 0,
             "temp 4 0 4.7.5 no TLS: its certificate is for other hosts (hostname "
@@ -408,11 +413,81 @@ static void required_tls_is_never_left_out(void **state)
     tls_end(&t);
 }
 
-/* A certificate that is only tried for: what holds is known, what does not is no hindrance but for
- * those who need it [RFC8461 5]. */
+/* Messages with REQUIRETLS: all that they ask for is seen to before the first of them is sent; what
+ * is missing is missing for good, and the host is told QUIT [RFC8689 4.2.1] [RFC8689 2]. */
+static void requiretls_is_kept_to(void **state)
+{
+    struct tls_home t = {0};
+    tls_begin(&t, "DNS:mx.test", true);
+    t.h.target.tls = RELAY_TLS_VERIFY;
+    t.h.target.must_tls = t.h.target.is_trusted = t.h.target.requires_tls = true;
+    tls_try(&t, QUEUE_REQUIRETLS, "perm 7 550 5.0.0 seen in TLS required|open");
+    unsigned quits = t.quits;
+    t.offer_in_tls = "HELP";
+    tls_try(&t, QUEUE_REQUIRETLS,
+            "perm 4 0 5.7.30 TLS is required all the way, and REQUIRETLS is not offered|closed");
+    for (int i = 0; t.quits == quits; i++) {
+        assert_true(i < CLIENT_PATIENCE_MS);
+        usleep(1000);
+    }
+    t.offer_in_tls = "REQUIRETLS";
+    t.h.target.name = STR("wanted.test");
+    tls_try(&t, QUEUE_REQUIRETLS,
+            "perm 4 0 5.7.10 no TLS: its certificate is for other hosts (hostname mismatch)|"
+            "closed");
+    t.h.target.tls = RELAY_TLS_OPPORTUNISTIC; /* what only encrypts is not enough */
+    tls_try(&t, QUEUE_REQUIRETLS,
+            "perm 4 0 5.7.10 TLS is required, and the host could not be verified by it|closed");
+    t.starttls = "554 never";
+    tls_try(&t, QUEUE_REQUIRETLS,
+            "perm 4 554 5.0.0 TLS is required, and STARTTLS was refused: never|closed");
+    t.starttls = "454 not now";
+    tls_try(&t, QUEUE_REQUIRETLS,
+            "temp 4 454 4.7.0 TLS is required, and STARTTLS was refused: not now|closed");
+    t.offer = "REQUIRETLS"; /* in clear: worth nothing */
+    tls_try(&t, QUEUE_REQUIRETLS, "perm 4 0 5.7.10 TLS is required, and not offered|closed");
+    tls_end(&t);
+}
+
+/* A report about such a message says REQUIRETLS where that can be kept to, and goes out without
+ * where it cannot [RFC8689 5]. */
+static void reports_require_tls_where_they_can(void **state)
+{
+    struct tls_home t = {0};
+    tls_begin(&t, "DNS:mx.test", true);
+    t.sender = "";
+    t.h.target.tries_proof = t.h.target.is_trusted = true;
+    tls_try(&t, QUEUE_REQUIRETLS, "perm 7 550 5.0.0 seen in TLS required|open");
+    t.offer_in_tls = "HELP";
+    tls_try(&t, QUEUE_REQUIRETLS, IN_TLS);
+    t.offer_in_tls = "REQUIRETLS";
+    t.h.target.name = STR("wanted.test");
+    tls_try(&t, QUEUE_REQUIRETLS, IN_TLS);
+    t.offer = "REQUIRETLS";
+    tls_try(&t, QUEUE_REQUIRETLS, IN_CLEAR);
+    tls_end(&t);
+}
+
+/* "TLS-Required: No": TLS where it works and clear text where it does not; a host that insists
+ * refuses, and the message comes back [RFC8689 4.2.2]. */
+static void optional_tls_is_tried(void **state)
+{
+    struct tls_home t = {0};
+    tls_begin(&t, "DNS:other.test", true);
+    tls_try(&t, QUEUE_TLS_OPTIONAL, IN_TLS);
+    tls_end(&t);
+    tls_begin(&t, "DNS:mx.test", false); /* says 220, and closes */
+    tls_try(&t, QUEUE_TLS_OPTIONAL, IN_CLEAR);
+    t.in_clear = "530 5.7.0 Must issue a STARTTLS command first"; /* [RFC3207 4] */
+    tls_try(&t, QUEUE_TLS_OPTIONAL, "perm 7 530 5.7.0 Must issue a STARTTLS command first|open");
+    tls_end(&t);
+}
+
+/* A certificate that is only tried for: what holds is known, what does not is no hindrance
+ * [RFC8461 5]. */
 static void a_proof_is_tried_for(void **state)
 {
-    struct tls_home t;
+    struct tls_home t = {0};
     tls_begin(&t, "DNS:mx.test", true);
     t.h.target.tries_proof = t.h.target.is_trusted = true;
     tls_try(&t, 0, IN_TLS);
@@ -421,16 +496,13 @@ static void a_proof_is_tried_for(void **state)
     tls_try(&t, 0, IN_TLS);
     assert_int_equal(t.h.facts.proof, NET_PROOF_NONE);
     assert_int_equal(t.h.facts.handshake.certificate, NET_CERTIFICATE_NAME);
-    tls_try(&t, QUEUE_REQUIRETLS,
-            "perm 6 0 5.7.10 its sender requires TLS, and the host could not be verified by it|"
-            "open");
     tls_end(&t);
 }
 
 /* [RFC7672 2.2] */
 static void dane_decides(void **state)
 {
-    struct tls_home t;
+    struct tls_home t = {0};
     unsigned char key[32];
     tls_begin(&t, "DNS:other.test", true);
     cert_tlsa(&t.leaf, 1, key);
@@ -474,6 +546,7 @@ static void passwords_are_said_in_tls(void **state)
     int fd = home_accept(&h);
     peer_play(fd, "S: 220 mx\nC: EHLO us.test\nS: 250-mx\nS: 250 AUTH PLAIN\n", 4096);
     letter_expect(&l, "temp 4 0 4.7.4 TLS is required, and not offered|closed");
+    client_expect(fd, STR("QUIT\r\n")); /* [RFC5321 4.1.1.10] */
     char got[16];
     assert_int_equal(client_read(fd, got, sizeof got), 0);
     home_wait_gone(&h);
@@ -496,6 +569,9 @@ int main(void)
         cmocka_unit_test(bare_line_ends_are_not_sent),
         cmocka_unit_test(tls_is_taken_where_it_is),
         cmocka_unit_test(required_tls_is_never_left_out),
+        cmocka_unit_test(requiretls_is_kept_to),
+        cmocka_unit_test(reports_require_tls_where_they_can),
+        cmocka_unit_test(optional_tls_is_tried),
         cmocka_unit_test(a_proof_is_tried_for),
         cmocka_unit_test(dane_decides),
         cmocka_unit_test(passwords_are_said_in_tls),

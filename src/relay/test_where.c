@@ -187,9 +187,9 @@ static const struct row rows[] = {
      "looked up: the name servers fail"},
     {"tlsahalf.test", "mx.dane.test 192.0.2.20 25 opportunistic must trusted dane=1 "
                       "for=mx.dane.test,tlsahalf.test\n"},
-    {"unsignedhost.test", "mx.unsignedhost.test 192.0.2.23 25 opportunistic trusted tries\n"},
+    {"unsignedhost.test", "mx.unsignedhost.test 192.0.2.23 25 opportunistic trusted\n"},
     {"unsignedmx.test", "mx.dane.test 192.0.2.20 25 opportunistic must dane=1 for=mx.dane.test\n"},
-    {"insecuretlsa.test", "mx.insecuretlsa.test 192.0.2.24 25 opportunistic trusted tries\n"},
+    {"insecuretlsa.test", "mx.insecuretlsa.test 192.0.2.24 25 opportunistic trusted\n"},
     {"danealias.test", "mx.danealias.test 192.0.2.20 25 opportunistic must trusted dane=1 "
                        "for=mx.dane.test,danealias.test\n"},
     {"second.test", "mx.second.test 192.0.2.25 25 opportunistic must trusted dane=1 "
@@ -204,10 +204,10 @@ static const struct row rows[] = {
 
 /* The same with REQUIRETLS [RFC8689 4.2.1]. */
 static const struct row required_rows[] = {
-    {"dane.test",
-     "mx.dane.test 192.0.2.20 25 opportunistic must trusted dane=1 for=mx.dane.test,dane.test\n"},
-    {"nodane.test", "mx.nodane.test 192.0.2.27 25 verify must trusted\n"},
-    {"unusable.test", "mx.unusable.test 192.0.2.21 25 verify must trusted\n"},
+    {"dane.test", "mx.dane.test 192.0.2.20 25 opportunistic must trusted required dane=1 "
+                  "for=mx.dane.test,dane.test\n"},
+    {"nodane.test", "mx.nodane.test 192.0.2.27 25 verify must trusted required\n"},
+    {"unusable.test", "mx.unusable.test 192.0.2.21 25 verify must trusted required\n"},
     {"plain.test",
      "perm 5.7.10 REQUIRETLS: neither DNSSEC nor MTA-STS vouches for the mail servers of "
      "plain.test"},
@@ -217,6 +217,15 @@ static const struct row required_rows[] = {
     {"[192.0.2.9]",
      "perm 5.7.10 REQUIRETLS: neither DNSSEC nor MTA-STS vouches for the mail servers of "
      "[192.0.2.9]"},
+    {"unix.test", "/run/lmtp - - verify must trusted required\n"},
+    {"routed.test", "relay.route.test 203.0.113.1 2525 verify must trusted required login=user\n"},
+};
+
+/* With "TLS-Required: No" [RFC8689 4.2.2]: what the domain asks for is not even looked up. */
+static const struct row optional_rows[] = {
+    {"dane.test", "mx.dane.test 192.0.2.20 25 opportunistic trusted\n"},
+    {"unusable.test", "mx.unusable.test 192.0.2.21 25 opportunistic trusted\n"},
+    {"tlsafails.test", "mx.tlsafails.test 192.0.2.22 25 opportunistic trusted\n"},
     {"routed.test", "relay.route.test 203.0.113.1 2525 verify must trusted login=user\n"},
 };
 
@@ -278,6 +287,8 @@ static void put_target(struct buf *out, const struct relay_target *t)
                  inet_ntop(AF_INET, t->source.sa.sin6_addr.s6_addr + 12, text, sizeof text));
     if (t->tries_proof)
         buf_putf(out, " tries");
+    if (t->requires_tls)
+        buf_putf(out, " required");
     if (t->login.n)
         buf_putf(out, " login=%.*s", STR_ARG(t->login));
     if (t->has_dane) {
@@ -289,13 +300,11 @@ static void put_target(struct buf *out, const struct relay_target *t)
 }
 
 static void look(const struct relay_house *house, const struct relay_settings *s,
-                 const struct row *row, bool requires_tls, struct buf *out)
+                 const struct row *row, enum queue_tls tls, struct buf *out)
 {
-    struct asking a = {.where = {.done = on_done,
-                                 .domain = str_of(row->domain),
-                                 .settings = s,
-                                 .requires_tls = requires_tls,
-                                 .seed = 2}};
+    struct asking a = {
+        .where = {
+            .done = on_done, .domain = str_of(row->domain), .settings = s, .tls = tls, .seed = 2}};
     sem_init(&a.done, 0, 0);
     relay_where(house, &a.where);
     sem_wait(&a.done);
@@ -340,12 +349,16 @@ static void test_table(void **state)
     struct buf out;
     buf_init(&out, 64 << 10);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        look(&house, &s, &rows[i], false, &out);
+        look(&house, &s, &rows[i], QUEUE_TLS_AS_USUAL, &out);
         assert_string_equal(buf_str(&out).p, rows[i].expected);
     }
     for (size_t i = 0; i < sizeof required_rows / sizeof *required_rows; i++) {
-        look(&house, &s, &required_rows[i], true, &out);
+        look(&house, &s, &required_rows[i], QUEUE_TLS_REQUIRED, &out);
         assert_string_equal(buf_str(&out).p, required_rows[i].expected);
+    }
+    for (size_t i = 0; i < sizeof optional_rows / sizeof *optional_rows; i++) {
+        look(&house, &s, &optional_rows[i], QUEUE_TLS_IF_POSSIBLE, &out);
+        assert_string_equal(buf_str(&out).p, optional_rows[i].expected);
     }
     buf_fini(&out);
     dns_free(&dns);
@@ -407,7 +420,7 @@ static void test_mta_sts(void **state)
     struct relay_house house = {.dns = dns};
     assert_rc(tlspol_new(&ctx, kv, dns, &conf, &house.tlspol, why), RC_OK);
     for (size_t i = 0; i < sizeof sts_rows / sizeof *sts_rows; i++) {
-        look(&house, &s, &sts_rows[i], false, &out);
+        look(&house, &s, &sts_rows[i], QUEUE_TLS_AS_USUAL, &out);
         assert_string_equal(buf_str(&out).p, sts_rows[i].expected);
     }
     tlspol_flush(house.tlspol); /* what was passed over is counted [RFC8460 4.3] */

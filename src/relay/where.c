@@ -169,11 +169,13 @@ bool finder_ask(struct finder *f, struct lookup *l, struct str prefix, struct st
     return false;
 }
 
-/* Whether what the domain publishes about TLS counts: not where the operator has decided. */
+/* Whether what the domain publishes about TLS counts: not where the operator has decided, nor for
+ * who does without [RFC8689 4.2.2]. */
 static bool wants_published(const struct finder *f)
 {
-    return !f->route ||
-           (f->route->tls == RELAY_TLS_OPPORTUNISTIC && f->route->protocol == RELAY_SMTP);
+    bool is_open =
+        !f->route || (f->route->tls == RELAY_TLS_OPPORTUNISTIC && f->route->protocol == RELAY_SMTP);
+    return is_open && f->where->tls != QUEUE_TLS_IF_POSSIBLE;
 }
 
 static void on_sts(struct tlspol_query *q)
@@ -224,7 +226,7 @@ static struct policy policy_of(const struct finder *f, const struct host *h)
         .dane = h->dane,
         .sts = f->sts.policy.mode,
         .sts_matches = tlspol_matches(&f->sts.policy, h->name),
-        .requires_tls = f->where->requires_tls,
+        .tls = f->where->tls,
     };
     return relay_policy(&facts);
 }
@@ -264,6 +266,7 @@ static struct relay_target target_of(struct finder *f, const struct host *h, con
                              .must_tls = p->must_tls,
                              .is_trusted = p->is_trusted,
                              .tries_proof = p->tries_proof,
+                             .requires_tls = p->requires_tls,
                              .policy = (uint8_t)p->kind,
                              .preference = h->preference};
     t.host = arena_dup(&f->where->arena, h->name);
@@ -588,6 +591,10 @@ static void take_route(struct finder *f)
     if (r->host.p[0] == '/') {
         struct host h = {.name = r->host};
         struct policy p = policy_of(f, &h);
+        if (p.verdict != POLICY_GO) {
+            fail(f, FAULT_REQUIRETLS, "");
+            return;
+        }
         f->where->targets = arena_zero(&f->where->arena, sizeof *f->where->targets);
         f->where->targets[0] = target_of(f, &h, &p);
         f->where->targets[0].addr.sa.sin6_family = AF_UNIX;

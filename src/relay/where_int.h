@@ -40,8 +40,8 @@ struct policy_facts {
     bool is_secure_mx;    /* the host comes from answers that DNSSEC vouches for */
     enum where_dane dane;
     enum tlspol_mode sts;
-    bool sts_matches; /* the host is one of the policy's */
-    bool requires_tls;
+    bool sts_matches;   /* the host is one of the policy's */
+    enum queue_tls tls; /* what the sender cares for */
 };
 
 enum policy_verdict {
@@ -54,7 +54,7 @@ enum policy_verdict {
 struct policy {
     enum policy_verdict verdict;
     enum relay_tls tls;
-    bool has_dane, must_tls, is_trusted, tries_proof;
+    bool has_dane, must_tls, is_trusted, tries_proof, requires_tls;
     enum relay_policy_kind kind;
 };
 

@@ -250,3 +250,18 @@ void fixture_read(struct fixture *f, uint64_t account, size_t index, struct buf 
     store_root_release(&root);
     store_account_close(&a);
 }
+
+void fixture_queued(struct fixture *f, struct arena *arena, struct queue_entry *out)
+{
+    size_t found = 0;
+    for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++) {
+        struct queue_id id;
+        size_t n;
+        assert_rc(queue_list(f->queue, shard, NULL, &id, 1, &n), RC_OK);
+        if (n)
+            assert_rc(queue_load(f->queue, id, 0, arena, out), RC_OK);
+        found += n;
+    }
+    assert_int_equal(found, 1);
+    assert_rc(out->rc, RC_OK);
+}

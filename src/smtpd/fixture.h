@@ -50,4 +50,7 @@ size_t fixture_count_unended(struct fixture *f, uint64_t account);     /* with S
 void fixture_await(struct fixture *f, uint64_t account, size_t count); /* until there are so many */
 void fixture_read(struct fixture *f, uint64_t account, size_t index, struct buf *out);
 
+/* The one item that is in the queue. */
+void fixture_queued(struct fixture *f, struct arena *arena, struct queue_entry *out);
+
 #endif

@@ -93,6 +93,7 @@ void smtpd_header_read(struct str header, struct str hostname, struct arena *are
     struct str rest = header;
     struct mime_thread thread = {0};
     struct mime_field field;
+    unsigned n_tls_required = 0;
     *out = (struct header_facts){0};
     while (mime_header_next(&rest, &field)) {
         if (mime_thread_take(&thread, &field))
@@ -102,8 +103,12 @@ void smtpd_header_read(struct str header, struct str hostname, struct arena *are
             out->own_hops += is_own(field.value, hostname);
         } else if (str_ieq(field.name, STR("Delivered-To")) && out->n_delivered_to < 8) {
             out->delivered_to[out->n_delivered_to++] = str_trim(field.value);
+        } else if (str_ieq(field.name, STR("TLS-Required"))) {
+            n_tls_required++;
+            out->is_tls_optional = str_ieq(str_trim(field.value), STR("No"));
         }
     }
+    out->is_tls_optional = out->is_tls_optional && n_tls_required == 1; /* [RFC8689 3] */
     out->message_id = mime_thread_id(&thread, arena);
     out->references = arena_alloc(arena, MIME_THREAD_IDS * sizeof *out->references);
     out->n_references = mime_thread_references(&thread, arena, out->references);

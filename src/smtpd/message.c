@@ -112,11 +112,18 @@ enum flow smtpd_message_cut(struct session *s)
     return FLOW_CLOSE;
 }
 
-static uint16_t flags_of(const struct session *s, const struct message *m)
+/* What MAIL says comes before what the header does [RFC8689 4.1]. */
+static unsigned tls_flag_of(const struct envelope *e, const struct header_facts *facts)
+{
+    return e->requires_tls ? QUEUE_REQUIRETLS : facts->is_tls_optional ? QUEUE_TLS_OPTIONAL : 0;
+}
+
+static uint16_t flags_of(const struct session *s, const struct message *m,
+                         const struct header_facts *facts)
 {
     const struct envelope *e = &s->transaction->envelope;
     return (uint16_t)((e->is_utf8 ? QUEUE_UTF8 : 0) | (e->is_binary ? QUEUE_BINARY : 0) |
-                      (e->is_8bit ? QUEUE_8BIT : 0) | (e->requires_tls ? QUEUE_REQUIRETLS : 0) |
+                      (e->is_8bit ? QUEUE_8BIT : 0) | tls_flag_of(e, facts) |
                       (s->transaction->is_vouched ? QUEUE_SUBMITTED : 0) |
                       (smtpd_intake_is_ended(m) ? 0 : QUEUE_UNENDED));
 }
@@ -169,7 +176,7 @@ static void describe(struct session *s, struct message *m, const struct header_f
         .account = s->role->is_submission ? s->account : 0,
         .origin = smtpd_transaction_is_direct(t) ? (struct str){0} : origin_of(s),
         .ret = (uint8_t)e->ret,
-        .flags = flags_of(s, m),
+        .flags = flags_of(s, m, facts),
         .envid = e->envid,
         .release = e->release,
         .summary = smtpd_summary_of(m),

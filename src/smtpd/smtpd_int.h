@@ -314,6 +314,7 @@ struct header_facts {
     size_t n_delivered_to;
     struct str *references; /* References, then In-Reply-To; the nearest last */
     size_t n_references;
+    bool is_tls_optional; /* TLS-Required: No */
 };
 void smtpd_header_read(struct str header, struct str hostname, struct arena *arena,
                        struct header_facts *out);

@@ -29,27 +29,11 @@ static int logged_in(struct fixture *f)
     return fd;
 }
 
-/* The one item that is in the queue. */
-static void load_only(struct fixture *f, struct arena *arena, struct queue_entry *out)
-{
-    size_t found = 0;
-    for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++) {
-        struct queue_id id;
-        size_t n;
-        assert_rc(queue_list(f->queue, shard, NULL, &id, 1, &n), RC_OK);
-        if (n)
-            assert_rc(queue_load(f->queue, id, 0, arena, out), RC_OK);
-        found += n;
-    }
-    assert_int_equal(found, 1);
-    assert_rc(out->rc, RC_OK);
-}
-
 /* His copy leaves the queue a moment after it is in his mailbox. */
 static void load_without_bob(struct fixture *f, struct arena *arena, struct queue_entry *out)
 {
     do
-        load_only(f, arena, out);
+        fixture_queued(f, arena, out);
     while (out->item.n_recipients > 2 && usleep(1000) == 0);
 }
 
@@ -104,7 +88,7 @@ static void one_elsewhere_alone_is_queued(void **state)
                 "cher.test>\r\nBDAT 29 LAST\r\nFrom: alice@example.test\r\n\r\nx"));
     hear(fd, "250 2.1.0 *\r\n250 2.1.5 *\r\n250 2.0.0 message *\r\n");
     close(fd);
-    load_only(&f, &arena, &entry);
+    fixture_queued(&f, &arena, &entry);
     assert_int_equal(entry.item.n_recipients, 1);
     assert_str(entry.item.recipients[0].address, "d\xc3\xb6rte@b\xc3\xbc"
                                                  "cher.test");
@@ -142,7 +126,7 @@ static void without_a_login_only_the_named_domains_are_taken(void **state)
     say(fd, STR("Subject: x\r\n\r\ntext\r\n.\r\n"));
     hear(fd, "250 2.0.0 message *\r\n");
     close(fd);
-    load_only(&f, &arena, &entry);
+    fixture_queued(&f, &arena, &entry);
     assert_int_equal(entry.item.n_recipients, 2);
     assert_int_equal(entry.item.account, 0);
     assert_int_equal(entry.item.flags, 0);
@@ -167,6 +151,39 @@ static void lmtp_delivers_here_alone(void **state)
     fixture_stop(&f);
 }
 
+/* The field is looked at once, when the message is taken [RFC8689 4.1]; in the header alone, and
+ * one that is not of the form says nothing [RFC8689 3]. */
+static void a_sender_can_do_without_tls(void **state)
+{
+    static const struct {
+        const char *message;
+        unsigned flags;
+    } rows[] = {
+        {"TLS-Required: No\r\n\r\nx\r\n.\r\n", QUEUE_TLS_OPTIONAL},
+        {"Subject: x\r\ntls-required:\r\n no\r\n\r\nx\r\n.\r\n", QUEUE_TLS_OPTIONAL},
+        {"TLS-Required: Yes\r\n\r\nx\r\n.\r\n", 0},
+        {"TLS-Required: No, never\r\n\r\nx\r\n.\r\n", 0},
+        {"TLS-Required: No\r\nTLS-Required: No\r\n\r\nx\r\n.\r\n", 0},
+        {"Subject: x\r\n\r\nTLS-Required: No\r\n.\r\n", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct fixture f;
+        struct arena arena = {0};
+        struct queue_entry entry;
+        start(&f, SMTPD_MX);
+        int fd = fixture_greeted(&f);
+        say(fd, STR("MAIL FROM:<a@sender.test>\r\nRCPT TO:<x@backup.test>\r\nDATA\r\n"));
+        hear(fd, "250 2.1.0 *\r\n250 2.1.5 *\r\n354 *\r\n");
+        say(fd, str_of(rows[i].message));
+        hear(fd, "250 2.0.0 message *\r\n");
+        close(fd);
+        fixture_queued(&f, &arena, &entry);
+        assert_int_equal(entry.item.flags, rows[i].flags);
+        arena_fini(&arena);
+        fixture_stop(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +191,7 @@ int main(void)
         cmocka_unit_test(one_elsewhere_alone_is_queued),
         cmocka_unit_test(without_a_login_only_the_named_domains_are_taken),
         cmocka_unit_test(lmtp_delivers_here_alone),
+        cmocka_unit_test(a_sender_can_do_without_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,12 +9,15 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+static const struct str backup[] = {STR_INIT("backup.test")};
+
 static void start(struct fixture *f)
 {
+    struct smtpd_conf conf = {.may_send = true, .relay_domains = backup, .n_relay_domains = 1};
     const struct str names[] = {STR("mx.example.test")};
     struct buf cert, key;
     char why[256];
-    fixture_start(f, NULL);
+    fixture_start(f, &conf);
     buf_init(&cert, 8192);
     buf_init(&key, 8192);
     assert_rc(crypto_selfsign(names, 1, 30, &cert, &key), RC_OK);
@@ -113,6 +116,31 @@ static void a_message_over_tls(void **state)
     stop(&f);
 }
 
+/* What MAIL says counts, and not what the header does [RFC8689 4.1]. */
+static void requiretls_is_written_down(void **state)
+{
+    struct fixture f;
+    struct secure c;
+    struct arena arena = {0};
+    struct queue_entry entry;
+    start(&f);
+    int fd = connect_and_ask(&f);
+    say(fd, STR("STARTTLS\r\n"));
+    hear(fd, "220 2.0.0 *\r\n");
+    secure_begin(&c, fd);
+    secure_say(&c, STR("EHLO client.test\r\nMAIL FROM:<a@sender.test> REQUIRETLS\r\n"
+                       "RCPT TO:<x@backup.test>\r\nDATA\r\nTLS-Required: No\r\n\r\nx\r\n.\r\n"
+                       "QUIT\r\n"));
+    secure_hear(&c, "250-*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n250-*\r\n"
+                    "250-*\r\n250-*\r\n250-REQUIRETLS\r\n250 HELP\r\n250 *\r\n250 *\r\n354 *\r\n"
+                    "250 2.0.0 message *\r\n221 *\r\n");
+    secure_end(&c);
+    fixture_queued(&f, &arena, &entry);
+    assert_int_equal(entry.item.flags, QUEUE_REQUIRETLS);
+    arena_fini(&arena);
+    stop(&f);
+}
+
 static void what_comes_with_starttls_ends_the_connection(void **state)
 {
     struct fixture f;
@@ -133,6 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_over_tls),
+        cmocka_unit_test(requiretls_is_written_down),
         cmocka_unit_test(what_comes_with_starttls_ends_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

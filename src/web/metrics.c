@@ -2,6 +2,7 @@
  * format 0.0.4. Names are penfold_<noun>_<unit>; labels have values from tables alone. */
 #include "web/web_int.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -61,10 +62,15 @@ enum { DESTINATIONS_SHOWN = 20 };
 
 /* A domain as a label's value: names from DNS hold nothing that would need an escape, and what does
  * is not shown. */
-static void put_destination(struct buf *out, const char *metric, const char *name, uint64_t value)
+static void put_destination(struct buf *out, const char *metric, const struct relay_destination *d,
+                            uint64_t value)
 {
-    if (!name[strcspn(name, "\"\\\n")])
-        buf_putf(out, "%s{destination=\"%s\"} %llu\n", metric, name, (unsigned long long)value);
+    char tls[32] = "";
+    if (d->tls[0])
+        snprintf(tls, sizeof tls, ",tls=\"%s\"", d->tls);
+    if (!d->name[strcspn(d->name, "\"\\\n")])
+        buf_putf(out, "%s{destination=\"%s\"%s} %llu\n", metric, d->name, tls,
+                 (unsigned long long)value);
 }
 
 /* Only of those that matter most, so that a sender cannot make names without end. */
@@ -86,14 +92,14 @@ static void put_destinations(struct buf *out, struct relay *relay)
     put_head(out, "penfold_relay_destination_waiting_recipients", "recipients that are due",
              "gauge");
     for (size_t i = 0; i < n; i++)
-        put_destination(out, "penfold_relay_destination_waiting_recipients", all[i].name,
+        put_destination(out, "penfold_relay_destination_waiting_recipients", &all[i],
                         all[i].waiting);
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         put_head(out, rows[r].name, rows[r].help, rows[r].type);
         for (size_t i = 0; i < n; i++) {
             uint64_t value;
             memcpy(&value, (const char *)&all[i] + rows[r].offset, sizeof value);
-            put_destination(out, rows[r].name, all[i].name, value);
+            put_destination(out, rows[r].name, &all[i], value);
         }
     }
 }
