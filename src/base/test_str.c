@@ -4,7 +4,6 @@
 #include "base/map.h"
 #include "base/str.h"
 #include "base/test.h"
-#include "base/utf8.h"
 
 #include <errno.h>
 
@@ -65,15 +64,6 @@ static void base64_is_strict(void **state)
     assert_rc(base64_decode(&b, STR("Zh==")), RC_SYNTAX); /* bits beyond the end [RFC4648 3.5] */
     assert_rc(base64_decode(&b, STR("Zm9")), RC_SYNTAX);
     buf_fini(&b);
-}
-
-static void utf8_refuses_what_is_not(void **state)
-{
-    assert_true(utf8_is_valid(STR("z\xc3\xa4\xe2\x82\xac\xf0\x9f\x93\xac")));
-    assert_false(utf8_is_valid(STR("\xc0\xaf")));
-    assert_false(utf8_is_valid(STR("\xed\xa0\x80")));
-    assert_false(utf8_is_valid(STR("\xf4\x90\x80\x80")));
-    assert_false(utf8_is_valid(STR("\xe2\x82")));
 }
 
 static void arenas_stop_at_their_cap(void **state)
@@ -141,7 +131,6 @@ int main(void)
         cmocka_unit_test(numbers_have_bounds),
         cmocka_unit_test(hash_depends_on_key_and_every_byte),
         cmocka_unit_test(base64_is_strict),
-        cmocka_unit_test(utf8_refuses_what_is_not),
         cmocka_unit_test(arenas_stop_at_their_cap),
         cmocka_unit_test(maps_and_lists_hold_items),
         cmocka_unit_test(errno_is_classified_once),

@@ -11,27 +11,6 @@
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
 
-static enum rc put_utf8(struct buf *out, uint32_t c)
-{
-    char b[4];
-    size_t n = 0;
-    if (c < 0x80) {
-        b[n++] = (char)c;
-    } else if (c < 0x800) {
-        b[n++] = (char)(0xc0 | c >> 6);
-    } else if (c < 0x10000) {
-        b[n++] = (char)(0xe0 | c >> 12);
-        b[n++] = (char)(0x80 | (c >> 6 & 63));
-    } else {
-        b[n++] = (char)(0xf0 | c >> 18);
-        b[n++] = (char)(0x80 | (c >> 12 & 63));
-        b[n++] = (char)(0x80 | (c >> 6 & 63));
-    }
-    if (c >= 0x80)
-        b[n++] = (char)(0x80 | (c & 63));
-    return buf_add(out, str_from(b, n));
-}
-
 /* One UTF-16 unit; *high is the first half of a pair, or 0. */
 static enum rc put_unit(struct buf *out, uint32_t unit, uint32_t *high)
 {
@@ -45,8 +24,9 @@ static enum rc put_unit(struct buf *out, uint32_t unit, uint32_t *high)
     if (unit >= 0x20 && unit < 0x7f)
         return RC_SYNTAX; /* stands for itself [RFC3501 5.1.3] */
     uint32_t c = is_low ? 0x10000 + ((*high - 0xd800) << 10) + (unit - 0xdc00) : unit;
+    char utf8[UTF8_MAX];
     *high = 0;
-    return put_utf8(out, c);
+    return buf_add(out, str_from(utf8, utf8_put(utf8, c)));
 }
 
 static enum rc decode_shifted(struct str text, struct buf *out)
@@ -89,18 +69,6 @@ enum rc imap_utf7_decode(struct str name, struct buf *out)
     return RC_OK;
 }
 
-/* The character at the beginning of valid UTF-8. */
-static uint32_t take_utf8(struct str *s)
-{
-    unsigned char first = (unsigned char)s->p[0];
-    unsigned n = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    uint32_t c = n == 1 ? first : first & (0xffU >> (n + 1));
-    for (unsigned i = 1; i < n; i++)
-        c = c << 6 | ((unsigned char)s->p[i] & 63);
-    *s = str_skip(*s, n);
-    return c;
-}
-
 struct shift {
     uint32_t bits;
     unsigned n_bits;
@@ -133,7 +101,7 @@ enum rc imap_utf7_encode(struct str utf8, struct buf *out)
     if (!utf8_is_valid(utf8))
         return RC_SYNTAX;
     while (utf8.n) {
-        uint32_t c = take_utf8(&utf8);
+        uint32_t c = utf8_take(&utf8);
         if (c >= 0x20 && c < 0x7f) {
             end_shift(&shift, out);
             char b = (char)c;

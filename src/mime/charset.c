@@ -10,6 +10,7 @@
 #include "mime/charset.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <iconv.h>
@@ -188,37 +189,6 @@ void mime_convert_fini(struct mime_converter *c)
     c->handle = NULL;
 }
 
-static size_t put_character(char *to, unsigned c)
-{
-    size_t n = 0;
-    if (c < 0x80) {
-        to[n++] = (char)c;
-    } else if (c < 0x800) {
-        to[n++] = (char)(0xc0 | c >> 6);
-        to[n++] = (char)(0x80 | (c & 63));
-    } else {
-        to[n++] = (char)(0xe0 | c >> 12);
-        to[n++] = (char)(0x80 | (c >> 6 & 63));
-        to[n++] = (char)(0x80 | (c & 63));
-    }
-    return n;
-}
-
-/* ASCII at the beginning of s. */
-static size_t ascii_length(struct str s)
-{
-    size_t i = 0;
-    uint64_t word;
-    for (; i + 8 <= s.n; i += 8) {
-        memcpy(&word, s.p + i, 8);
-        if (word & 0x8080808080808080u)
-            break;
-    }
-    while (i < s.n && (unsigned char)s.p[i] < 0x80)
-        i++;
-    return i;
-}
-
 /* ---- UTF-8, or nearly ---- */
 
 /* Windows-1252 where it is not Latin-1. */
@@ -228,38 +198,15 @@ static const uint16_t western[32] = {
     0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, BROKEN, 0x017e, 0x0178,
 };
 
-/* The length of the character that s begins with, which is no ASCII; 0: it is none; SIZE_MAX: more
- * bytes are needed to tell [RFC3629 4]. */
-static size_t character_length(struct str s)
-{
-    unsigned char c = (unsigned char)s.p[0], low = 0x80, high = 0xbf;
-    size_t n = c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
-    if (n == 0)
-        return 0;
-    if (c == 0xe0 || c == 0xf0)
-        low = c == 0xe0 ? 0xa0 : 0x90;
-    if (c == 0xed || c == 0xf4)
-        high = c == 0xed ? 0x9f : 0x8f;
-    for (size_t i = 1; i < n; i++) {
-        if (i == s.n)
-            return SIZE_MAX;
-        if ((unsigned char)s.p[i] < low || (unsigned char)s.p[i] > high)
-            return 0;
-        low = 0x80;
-        high = 0xbf;
-    }
-    return n;
-}
-
 /* Takes one character that is no ASCII off *s; false: more bytes are needed. */
-static bool utf8_take(struct str *s, char *to, size_t *n)
+static bool take_upper(struct str *s, char *to, size_t *n)
 {
-    size_t length = character_length(*s);
+    size_t length = utf8_length(*s);
     if (length == SIZE_MAX)
         return false;
     if (length == 0) {
         unsigned char c = (unsigned char)s->p[0];
-        *n += put_character(to + *n, c < 0xa0 ? western[c - 0x80] : c);
+        *n += utf8_put(to + *n, c < 0xa0 ? western[c - 0x80] : c);
         length = 1;
     } else {
         memcpy(to + *n, s->p, length);
@@ -273,11 +220,11 @@ static size_t utf8_piece(struct mime_converter *c, struct str *s, char *to)
 {
     size_t n = 0;
     while (s->n) {
-        size_t ascii = ascii_length(*s);
+        size_t ascii = utf8_ascii_length(*s);
         memcpy(to + n, s->p, ascii);
         n += ascii;
         *s = str_skip(*s, ascii);
-        if (s->n && !utf8_take(s, to, &n))
+        if (s->n && !take_upper(s, to, &n))
             break;
     }
     return n;
@@ -291,7 +238,7 @@ static size_t table_piece(struct mime_converter *c, struct str *s, char *to)
         if (byte < UPPER)
             to[n++] = (char)byte;
         else
-            n += put_character(to + n, c->table[byte - UPPER]);
+            n += utf8_put(to + n, c->table[byte - UPPER]);
     }
     *s = str_skip(*s, s->n);
     return n;
@@ -308,7 +255,7 @@ static size_t iconv_piece(struct mime_converter *c, struct str *s, char *to, siz
             break; /* a character that is not whole */
         if (n_out < 8)
             break;
-        at += put_character(at, BROKEN);
+        at += utf8_put(at, BROKEN);
         n_out -= 3;
         from++;
         n_in--;
@@ -399,10 +346,10 @@ enum rc mime_convert_end(struct mime_converter *c, struct buf *out)
         n = (size_t)(at - to);
     }
     if (c->handle && s.n)
-        n += put_character(to + n, BROKEN);
+        n += utf8_put(to + n, BROKEN);
     for (; !c->handle && s.n; s = str_skip(s, 1)) { /* as bytes, the first of them is none */
         unsigned char byte = (unsigned char)s.p[0];
-        n += put_character(to + n, byte < 0xa0 ? western[byte - 0x80] : byte);
+        n += utf8_put(to + n, byte < 0xa0 ? western[byte - 0x80] : byte);
     }
     c->n_carry = 0;
     buf_commit(out, n);

@@ -12,16 +12,6 @@
 
 /* --- words */
 
-/* Of a well-formed sequence. */
-static uint32_t point_of(struct str s)
-{
-    static const unsigned char masks[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
-    uint32_t point = (unsigned char)s.p[0] & masks[s.n];
-    for (size_t i = 1; i < s.n; i++)
-        point = point << 6 | ((unsigned char)s.p[i] & 0x3f);
-    return point;
-}
-
 /* Characters that are not seen, end a line, or turn the direction of what follows. */
 static bool is_harmful(uint32_t point)
 {
@@ -30,22 +20,18 @@ static bool is_harmful(uint32_t point)
            (point >= 0x2060 && point <= 0x206f);
 }
 
-static size_t length_of(unsigned char lead)
-{
-    if (lead < 0x80)
-        return 1;
-    return lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-}
-
-/* Takes the next character off *s as it may be shown. */
+/* Takes the next character off *s as it may be shown; of what may not, each byte. */
 static struct str clean_next(struct str *s)
 {
-    struct str one = str_head(*s, length_of((unsigned char)s->p[0]));
+    struct str rest = *s;
+    size_t n = utf8_length(*s);
+    bool is_whole = n > 0 && n != SIZE_MAX;
+    struct str one = str_head(*s, is_whole ? n : 1);
     if (s->p[0] == '\t')
         one = STR(" ");
-    else if (!utf8_is_valid(one) || is_harmful(point_of(one)))
+    else if (!is_whole || is_harmful(utf8_take(&rest)))
         one = STR("?");
-    *s = str_skip(*s, utf8_is_valid(str_head(*s, one.n)) ? one.n : 1);
+    *s = str_skip(*s, one.n);
     return one;
 }
 

@@ -131,16 +131,10 @@ static size_t embedded_at(struct str s, size_t i)
     return point == 0 || is_plain || is_surrogate || point > 0x10ffff ? 0 : digits.n + 4;
 }
 
-/* One character as UTF-8. */
 static enum rc put_point(uint32_t point, struct buf *out)
 {
-    static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
-    size_t n = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
-    char utf8[4];
-    for (size_t i = n; i-- > 1; point >>= 6)
-        utf8[i] = (char)(0x80 | (point & 0x3f));
-    utf8[0] = (char)(point | (n > 1 ? first[n] : 0));
-    return buf_add(out, str_from(utf8, n));
+    char utf8[UTF8_MAX];
+    return buf_add(out, str_from(utf8, utf8_put(utf8, point)));
 }
 
 enum rc smtp_unitext_decode(struct str s, struct buf *out)
