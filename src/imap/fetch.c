@@ -16,8 +16,6 @@
 
 #include <string.h>
 
-enum { TRIES = 3 };
-
 static enum net_step put_rows(struct conn *c, struct imap_session *s, struct imap_fetch *f);
 
 /* The first failure is the answer: RC_PERM is an encoding that nobody knows [RFC3516 4.3]. */
@@ -124,7 +122,7 @@ static void keep_modseq(struct imap_session *s, struct imap_fetch *f)
 static enum net_step seen_is_set(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     enum rc rc = f->change.op.rc;
-    if (rc == RC_CONFLICT && ++f->tries < TRIES) {
+    if (imap_op_again(&f->change)) {
         f->stage = set_seen;
         return NET_READ;
     }
@@ -208,7 +206,7 @@ static enum net_step choose_page(struct conn *c, struct imap_session *s, struct 
     bool sets_seen = f->program.sets_seen && !s->view.is_read_only;
     store_root_release(&f->newest);
     f->n = f->n_unseen = 0;
-    f->tries = 0;
+    f->change.tries = 0;
     for (; f->span < f->spans.n && f->n < f->most; f->span++) {
         const struct imap_span *span = &f->spans.at[f->span];
         if (f->index < span->from)
@@ -230,15 +228,8 @@ static enum net_step choose_page(struct conn *c, struct imap_session *s, struct 
 
 static bool is_unseen(const struct imap_fetch *f, uint32_t uid)
 {
-    size_t from = 0, to = f->n_unseen;
-    while (from < to) {
-        size_t mid = from + (to - from) / 2;
-        if (f->unseen[mid] < uid)
-            from = mid + 1;
-        else
-            to = mid;
-    }
-    return from < f->n_unseen && f->unseen[from] == uid;
+    size_t at = imap_uid_find(f->unseen, f->n_unseen, uid);
+    return at < f->n_unseen && f->unseen[at] == uid;
 }
 
 /* The newest row of a message that has been changed; NULL: somebody has expunged it. */

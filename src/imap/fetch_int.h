@@ -144,8 +144,7 @@ struct imap_fetch {
     struct arena texts;        /* of the summaries */
     struct imap_op change;     /* that sets \Seen */
     struct store_root *newest; /* with the change; NULL: there was none */
-    unsigned tries;
-    uint64_t *modseqs; /* of the changes so far */
+    uint64_t *modseqs;         /* of the changes so far */
     size_t n_modseqs, modseqs_size;
     /* The message. */
     size_t at; /* in the page */

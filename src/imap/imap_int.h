@@ -190,6 +190,12 @@ struct imap_flags {
     size_t n_keywords;
 };
 bool imap_take_flags(struct imap_parse *p, bool needs_list, struct imap_flags *out);
+/* Those that a client can change, in the order in which they are told [RFC3501 2.3.2]. */
+enum { IMAP_SYSTEM_FLAGS = 5 };
+extern const struct imap_system_flag {
+    uint32_t flag;
+    struct str name; /* with its backslash */
+} imap_system_flags[IMAP_SYSTEM_FLAGS];
 bool imap_take_date_time(struct imap_parse *p, uint64_t *out_ns); /* "17-Jul-1996 02:44:25 -0700" */
 bool imap_take_date(struct imap_parse *p, int64_t *out_day);      /* days since 1970, as written */
 /* The day that a Date field names, as it is written there: whatever the time and the zone are.
@@ -233,6 +239,11 @@ struct imap_spans {
 };
 enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *root, bool is_uid,
                          struct arena *arena, struct imap_spans *out);
+/* The first span that ends behind the index; n: none does. And whether one holds it. */
+size_t imap_spans_find(const struct imap_spans *spans, size_t index);
+bool imap_spans_have(const struct imap_spans *spans, size_t index);
+/* The place of a UID among UIDs that ascend, or where it would be. */
+size_t imap_uid_find(const uint32_t *uids, size_t n, uint32_t uid);
 
 /* --- names.c: mailbox names on the wire ------------------------------------------------------- */
 

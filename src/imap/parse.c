@@ -193,13 +193,10 @@ bool imap_take_nz_number(struct imap_parse *p, uint32_t *out)
 
 /* --- flags ------------------------------------------------------------------------------------ */
 
-static const struct {
-    struct str name;
-    uint32_t flag;
-} system_flags[] = {
-    {STR_INIT("Answered"), STORE_ANSWERED}, {STR_INIT("Flagged"), STORE_FLAGGED},
-    {STR_INIT("Deleted"), STORE_DELETED},   {STR_INIT("Seen"), STORE_SEEN},
-    {STR_INIT("Draft"), STORE_DRAFT},
+const struct imap_system_flag imap_system_flags[IMAP_SYSTEM_FLAGS] = {
+    {STORE_ANSWERED, STR_INIT("\\Answered")}, {STORE_FLAGGED, STR_INIT("\\Flagged")},
+    {STORE_DELETED, STR_INIT("\\Deleted")},   {STORE_SEEN, STR_INIT("\\Seen")},
+    {STORE_DRAFT, STR_INIT("\\Draft")},
 };
 
 static bool take_flag(struct imap_parse *p, struct imap_flags *out)
@@ -208,9 +205,9 @@ static bool take_flag(struct imap_parse *p, struct imap_flags *out)
     bool is_system = imap_take_byte(p, '\\');
     if (!imap_take_atom(p, &name))
         return false;
-    for (size_t i = 0; is_system && i < sizeof system_flags / sizeof *system_flags; i++) {
-        if (str_ieq(name, system_flags[i].name)) {
-            out->flags |= system_flags[i].flag;
+    for (size_t i = 0; is_system && i < IMAP_SYSTEM_FLAGS; i++) {
+        if (str_ieq(name, str_skip(imap_system_flags[i].name, 1))) {
+            out->flags |= imap_system_flags[i].flag;
             return true;
         }
     }

@@ -2,15 +2,12 @@
  * was in it when the command came moves, in parts. */
 #include "imap/imap_int.h"
 
-enum { TRIES = 5 };
-
 struct renaming {
     struct imap_op op; /* first: imap_op_finish */
     struct store_path path, to;
     uint32_t mailbox, made;
     struct store_root *root; /* what INBOX held when its rename began */
     size_t moved, n_moving;
-    unsigned tries; /* of the part at hand */
     uint32_t uids[STORE_BATCH], copied[STORE_BATCH];
 };
 

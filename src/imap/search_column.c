@@ -118,17 +118,8 @@ bool imap_column_find(const struct imap_column *column, uint32_t uid, size_t *at
 {
     if (!column)
         return false;
-    if (*at >= column->n || column->uids[*at] != uid) { /* mostly the next one */
-        size_t from = 0, to = column->n;
-        while (from < to) {
-            size_t mid = from + (to - from) / 2;
-            if (column->uids[mid] < uid)
-                from = mid + 1;
-            else
-                to = mid;
-        }
-        *at = from;
-    }
+    if (*at >= column->n || column->uids[*at] != uid) /* mostly the next one */
+        *at = imap_uid_find(column->uids, column->n, uid);
     if (*at >= column->n || column->uids[*at] != uid)
         return false;
     uint32_t begin = *at ? column->ends[*at - 1] : 0;

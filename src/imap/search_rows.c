@@ -46,26 +46,6 @@ static inline __attribute__((always_inline)) void test_all(const struct imap_sea
 
 /* --- sets ------------------------------------------------------------------------------------- */
 
-/* The first span that ends behind the index. */
-static size_t span_at(const struct imap_spans *spans, size_t index)
-{
-    size_t from = 0, to = spans->n;
-    while (from < to) {
-        size_t mid = from + (to - from) / 2;
-        if (spans->at[mid].to <= index)
-            from = mid + 1;
-        else
-            to = mid;
-    }
-    return from;
-}
-
-static bool is_in_set(const struct imap_search_key *key, size_t index)
-{
-    size_t at = span_at(&key->spans, index);
-    return at < key->spans.n && key->spans.at[at].from <= index;
-}
-
 static void set_range(uint64_t out[WORDS], size_t from, size_t to)
 {
     while (from < to) {
@@ -79,7 +59,8 @@ static void test_set(const struct imap_search_key *key, size_t n, size_t index, 
 {
     const struct imap_spans *spans = &key->spans;
     memset(out, 0, WORDS * sizeof *out);
-    for (size_t at = span_at(spans, index); at < spans->n && spans->at[at].from < index + n; at++) {
+    for (size_t at = imap_spans_find(spans, index); at < spans->n && spans->at[at].from < index + n;
+         at++) {
         size_t from = spans->at[at].from > index ? spans->at[at].from - index : 0;
         size_t to = spans->at[at].to - index;
         set_range(out, from, to < n ? to : n);
@@ -216,7 +197,7 @@ enum imap_search_answer imap_search_row(const struct imap_search_key *key,
     case IMAP_SEARCH_RECEIVED:
         return answer_of(was_received(key, row));
     case IMAP_SEARCH_SET:
-        return answer_of(is_in_set(key, index));
+        return answer_of(imap_spans_have(&key->spans, index));
     case IMAP_SEARCH_SENT:
     case IMAP_SEARCH_ENVELOPE:
     case IMAP_SEARCH_HEADER:

@@ -1,4 +1,5 @@
-/* Sequence sets [RFC3501 9]: read from a command, and what they mean in a mailbox. Pure. */
+/* Sequence sets [RFC3501 9]: read from a command, and what they mean in a mailbox; places in what
+ * ascends. Pure. */
 #include "imap/imap_int.h"
 
 #include <stdlib.h>
@@ -112,4 +113,36 @@ enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *ro
     }
     merge(out);
     return RC_OK;
+}
+
+size_t imap_spans_find(const struct imap_spans *spans, size_t index)
+{
+    size_t from = 0, to = spans->n;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (spans->at[mid].to <= index)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
+}
+
+bool imap_spans_have(const struct imap_spans *spans, size_t index)
+{
+    size_t at = imap_spans_find(spans, index);
+    return at < spans->n && spans->at[at].from <= index;
+}
+
+size_t imap_uid_find(const uint32_t *uids, size_t n, uint32_t uid)
+{
+    size_t from = 0, to = n;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (uids[mid] < uid)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
 }

@@ -48,24 +48,14 @@ const struct str *imap_keywords(struct imap_session *s)
     return names;
 }
 
-static const struct {
-    uint32_t flag;
-    struct str name;
-} system_flags[] = {
-    {STORE_ANSWERED, STR_INIT("\\Answered")}, {STORE_FLAGGED, STR_INIT("\\Flagged")},
-    {STORE_DELETED, STR_INIT("\\Deleted")},   {STORE_SEEN, STR_INIT("\\Seen")},
-    {STORE_DRAFT, STR_INIT("\\Draft")},
-};
-enum { N_SYSTEM_FLAGS = sizeof system_flags / sizeof *system_flags };
-
 void imap_put_flags(struct imap_session *s, struct buf *out, const struct store_row *row)
 {
     const struct str *names = row->keywords ? imap_keywords(s) : NULL;
     struct str before = STR("(");
-    for (size_t i = 0; i < N_SYSTEM_FLAGS; i++)
-        if (row->flags & system_flags[i].flag) {
+    for (size_t i = 0; i < IMAP_SYSTEM_FLAGS; i++)
+        if (row->flags & imap_system_flags[i].flag) {
             buf_put(out, before);
-            buf_put(out, system_flags[i].name);
+            buf_put(out, imap_system_flags[i].name);
             before = STR(" ");
         }
     for (uint64_t left = row->keywords; left && names; left &= left - 1) {
@@ -140,9 +130,9 @@ static unsigned count_keywords(const struct str *names)
 static void put_all_flags(struct buf *out, const struct str *names, unsigned n)
 {
     buf_put(out, STR("("));
-    for (size_t i = 0; i < N_SYSTEM_FLAGS; i++) {
+    for (size_t i = 0; i < IMAP_SYSTEM_FLAGS; i++) {
         buf_put(out, i ? STR(" ") : STR(""));
-        buf_put(out, system_flags[i].name);
+        buf_put(out, imap_system_flags[i].name);
     }
     for (unsigned i = 0; i < n; i++) {
         buf_put(out, STR(" "));
@@ -205,16 +195,7 @@ static enum rc begin_telling(struct conn *c, struct imap_session *s, bool is_exp
  * the root that was there when the command began. */
 static bool is_told(struct imap_session *s, size_t old_index, const struct store_row *now)
 {
-    const struct imap_spans *told = s->told;
-    size_t from = 0, to = told ? told->n : 0;
-    while (from < to) {
-        size_t mid = from + (to - from) / 2;
-        if (told->at[mid].to <= old_index)
-            from = mid + 1;
-        else
-            to = mid;
-    }
-    if (!told || from == told->n || told->at[from].from > old_index)
+    if (!s->told || !imap_spans_have(s->told, old_index))
         return false;
     return !s->expects || s->expects(s, store_root_at(s->view.root, old_index), now);
 }
