@@ -44,24 +44,18 @@ static void fault(struct check *k, struct str what, const char *text)
 
 typedef enum rc (*row_fn)(struct check *k, const struct kv_row *row);
 
-/* Calls fn for each row of a range, page by page. */
+/* Calls fn for each row of a range. */
 static enum rc each_row(struct check *k, struct str from, struct str to, row_fn fn)
 {
-    struct arena pages[2] = {{0}, {0}}; /* the last page's key is needed for the next one */
-    struct kv_range range = {.from = from, .to = to};
-    struct kv_page page = {.has_more = true};
-    enum rc rc = RC_OK;
-    for (unsigned turn = 0; rc == RC_OK && page.has_more; turn ^= 1) {
-        arena_reset(&pages[turn]);
-        rc = kv_scan(k->auth->kv, k->part, range, 0, 0, &pages[turn], &page);
-        for (size_t i = 0; rc == RC_OK && i < page.n; i++)
-            rc = fn(k, &page.rows[i]);
-        if (rc == RC_OK && page.n)
-            range.after = page.rows[page.n - 1].key;
-    }
-    arena_fini(&pages[0]);
-    arena_fini(&pages[1]);
-    return rc;
+    struct kv_walk walk;
+    struct kv_row row;
+    enum rc rc;
+    kv_walk_begin(&walk, k->auth->kv, k->part, (struct kv_range){.from = from, .to = to}, 0);
+    do
+        rc = kv_walk_next(&walk, &row);
+    while (rc == RC_OK && (rc = fn(k, &row)) == RC_OK);
+    kv_walk_end(&walk);
+    return rc == RC_EOF ? RC_OK : rc;
 }
 
 /* Absent when there is no such row; in the arena. */

@@ -160,6 +160,25 @@ struct kv_range {
 enum rc kv_scan(struct kv *kv, struct kv_part part, struct kv_range range, size_t max_rows,
                 unsigned flags, struct arena *arena, struct kv_page *out_page);
 
+/* All rows in a range, however many: one page of them is in memory at a time. The bounds of the
+ * range stay the caller's; the walk is not moved. */
+struct kv_walk {
+    struct kv_page page; /* that the last row is of */
+    struct kv *kv;
+    struct kv_part part;
+    struct kv_range range; /* what is left when the page is over */
+    unsigned flags;
+    size_t at;
+    struct arena arena;
+    unsigned char last[KV_KEY_MAX];
+};
+void kv_walk_begin(struct kv_walk *walk, struct kv *kv, struct kv_part part, struct kv_range range,
+                   unsigned flags);
+/* The row stays until the next call. RC_EOF: there are no more. Otherwise as kv_scan; then it may
+ * be asked again. */
+enum rc kv_walk_next(struct kv_walk *walk, struct kv_row *out_row);
+void kv_walk_end(struct kv_walk *walk);
+
 /* --- transactions ---------------------------------------------------------------------------- */
 
 struct kv_txn *kv_txn_new(struct kv_part part);

@@ -330,6 +330,46 @@ static void t211(void **state)
     assert_str(values[KV_GET_KEYS - 1], "v");
 }
 
+/* Rows "k00000" and on. */
+static void put_many(struct conform *c, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        struct kv_txn *txn = kv_txn_new(CONFORM_PART);
+        for (size_t end = i + KV_TXN_ROWS < n ? i + KV_TXN_ROWS : n; i < end; i++)
+            assert_rc(kv_txn_put(txn, conform_key(c, "k%05zu", i), STR("v")), RC_OK);
+        assert_rc(kv_commit_wait(c->kv, txn, NULL), RC_OK);
+    }
+}
+
+static void t212(void **state)
+{
+    enum { MANY = 2 * KV_PAGE_ROWS + 1 };
+    struct conform *c = *state;
+    struct kv_walk walk;
+    struct kv_row row;
+    const struct kv_range all = {0}, part = {.from = STR("k00001"), .to = STR("k02000")};
+    kv_walk_begin(&walk, c->kv, CONFORM_PART, all, 0);
+    assert_rc(kv_walk_next(&walk, &row), RC_EOF);
+    assert_rc(kv_walk_next(&walk, &row), RC_EOF);
+    kv_walk_end(&walk);
+    put_many(c, MANY);
+    kv_walk_begin(&walk, c->kv, CONFORM_PART, all, 0);
+    for (size_t i = 0; i < MANY; i++) {
+        assert_rc(kv_walk_next(&walk, &row), RC_OK);
+        assert_true(str_eq(row.key, conform_key(c, "k%05zu", i)));
+        assert_str(row.value, "v");
+        assert_int_equal(walk.page.version, conform_version(c, CONFORM_PART));
+    }
+    assert_rc(kv_walk_next(&walk, &row), RC_EOF);
+    kv_walk_end(&walk);
+    kv_walk_begin(&walk, c->kv, CONFORM_PART, part, KV_ONCE);
+    for (size_t i = 1; i < 2000; i++)
+        assert_rc(kv_walk_next(&walk, &row), RC_OK);
+    assert_str(row.key, "k01999");
+    assert_rc(kv_walk_next(&walk, &row), RC_EOF);
+    kv_walk_end(&walk);
+}
+
 const struct conform_test conform_read_tests[] = {
     {"201 several keys are read in one state, in the order asked", t201, CONFORM_ANY},
     {"202 any bytes are a key, and keys are ordered by their bytes", t202, CONFORM_ANY},
@@ -343,5 +383,6 @@ const struct conform_test conform_read_tests[] = {
     {"209 a full arena is a limit", t209, CONFORM_ANY},
     {"210 a read that may not wait gives the right answer or none", t210, CONFORM_ANY},
     {"211 what is asked for has its lengths and its number, too", t211, CONFORM_ANY},
+    {"212 a walk gives every row of its range once, over many pages", t212, CONFORM_ANY},
     {0},
 };

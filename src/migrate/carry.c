@@ -60,23 +60,15 @@ struct kv_blob_id carry_blob_at(struct kv_row row, uint32_t at)
 
 enum rc carry_each_row(struct kv *kv, struct kv_part part, struct carry_walk *walk)
 {
-    char key[KV_KEY_MAX];
-    struct kv_range range = {0};
-    struct kv_page page;
+    struct kv_walk rows;
+    struct kv_row row;
     enum rc rc;
-    do {
-        struct arena arena = {0};
-        rc = kv_scan(kv, part, range, 0, KV_ONCE, &arena, &page);
-        for (size_t i = 0; rc == RC_OK && i < page.n; i++)
-            rc = walk->row(walk, page.rows[i]);
-        if (rc == RC_OK && page.n) {
-            struct str last = page.rows[page.n - 1].key;
-            memcpy(key, last.p, last.n);
-            range.after = str_from(key, last.n);
-        }
-        arena_fini(&arena);
-    } while (rc == RC_OK && page.has_more);
-    return rc;
+    kv_walk_begin(&rows, kv, part, (struct kv_range){0}, KV_ONCE);
+    do
+        rc = kv_walk_next(&rows, &row);
+    while (rc == RC_OK && (rc = walk->row(walk, row)) == RC_OK);
+    kv_walk_end(&rows);
+    return rc == RC_EOF ? RC_OK : rc;
 }
 
 /* Lengths stand before what they are of, so that no two lists of rows are summed alike. */

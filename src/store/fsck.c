@@ -305,25 +305,16 @@ static enum rc check_subscription(void *arg, struct kv_row row)
 static enum rc check_summaries(struct check *k)
 {
     struct store_account *a = k->account;
-    struct kv_range range = {.from = STR("x"), .to = STR("y")};
-    struct kv_page page = {.has_more = true};
-    struct arena arena;
-    enum rc rc = RC_OK;
-    char last[KV_KEY_MAX];
-    while (rc == RC_OK && page.has_more) {
-        arena_init(&arena, 0);
-        rc = kv_scan(a->store->kv, (struct kv_part){KV_CACHE, a->id}, range, 0, 0, &arena, &page);
-        for (size_t i = 0; rc == RC_OK && i < page.n; i++)
-            if (summary_check(page.rows[i], a->published.hot.next_email) == RC_CORRUPT)
-                fault(k, "a summary is damaged, or of a message that is still to come");
-        if (rc == RC_OK && page.n) {
-            struct str key = page.rows[page.n - 1].key;
-            memcpy(last, key.p, key.n);
-            range.after = str_from(last, key.n);
-        }
-        arena_fini(&arena);
-    }
-    return rc;
+    const struct kv_range range = {.from = STR("x"), .to = STR("y")};
+    struct kv_walk walk;
+    struct kv_row row;
+    enum rc rc;
+    kv_walk_begin(&walk, a->store->kv, (struct kv_part){KV_CACHE, a->id}, range, 0);
+    while ((rc = kv_walk_next(&walk, &row)) == RC_OK)
+        if (summary_check(row, a->published.hot.next_email) == RC_CORRUPT)
+            fault(k, "a summary is damaged, or of a message that is still to come");
+    kv_walk_end(&walk);
+    return rc == RC_EOF ? RC_OK : rc;
 }
 
 /* --- indexes ---------------------------------------------------------------------------------- */

@@ -18,30 +18,19 @@ enum { LOAD_TRIES = 5, JUMP_ROWS = 1000 };
 enum rc scan_between(struct store_account *a, struct str from, struct str to, row_fn each,
                      void *arg, uint64_t *out_version)
 {
-    struct kv_range range = {.from = from, .to = to};
-    struct arena arena, older;
-    arena_init(&arena, 0);
-    arena_init(&older, 0);
-    struct kv_page page;
+    const struct kv_range range = {.from = from, .to = to};
+    struct kv_walk walk;
+    struct kv_row row;
     enum rc rc;
-    do { /* the last key of a page lives until the next one has been read */
-        /* What is read stays in memory in another form. */
-        rc = kv_scan(a->store->kv, account_part(a->id), range, 0, KV_ONCE, &arena, &page);
-        for (size_t i = 0; rc == RC_OK && i < page.n; i++)
-            rc = each(arg, page.rows[i]);
-        if (out_version && rc == RC_OK)
-            *out_version = page.version;
-        if (rc != RC_OK || !page.has_more)
-            break;
-        range.after = page.rows[page.n - 1].key;
-        struct arena swap = older;
-        older = arena;
-        arena = swap;
-        arena_reset(&arena);
-    } while (true);
-    arena_fini(&arena);
-    arena_fini(&older);
-    return rc;
+    /* What is read stays in memory in another form. */
+    kv_walk_begin(&walk, a->store->kv, account_part(a->id), range, KV_ONCE);
+    do
+        rc = kv_walk_next(&walk, &row);
+    while (rc == RC_OK && (rc = each(arg, row)) == RC_OK);
+    if (out_version && rc == RC_EOF)
+        *out_version = walk.page.version;
+    kv_walk_end(&walk);
+    return rc == RC_EOF ? RC_OK : rc;
 }
 
 enum rc scan_rows(struct store_account *a, struct str prefix, row_fn each, void *arg,

@@ -68,22 +68,19 @@ static enum rc keep_row(struct quota_defaults *d, const struct kv_row *row)
 enum rc quota_defaults_init(struct store *s)
 {
     struct quota_defaults *d = &s->defaults;
-    struct kv_range range = {.from = STR("q"), .to = STR("r")};
-    struct kv_page page = {.has_more = true};
-    struct arena arena = {0};
-    enum rc rc = RC_OK;
+    const struct kv_range range = {.from = STR("q"), .to = STR("r")};
+    struct kv_walk walk;
+    struct kv_row row;
+    enum rc rc;
     pthread_mutex_init(&d->mutex, NULL);
     map_init(&d->groups);
     list_init(&d->list);
-    while (rc == RC_OK && page.has_more) {
-        rc = kv_scan(s->kv, quota_defaults_part, range, 0, 0, &arena, &page);
-        for (size_t i = 0; rc == RC_OK && i < page.n; i++)
-            rc = keep_row(d, &page.rows[i]);
-        if (rc == RC_OK && page.n)
-            range.after = page.rows[page.n - 1].key;
-    }
-    arena_fini(&arena);
-    return rc;
+    kv_walk_begin(&walk, s->kv, quota_defaults_part, range, 0);
+    do
+        rc = kv_walk_next(&walk, &row);
+    while (rc == RC_OK && (rc = keep_row(d, &row)) == RC_OK);
+    kv_walk_end(&walk);
+    return rc == RC_EOF ? RC_OK : rc;
 }
 
 void quota_defaults_fini(struct store *s)
