@@ -5,25 +5,21 @@
 
 struct account_edit {
     struct edit edit;
-    struct address address;
-    struct key keys[3]; /* domain, address, secret: the last one when `id` is known */
+    struct auth_place place;
+    struct key secret; /* when `id` is known */
     uint64_t id;
     const struct auth_account_change *change;
     char hash[CRYPTO_PASSWORD_MAX]; /* of the new password */
 };
-enum { DOMAIN, ADDRESS, SECRET };
+enum { DOMAIN, ADDRESS };
 
 typedef enum rc (*make_fn)(struct edit *e, struct kv_txn *txn);
 
 static enum rc edit_address(struct account_edit *a, struct auth *auth, struct str address)
 {
-    enum rc rc = auth_address_parse(address, &a->address);
-    if (rc != RC_OK || !a->address.is_plain)
-        return RC_SYNTAX;
+    TRY(auth_place_of(address, &a->place));
     a->edit.auth = auth;
-    a->edit.part = auth_domain_part(a->address.domain);
-    auth_key_domain(&a->keys[DOMAIN], a->address.domain);
-    auth_key_address(&a->keys[ADDRESS], a->address.domain, a->address.local);
+    a->edit.part = a->place.part;
     return RC_OK;
 }
 
@@ -55,7 +51,8 @@ static enum rc make_added(struct edit *e, struct kv_txn *txn)
     struct domain_record domain;
     struct str values[2];
     struct record r;
-    TRY(auth_edit_get(e, a->keys, 2, values));
+    const struct key keys[] = {[DOMAIN] = a->place.domain_key, [ADDRESS] = a->place.address_key};
+    TRY(auth_edit_get(e, keys, 2, values));
     if (str_is_null(values[DOMAIN]))
         return RC_NOTFOUND;
     if (!str_is_null(values[ADDRESS]))
@@ -63,10 +60,10 @@ static enum rc make_added(struct edit *e, struct kv_txn *txn)
     TRY(auth_domain_unpack(values[DOMAIN], &domain));
     domain.accounts++;
     domain.postmaster = domain.postmaster ? domain.postmaster : a->id;
-    TRY(auth_edit_put_domain(e, txn, &a->keys[DOMAIN], &domain));
-    TRY(auth_edit_put_address(e, txn, &a->keys[ADDRESS], &row));
+    TRY(auth_edit_put_domain(e, txn, &a->place.domain_key, &domain));
+    TRY(auth_edit_put_address(e, txn, &a->place.address_key, &row));
     auth_secret_pack(&(struct secret_record){now, str_of(a->hash)}, &r);
-    return kv_txn_put(txn, auth_key_str(&a->keys[SECRET]), auth_record_str(&r));
+    return kv_txn_put(txn, auth_key_str(&a->secret), auth_record_str(&r));
 }
 
 enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, struct str password)
@@ -74,7 +71,7 @@ enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, str
     struct account_edit a = {.id = id};
     TRY(edit_address(&a, auth, address));
     TRY(hash_password(&a, password));
-    auth_key_secret(&a.keys[SECRET], id, 0);
+    auth_key_secret(&a.secret, id, 0);
     return run(&a, make_added);
 }
 
@@ -82,7 +79,7 @@ enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, str
 static enum rc get_address(struct account_edit *a, struct address_record *out)
 {
     struct str value;
-    TRY(auth_edit_get(&a->edit, &a->keys[ADDRESS], 1, &value));
+    TRY(auth_edit_get(&a->edit, &a->place.address_key, 1, &value));
     if (str_is_null(value))
         return RC_NOTFOUND;
     TRY(auth_address_unpack(value, &a->edit.arena, out));
@@ -95,9 +92,9 @@ static enum rc make_passwd(struct edit *e, struct kv_txn *txn)
     struct address_record address;
     struct record r;
     TRY(get_address(a, &address));
-    auth_key_secret(&a->keys[SECRET], address.account, 0);
+    auth_key_secret(&a->secret, address.account, 0);
     auth_secret_pack(&(struct secret_record){clock_wall(e->auth->ctx->clock), str_of(a->hash)}, &r);
-    return kv_txn_put(txn, auth_key_str(&a->keys[SECRET]), auth_record_str(&r));
+    return kv_txn_put(txn, auth_key_str(&a->secret), auth_record_str(&r));
 }
 
 enum rc auth_account_passwd(struct auth *auth, struct str address, struct str password)
@@ -126,7 +123,7 @@ static enum rc make_changed(struct edit *e, struct kv_txn *txn)
         row.settings = c->settings;
     if (c->what & AUTH_SET_LIMITS)
         row.limits = c->limits;
-    return auth_edit_put_address(e, txn, &a->keys[ADDRESS], &row);
+    return auth_edit_put_address(e, txn, &a->place.address_key, &row);
 }
 
 static enum rc check_reason(struct str reason)

@@ -5,8 +5,7 @@
 
 struct alias_edit {
     struct edit edit;
-    struct address address;
-    struct key domain_key, address_key;
+    struct auth_place place;
     struct str *targets; /* in lower case */
     size_t n_targets;
     size_t bad;
@@ -15,13 +14,9 @@ struct alias_edit {
 
 static enum rc begin(struct alias_edit *x, struct auth *auth, struct str address)
 {
-    enum rc rc = auth_address_parse(address, &x->address);
-    if (rc != RC_OK || !x->address.is_plain)
-        return RC_SYNTAX;
+    TRY(auth_place_of(address, &x->place));
     x->edit.auth = auth;
-    x->edit.part = auth_domain_part(x->address.domain);
-    auth_key_domain(&x->domain_key, x->address.domain);
-    auth_key_address(&x->address_key, x->address.domain, x->address.local);
+    x->edit.part = x->place.part;
     return RC_OK;
 }
 
@@ -53,8 +48,8 @@ static enum rc read_alias(struct alias_edit *x, struct domain_record *domain,
 {
     struct str value;
     *out = (struct address_record){.is_alias = true};
-    TRY(auth_edit_domain(&x->edit, &x->domain_key, domain));
-    TRY(auth_edit_get(&x->edit, &x->address_key, 1, &value));
+    TRY(auth_edit_domain(&x->edit, &x->place.domain_key, domain));
+    TRY(auth_edit_get(&x->edit, &x->place.address_key, 1, &value));
     if (!str_is_null(value))
         TRY(auth_address_unpack(value, &x->edit.arena, out));
     return out->is_alias ? RC_OK : RC_EXISTS;
@@ -81,11 +76,11 @@ static enum rc make_added(struct edit *e, struct kv_txn *txn)
     if (!row.created) {
         row.created = clock_wall(e->auth->ctx->clock);
         domain.aliases++;
-        TRY(auth_edit_put_domain(e, txn, &x->domain_key, &domain));
+        TRY(auth_edit_put_domain(e, txn, &x->place.domain_key, &domain));
     }
     row.targets = all;
     row.n_targets = n;
-    return auth_edit_put_address(e, txn, &x->address_key, &row);
+    return auth_edit_put_address(e, txn, &x->place.address_key, &row);
 }
 
 static enum rc check_target(struct alias_edit *x, struct str target)
@@ -93,7 +88,7 @@ static enum rc check_target(struct alias_edit *x, struct str target)
     struct address a;
     bool exists = false;
     TRY(auth_address_parse(target, &a));
-    enum rc rc = auth_resolve_meets(x->edit.auth, &a, x->address.whole, &exists);
+    enum rc rc = auth_resolve_meets(x->edit.auth, &a, x->place.address.whole, &exists);
     if (rc == RC_DENIED) /* elsewhere: who is there is not ours to know */
         return RC_OK;
     if (rc == RC_OK)
@@ -148,10 +143,10 @@ static enum rc make_fewer(struct edit *e, struct kv_txn *txn)
         row.targets[at] = row.targets[--row.n_targets];
     }
     if (x->n_targets && row.n_targets)
-        return auth_edit_put_address(e, txn, &x->address_key, &row);
+        return auth_edit_put_address(e, txn, &x->place.address_key, &row);
     domain.aliases -= domain.aliases > 0;
-    TRY(auth_edit_put_domain(e, txn, &x->domain_key, &domain));
-    return kv_txn_delete(txn, auth_key_str(&x->address_key));
+    TRY(auth_edit_put_domain(e, txn, &x->place.domain_key, &domain));
+    return kv_txn_delete(txn, auth_key_str(&x->place.address_key));
 }
 
 enum rc auth_alias_remove(struct auth *auth, struct str address, const struct str *targets,

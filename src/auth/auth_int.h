@@ -384,6 +384,13 @@ struct edit {
     struct arena arena; /* reset before each attempt */
     uint64_t version;   /* of what auth_edit_get saw: the commit is made on top of it */
 };
+/* Where an address lies: its partition, and the rows of its domain and of itself. */
+struct auth_place {
+    struct address address;
+    struct kv_part part;
+    struct key domain_key, address_key;
+};
+enum rc auth_place_of(struct str text, struct auth_place *out); /* RC_SYNTAX: no plain address */
 enum rc auth_edit_get(struct edit *e, const struct key *keys, size_t n, struct str *out_values);
 enum rc auth_edit_scan(struct edit *e, struct kv_range range, size_t max, struct kv_page *out_page);
 /* RC_NOTFOUND: no such domain. */

@@ -12,6 +12,16 @@ static void on_top_of(struct edit *e, uint64_t version)
         e->version = version;
 }
 
+enum rc auth_place_of(struct str text, struct auth_place *out)
+{
+    if (auth_address_parse(text, &out->address) != RC_OK || !out->address.is_plain)
+        return RC_SYNTAX;
+    out->part = auth_domain_part(out->address.domain);
+    auth_key_domain(&out->domain_key, out->address.domain);
+    auth_key_address(&out->address_key, out->address.domain, out->address.local);
+    return RC_OK;
+}
+
 enum rc auth_edit_get(struct edit *e, const struct key *keys, size_t n, struct str *out_values)
 {
     struct str names[KEYS_MAX];

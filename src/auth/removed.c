@@ -12,20 +12,15 @@
 
 struct removed_edit {
     struct edit edit;
-    struct address address;
-    struct key domain_key, address_key;
+    struct auth_place place;
     uint64_t id, before; /* of the account; what was removed before that time */
 };
 
 static enum rc begin(struct removed_edit *x, struct auth *auth, struct str address)
 {
-    enum rc rc = auth_address_parse(address, &x->address);
-    if (rc != RC_OK || !x->address.is_plain)
-        return RC_SYNTAX;
+    TRY(auth_place_of(address, &x->place));
     x->edit.auth = auth;
-    x->edit.part = auth_domain_part(x->address.domain);
-    auth_key_domain(&x->domain_key, x->address.domain);
-    auth_key_address(&x->address_key, x->address.domain, x->address.local);
+    x->edit.part = x->place.part;
     return RC_OK;
 }
 
@@ -58,9 +53,9 @@ static enum rc put_removed(struct removed_edit *x, struct kv_txn *txn, struct st
     struct key key;
     struct str value;
     const struct removed_record record = {x->id, clock_wall(x->edit.auth->ctx->clock),
-                                          x->address.whole, row};
+                                          x->place.address.whole, row};
     TRY(auth_removed_pack(&record, &x->edit.arena, &value));
-    auth_key_removed(&key, x->address.whole, x->id);
+    auth_key_removed(&key, x->place.address.whole, x->id);
     return kv_txn_put(txn, auth_key_str(&key), value);
 }
 
@@ -70,21 +65,21 @@ static enum rc make_removed(struct edit *e, struct kv_txn *txn)
     struct address_record row;
     struct domain_record domain;
     struct str value;
-    TRY(auth_edit_get(e, &x->address_key, 1, &value));
+    TRY(auth_edit_get(e, &x->place.address_key, 1, &value));
     if (str_is_null(value))
         return RC_NOTFOUND;
     TRY(auth_address_unpack(value, &e->arena, &row));
     if (row.is_alias)
         return RC_NOTFOUND;
-    TRY(auth_edit_domain(e, &x->domain_key, &domain));
+    TRY(auth_edit_domain(e, &x->place.domain_key, &domain));
     x->id = row.account;
     domain.accounts -= domain.accounts > 0;
     domain.removed++;
     if (domain.postmaster == x->id)
-        TRY(auth_edit_next_postmaster(e, x->address.domain, x->id, &domain.postmaster));
-    TRY(auth_edit_put_domain(e, txn, &x->domain_key, &domain));
+        TRY(auth_edit_next_postmaster(e, x->place.address.domain, x->id, &domain.postmaster));
+    TRY(auth_edit_put_domain(e, txn, &x->place.domain_key, &domain));
     TRY(put_removed(x, txn, value));
-    return kv_txn_delete(txn, auth_key_str(&x->address_key));
+    return kv_txn_delete(txn, auth_key_str(&x->place.address_key));
 }
 
 enum rc auth_account_remove(struct auth *auth, struct str address, uint64_t *out_id)
@@ -103,15 +98,15 @@ static enum rc find_removed(struct removed_edit *x, uint64_t wanted, struct remo
 {
     struct key from, to;
     struct kv_page page;
-    auth_key_removed(&from, x->address.whole, 0);
-    auth_key_removed(&to, x->address.whole, UINT64_MAX);
+    auth_key_removed(&from, x->place.address.whole, 0);
+    auth_key_removed(&to, x->place.address.whole, UINT64_MAX);
     struct kv_range range = {.from = auth_key_str(&from), .to = auth_key_str(&to)};
     TRY(auth_edit_scan(&x->edit, range, 0, &page));
     *out = (struct removed_record){0};
     for (size_t i = 0; i < page.n; i++) {
         struct removed_record r;
         TRY(auth_removed_unpack(&page.rows[i], &r));
-        if (!str_eq(r.address, x->address.whole) || (wanted && r.account != wanted))
+        if (!str_eq(r.address, x->place.address.whole) || (wanted && r.account != wanted))
             continue;
         if (!out->account || r.removed >= out->removed)
             *out = r;
@@ -127,16 +122,16 @@ static enum rc make_restored(struct edit *e, struct kv_txn *txn)
     struct str value;
     struct key key;
     TRY(find_removed(x, x->id, &removed));
-    TRY(auth_edit_get(e, &x->address_key, 1, &value));
+    TRY(auth_edit_get(e, &x->place.address_key, 1, &value));
     if (!str_is_null(value))
         return RC_EXISTS;
-    TRY(auth_edit_domain(e, &x->domain_key, &domain));
+    TRY(auth_edit_domain(e, &x->place.domain_key, &domain));
     domain.accounts++;
     domain.removed -= domain.removed > 0;
     domain.postmaster = domain.postmaster ? domain.postmaster : removed.account;
-    TRY(auth_edit_put_domain(e, txn, &x->domain_key, &domain));
-    TRY(kv_txn_put(txn, auth_key_str(&x->address_key), removed.row));
-    auth_key_removed(&key, x->address.whole, removed.account);
+    TRY(auth_edit_put_domain(e, txn, &x->place.domain_key, &domain));
+    TRY(kv_txn_put(txn, auth_key_str(&x->place.address_key), removed.row));
+    auth_key_removed(&key, x->place.address.whole, removed.account);
     x->before = removed.account;
     return kv_txn_delete(txn, auth_key_str(&key));
 }
@@ -156,23 +151,20 @@ typedef enum rc (*removed_fn)(void *user, struct kv_part part, const struct remo
 
 static enum rc each_of_partition(struct auth *auth, struct kv_part part, removed_fn fn, void *user)
 {
-    struct kv_range range = {.from = STR("r"), .to = STR("s")};
-    struct kv_page page = {.has_more = true};
-    struct arena arena = {0};
-    enum rc rc = RC_OK;
-    while (rc == RC_OK && page.has_more) {
-        rc = kv_scan(auth->kv, part, range, 0, 0, &arena, &page);
-        for (size_t i = 0; rc == RC_OK && i < page.n; i++) {
-            struct removed_record r;
-            rc = auth_removed_unpack(&page.rows[i], &r);
-            if (rc == RC_OK)
-                rc = fn(user, part, &r);
-        }
-        if (rc == RC_OK && page.n)
-            range.after = page.rows[page.n - 1].key;
-    }
-    arena_fini(&arena);
-    return rc;
+    struct kv_walk walk;
+    struct kv_row row;
+    struct removed_record r;
+    enum rc rc;
+    kv_walk_begin(&walk, auth->kv, part, (struct kv_range){.from = STR("r"), .to = STR("s")}, 0);
+    do {
+        rc = kv_walk_next(&walk, &row);
+        if (rc == RC_OK)
+            rc = auth_removed_unpack(&row, &r);
+        if (rc == RC_OK)
+            rc = fn(user, part, &r);
+    } while (rc == RC_OK);
+    kv_walk_end(&walk);
+    return rc == RC_EOF ? RC_OK : rc;
 }
 
 struct removed_list {
@@ -232,14 +224,14 @@ static enum rc make_purged(struct edit *e, struct kv_txn *txn)
     struct domain_record domain;
     struct str value;
     struct key row, from, to;
-    auth_key_removed(&row, x->address.whole, x->id);
+    auth_key_removed(&row, x->place.address.whole, x->id);
     TRY(auth_edit_get(e, &row, 1, &value));
     if (str_is_null(value)) /* restored meanwhile */
         return RC_OK;
-    enum rc rc = auth_edit_domain(e, &x->domain_key, &domain);
+    enum rc rc = auth_edit_domain(e, &x->place.domain_key, &domain);
     if (rc == RC_OK) {
         domain.removed -= domain.removed > 0;
-        TRY(auth_edit_put_domain(e, txn, &x->domain_key, &domain));
+        TRY(auth_edit_put_domain(e, txn, &x->place.domain_key, &domain));
     } else if (rc != RC_NOTFOUND) {
         return rc;
     }

@@ -8,28 +8,12 @@
  */
 #include "auth/auth_int.h"
 
-struct side {
-    struct address address;
-    struct kv_part part;
-    struct key domain_key, address_key;
-};
-
 struct rename_edit {
     struct edit edit;
-    struct side from, to;
+    struct auth_place from, to;
     bool keep_alias;
     uint64_t id;
 };
-
-static enum rc side_of(struct str text, struct side *out)
-{
-    if (auth_address_parse(text, &out->address) != RC_OK || !out->address.is_plain)
-        return RC_SYNTAX;
-    out->part = auth_domain_part(out->address.domain);
-    auth_key_domain(&out->domain_key, out->address.domain);
-    auth_key_address(&out->address_key, out->address.domain, out->address.local);
-    return RC_OK;
-}
 
 /* An alias that leads to the old address only gives its own up: so a rename can be taken back. */
 static bool is_own_alias(const struct rename_edit *n, const struct address_record *row)
@@ -174,8 +158,8 @@ enum rc auth_account_rename(struct auth *auth, struct str from, struct str to, b
 {
     struct rename_edit n = {.edit.auth = auth, .keep_alias = keep_alias};
     *out_id = 0;
-    TRY(side_of(from, &n.from));
-    TRY(side_of(to, &n.to));
+    TRY(auth_place_of(from, &n.from));
+    TRY(auth_place_of(to, &n.to));
     pthread_mutex_lock(&auth->domains);
     enum rc rc;
     if (str_eq(n.from.address.domain, n.to.address.domain)) {
