@@ -547,7 +547,6 @@ enum rc store_maintain(struct store_account *a, bool *out_more)
         rc = sweep(a, 'z', &a->swept_deliveries, is_delivery_over, out_more);
     pthread_mutex_lock(&a->mutex);
     a->is_maintained = false;
-    a->maintained_at = store_now(a->store);
     pthread_cond_broadcast(&a->cond);
     pthread_mutex_unlock(&a->mutex);
     return rc;
@@ -578,16 +577,4 @@ size_t store_untidy(struct store *s, uint64_t *out_ids, size_t max)
     }
     pthread_mutex_unlock(&s->mutex);
     return n;
-}
-
-bool store_maintain_is_due(struct store_account *a)
-{
-    bool is_due = false;
-    pthread_mutex_lock(&a->mutex);
-    uint64_t now = store_now(a->store), hour = 3600 * NS_PER_SEC;
-    if (a->maintained_at == 0 || now < a->maintained_at || now - a->maintained_at >= hour)
-        is_due = true;
-    is_due = is_due || is_untidy(a);
-    pthread_mutex_unlock(&a->mutex);
-    return is_due;
 }

@@ -425,9 +425,6 @@ void store_watch_remove(struct store_account *account,
 /* Packs rows, drops tombstones, log rows and delivery ids whose time is over; bounded work,
  * *out_more when there is more. Blocks. */
 enum rc store_maintain(struct store_account *account, bool *out_more);
-/* Many rows to pack, or an hour since the last time: ask after a delivery, then maintain from a
- * worker. Never blocks. */
-bool store_maintain_is_due(struct store_account *account);
 
 /* Accounts in memory whose mailboxes have many rows to pack or have been removed, at most `max` of
  * them: for who looks every few seconds. Never blocks for long. */

@@ -288,7 +288,6 @@ struct store_account {
     bool is_paused;                              /* fsck looks */
     bool is_maintained;                          /* one at a time */
     struct key swept_vanished, swept_deliveries; /* how far maintenance came */
-    uint64_t maintained_at;                      /* 0: not since it was loaded */
     struct list readers;                         /* open ones */
 
     pthread_mutex_t watch_mutex;
