@@ -1,14 +1,14 @@
 /* The configuration file, through libconfuse, which is met in this file alone.
  *
- * One table says for each key where it belongs, what kind of value it takes and its default; the
- * library's option lists, the copying into struct conf, conf_show and conf_free are all made from
- * it. Values are checked while the file is parsed, so that a complaint carries its line.
+ * One table (keys.c) says for each key where it belongs, what kind of value it takes and its
+ * default; the library's option lists, the copying into struct conf, conf_show (show.c) and
+ * conf_free are all made from it. Values are checked while the file is parsed, so that a complaint
+ * carries its line.
  */
 #include "conf/conf_int.h"
 
 #include "base/mem.h"
 
-#include <arpa/inet.h>
 #include <confuse.h>
 #include <errno.h>
 #include <stdio.h>
@@ -25,199 +25,6 @@ struct conf_origin {
     char *path;
     int lines[CONF_KEYS_MAX]; /* 0: nowhere */
 };
-
-static enum rc with_suffix(const char *text, const char *suffixes, const uint64_t *factors,
-                           uint64_t *out)
-{
-    struct str s = str_of(text);
-    uint64_t factor = 1;
-    const char *at = s.n ? strchr(suffixes, ascii_lower(s.p[s.n - 1])) : NULL;
-    if (at) {
-        factor = factors[at - suffixes];
-        s.n--;
-    }
-    TRY(str_to_u64(s, out));
-    return __builtin_mul_overflow(*out, factor, out) ? RC_LIMIT : RC_OK;
-}
-
-enum rc conf_parse_size(const char *text, uint64_t *out)
-{
-    static const uint64_t factors[] = {1U << 10, 1U << 20, 1U << 30, UINT64_C(1) << 40};
-    return with_suffix(text, "kmgt", factors, out);
-}
-
-enum rc conf_parse_time(const char *text, uint64_t *out)
-{
-    static const uint64_t factors[] = {1, 60, 3600, 86400};
-    return with_suffix(text, "smhd", factors, out);
-}
-
-static bool is_list(const struct key *key)
-{
-    return key->kind == ADDRESSES || key->kind == PLACES || key->kind == NETWORKS ||
-           key->kind == NAMES || key->kind == USERS || key->kind == IPS;
-}
-
-static int choice_of(const struct key *key, const char *text)
-{
-    for (int i = 0; i < 4 && key->choices[i]; i++)
-        if (strcmp(text, key->choices[i]) == 0)
-            return i;
-    return -1;
-}
-
-/* The system's form of an address, IPv4 or IPv6; *out_bits is how long a prefix of it may be. */
-static bool is_ip(struct str text, unsigned *out_bits)
-{
-    char copy[INET6_ADDRSTRLEN];
-    unsigned char bytes[16];
-    if (text.n >= sizeof copy)
-        return false;
-    memcpy(copy, text.p, text.n);
-    copy[text.n] = '\0';
-    bool is_v4 = inet_pton(AF_INET, copy, bytes) == 1;
-    *out_bits = is_v4 ? 32 : 128;
-    return is_v4 || inet_pton(AF_INET6, copy, bytes) == 1;
-}
-
-static bool is_address(const char *text)
-{
-    struct str s = str_of(text);
-    const char *colon = strrchr(text, ':');
-    uint64_t port;
-    unsigned bits;
-    if (!colon || str_to_u64(str_of(colon + 1), &port) != RC_OK || port == 0 || port > UINT16_MAX)
-        return false;
-    struct str host = str_head(s, (size_t)(colon - text));
-    if (host.n < 2 || host.p[0] != '[')
-        return is_ip(host, &bits) && bits == 32;
-    return host.p[host.n - 1] == ']' && is_ip(str_sub(host, 1, host.n - 2), &bits) && bits == 128;
-}
-
-static bool is_network(const char *text)
-{
-    const char *slash = strchr(text, '/');
-    uint64_t length = 0;
-    unsigned bits;
-    struct str host = slash ? str_head(str_of(text), (size_t)(slash - text)) : str_of(text);
-    if (!is_ip(host, &bits))
-        return false;
-    return !slash || (str_to_u64(str_of(slash + 1), &length) == RC_OK && length <= bits);
-}
-
-bool conf_is_hostname(const char *text)
-{
-    struct str rest = str_of(text), label;
-    size_t n = rest.n;
-    if (n == 0 || n > 253)
-        return false;
-    while (str_cut(&rest, '.', &label)) {
-        if (label.n == 0 || label.n > 63 || label.p[0] == '-' || label.p[label.n - 1] == '-')
-            return false;
-        for (size_t i = 0; i < label.n; i++)
-            if (!ascii_is_alpha(label.p[i]) && !ascii_is_digit(label.p[i]) && label.p[i] != '-')
-                return false;
-    }
-    return text[n - 1] != '.';
-}
-
-/* "mail.example.org", "mail.example.org:587", "192.0.2.1:25", "[::1]", "[::1]:25", "/run/lmtp". */
-static bool is_host(const char *text)
-{
-    struct str s = str_of(text), part;
-    const char *colon = strrchr(text, ':');
-    char name[256];
-    uint64_t port;
-    unsigned bits;
-    if (strchr(text, '/') || is_address(text))
-        return true;
-    if (s.n > 2 && text[0] == '[' && text[s.n - 1] == ']')
-        return is_ip(str_sub(s, 1, s.n - 2), &bits) && bits == 128;
-    part = colon ? str_head(s, (size_t)(colon - text)) : s;
-    if (colon && (str_to_u64(str_of(colon + 1), &port) != RC_OK || !port || port > UINT16_MAX))
-        return false;
-    snprintf(name, sizeof name, "%.*s", STR_ARG(part));
-    return part.n < sizeof name && conf_is_hostname(name);
-}
-
-static enum rc parse_amount(const struct key *key, const char *text, uint64_t *out)
-{
-    TRY(key->kind == SIZE   ? conf_parse_size(text, out)
-        : key->kind == TIME ? conf_parse_time(text, out)
-                            : str_to_u64(str_of(text), out));
-    return *out < key->least || (key->most && *out > key->most) ? RC_LIMIT : RC_OK;
-}
-
-/* What a value was expected to be, when it is not. */
-static bool is_unexpected(const struct key *key, const char *value, char expected[128])
-{
-    static const char *const forms[] = {
-        [TEXT] = "something",
-        [NAME] = "a host name",
-        [PATH] = "something",
-        [HOST] = "a host, such as mail.example.org, mail.example.org:587 or [::1]:25, or a path",
-        [SIZE] = "a size such as 50M",
-        [TIME] = "a time such as 30s, 5m or 7d",
-        [NUMBER] = "a number",
-        [ADDRESSES] = "an address and a port, such as 127.0.0.1:25 or [::]:25",
-        [PLACES] = "an address and a port, such as 127.0.0.1:24, or the path of a socket",
-        [NETWORKS] = "a network, such as 127.0.0.0/8 or ::1",
-        [NAMES] = "a name, such as example.org",
-        [USERS] = "the name of a user",
-        [IPS] = "an address, such as 192.0.2.1 or 2001:db8::1",
-    };
-    uint64_t amount;
-    unsigned bits;
-    enum rc rc = RC_OK;
-    switch (key->kind) {
-    case HOST:
-        rc = !value[0] || is_host(value) ? RC_OK : RC_SYNTAX;
-        break;
-    case USERS:
-        rc = value[0] ? RC_OK : RC_SYNTAX;
-        break;
-    case NAMES:
-        rc = conf_is_hostname(value) ? RC_OK : RC_SYNTAX;
-        break;
-    case IPS:
-        rc = is_ip(str_of(value), &bits) ? RC_OK : RC_SYNTAX;
-        break;
-    case TEXT:
-    case PATH:
-        rc = key->least && !value[0] ? RC_SYNTAX : RC_OK;
-        break;
-    case NAME:
-        rc = !value[0] || conf_is_hostname(value) ? RC_OK : RC_SYNTAX;
-        break;
-    case SIZE:
-    case TIME:
-    case NUMBER:
-        rc = parse_amount(key, value, &amount);
-        break;
-    case ADDRESSES:
-        rc = is_address(value) ? RC_OK : RC_SYNTAX;
-        break;
-    case PLACES:
-        rc = strchr(value, '/') || is_address(value) ? RC_OK : RC_SYNTAX;
-        break;
-    case NETWORKS:
-        rc = is_network(value) ? RC_OK : RC_SYNTAX;
-        break;
-    case CHOICE:
-    case PLAINTEXT:
-        expected[0] = '\0';
-        for (int i = 0; i < 4 && key->choices[i]; i++)
-            snprintf(expected + strlen(expected), 128 - strlen(expected), "%s\"%s\"",
-                     i ? " or " : "", key->choices[i]);
-        return choice_of(key, value) < 0;
-    }
-    if (rc == RC_LIMIT)
-        snprintf(expected, 128, "%llu to %llu", (unsigned long long)key->least,
-                 (unsigned long long)key->most);
-    else
-        snprintf(expected, 128, "%s", forms[key->kind]);
-    return rc != RC_OK;
-}
 
 static const struct key *key_of(cfg_t *cfg, cfg_opt_t *opt)
 {
@@ -255,7 +62,7 @@ static int check_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resu
 {
     const struct key *key = key_of(cfg, opt);
     char expected[128];
-    if (key && is_unexpected(key, value, expected)) {
+    if (key && conf_key_refuses(key, value, expected)) {
         cfg_error(cfg, "%s = \"%s\": expected %s", key->name, value, expected);
         parsing->has_bad_value = true;
     }
@@ -267,7 +74,7 @@ static int check_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resu
 
 static cfg_opt_t option_of(const struct key *key)
 {
-    if (is_list(key)) {
+    if (conf_key_is_list(key)) {
         cfg_opt_t list = CFG_STR_LIST_CB(key->name, NULL, CFGF_NONE, check_value);
         return list;
     }
@@ -388,7 +195,7 @@ static void release(const struct key *key, void *base)
     if (key->kind == TEXT || key->kind == NAME || key->kind == PATH || key->kind == HOST ||
         key->kind == CHOICE)
         free(*(char **)at);
-    for (size_t n = 0; is_list(key) && n < list->n; n++)
+    for (size_t n = 0; conf_key_is_list(key) && n < list->n; n++)
         free(list->item[n]);
 }
 
@@ -397,7 +204,7 @@ static enum rc take(cfg_t *set, const struct key *key, const char *file, void *i
                     struct buf *why)
 {
     void *to = (char *)into + key->offset;
-    if (is_list(key))
+    if (conf_key_is_list(key))
         return take_list(set, key, file, to, why);
     const char *value = set ? cfg_getstr(set, key->name) : key->fallback;
     switch (key->kind) {
@@ -407,8 +214,8 @@ static enum rc take(cfg_t *set, const struct key *key, const char *file, void *i
         *(char **)to = mem_dup(value, strlen(value));
         return RC_OK;
     case PATH:
-        *(char **)to = choice_of(key, value) >= 0 ? mem_dup(value, strlen(value))
-                                                  : from_folder_of(file, value);
+        *(char **)to = conf_key_choice(key, value) >= 0 ? mem_dup(value, strlen(value))
+                                                        : from_folder_of(file, value);
         return RC_OK;
     case HOST:
         *(char **)to =
@@ -417,9 +224,9 @@ static enum rc take(cfg_t *set, const struct key *key, const char *file, void *i
     case SIZE:
     case TIME:
     case NUMBER:
-        return parse_amount(key, value, to);
+        return conf_key_amount(key, value, to);
     case PLAINTEXT:
-        *(enum conf_plaintext *)to = (enum conf_plaintext)choice_of(key, value);
+        *(enum conf_plaintext *)to = (enum conf_plaintext)conf_key_choice(key, value);
         return RC_OK;
     case ADDRESSES:
     case PLACES:
@@ -631,92 +438,4 @@ void conf_free(struct conf **conf)
     free((*conf)->origin);
     free(*conf);
     *conf = NULL;
-}
-
-/* As the library reads it between double quotes, where a $ begins the name of a variable. */
-static void show_text(const char *text, struct buf *out)
-{
-    buf_put(out, STR("\""));
-    for (; *text; text++) {
-        if (*text == '\n') {
-            buf_put(out, STR("\\n"));
-            continue;
-        }
-        if (strchr("\"\\$", *text))
-            buf_put(out, STR("\\"));
-        buf_put(out, str_from(text, 1));
-    }
-    buf_put(out, STR("\""));
-}
-
-static void show_value(const void *base, const struct key *key, struct buf *out)
-{
-    const void *at = (const char *)base + key->offset;
-    const struct conf_list *list = at;
-    switch (key->kind) {
-    case TEXT:
-    case NAME:
-    case CHOICE:
-    case PATH:
-    case HOST:
-        show_text(*(char *const *)at, out);
-        break;
-    case PLAINTEXT:
-        buf_putf(out, "\"%s\"", key->choices[*(const enum conf_plaintext *)at]);
-        break;
-    case SIZE:
-    case TIME:
-    case NUMBER:
-        buf_putf(out, "%llu", (unsigned long long)*(const uint64_t *)at);
-        break;
-    case ADDRESSES:
-    case PLACES:
-    case NETWORKS:
-    case NAMES:
-    case USERS:
-    case IPS:
-        buf_put(out, STR("{"));
-        for (size_t i = 0; i < list->n; i++) {
-            buf_put(out, i ? STR(", ") : STR(""));
-            show_text(list->item[i], out);
-        }
-        buf_put(out, STR("}"));
-        break;
-    }
-}
-
-static void show_routes(const struct conf *conf, struct buf *out)
-{
-    for (size_t r = 0; r < conf->relay.n_routes; r++) {
-        buf_put(out, STR("    route "));
-        show_text(conf->relay.routes[r].domain, out);
-        buf_put(out, STR(" {\n"));
-        for (size_t i = 0; i < conf_n_route_keys; i++) {
-            buf_putf(out, "        %s = ", conf_route_keys[i].name);
-            show_value(&conf->relay.routes[r], &conf_route_keys[i], out);
-            buf_put(out, STR("\n"));
-        }
-        buf_put(out, STR("    }\n"));
-    }
-}
-
-void conf_show(const struct conf *conf, struct buf *out)
-{
-    const char *open = NULL;
-    for (size_t i = 0; i < conf_n_keys; i++) {
-        const struct key *key = &conf_keys[i];
-        if (open && (!key->section || strcmp(open, key->section) != 0)) {
-            if (strcmp(open, "relay") == 0)
-                show_routes(conf, out);
-            buf_put(out, STR("}\n"));
-        }
-        if (key->section && (!open || strcmp(open, key->section) != 0))
-            buf_putf(out, "%s {\n", key->section);
-        open = key->section;
-        buf_putf(out, "%s%s = ", open ? "    " : "", key->name);
-        show_value(conf, key, out);
-        buf_put(out, STR("\n"));
-    }
-    if (open)
-        buf_put(out, STR("}\n"));
 }

@@ -1,4 +1,5 @@
-/* conf, inside: what is wrong with a file, gathered before it is told. */
+/* conf, inside: the keys and their kinds of values; what is wrong with a file, gathered before it
+ * is told. */
 #ifndef CONF_CONF_INT_H
 #define CONF_CONF_INT_H
 
@@ -44,6 +45,16 @@ extern const struct key conf_keys[];       /* by section */
 extern const struct key conf_route_keys[]; /* of relay { route "DOMAIN" { } } */
 extern const char *const conf_sections[];
 extern const size_t conf_n_keys, conf_n_route_keys, conf_n_sections;
+
+/* --- value.c ---------------------------------------------------------------------------------- */
+
+bool conf_key_is_list(const struct key *key);
+/* The index of a text among the key's choices; -1: it is none of them. */
+int conf_key_choice(const struct key *key, const char *text);
+/* Of a size, a time or a number. RC_SYNTAX: it is none; RC_LIMIT: beyond the key's limits. */
+enum rc conf_key_amount(const struct key *key, const char *text, uint64_t *out);
+/* Whether a value is none for the key, and what was expected then. */
+bool conf_key_refuses(const struct key *key, const char *value, char expected[128]);
 
 /* --- faults.c --------------------------------------------------------------------------------- */
 
