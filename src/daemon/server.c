@@ -5,22 +5,18 @@
  * listeners, so that "ready" means ready; at the end sessions before deliveries before the store,
  * so that nothing acknowledged is still under way when it closes.
  *
- * A reload happens in this process: what the supervisor sends becomes a new generation, whose
- * listeners take the place of the old ones; no session is touched (docs/decisions/0033).
+ * A reload happens in this process too: server_reload.c.
  */
-#include "daemon/daemon_int.h"
-#include "daemon/outside.h"
+#include "daemon/server.h"
 
 #include "base/mem.h"
 #include "ctl/ctl.h"
 #include "migrate/migrate.h"
-#include "mime/charset.h"
 #include "trace/trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,36 +39,6 @@ enum {
     SIGN_MS = 10000   /* for a signature of mail */
 };
 
-struct server {
-    const struct server_start *start;
-    struct ctx ctx;
-    struct counters counters;
-    struct log *log;
-    struct task_lane *short_lane, *heavy_lane, *hash_lane;
-    struct admin admin; /* kv, store, auth, queue */
-    struct deliver *deliver;
-    struct budget memory;
-    struct net *net;
-    struct outside *outside; /* NULL: nothing is sent to other hosts */
-    struct secrets secrets;  /* until it is open */
-    struct relay *relay;     /* outside's */
-    struct web *web;
-    struct mime_charsets *charsets;
-    struct users users;
-    struct limit *limit;
-    struct generation_house house;
-    struct generation *generation; /* what new sessions get */
-    struct sockets sockets;
-    struct crypto_signer_client *dkim; /* NULL: mail is not signed */
-    uint64_t started;                  /* wall clock */
-    int statm_fd;
-    pthread_t keeper;
-    pthread_mutex_t mutex;
-    pthread_cond_t ending;
-    _Atomic bool stop;
-    bool has_keeper;
-};
-
 static enum rc tell(struct server *s, const char *what, enum rc rc)
 {
     if (rc != RC_OK)
@@ -80,46 +46,7 @@ static enum rc tell(struct server *s, const char *what, enum rc rc)
     return rc;
 }
 
-static enum log_level level_of(const char *name)
-{
-    static const char *const names[] = {"debug", "info", "warning", "error"};
-    for (int i = 0; i < 4; i++)
-        if (strcmp(name, names[i]) == 0)
-            return (enum log_level)i;
-    return LOG_INFO;
-}
-
 /* --- the store and what stands on it ---------------------------------------------------------- */
-
-/* Networks that the limits of addresses and of logins leave alone. */
-struct trusted {
-    struct net_cidr net[CONF_LIST_MAX];
-    size_t n;
-};
-
-static enum rc read_trusted(struct server *s, const struct conf *c, struct trusted *out)
-{
-    const struct conf_list *list = &c->limits.trusted;
-    for (out->n = 0; out->n < list->n; out->n++) {
-        if (net_cidr_parse(str_of(list->item[out->n]), &out->net[out->n]) == RC_OK)
-            continue;
-        log_event(s->log, LOG_ERROR, "not-a-network", "setting", "limits.trusted", "value",
-                  list->item[out->n], NULL);
-        return RC_SYNTAX;
-    }
-    return RC_OK;
-}
-
-static struct auth_guard_conf guard_conf(const struct conf *c, const struct trusted *trusted)
-{
-    return (struct auth_guard_conf){.account_failures = (uint32_t)c->auth.account_failures,
-                                    .address_failures = (uint32_t)c->auth.address_failures,
-                                    .network_failures = (uint32_t)c->auth.network_failures,
-                                    .period = c->auth.failure_time,
-                                    .delay_max = c->auth.delay_max,
-                                    .trusted = trusted->net,
-                                    .n_trusted = trusted->n};
-}
 
 /* A command that began without a server has the store for itself; most end in a moment. */
 static enum rc open_kv(struct server *s)
@@ -192,7 +119,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     struct auth_conf auth = {.hash_lane = s->hash_lane,
                              .hash_ops = (uint32_t)c->auth.hash_ops,
                              .hash_memory = c->auth.hash_memory,
-                             .guard = guard_conf(c, trusted)};
+                             .guard = server_guard_conf(c, trusted)};
     s->admin.ctx = s->ctx;
     s->admin.keep_removed_ns = c->store.keep_removed * NS_PER_SEC;
     TRY(tell(s, "store", open_kv(s)));
@@ -235,21 +162,6 @@ static void close_store(struct server *s)
 
 /* --- the network ------------------------------------------------------------------------------ */
 
-static struct net_limits limits_of(const struct conf *c, const struct trusted *trusted)
-{
-    return (struct net_limits){
-        .connections = (uint32_t)c->limits.connections,
-        .greeting_ms = patience_ms(c, 30000),
-        .per_address = (uint32_t)c->limits.per_address,
-        .handshakes = (uint32_t)c->limits.handshakes,
-        .handshakes_per_address = (uint32_t)c->limits.handshakes_per_address,
-        .old_ms = c->limits.reload_time * 1000,
-        .dials = (uint32_t)c->relay.connections * 2,
-        .trusted = trusted->net,
-        .n_trusted = trusted->n,
-    };
-}
-
 static enum rc listen_to_all(struct server *s)
 {
     struct net_listener listeners[SOCKETS_MAX];
@@ -267,7 +179,7 @@ static enum rc listen_to_all(struct server *s)
 static enum rc open_net(struct server *s, const struct trusted *trusted)
 {
     char why[256];
-    struct net_conf net = {.limits = limits_of(s->start->conf, trusted),
+    struct net_conf net = {.limits = server_net_limits(s->start->conf, trusted),
                            .short_lane = s->short_lane,
                            .heavy_lane = s->heavy_lane};
     s->net = net_new(&s->ctx, &net);
@@ -306,206 +218,6 @@ static enum rc open_outside(struct server *s)
     s->relay = outside_relay(s->outside);
     secrets_fini(&s->secrets);
     return rc;
-}
-
-/* --- reload ----------------------------------------------------------------------------------- */
-
-struct reload {
-    struct sockets sockets; /* those that are new */
-    struct str chain_pem;
-    struct str text; /* of the configuration */
-    char path[NEWS_TEXT];
-    struct secrets secrets;
-    int signer_fd;
-    bool is_whole;
-};
-
-static void drop_socket(struct reload *r, size_t i)
-{
-    close(r->sockets.item[i].fd);
-    r->sockets.item[i] = r->sockets.item[--r->sockets.n];
-}
-
-static enum rc add_socket(struct reload *r, struct str rest, int fd)
-{
-    struct str name;
-    struct socket *item = &r->sockets.item[r->sockets.n];
-    if (fd < 0 || r->sockets.n == SOCKETS_MAX || !str_cut(&rest, ' ', &name) ||
-        !service_find(name, &item->service) || rest.n >= sizeof item->address)
-        return RC_SYNTAX;
-    memcpy(item->address, rest.p, rest.n);
-    item->address[rest.n] = '\0';
-    item->file = 0; /* the supervisor's to remove */
-    item->fd = fd;
-    r->sockets.n++;
-    return RC_OK;
-}
-
-static enum rc add_secret(struct reload *r, struct str path, int fd)
-{
-    struct str text;
-    TRY(file_read_open(fd, &text));
-    secrets_add(&r->secrets, path, text);
-    explicit_bzero((void *)(uintptr_t)text.p, text.n);
-    free((void *)(uintptr_t)text.p);
-    return RC_OK;
-}
-
-/* The file is the message's until it is kept. */
-static enum rc take_news(struct reload *r, struct news *news)
-{
-    struct str rest = str_of(news->text), what;
-    enum rc rc = RC_SYNTAX;
-    str_cut(&rest, ' ', &what);
-    if (str_eq(what, STR("signer")) && r->signer_fd < 0) {
-        r->signer_fd = news->fd;
-        news->fd = -1;
-        return RC_OK;
-    }
-    if (str_eq(what, STR("socket"))) {
-        rc = add_socket(r, rest, news->fd);
-        news->fd = rc == RC_OK ? -1 : news->fd;
-        return rc;
-    }
-    if (str_eq(what, STR("password")))
-        return add_secret(r, rest, news->fd);
-    if (str_eq(what, STR("certificate")) && !r->chain_pem.p)
-        return file_read_open(news->fd, &r->chain_pem);
-    if (str_eq(what, STR("configuration")) && !r->text.p) {
-        rc = file_read_open(news->fd, &r->text);
-        snprintf(r->path, sizeof r->path, "%.*s", STR_ARG(rest));
-        r->is_whole = rc == RC_OK;
-    }
-    return rc;
-}
-
-static enum rc receive_reload(struct server *s, struct reload *r)
-{
-    struct news news;
-    enum rc rc = RC_OK;
-    while (rc == RC_OK && !r->is_whole) {
-        rc = news_receive(s->start->news_fd, &news);
-        if (rc == RC_OK)
-            rc = take_news(r, &news);
-        if (news.fd >= 0)
-            close(news.fd);
-    }
-    return rc;
-}
-
-static void reload_fini(struct reload *r)
-{
-    while (r->sockets.n)
-        drop_socket(r, 0);
-    if (r->signer_fd >= 0)
-        close(r->signer_fd);
-    secrets_fini(&r->secrets);
-    free((void *)(uintptr_t)r->chain_pem.p);
-    free((void *)(uintptr_t)r->text.p);
-}
-
-/* Out of what there is and what has come: all that the configuration names. Those with an address
- * that this machine does not have are nowhere. */
-static void choose_sockets(struct server *s, struct reload *r, const struct conf *conf,
-                           struct sockets *out)
-{
-    out->n = 0;
-    for (enum service i = 0; i < SERVICE_CONTROL; i++) {
-        const struct conf_list *addresses = service_addresses(i, conf);
-        for (size_t k = 0; k < addresses->n; k++) {
-            const struct socket *found = sockets_find(&s->sockets, i, addresses->item[k]);
-            if (!found)
-                found = sockets_find(&r->sockets, i, addresses->item[k]);
-            if (found)
-                out->item[out->n++] = *found;
-        }
-    }
-    for (size_t i = 0; i < s->sockets.n; i++)
-        if (s->sockets.item[i].service == SERVICE_CONTROL)
-            out->item[out->n++] = s->sockets.item[i];
-}
-
-/* What is in force from here on. Nothing fails any more. */
-static void put_in_force(struct server *s, struct reload *r, struct generation *g,
-                         const struct sockets *next, const struct trusted *trusted)
-{
-    const struct conf *c = generation_conf(g);
-    const struct net_limits limits = limits_of(c, trusted);
-    const struct auth_guard_conf guard = guard_conf(c, trusted);
-    net_limit(s->net, &limits);
-    auth_guard_reload(s->admin.auth, &guard);
-    if (s->outside)
-        outside_reload(s->outside, c, &r->secrets);
-    budget_limit(&s->memory, c->limits.memory);
-    log_level_set(s->log, level_of(c->log_level));
-    atomic_store(&s->admin.keep_removed_ns, c->store.keep_removed * NS_PER_SEC);
-    for (size_t i = 0; i < s->sockets.n; i++) {
-        const struct socket *old = &s->sockets.item[i];
-        if (!sockets_find(next, old->service, old->address))
-            close(old->fd);
-    }
-    for (size_t i = r->sockets.n; i-- > 0;)
-        if (sockets_find(next, r->sockets.item[i].service, r->sockets.item[i].address))
-            r->sockets.item[i] = r->sockets.item[--r->sockets.n]; /* the server's now */
-    s->sockets = *next;
-    generation_unref(&s->generation);
-    s->generation = g;
-}
-
-static enum rc relisten(struct server *s, struct generation *g, const struct sockets *next)
-{
-    struct net_listener listeners[SOCKETS_MAX];
-    size_t n = generation_listeners(g, next, listeners);
-    enum rc rc = net_relisten(s->net, listeners, n);
-    for (size_t i = 0; rc != RC_OK && i < n; i++)
-        listeners[i].released(&listeners[i]);
-    return rc;
-}
-
-static enum rc reload(struct server *s, struct reload *r, char why[256])
-{
-    struct conf *conf;
-    struct generation *g;
-    struct trusted trusted;
-    struct sockets next;
-    struct buf faults;
-    buf_init(&faults, 4096);
-    snprintf(why, 256, "the configuration did not arrive whole");
-    enum rc rc = receive_reload(s, r);
-    if (rc == RC_OK)
-        rc = conf_parse(r->text, r->path, &conf, &faults);
-    buf_fini(&faults);
-    if (rc != RC_OK)
-        return rc;
-    snprintf(why, 256, "limits.trusted has what is no network");
-    rc = read_trusted(s, conf, &trusted);
-    if (rc != RC_OK) {
-        conf_free(&conf);
-        return rc;
-    }
-    choose_sockets(s, r, conf, &next);
-    int signer_fd = r->signer_fd;
-    r->signer_fd = -1;
-    TRY(generation_new(&s->house, conf, r->chain_pem, signer_fd, &g, why));
-    rc = relisten(s, g, &next);
-    snprintf(why, 256, "the listeners cannot be changed now");
-    if (rc == RC_OK)
-        put_in_force(s, r, g, &next, &trusted);
-    else
-        generation_unref(&g);
-    return rc;
-}
-
-static void on_hup(struct server *s)
-{
-    char why[256];
-    struct reload r = {.signer_fd = -1};
-    enum rc rc = reload(s, &r, why);
-    if (rc != RC_OK)
-        log_event(s->log, LOG_ERROR, "reload-failed", "cause", why, NULL);
-    reload_fini(&r);
-    if (news_send(s->start->news_fd, -1, rc == RC_OK ? "ok" : "refused %s", why) != RC_OK)
-        log_event(s->log, LOG_ERROR, "reload-not-answered", NULL);
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -660,7 +372,7 @@ static enum rc start(struct server *s)
     s->heavy_lane =
         task_lane_new("heavy", is_afar ? HEAVY_THREADS_AFAR : HEAVY_THREADS, LANE_QUEUE);
     s->hash_lane = task_lane_new_background("hash", (unsigned)c->auth.hash_threads, HASH_QUEUE);
-    TRY(read_trusted(s, c, &trusted));
+    TRY(server_trusted(s, c, &trusted));
     TRY(open_store(s, &trusted));
     TRY(open_net(s, &trusted));
     TRY(open_outside(s));
@@ -677,7 +389,7 @@ static void wait_for_term(struct server *s)
     sigaddset(&awaited, SIGTERM);
     sigaddset(&awaited, SIGHUP);
     while (sigwait(&awaited, &signal) != 0 || signal != SIGTERM)
-        on_hup(s);
+        server_reload(s);
 }
 
 int server_run(const struct server_start *start_info)
@@ -695,7 +407,7 @@ int server_run(const struct server_start *start_info)
     pthread_cond_init(&s->ending, &monotonic);
     pthread_condattr_destroy(&monotonic);
     counter_set(&s->counters, COUNTER_SERVER_RESTARTS, start_info->restarts);
-    s->log = log_new(STDERR_FILENO, level_of(start_info->conf->log_level), &clock_system);
+    s->log = log_new(STDERR_FILENO, server_log_level(start_info->conf->log_level), &clock_system);
     s->ctx.log = s->log;
     enum rc rc = start(s);
     if (rc == RC_OK) {
