@@ -141,7 +141,7 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
     static const char *const columns[] = {
         "address",     "id",         "enabled", "suspended", "reason",         "created",
         "messages",    "bytes",      "quota",   "quota_own", "quota_messages", "quota_messages_own",
-        "pop3_delete", "send_limit", "modseq"};
+        "pop3_delete", "send_limit", "modseq",  "forward",   "keeps_copy"};
     struct auth_account info;
     struct store_account *account;
     struct store_usage usage;
@@ -152,7 +152,7 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
     }
     store_account_usage(account, &usage);
     store_account_close(&account);
-    answer_columns(a, columns, 15);
+    answer_columns(a, columns, sizeof columns / sizeof *columns);
     answer_cell(a, info.address);
     answer_u64(a, info.id);
     answer_text(a, info.is_enabled ? "yes" : "no");
@@ -168,6 +168,7 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
     answer_pop3(a, &info.settings);
     answer_limits(a, &info.limits);
     answer_u64(a, usage.modseq);
+    answer_forward(a, &info);
 }
 
 /* --- changing --------------------------------------------------------------------------------- */
@@ -189,7 +190,7 @@ void admin_account_set(struct admin *admin, const struct admin_call *c, struct a
     struct store_account *account;
     if (!read_settings(c, false, &s, a))
         return;
-    if (!s.what && !s.has_quota) {
+    if (!s.what && !s.has_quota && !is_forward_given(c)) {
         answer_fail(a, RC_SYNTAX, "account set: nothing to set; see penfold account set --help");
         return;
     }
@@ -198,6 +199,12 @@ void admin_account_set(struct admin *admin, const struct admin_call *c, struct a
     enum rc rc = find(admin, c->args[0], a, &info, &account);
     if (rc != RC_OK) {
         answer_rc(a, rc, c->args[0]);
+        return;
+    }
+    if (is_forward_given(c))
+        set_forward(admin, c, a);
+    if (a->rc != RC_OK) {
+        store_account_close(&account);
         return;
     }
     if (s.what)

@@ -79,12 +79,14 @@ static const struct admin_command commands[] = {
     {.object = "account",
      .verb = "set",
      .usage = "ADDRESS [--quota SIZE] [--quota-messages N] [--enabled yes|no] [--suspended yes|no] "
-              "[--pop3-delete HOW] [--reason TEXT] [--send-limit LIMITS]",
+              "[--pop3-delete HOW] [--reason TEXT] [--send-limit LIMITS] "
+              "[--forward none|ADDRESS[,ADDRESS...]] [--keep|--no-keep]",
      .help = "changes an account",
      .min_args = 1,
      .max_args = 1,
      .options = {"--quota", "--quota-messages", "--enabled", "--suspended", "--pop3-delete",
-                 "--reason", "--send-limit"},
+                 "--reason", "--send-limit", "--forward"},
+     .flags = {"--keep", "--no-keep"},
      .run = admin_account_set},
     {.object = "account",
      .verb = "passwd",

@@ -51,6 +51,13 @@ void answer_fail(struct admin_answer *a, enum rc rc, const char *format, ...)
 /* The common sentence for a result code: "alice@x: there is no such address". */
 void answer_rc(struct admin_answer *a, enum rc rc, struct str what);
 
+/* --- forward.c: where an account's mail goes on to */
+
+/* Whether --forward, --keep or --no-keep of `account set` were given. */
+bool is_forward_given(const struct admin_call *c);
+void set_forward(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void answer_forward(struct admin_answer *a, const struct auth_account *account); /* two cells */
+
 /* --- dkim.c */
 
 /* Those that a domain lacks. RC_OK also when there is nothing to seal them with. */

@@ -20,18 +20,24 @@ static enum rc begin(struct alias_edit *x, struct auth *auth, struct str address
     return RC_OK;
 }
 
-/* Their plain forms, in the arena. */
+enum rc auth_targets_read(struct arena *arena, const struct str *texts, size_t n, struct str **out,
+                          size_t *out_bad)
+{
+    *out = arena_alloc(arena, (n + 1) * sizeof **out);
+    for (*out_bad = 0; *out_bad < n; (*out_bad)++) {
+        struct address a;
+        if (auth_address_parse(texts[*out_bad], &a) != RC_OK || !a.is_plain)
+            return RC_SYNTAX;
+        (*out)[*out_bad] = arena_dup(arena, a.whole);
+    }
+    return RC_OK;
+}
+
 static enum rc read_targets(struct alias_edit *x, struct arena *arena, const struct str *texts,
                             size_t n)
 {
-    x->targets = arena_alloc(arena, (n + 1) * sizeof *x->targets);
-    for (x->bad = 0; x->bad < n; x->bad++) {
-        struct address a;
-        if (auth_address_parse(texts[x->bad], &a) != RC_OK || !a.is_plain)
-            return RC_SYNTAX;
-        x->targets[x->n_targets++] = arena_dup(arena, a.whole);
-    }
-    return RC_OK;
+    x->n_targets = n;
+    return auth_targets_read(arena, texts, n, &x->targets, &x->bad);
 }
 
 static ptrdiff_t index_of(const struct str *list, size_t n, struct str what)
@@ -83,12 +89,12 @@ static enum rc make_added(struct edit *e, struct kv_txn *txn)
     return auth_edit_put_address(e, txn, &x->place.address_key, &row);
 }
 
-static enum rc check_target(struct alias_edit *x, struct str target)
+static enum rc check_target(struct auth *auth, struct str whole, struct str target)
 {
     struct address a;
     bool exists = false;
     TRY(auth_address_parse(target, &a));
-    enum rc rc = auth_resolve_meets(x->edit.auth, &a, x->place.address.whole, &exists);
+    enum rc rc = auth_resolve_meets(auth, &a, whole, &exists);
     if (rc == RC_DENIED) /* elsewhere: who is there is not ours to know */
         return RC_OK;
     if (rc == RC_OK)
@@ -98,10 +104,18 @@ static enum rc check_target(struct alias_edit *x, struct str target)
     return rc;
 }
 
+enum rc auth_targets_check(struct auth *auth, struct str whole, const struct str *targets, size_t n,
+                           size_t *out_bad)
+{
+    for (*out_bad = 0; *out_bad < n; (*out_bad)++)
+        TRY(check_target(auth, whole, targets[*out_bad]));
+    return RC_OK;
+}
+
 static enum rc add(struct alias_edit *x)
 {
-    for (x->bad = 0; x->bad < x->n_targets; x->bad++)
-        TRY(check_target(x, x->targets[x->bad]));
+    TRY(auth_targets_check(x->edit.auth, x->place.address.whole, x->targets, x->n_targets,
+                           &x->bad));
     enum rc rc = auth_edit_run(&x->edit);
     return x->is_too_many ? RC_LIMIT : rc;
 }

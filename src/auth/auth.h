@@ -34,6 +34,7 @@ enum {
     AUTH_LIST_MAX = 1000,     /* accounts that one call lists */
     AUTH_TARGETS_MAX = 256,   /* accounts that one address leads to */
     AUTH_ALIAS_MAX = 100,     /* targets of one alias */
+    AUTH_FORWARD_MAX = 20,    /* addresses that an account's mail goes on to */
     AUTH_REASON_MAX = 200     /* bytes of an operator's words */
 };
 
@@ -285,7 +286,10 @@ struct auth_account {
     struct str reason;             /* of its state; may be empty */
     struct auth_settings settings; /* its own */
     struct auth_limits limits;     /* its own */
-    uint64_t removed;              /* when; 0: it is there */
+    const struct str *forward;     /* where its mail goes on to; in the arena */
+    size_t n_forward;
+    bool keeps_copy;  /* with n_forward: it is in the mailbox, too */
+    uint64_t removed; /* when; 0: it is there */
 };
 /* An id that was never given before; it is in the list of ids from now on. */
 enum rc auth_account_reserve(struct auth *auth, uint64_t *out_id);
@@ -307,6 +311,19 @@ struct auth_account_change {
 enum rc auth_account_set(struct auth *auth, struct str address,
                          const struct auth_account_change *change);
 enum rc auth_account_enable(struct auth *auth, struct str address, bool enabled);
+/* Where an account's mail goes on to. Senders have no right to its address for that. A target here
+ * that is no more is passed over; with none that is left the mailbox has the mail. */
+struct auth_forward {
+    bool sets_targets; /* these, in place of the ones before; no: they stay */
+    const struct str *targets;
+    size_t n_targets;
+    bool sets_copy; /* no: as it was, which is at first to keep one */
+    bool keeps_copy;
+};
+/* RC_NOTFOUND: no such account; RC_SYNTAX; RC_EXISTS: sets_copy of one that does not forward. About
+ * a target as auth_alias_add, RC_LIMIT also with more than AUTH_FORWARD_MAX. */
+enum rc auth_account_forward(struct auth *auth, struct str address,
+                             const struct auth_forward *forward, size_t *out_bad);
 /* The account, with its password, under another address, also in another domain; the old one
  * becomes an alias when asked. Cut short between two domains it has both addresses; the same call
  * again completes it. RC_NOTFOUND: no such account, or no such domain (*out_id 0 and not 0);

@@ -71,9 +71,10 @@ struct address_record { /* of an account or an alias */
     struct auth_settings settings;
     struct auth_limits limits;
     struct str reason; /* for the state, the operator's words */
-    /* an alias's */
+    /* an alias's; of an account, where its mail goes on to */
     struct str *targets; /* addresses, in lower case */
     size_t n_targets;
+    bool keeps_copy; /* an account with targets */
 };
 struct removed_record {
     uint64_t account, removed;
@@ -132,7 +133,8 @@ struct answer {
     size_t n;
     struct str *outside; /* an answer that has some is not kept in the cache */
     size_t n_outside;
-    size_t n_parts; /* more than ANSWER_PARTS: not to be kept */
+    bool is_forwarded; /* by an account: who gets it may not send for the address */
+    size_t n_parts;    /* more than ANSWER_PARTS: not to be kept */
     uint64_t parts[ANSWER_PARTS], versions[ANSWER_PARTS];
 };
 /* False: not there, or it holds no longer. The accounts are copied to the arena (RC_LIMIT in
@@ -353,6 +355,16 @@ struct auth_account auth_account_of(const struct address_record *row, struct str
 
 enum rc auth_keys_forget(struct kv_txn *txn, struct str domain); /* with the domain */
 enum rc auth_keys_check(struct str value);                       /* RC_CORRUPT: not a record */
+
+/* --- alias.c ---------------------------------------------------------------------------------- */
+
+/* The plain forms of addresses, in the arena. RC_SYNTAX: of *out_bad. */
+enum rc auth_targets_read(struct arena *arena, const struct str *texts, size_t n, struct str **out,
+                          size_t *out_bad);
+/* Whether mail for `whole` may go on to each of them; with auth->domains held. About *out_bad:
+ * RC_PERM: nobody has it; RC_CONFLICT: it leads back; RC_LIMIT: nested too deep. */
+enum rc auth_targets_check(struct auth *auth, struct str whole, const struct str *targets, size_t n,
+                           size_t *out_bad);
 
 /* --- resolve.c -------------------------------------------------------------------------------- */
 

@@ -99,15 +99,19 @@ static void check_only(struct check *k, struct str name, uint64_t account)
     list_add_tail(&k->all_seen, &seen->link);
 }
 
-static void check_alias(struct check *k, struct str name, const struct address_record *a)
+static void check_targets(struct check *k, struct str name, const struct address_record *a)
 {
     struct address target;
+    for (size_t i = 0; i < a->n_targets; i++)
+        if (auth_address_parse(a->targets[i], &target) != RC_OK)
+            fault(k, name, "what its mail goes on to is no address");
+}
+
+static void check_alias(struct check *k, struct str name, const struct address_record *a)
+{
     k->aliases++;
     if (!a->n_targets)
         fault(k, name, "an alias without targets");
-    for (size_t i = 0; i < a->n_targets; i++)
-        if (auth_address_parse(a->targets[i], &target) != RC_OK)
-            fault(k, name, "a target of the alias is no address");
 }
 
 static enum rc check_account(struct check *k, struct str name, const struct address_record *a)
@@ -135,6 +139,7 @@ static enum rc check_address(struct check *k, const struct kv_row *row)
         check_alias(k, buf_str(&name), &a);
     else
         rc = check_account(k, buf_str(&name), &a);
+    check_targets(k, buf_str(&name), &a);
     buf_fini(&name);
     arena_fini(&arena);
     return rc;

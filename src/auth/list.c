@@ -28,7 +28,10 @@ struct auth_account auth_account_of(const struct address_record *row, struct str
                                  .is_suspended = row->is_suspended,
                                  .reason = row->reason,
                                  .settings = row->settings,
-                                 .limits = row->limits};
+                                 .limits = row->limits,
+                                 .forward = row->targets,
+                                 .n_forward = row->n_targets,
+                                 .keeps_copy = row->keeps_copy};
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */

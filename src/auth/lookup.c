@@ -42,6 +42,7 @@ enum rc auth_lookup_address(struct auth *auth, const struct address *a, unsigned
         rc = RC_NOTFOUND;
     out->domain.catch_all = out->address.reason = (struct str){0};
     out->address.targets = NULL;
+    out->address.n_targets = 0;
     arena_fini(&arena);
     return rc;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum { FORMAT = 1, KIND_ACCOUNT = 1, KIND_ALIAS = 2, KIND_ARGON2ID = 1 };
-enum { FLAG_DISABLED = 1, FLAG_SUSPENDED = 2 };
+enum { FLAG_DISABLED = 1, FLAG_SUSPENDED = 2, FLAG_NO_COPY = 4 };
 
 const struct kv_part auth_global_part = {KV_GLOBAL, 0};
 
@@ -168,25 +168,46 @@ enum rc auth_domain_unpack(struct str value, struct domain_record *out)
     return unpack_done(&r);
 }
 
+static void pack_targets(struct packer *w, const struct address_record *a)
+{
+    pack_u16(w, (uint16_t)a->n_targets);
+    for (size_t i = 0; i < a->n_targets; i++)
+        pack_str16(w, a->targets[i]);
+}
+
+static enum rc unpack_targets(struct unpacker *r, struct arena *arena, struct address_record *out)
+{
+    size_t n = unpack_u16(r);
+    if (n > AUTH_ALIAS_MAX)
+        return RC_CORRUPT;
+    out->targets = arena_alloc(arena, (n + 1) * sizeof *out->targets);
+    if (!out->targets)
+        return RC_LIMIT;
+    for (size_t i = 0; i < n; i++)
+        out->targets[i] = unpack_str16(r);
+    out->n_targets = n;
+    return RC_OK;
+}
+
 static void pack_account(struct packer *w, const struct address_record *a)
 {
     pack_u8(w, KIND_ACCOUNT);
     pack_u64(w, a->account);
     pack_u64(w, a->created);
     pack_u8(w, (uint8_t)((a->is_disabled ? FLAG_DISABLED : 0) |
-                         (a->is_suspended ? FLAG_SUSPENDED : 0)));
+                         (a->is_suspended ? FLAG_SUSPENDED : 0) |
+                         (a->n_targets && !a->keeps_copy ? FLAG_NO_COPY : 0)));
     pack_settings(w, &a->settings);
     pack_str16(w, a->reason);
     pack_limits(w, &a->limits);
+    pack_targets(w, a);
 }
 
 static void pack_alias(struct packer *w, const struct address_record *a)
 {
     pack_u8(w, KIND_ALIAS);
     pack_u64(w, a->created);
-    pack_u16(w, (uint16_t)a->n_targets);
-    for (size_t i = 0; i < a->n_targets; i++)
-        pack_str16(w, a->targets[i]);
+    pack_targets(w, a);
 }
 
 enum rc auth_address_pack(const struct address_record *a, struct arena *arena, struct str *out)
@@ -208,7 +229,7 @@ enum rc auth_address_pack(const struct address_record *a, struct arena *arena, s
     return str_is_null(*out) ? RC_LIMIT : RC_OK;
 }
 
-static void unpack_account(struct unpacker *r, struct address_record *out)
+static enum rc unpack_account(struct unpacker *r, struct arena *arena, struct address_record *out)
 {
     out->account = unpack_u64(r);
     out->created = unpack_u64(r);
@@ -221,22 +242,15 @@ static void unpack_account(struct unpacker *r, struct address_record *out)
     }
     if (r->n) /* before sending was limited */
         unpack_limits(r, &out->limits);
+    out->keeps_copy = !(flags & FLAG_NO_COPY);
+    return r->n ? unpack_targets(r, arena, out) : RC_OK; /* before accounts forwarded */
 }
 
 static enum rc unpack_alias(struct unpacker *r, struct arena *arena, struct address_record *out)
 {
     out->is_alias = true;
     out->created = unpack_u64(r);
-    size_t n = unpack_u16(r);
-    if (n > AUTH_ALIAS_MAX)
-        return RC_CORRUPT;
-    out->targets = arena_alloc(arena, (n + 1) * sizeof *out->targets);
-    if (!out->targets)
-        return RC_LIMIT;
-    for (size_t i = 0; i < n; i++)
-        out->targets[i] = unpack_str16(r);
-    out->n_targets = n;
-    return RC_OK;
+    return unpack_targets(r, arena, out);
 }
 
 enum rc auth_address_unpack(struct str value, struct arena *arena, struct address_record *out)
@@ -246,7 +260,7 @@ enum rc auth_address_unpack(struct str value, struct arena *arena, struct addres
     TRY(open_record(&r, value));
     uint8_t kind = unpack_u8(&r);
     if (kind == KIND_ACCOUNT)
-        unpack_account(&r, out);
+        TRY(unpack_account(&r, arena, out));
     else if (kind == KIND_ALIAS)
         TRY(unpack_alias(&r, arena, out));
     else

@@ -21,6 +21,7 @@ struct walk {
     struct auth *auth;
     unsigned flags;
     bool is_any_state;  /* reach them whatever their state */
+    bool is_for_sender; /* what accounts forward to does not count */
     struct arena arena; /* of what is read on the way */
     struct answer answer;
     struct str visited[VISITS_MAX];
@@ -112,14 +113,26 @@ static enum rc visit_text(struct walk *w, struct str text, unsigned depth)
     return rc == RC_OK ? visit(w, a, depth) : RC_CORRUPT;
 }
 
-static enum rc take_account(struct walk *w, const struct address_record *r)
+/* Its own mailbox has the mail where nobody else does: mail is not lost for a target that is no
+ * more, or two accounts that forward to each other. */
+static enum rc forward(struct walk *w, const struct address_record *r, unsigned depth)
+{
+    size_t before = w->answer.n + w->answer.n_outside;
+    w->answer.is_forwarded = true;
+    for (size_t i = 0; i < r->n_targets; i++)
+        TRY(visit_text(w, r->targets[i], depth + 1));
+    bool is_lost = w->answer.n + w->answer.n_outside == before && !w->has_suspended;
+    return r->keeps_copy || is_lost ? add_account(w, r->account) : RC_OK;
+}
+
+static enum rc take_account(struct walk *w, const struct address_record *r, unsigned depth)
 {
     if (!w->is_any_state && (r->is_disabled || r->is_suspended)) {
         w->has_disabled |= r->is_disabled;
         w->has_suspended |= !r->is_disabled;
         return RC_OK;
     }
-    return add_account(w, r->account);
+    return r->n_targets && !w->is_for_sender ? forward(w, r, depth) : add_account(w, r->account);
 }
 
 /* Nobody has the address itself. */
@@ -170,7 +183,7 @@ static enum rc visit(struct walk *w, const struct address *a, unsigned depth)
     if (rc == RC_DENIED && depth > 0)
         return add_outside(w, a->whole);
     if (rc != RC_OK || !found.address.is_alias)
-        return rc == RC_OK ? take_account(w, &found.address) : rc;
+        return rc == RC_OK ? take_account(w, &found.address, depth) : rc;
     for (size_t i = 0; i < found.address.n_targets; i++)
         TRY(visit_text(w, found.address.targets[i], depth + 1));
     return RC_OK;
@@ -297,7 +310,7 @@ static enum rc find_answer(struct auth *auth, const struct address *a, unsigned 
     struct walk w;
     w.auth = auth;
     w.flags = flags;
-    w.is_any_state = false;
+    w.is_any_state = w.is_for_sender = false;
     w.arena = (struct arena){0};
     start(&w);
     enum rc rc = walk_and_keep(&w, a, arena, out);
@@ -347,8 +360,9 @@ enum rc auth_may_send(struct auth *auth, uint64_t account, struct str address, u
     if (auth_address_parse(address, &a) != RC_OK)
         return RC_DENIED;
     enum rc rc = find_answer(auth, &a, flags, &arena, &answer);
-    if (rc == RC_CONFLICT || rc == RC_PERM) { /* of somebody else among the targets, perhaps */
-        struct walk w = {.auth = auth, .flags = flags, .is_any_state = true};
+    /* The state is somebody else's among the targets, perhaps. */
+    if (rc == RC_CONFLICT || rc == RC_PERM || (rc == RC_OK && answer.is_forwarded)) {
+        struct walk w = {.auth = auth, .flags = flags, .is_any_state = true, .is_for_sender = true};
         start(&w);
         rc = walk_and_keep(&w, &a, &arena, &answer);
         arena_fini(&w.arena);

@@ -408,6 +408,109 @@ static void aliases_are_listed(void **state)
     assert_rc(auth_domain_show(h->auth, STR("c.test"), &h->arena, &domain), RC_NOTFOUND);
 }
 
+/* --- accounts whose mail goes on -------------------------------------------------------------- */
+
+static enum rc forward(struct home *h, const char *address, const char *target, int keeps)
+{
+    size_t bad;
+    struct str targets[1] = {target ? str_of(target) : STR("")};
+    const struct auth_forward f = {.sets_targets = target,
+                                   .targets = targets,
+                                   .n_targets = target && target[0],
+                                   .sets_copy = keeps >= 0,
+                                   .keeps_copy = keeps > 0};
+    return auth_account_forward(h->auth, str_of(address), &f, &bad);
+}
+enum { AS_IT_IS = -1 };
+
+static struct str outside_of(struct home *h, const char *address, size_t n)
+{
+    struct auth_targets t;
+    assert_rc(auth_resolve(h->auth, str_of(address), 0, &h->arena, &t), RC_OK);
+    assert_int_equal(t.n_outside, n);
+    return n ? t.outside[0] : (struct str){0};
+}
+
+static void an_account_forwards(void **state)
+{
+    struct home *h = *state;
+    struct auth_account shown;
+    uint64_t x = add(h, "x@a.test"), y = add(h, "y@b.test"), id;
+    assert_rc(forward(h, "x@a.test", NULL, 1), RC_EXISTS); /* nothing to keep a copy of */
+    assert_rc(forward(h, "x@a.test", "Z@Far.test", AS_IT_IS), RC_OK);
+    LEADS("x@a.test", "1"); /* unless it is said otherwise a copy is kept */
+    assert_str(outside_of(h, "x+shop@a.test", 1), "z@far.test");
+    assert_rc(auth_account_show(h->auth, STR("x@a.test"), &h->arena, &shown), RC_OK);
+    assert_true(shown.n_forward == 1 && shown.keeps_copy);
+    assert_str(shown.forward[0], "z@far.test");
+    assert_rc(forward(h, "x@a.test", NULL, 0), RC_OK);
+    LEADS("x@a.test", "");
+    assert_rc(forward(h, "x@a.test", "y@b.test", AS_IT_IS), RC_OK);
+    LEADS("x@a.test", "2"); /* still without a copy */
+    assert_rc(auth_may_send(h->auth, x, STR("x@a.test"), 0), RC_OK);
+    assert_rc(auth_may_send(h->auth, y, STR("x@a.test"), 0), RC_DENIED);
+    assert_rc(auth_account_enable(h->auth, STR("x@a.test"), false), RC_OK);
+    LEADS("x@a.test", "perm"); /* a closed account forwards nothing */
+    assert_rc(auth_account_enable(h->auth, STR("x@a.test"), true), RC_OK);
+    assert_rc(auth_account_rename(h->auth, STR("x@a.test"), STR("w@b.test"), false, &id), RC_OK);
+    LEADS("w@b.test", "2");
+    assert_rc(auth_account_remove(h->auth, STR("w@b.test"), &id), RC_OK);
+    assert_rc(auth_account_restore(h->auth, STR("w@b.test"), 0, &id), RC_OK);
+    LEADS("w@b.test", "2");
+    assert_rc(forward(h, "w@b.test", "", AS_IT_IS), RC_OK);
+    LEADS("w@b.test", "1");
+}
+
+static void forwarding_loses_no_mail(void **state)
+{
+    struct home *h = *state;
+    uint64_t id;
+    add(h, "x@a.test");
+    add(h, "y@b.test");
+    assert_rc(forward(h, "x@a.test", "x@a.test", 0), RC_CONFLICT);
+    assert_rc(forward(h, "x@a.test", "nobody@a.test", 0), RC_PERM);
+    assert_rc(forward(h, "x@a.test", "no address", 0), RC_SYNTAX);
+    assert_rc(forward(h, "nobody@a.test", "y@b.test", 0), RC_NOTFOUND);
+    assert_rc(forward(h, "x@a.test", "y@b.test", 0), RC_OK);
+    assert_rc(forward(h, "y@b.test", "x@a.test", 0), RC_CONFLICT); /* a circle */
+    assert_rc(alias(h, "l@a.test", "x@a.test"), RC_OK);
+    assert_rc(forward(h, "y@b.test", "l@a.test", 0), RC_CONFLICT);
+    assert_rc(forward(h, "x@a.test", "x+1@a.test", 0), RC_OK); /* one that no check sees */
+    LEADS("x@a.test", "1");
+    assert_rc(forward(h, "x@a.test", "y@b.test", 0), RC_OK);
+    assert_rc(auth_account_remove(h->auth, STR("y@b.test"), &id), RC_OK);
+    LEADS("x@a.test", "1"); /* its own mailbox has it when nobody else does */
+    size_t bad;
+    struct str many[AUTH_FORWARD_MAX + 1];
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+        many[i] = STR("z@far.test");
+    const struct auth_forward f = {
+        .sets_targets = true, .targets = many, .n_targets = AUTH_FORWARD_MAX + 1};
+    assert_rc(auth_account_forward(h->auth, STR("x@a.test"), &f, &bad), RC_LIMIT);
+}
+
+/* Rows of accounts grew behind their end: each of these was a whole one once. */
+static void rows_from_before_are_read(void **state)
+{
+    struct home *h = *state;
+    static const size_t ends[] = {19, 26, 27};
+    struct str targets[] = {STR("z@far.test")}, row;
+    struct address_record back, account = {.account = 7,
+                                           .created = 42,
+                                           .settings.pop3_delete = AUTH_POP3_UNSET,
+                                           .reason = STR(""),
+                                           .targets = targets,
+                                           .n_targets = 1};
+    assert_rc(auth_address_pack(&account, &h->arena, &row), RC_OK);
+    assert_rc(auth_address_unpack(row, &h->arena, &back), RC_OK);
+    assert_true(back.n_targets == 1 && !back.keeps_copy);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        assert_rc(auth_address_unpack(str_head(row, ends[i]), &h->arena, &back), RC_OK);
+        assert_true(back.account == 7 && back.created == 42 && back.n_targets == 0);
+    }
+    assert_rc(auth_address_unpack(str_head(row, row.n - 1), &h->arena, &back), RC_CORRUPT);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -423,6 +526,9 @@ int main(void)
         TEST(who_may_send),
         TEST(steps_that_fail_are_taken_up_again),
         TEST(aliases_are_listed),
+        TEST(an_account_forwards),
+        TEST(forwarding_loses_no_mail),
+        TEST(rows_from_before_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
