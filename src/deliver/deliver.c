@@ -121,6 +121,7 @@ static struct queue_item item_of(const struct deliver_message *m)
                                .n_recipients = m->n_recipients,
                                .account = m->account,
                                .release = m->release,
+                               .hold = m->hold,
                                .due = m->release,
                                .origin = m->origin,
                                .ret = m->ret,

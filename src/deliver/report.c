@@ -419,7 +419,12 @@ static void put_message_fields(const struct writer *w, struct buf *b)
     buf_put(b, STR("\r\n"));
     if (r->envid.n) /* [RFC3461 6.3] (a) */
         put_decoded("Original-Envelope-Id: ", STR(""), r->envid, b);
-    put_date("Arrival-Date", r->arrived, b);
+    put_date("Arrival-Date", r->arrived, b); /* [RFC4865 5.1.2] */
+    if (r->hold.n) {                         /* [RFC4865 5.1.2] */
+        buf_put(b, STR("Future-Release-Request: "));
+        put_safe(b, r->hold, false);
+        buf_put(b, STR("\r\n"));
+    }
 }
 
 /* An address of type utf-8 is shown as it is meant, others as they came but for xtext

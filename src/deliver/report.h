@@ -45,6 +45,7 @@ struct report {
     struct str envid;  /* the value of ENVID as it came; absent or empty: not said */
     struct str log_id; /* of the message in our logs */
     uint64_t arrived;  /* when we took the message */
+    struct str hold;   /* what was asked of FUTURERELEASE: "for;3600"; absent or empty: nothing */
     uint64_t size;     /* of the message, in bytes */
     uint64_t retry_until; /* REPORT_DELAYED: when we give up */
     const struct report_recipient *recipients;

@@ -218,6 +218,7 @@ static enum rc write_one(struct settle *s, enum report_kind kind)
                        .envid = s->item->envid,
                        .log_id = s->item->log_id,
                        .arrived = s->item->received,
+                       .hold = s->item->hold,
                        .size = s->item->size,
                        .retry_until = s->expires,
                        .recipients = s->told[kind],

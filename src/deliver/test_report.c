@@ -448,6 +448,24 @@ static void what_is_sent_back(void **state)
     buf_fini(&k.bytes);
 }
 
+/* [RFC4865 5.1.2] */
+static void what_was_held_says_so(void **state)
+{
+    const struct report_recipient bob = {.address = STR("bob@elsewhere.test"),
+                                         .outcome = {.verdict = DELIVER_FAILED}};
+    struct report r = report_for(&bob, 1);
+    struct kept k;
+    write_report(&r, &k);
+    assert_true(str_find(buf_str(&k.bytes), STR("Future-Release-Request")) < 0);
+    buf_fini(&k.bytes);
+    r.hold = STR("until;2026-11-21T09:00:00Z");
+    write_report(&r, &k);
+    assert_true(str_find(buf_str(&k.bytes),
+                         STR("\r\nArrival-Date: Sat, 21 Nov 2026 10:00:00 +0000\r\n"
+                             "Future-Release-Request: until;2026-11-21T09:00:00Z\r\n")) > 0);
+    buf_fini(&k.bytes);
+}
+
 static void only_reports_are_read(void **state)
 {
     struct arena arena = {0};
@@ -483,6 +501,7 @@ int main(void)
         cmocka_unit_test(every_cause_has_its_words),
         cmocka_unit_test(hostile_words_are_harmless),
         cmocka_unit_test(what_is_sent_back),
+        cmocka_unit_test(what_was_held_says_so),
         cmocka_unit_test(only_reports_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,6 +110,7 @@ struct queue_item {
     uint64_t due;     /* ns since 1970, of the first try; 0: when it is added */
     uint64_t expires; /* ns since 1970; 0: the scheduler's default, counted from `received` */
     uint64_t release; /* FUTURERELEASE: what the sender asked for; 0: not asked for */
+    struct str hold;  /* ... in which words: "for;3600", "until;2026-11-22T10:00:00Z"; or empty */
     uint64_t account; /* who handed it in; 0: nobody from here */
     struct str sender, message_id, log_id;
     struct str origin; /* where it came from, for traces; may be empty */

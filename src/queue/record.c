@@ -86,6 +86,8 @@ static void pack_behind(struct packer *w, const struct queue_item *item, struct 
     pack_str16(w, str_from(also.hashes, also.n * 3));
     if (item->n_added == 1)
         pack_str16(w, queue_recipient_pack(&item->recipients[0], to));
+    if (item->hold.n)
+        pack_str16(w, short_enough(item->hold));
 }
 
 struct str queue_item_pack(const struct queue_item *item, struct queue_also also, unsigned char *to)
@@ -123,6 +125,16 @@ static enum rc unpack_references(struct unpacker *r, struct arena *arena, struct
     return RC_OK;
 }
 
+static enum rc unpack_one(struct unpacker *r, struct arena *arena, struct queue_item *out)
+{
+    struct queue_recipient *one = arena_zero(arena, sizeof *one);
+    if (!one)
+        return RC_LIMIT;
+    out->recipients = one;
+    out->n_recipients = 1;
+    return queue_recipient_unpack(unpack_str16(r), one);
+}
+
 static enum rc unpack_behind(struct unpacker *r, struct arena *arena, struct queue_item *out,
                              struct queue_also *out_also)
 {
@@ -136,14 +148,11 @@ static enum rc unpack_behind(struct unpacker *r, struct arena *arena, struct que
     *out_also = (struct queue_also){(const unsigned char *)hashes.p, hashes.n / 3};
     if (out_also->n > QUEUE_RECIPIENTS)
         return RC_CORRUPT;
-    if (out->n_added != 1)
-        return RC_OK;
-    struct queue_recipient *one = arena_zero(arena, sizeof *one);
-    if (!one)
-        return RC_LIMIT;
-    out->recipients = one;
-    out->n_recipients = 1;
-    return queue_recipient_unpack(unpack_str16(r), one);
+    if (out->n_added == 1)
+        TRY(unpack_one(r, arena, out));
+    if (r->n > 0) /* only of what was held, and not before release 0.2 */
+        out->hold = unpack_str16(r);
+    return RC_OK;
 }
 
 enum rc queue_item_unpack(struct str row, struct arena *arena, struct queue_item *out,

@@ -140,6 +140,7 @@ static void wishes_are_kept(void **state)
                               .ret = 2,
                               .flags = QUEUE_UTF8 | QUEUE_UNENDED,
                               .envid = STR("QQ314159"),
+                              .hold = STR("for;3600"),
                               .summary = STR("\1()")};
     struct queue_id id = add_item(f, &item);
     struct arena arena = {0};
@@ -149,6 +150,7 @@ static void wishes_are_kept(void **state)
     assert_int_equal(got.item.ret, 2);
     assert_int_equal(got.item.flags, QUEUE_UTF8 | QUEUE_UNENDED);
     assert_str(got.item.envid, "QQ314159");
+    assert_str(got.item.hold, "for;3600");
     assert_str(got.item.summary, "\1()");
     assert_int_equal(got.item.n_recipients, 1);
     assert_int_equal(got.item.recipients[0].wish.notify, 6);

@@ -1,13 +1,17 @@
-/* When a message is to go on: the values of HOLDFOR and HOLDUNTIL [RFC4865 3] [RFC3339 5.6]. */
+/* When a message is to go on: the values of HOLDFOR and HOLDUNTIL [RFC4865 3] [RFC3339 5.6].
+ *
+ * What is no such value must be refused [RFC4865 4.2], so times are taken in UTC alone. A fraction
+ * of a second counts as a whole one: nothing goes on too early. */
 #include "smtp/smtp.h"
 
 #include <time.h>
 
-enum { DIGITS_MAX = 9, MINUTE_S = 60, HOUR_S = 3600 };
+enum { DIGITS_MAX = 9 };
 
 enum rc smtp_holdfor_parse(struct str value, uint64_t *out_seconds)
 {
-    return value.n > 0 && value.n <= DIGITS_MAX ? str_to_u64(value, out_seconds) : RC_SYNTAX;
+    bool is_positive = value.n > 0 && value.n <= DIGITS_MAX && value.p[0] != '0';
+    return is_positive ? str_to_u64(value, out_seconds) : RC_SYNTAX;
 }
 
 /* A number of exactly n digits, and the byte behind it (0: none). */
@@ -22,44 +26,34 @@ static bool take(struct str *s, size_t n, char behind, int *out)
     return true;
 }
 
-static void skip_fraction(struct str *s)
+/* Whether it is more than nothing. */
+static bool take_fraction(struct str *s)
 {
+    bool is_any = false;
     if (s->n < 2 || s->p[0] != '.' || !ascii_is_digit(s->p[1]))
-        return;
+        return false;
     size_t n = 1;
-    while (n < s->n && ascii_is_digit(s->p[n]))
-        n++;
+    for (; n < s->n && ascii_is_digit(s->p[n]); n++)
+        is_any |= s->p[n] != '0';
     *s = str_skip(*s, n);
+    return is_any;
 }
 
-/* "Z", "+01:00": seconds east of Greenwich. */
-static bool take_zone(struct str s, int *out)
+static bool is_utc(struct str zone)
 {
-    int hours, minutes;
-    *out = 0;
-    if (s.n == 1 && ascii_upper(s.p[0]) == 'Z')
-        return true;
-    if (s.n != 6 || (s.p[0] != '+' && s.p[0] != '-'))
-        return false;
-    int sign = s.p[0] == '+' ? 1 : -1;
-    s = str_skip(s, 1);
-    if (!take(&s, 2, ':', &hours) || !take(&s, 2, 0, &minutes) || hours > 23 || minutes > 59)
-        return false;
-    *out = sign * (hours * HOUR_S + minutes * MINUTE_S);
-    return true;
+    return str_ieq(zone, STR("Z")) || str_eq(zone, STR("+00:00")) || str_eq(zone, STR("-00:00"));
 }
 
 enum rc smtp_holduntil_parse(struct str value, uint64_t *out_seconds)
 {
     struct tm tm = {0};
-    int zone;
     if (!take(&value, 4, '-', &tm.tm_year) || !take(&value, 2, '-', &tm.tm_mon) ||
         !take(&value, 2, 'T', &tm.tm_mday) || !take(&value, 2, ':', &tm.tm_hour) ||
         !take(&value, 2, ':', &tm.tm_min) || !take(&value, 2, 0, &tm.tm_sec))
         return RC_SYNTAX;
-    skip_fraction(&value);
-    if (!take_zone(value, &zone) || tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 ||
-        tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60 || tm.tm_year < 1970)
+    bool has_fraction = take_fraction(&value);
+    if (!is_utc(value) || tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_hour > 23 ||
+        tm.tm_min > 59 || tm.tm_sec > 60 || tm.tm_year < 1970)
         return RC_SYNTAX;
     const struct tm day = {
         .tm_year = tm.tm_year - 1900, .tm_mon = tm.tm_mon - 1, .tm_mday = tm.tm_mday};
@@ -70,7 +64,7 @@ enum rc smtp_holduntil_parse(struct str value, uint64_t *out_seconds)
     whole.tm_hour = tm.tm_hour;
     whole.tm_min = tm.tm_min;
     whole.tm_sec = tm.tm_sec;
-    time_t at = timegm(&whole) - zone;
+    time_t at = timegm(&whole) + has_fraction;
     *out_seconds = at > 0 ? (uint64_t)at : 0;
     return RC_OK;
 }

@@ -144,8 +144,11 @@ static void release_times_are_read(void **state)
     } cases[] = {
         {"1970-01-01T00:00:10Z", RC_OK, 10},
         {"2026-11-22T10:00:00Z", RC_OK, 1795341600},
-        {"2026-11-22t11:00:00.25+01:00", RC_OK, 1795341600},
-        {"2026-11-22T04:30:00-05:30", RC_OK, 1795341600},
+        {"2026-11-22t10:00:00.00z", RC_OK, 1795341600},
+        {"2026-11-22T10:00:00.25Z", RC_OK, 1795341601},
+        {"2026-11-22T10:00:00+00:00", RC_OK, 1795341600},
+        {"2026-11-22T11:00:00+01:00", RC_SYNTAX, 0},
+        {"2026-11-22T04:30:00-05:30", RC_SYNTAX, 0},
         {"2028-02-29T00:00:00Z", RC_OK, 1835395200},
         {"2027-02-29T00:00:00Z", RC_SYNTAX, 0},
         {"2026-06-31T00:00:00Z", RC_SYNTAX, 0},
@@ -168,6 +171,8 @@ static void release_times_are_read(void **state)
     assert_rc(smtp_holdfor_parse(STR("999999999"), &seconds), RC_OK);
     assert_int_equal(seconds, 999999999);
     assert_rc(smtp_holdfor_parse(STR("1000000000"), &seconds), RC_SYNTAX);
+    assert_rc(smtp_holdfor_parse(STR("0"), &seconds), RC_SYNTAX);
+    assert_rc(smtp_holdfor_parse(STR("010"), &seconds), RC_SYNTAX);
     assert_rc(smtp_holdfor_parse(STR("-1"), &seconds), RC_SYNTAX);
     assert_rc(smtp_holdfor_parse(STR(""), &seconds), RC_SYNTAX);
 }
