@@ -32,7 +32,7 @@ struct admin {
 void admin_init(struct admin *admin); /* the rest is the caller's to set */
 void admin_fini(struct admin *admin);
 
-enum { ADMIN_WORDS = 128, ADMIN_COLUMNS = 16, ADMIN_OPTIONS = 8 };
+enum { ADMIN_WORDS = 128, ADMIN_COLUMNS = 24, ADMIN_OPTIONS = 8 };
 
 struct admin_request {
     const struct str *words; /* "account", "add", "alice@example.org", "--quota", "2G" */

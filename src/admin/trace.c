@@ -80,6 +80,14 @@ static void answer_some(struct admin_answer *a, struct str text)
     answer_cell(a, text.n ? text : STR(""));
 }
 
+static void answer_size(struct admin_answer *a, uint64_t size)
+{
+    if (size)
+        answer_u64(a, size);
+    else
+        answer_text(a, "");
+}
+
 static void answer_event(struct admin_answer *a, const struct trace_event *e)
 {
     answer_some(a, e->id);
@@ -93,6 +101,7 @@ static void answer_event(struct admin_answer *a, const struct trace_event *e)
     answer_some(a, e->login);
     answer_some(a, e->tls);
     answer_some(a, e->checks);
+    answer_size(a, e->size);
     answer_some(a, e->host);
     answer_some(a, e->reply);
     answer_some(a, e->mailbox);
@@ -106,8 +115,8 @@ static void answer_event(struct admin_answer *a, const struct trace_event *e)
 void admin_trace(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {
-        "message", "time", "event",  "message_id", "sender", "to",      "peer", "session",
-        "login",   "tls",  "checks", "host",       "reply",  "mailbox", "due",  "note"};
+        "message", "time",   "event", "message_id", "sender", "to",      "peer", "session", "login",
+        "tls",     "checks", "size",  "host",       "reply",  "mailbox", "due",  "note"};
     struct trace_query query = {.what = c->args[0]};
     struct trace_found found;
     struct arena arena;

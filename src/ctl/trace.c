@@ -71,9 +71,31 @@ static void put_time(struct str text)
     fputs(local, stdout);
 }
 
+static const char indent[] = "\n                            ";
+
+/* Who handed it in, what was looked at. */
+static void put_begin(const struct row *r)
+{
+    put(indent, cell(r, "peer"), "");
+    put(", logged in as ", cell(r, "login"), "");
+    put(", ", cell(r, "tls"), "");
+    put(", session ", cell(r, "session"), "");
+    put(indent, cell(r, "size"), " bytes");
+    put(cell(r, "size").n ? ", " : indent, cell(r, "checks"), "");
+    put(indent, cell(r, "reply"), "");
+}
+
+/* Who was asked to take it, what came of that. */
+static void put_try(const struct row *r)
+{
+    struct str host = cell(r, "host");
+    put(indent, host, "");
+    put(host.n ? " said: " : indent, cell(r, "reply"), "");
+    put(indent, cell(r, "tls"), "");
+}
+
 static void put_event(const struct row *r)
 {
-    static const char indent[] = "\n                            ";
     struct str note = cell(r, "note"), event = cell(r, "event"), due = cell(r, "due");
     bool is_report = str_eq(event, STR("reported"));
     fputs("  ", stdout);
@@ -83,16 +105,13 @@ static void put_event(const struct row *r)
     put(is_report ? " to " : " for ", cell(r, "to"), "");
     put(is_report ? ", as message " : ": ", note, "");
     put(": ", cell(r, "mailbox"), "");
-    put(indent, cell(r, "peer"), "");
-    put(", logged in as ", cell(r, "login"), "");
-    put(", ", cell(r, "tls"), "");
-    put(", session ", cell(r, "session"), "");
-    put(indent, cell(r, "checks"), "");
-    put(indent, cell(r, "host"), "");
-    put(cell(r, "host").n ? " said: " : indent, cell(r, "reply"), "");
+    if (cell(r, "peer").n)
+        put_begin(r);
+    else
+        put_try(r);
     if (due.n) {
         fputs(indent, stdout);
-        fputs("next try ", stdout);
+        fputs(cell(r, "peer").n ? "held until " : "next try ", stdout);
         put_time(due);
     }
     putchar('\n');

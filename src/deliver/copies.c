@@ -106,6 +106,7 @@ static void item_quarantine(struct item *item)
     enum rc rc = queue_hold(conf->queue, item->id, "crash");
     if (rc == RC_OK) {
         log_failure(item, "queue-held", "crash");
+        deliver_trace_held(conf, &item->q, "the server crashed at it twice");
         hand_forget(conf->hand, hand_key_of(item->id));
     }
     item_end(item, rc == RC_OK || rc == RC_NOTFOUND ? FANOUT_GONE : FANOUT_AGAIN);
@@ -130,6 +131,8 @@ static void log_counted(const struct item *item)
 {
     bool is_held = item->status.state == QUEUE_HELD;
     log_failure(item, is_held ? "queue-held" : "queue-failed", item->status.cause);
+    if (is_held)
+        deliver_trace_held(conf_of(item), &item->q, item->status.cause);
 }
 
 /* On the lane: an item whose rows cannot be read. */

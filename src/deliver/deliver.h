@@ -66,6 +66,7 @@ struct deliver_message {
     struct str envid;
     struct str summary; /* see mime/summary.h; absent or empty: it is made when somebody asks */
     uint64_t release;   /* not before, ns since 1970 [RFC4865]; 0: at once */
+    struct str hold;    /* ... as it was asked for: see struct queue_item */
 };
 
 struct deliver_op {
@@ -123,6 +124,8 @@ struct deliver_outcome {
     struct str status; /* "5.1.1"; absent: the reply had none */
     struct str host;   /* who said so: "mx.example.org[192.0.2.1]"; absent: nobody was asked */
     struct str text;   /* its words, without code and status; or our own about what went wrong */
+    struct str tls;    /* which TLS it went over, how verified or why not; absent: there was no
+                          connection */
     uint64_t due;      /* with DELIVER_DEFERRED: of the next try, ns since 1970 */
     bool is_untried;   /* with DELIVER_DEFERRED: nobody was asked for this recipient now, since its
                           host could not be reached a moment ago; it is no try that counts */

@@ -126,6 +126,9 @@ enum rc forward_reader(const struct ctx *ctx, const struct deliver_conf *conf, s
 void deliver_trace(const struct deliver_conf *conf, struct str message, struct str to,
                    uint64_t account, const struct store_op *op);
 void settle_trace(const struct settle *s);
+/* The server holds it, for that cause. */
+void deliver_trace_held(const struct deliver_conf *conf, const struct queue_item *item,
+                        const char *cause);
 
 /* How one message reaches one account: what deliver_message and the fan-out have in common. */
 void deliver_log(const struct ctx *ctx, struct str message, uint64_t account,

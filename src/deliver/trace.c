@@ -20,6 +20,19 @@ void deliver_trace(const struct deliver_conf *conf, struct str message, struct s
                                                    .mailbox = str_of(mailbox)});
 }
 
+void deliver_trace_held(const struct deliver_conf *conf, const struct queue_item *item,
+                        const char *cause)
+{
+    char why[96];
+    if (!item->log_id.n) /* its row cannot be read */
+        return;
+    snprintf(why, sizeof why, "%s; see penfold queue release", cause);
+    trace_event(conf->trace, &(struct trace_event){.what = TRACE_HELD,
+                                                   .id = item->log_id,
+                                                   .message_id = item->message_id,
+                                                   .other = str_of(why)});
+}
+
 static const struct queue_recipient *recipient_of(const struct settle *s, uint16_t number)
 {
     for (size_t i = 0; i < s->item->n_recipients; i++)
@@ -47,13 +60,20 @@ static void trace_outcome(const struct settle *s, const struct queue_recipient *
     };
     const struct queue_recipient *rest = rest_of(s, r->number);
     bool is_expired = o->verdict == DELIVER_DEFERRED && !rest;
+    bool is_forwarded = s->item->flags & QUEUE_FORWARDED;
+    struct str remark = is_expired      ? STR("its time is over")
+                        : o->is_untried ? STR("not tried, since the host failed a moment ago")
+                                        : (struct str){0};
     struct trace_event e = {.what = is_expired ? TRACE_FAILED : whats[o->verdict],
                             .id = s->item->log_id,
                             .to = &r->address,
                             .n_to = 1,
+                            .sender =
+                                is_forwarded ? &s->item->sender : NULL, /* not the first one */
                             .host = o->host,
+                            .tls = o->tls,
                             .due = rest ? rest->due : 0,
-                            .other = is_expired ? STR("its time is over") : (struct str){0}};
+                            .other = remark};
     struct buf reply;
     buf_init(&reply, 2 * TRACE_TEXT_MAX);
     if (o->code)
@@ -85,7 +105,7 @@ void settle_trace(const struct settle *s)
         const struct deliver_outcome *o = &s->outcomes[i];
         const struct queue_recipient *r = recipient_of(s, o->number);
         bool is_told = r && r->account && o->verdict == DELIVER_DELIVERED; /* by deliver_trace */
-        if (r && !is_told && !o->is_untried)
+        if (r && !is_told)
             trace_outcome(s, r, o);
     }
     for (size_t i = 0; i < s->n_reports; i++)

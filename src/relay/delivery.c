@@ -195,9 +195,10 @@ static void translate(struct delivery *d, uint64_t now)
         to->status = str_of(from->status);
         to->host = str_of(d->host);
         to->text = from->text;
+        to->tls = from->tls;
         if (to->verdict == DELIVER_DEFERRED)
             to->due = due_of(d, from, now, random);
-        to->is_untried = d->batch->kind == BATCH_PUT_OFF;
+        to->is_untried = d->batch->kind == BATCH_PUT_OFF && !d->batch->was_tried;
         d->n_deferred += from->rc != RC_OK && from->rc != RC_PERM;
         d->n_bounced += from->rc == RC_PERM;
         d->n_sent += from->rc == RC_OK;

@@ -24,10 +24,14 @@ void failure_set(struct failure **failure, const struct relay_outcome *outcome)
 {
     struct failure *f = *failure ? *failure : mem_zero(sizeof *f);
     struct str text = str_head(outcome->text, RELAY_TEXT_MAX);
+    struct str tls = str_head(outcome->tls, RELAY_TLS_TEXT);
     if (text.n)
         memmove(f->text, text.p, text.n);
+    if (tls.n)
+        memmove(f->tls, tls.p, tls.n);
     f->outcome = *outcome;
     f->outcome.text = str_from(f->text, text.n);
+    f->outcome.tls = str_from(f->tls, tls.n);
     *failure = f;
 }
 
@@ -74,7 +78,7 @@ struct entry *entry_new(struct schedule *s, struct queue_id id, uint16_t number)
     list_remove(&e->link);
     e->id = id;
     e->number = number;
-    e->is_under_way = e->is_again = false;
+    e->is_under_way = e->is_again = e->was_tried = false;
     map_add(&s->entries, &e->node, hash_of(id, number));
     return e;
 }

@@ -42,7 +42,7 @@ enum relay_stage {
     RELAY_AT_END   /* the answer to the whole message */
 };
 
-enum { RELAY_TEXT_MAX = 500, RELAY_STATUS = 12 };
+enum { RELAY_TEXT_MAX = 500, RELAY_STATUS = 12, RELAY_TLS_TEXT = 256 };
 
 struct relay_outcome {
     enum rc rc; /* RC_OK: the host has taken it; RC_TEMP: later; RC_PERM: never */
@@ -53,6 +53,8 @@ struct relay_outcome {
                         ASCII and UTF-8. In the arena of the job (of relay_where) */
     bool has_dsn;    /* RC_OK: the host reports further on [RFC3461 5.2.2] */
     bool is_secure;  /* it went through TLS */
+    struct str tls;  /* which, how the host was verified, or why not: relay_tls_words. Where the
+                        text is; absent: nobody was connected to */
 };
 
 /* --- where to --------------------------------------------------------------------------------- */
@@ -134,6 +136,7 @@ struct relay_job {
     struct str prefix;                         /* header fields that are put in front, with CRLF */
     const struct queue_recipient **recipients; /* n of them */
     struct relay_outcome *outcomes;            /* of each */
+    char tls[RELAY_TLS_TEXT];                  /* the session's, of the outcomes */
     size_t n;
     struct arena *arena; /* of the words of the outcomes */
     /* The answer beside the outcomes. */
@@ -163,6 +166,10 @@ struct relay_facts {
 /* For TLS-RPT (report.c): what a transaction for the domain has shown of its host. */
 void relay_report_session(const struct relay_house *house, const struct relay_target *target,
                           const struct relay_facts *facts, struct str domain);
+/* For people who ask what became of a message: "TLSv1.3 TLS_AES_256_GCM_SHA384, verified by dane";
+ * "none: not offered". Empty: there was no connection. */
+void relay_tls_words(const struct relay_target *target, const struct relay_facts *facts,
+                     bool requires_tls, char out[RELAY_TLS_TEXT]);
 /* In the owner's calls and in a job's done(). */
 const struct relay_facts *relay_session_facts(const struct relay_session *session);
 

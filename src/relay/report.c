@@ -5,6 +5,8 @@
 
 #include "tlspol/tlspol.h"
 
+#include <stdio.h>
+
 static enum tlspol_result result_of(const struct relay_target *t, const struct relay_facts *f)
 {
     static const enum tlspol_result of_certificate[] = {
@@ -27,6 +29,68 @@ static enum tlspol_result result_of(const struct relay_target *t, const struct r
         return TLSPOL_STARTTLS_NOT_SUPPORTED;
     return f->is_secure ? TLSPOL_SUCCESS : TLSPOL_VALIDATION_FAILURE;
 }
+
+/* --- for people ------------------------------------------------------------------------------- */
+
+static const char *const policies[] = {[RELAY_BY_NONE] = "",
+                                       [RELAY_BY_ROUTE] = "the route",
+                                       [RELAY_BY_DANE] = "dane",
+                                       [RELAY_BY_STS] = "mta-sts"};
+
+/* What the certificate was checked by; of who was not checked, whether somebody asked for it. */
+static void put_proof(const struct relay_target *t, const struct relay_facts *f, bool requires_tls,
+                      struct buf *out)
+{
+    bool has_policy = t->policy != RELAY_BY_NONE && t->must_tls;
+    if (f->proof == NET_PROOF_NONE)
+        buf_putf(out, ", opportunistic, not verified");
+    else if (f->proof == NET_PROOF_NAMED)
+        buf_putf(out, ", verified by %s", has_policy ? policies[t->policy] : "its name");
+    else
+        buf_putf(out, ", verified by dane (%s)", f->proof == NET_PROOF_DANE_EE ? "EE" : "TA");
+    if (f->proof == NET_PROOF_NONE && t->has_dane && t->n_tlsa == 0)
+        buf_put(out, STR(": no TLSA record can be used"));
+    if (requires_tls && f->proof != NET_PROOF_NONE)
+        buf_put(out, STR(", as REQUIRETLS asks"));
+}
+
+static void put_why_not(const struct relay_target *t, const struct relay_facts *f, struct buf *out)
+{
+    bool is_failed =
+        f->handshake.failure == NET_FAILED_TLS || f->handshake.failure == NET_FAILED_CERTIFICATE;
+    buf_put(out, STR("none: "));
+    if (t->protocol == RELAY_LMTP || t->tls == RELAY_TLS_NEVER)
+        buf_put(out, STR("not asked for"));
+    else if (is_failed)
+        buf_putf(out, "%s", f->handshake.text);
+    else
+        buf_put(out, f->has_starttls ? STR("it was not begun") : STR("not offered"));
+    if (t->must_tls)
+        buf_putf(out, ", but %s asks for it",
+                 t->policy == RELAY_BY_NONE ? "REQUIRETLS" : policies[t->policy]);
+}
+
+void relay_tls_words(const struct relay_target *target, const struct relay_facts *facts,
+                     bool requires_tls, char out[RELAY_TLS_TEXT])
+{
+    struct buf b;
+    out[0] = '\0';
+    if (!facts->is_connected)
+        return;
+    buf_init(&b, 1024);
+    if (facts->is_secure) {
+        buf_put(&b, str_of(facts->tls));
+        put_proof(target, facts, requires_tls, &b);
+        if (facts->handshake.failure != NET_FAILED_NOT)
+            buf_putf(&b, ": %s", facts->handshake.text);
+    } else {
+        put_why_not(target, facts, &b);
+    }
+    snprintf(out, RELAY_TLS_TEXT, "%.*s", STR_ARG(buf_str(&b)));
+    buf_fini(&b);
+}
+
+/* --- for TLS-RPT ------------------------------------------------------------------------------ */
 
 static enum tlspol_kind kind_of(uint8_t policy)
 {

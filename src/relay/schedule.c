@@ -97,6 +97,7 @@ static void move_to_batch(struct batch *b, struct entry *e)
     list_remove(&e->link);
     list_add_tail(&b->entries, &e->link);
     e->is_under_way = true;
+    b->was_tried |= e->was_tried;
     d->n_entries--;
     d->n_under_way++;
     b->n++;
@@ -151,6 +152,7 @@ static void end_batch(struct schedule *s, struct batch *b)
         struct entry *e = CONTAINER(list_first(&b->entries), struct entry, link);
         struct destination *d = e->destination;
         if (e->is_again) {
+            e->was_tried = false;
             take_back(s, e);
             continue;
         }
@@ -439,6 +441,12 @@ static void free_link(struct schedule *s, struct link *l, bool is_open, uint64_t
         link_close(s, l);
 }
 
+static void note_tried(struct batch *b, bool is_tried)
+{
+    LIST_EACH (&b->entries, it)
+        CONTAINER(it, struct entry, link)->was_tried |= is_tried;
+}
+
 bool schedule_sent(struct schedule *s, struct batch *b, const struct batch_result *result,
                    uint64_t now)
 {
@@ -455,6 +463,7 @@ bool schedule_sent(struct schedule *s, struct batch *b, const struct batch_resul
         free_link(s, l, result->is_open, now);
     }
     if (result->is_stale || result->host) {
+        note_tried(b, !result->is_stale);
         return_entries(s, b);
         batch_free(s, b);
         return false;

@@ -45,6 +45,7 @@ struct failure {
     struct relay_outcome outcome; /* its text is the one below */
     char host[FAILURE_HOST];      /* who: "mx.example.org[192.0.2.1]"; may be empty */
     char text[RELAY_TEXT_MAX + 1];
+    char tls[RELAY_TLS_TEXT]; /* of the outcome */
 };
 void failure_set(struct failure **failure, const struct relay_outcome *outcome);
 void failure_copy(struct failure **failure, const struct failure *from);
@@ -60,8 +61,9 @@ struct entry {
     struct queue_id id;
     uint16_t number;   /* of the recipient in its item */
     bool is_under_way; /* in a batch */
-    bool is_again; /* it was told of meanwhile: what the batch comes to may be known already, and
-                      due again */
+    bool is_again;  /* it was told of meanwhile: what the batch comes to may be known already, and
+                       due again */
+    bool was_tried; /* a host was asked for it since it is in memory, and failed as a whole */
 };
 _Static_assert(sizeof(struct entry) <= ENTRY_BYTES, "what relay { memory } is reckoned with");
 
@@ -132,6 +134,7 @@ struct batch {
     struct link *link;               /* of BATCH_SEND, until it is sent */
     struct list entries;
     size_t n;
+    bool was_tried;          /* an entry was, see there */
     uint64_t not_before;     /* of BATCH_PUT_OFF: the destination is left alone until then */
     struct failure *failure; /* of BATCH_PUT_OFF and BATCH_FAIL */
     void *own;               /* the driver's */

@@ -177,6 +177,17 @@ static void report(const struct relay_session *s, const struct relay_job *job)
         relay_report_session(s->house, &s->target, &s->facts, job->recipients[0]->domain);
 }
 
+static void tell(struct relay_session *s, struct relay_job *job)
+{
+    bool requires_tls = job->item->flags & QUEUE_REQUIRETLS;
+    relay_tls_words(&s->target, &s->facts, requires_tls, job->tls);
+    for (size_t i = 0; i < job->n; i++)
+        job->outcomes[i].tls = str_of(job->tls);
+    if (!job->is_stale)
+        report(s, job);
+    job->done(job);
+}
+
 void session_job_done(struct relay_session *s)
 {
     struct relay_job *job = s->job;
@@ -191,9 +202,7 @@ void session_job_done(struct relay_session *s)
     s->is_telling = true;
     s->teller = pthread_self();
     pthread_mutex_unlock(&s->mutex);
-    if (!job->is_stale)
-        report(s, job);
-    job->done(job);
+    tell(s, job);
     pthread_mutex_lock(&s->mutex);
     s->is_telling = false;
     pthread_mutex_unlock(&s->mutex);
@@ -208,9 +217,7 @@ static void give_back(struct relay_session *s, struct relay_job *job, bool is_st
         job->outcomes[i] = s->failure;
         job->outcomes[i].text = arena_dup(job->arena, s->failure.text);
     }
-    if (!is_stale)
-        report(s, job);
-    job->done(job);
+    tell(s, job);
 }
 
 static bool take_job(struct conn *c, struct relay_session *s)

@@ -3,6 +3,10 @@
  * [RFC4865 3], REQUIRETLS [RFC8689 2]. */
 #include "smtpd/smtpd_int.h"
 
+#include <stdio.h>
+
+static const uint64_t LATEST_S = UINT64_MAX / NS_PER_SEC; /* that clocks here can tell */
+
 static enum smtpd_reply take_size(struct session *s, struct str value, void *into)
 {
     struct envelope *e = into;
@@ -68,32 +72,41 @@ static enum smtpd_reply take_auth(struct session *s, struct str value, void *int
                                                                           : SMTPD_BAD_PARAMETER;
 }
 
-/* One of the two, and no longer than EHLO says [RFC4865 4.2]. */
-static enum smtpd_reply hold_until(struct session *s, uint64_t release_s, struct envelope *e)
+static bool may_hold(const struct session *s)
 {
-    uint64_t now_s = clock_wall(s->smtpd->ctx->clock) / NS_PER_SEC;
-    if (e->release || release_s > now_s + s->smtpd->conf.hold_s)
+    return s->role->bit & ROLE_SUBMISSION && s->smtpd->conf.hold_s;
+}
+
+/* One of the two, and no longer than EHLO says; never early [RFC4865 4.2]. */
+static enum smtpd_reply hold_until(struct session *s, uint64_t release, const char *how,
+                                   struct str value, struct envelope *e)
+{
+    uint64_t latest = clock_wall(s->smtpd->ctx->clock) + s->smtpd->conf.hold_s * NS_PER_SEC;
+    if (e->release || release > latest || value.n >= sizeof e->hold - 8)
         return SMTPD_BAD_PARAMETER;
-    e->release = release_s ? release_s * NS_PER_SEC : 1;
+    e->release = release ? release : 1;
+    snprintf(e->hold, sizeof e->hold, "%s;%.*s", how, STR_ARG(value));
     return SMTPD_OK;
 }
 
 static enum smtpd_reply take_holdfor(struct session *s, struct str value, void *into)
 {
-    uint64_t seconds, now_s = clock_wall(s->smtpd->ctx->clock) / NS_PER_SEC;
-    if (!(s->role->bit & ROLE_SUBMISSION) || !s->smtpd->conf.hold_s)
+    uint64_t seconds, now = clock_wall(s->smtpd->ctx->clock);
+    if (!may_hold(s))
         return SMTPD_UNKNOWN_PARAMETER;
-    return smtp_holdfor_parse(value, &seconds) == RC_OK ? hold_until(s, now_s + seconds, into)
-                                                        : SMTPD_BAD_PARAMETER;
+    return smtp_holdfor_parse(value, &seconds) == RC_OK
+               ? hold_until(s, now + seconds * NS_PER_SEC, "for", value, into)
+               : SMTPD_BAD_PARAMETER;
 }
 
 static enum smtpd_reply take_holduntil(struct session *s, struct str value, void *into)
 {
     uint64_t seconds;
-    if (!(s->role->bit & ROLE_SUBMISSION) || !s->smtpd->conf.hold_s)
+    if (!may_hold(s))
         return SMTPD_UNKNOWN_PARAMETER;
-    return smtp_holduntil_parse(value, &seconds) == RC_OK ? hold_until(s, seconds, into)
-                                                          : SMTPD_BAD_PARAMETER;
+    bool is_time = smtp_holduntil_parse(value, &seconds) == RC_OK && seconds <= LATEST_S;
+    return is_time ? hold_until(s, seconds * NS_PER_SEC, "until", value, into)
+                   : SMTPD_BAD_PARAMETER;
 }
 
 /* Only within TLS, where it is offered [RFC8689 2]. */
@@ -125,6 +138,17 @@ static enum smtpd_reply check_store(struct session *s, uint64_t size)
     return rc == RC_OK ? SMTPD_OK : rc == RC_FULL ? SMTPD_NO_SPACE : SMTPD_FAILED;
 }
 
+/* Whether the parameters can be met. */
+static enum smtpd_reply check(struct session *s, const struct smtp_path *path, struct str args,
+                              struct envelope *envelope)
+{
+    enum smtpd_reply reply = smtpd_parameters_take(
+        s, args, parameters, sizeof parameters / sizeof *parameters, envelope);
+    if (reply == SMTPD_OK && path->is_utf8 && !envelope->is_utf8)
+        reply = SMTPD_UTF8_SENDER; /* [RFC6531 3.5] */
+    return reply == SMTPD_OK ? check_store(s, envelope->declared) : reply;
+}
+
 static enum smtpd_reply begin(struct session *s, struct str args)
 {
     struct smtp_path path;
@@ -133,21 +157,17 @@ static enum smtpd_reply begin(struct session *s, struct str args)
         return SMTPD_BAD_MAIL;
     if (smtp_path_take(&args, &path) != RC_OK)
         return SMTPD_BAD_SENDER;
-    enum smtpd_reply reply = smtpd_parameters_take(
-        s, args, parameters, sizeof parameters / sizeof *parameters, &envelope);
-    if (reply == SMTPD_OK && path.is_utf8 && !envelope.is_utf8)
-        reply = SMTPD_UTF8_SENDER; /* [RFC6531 3.5] */
-    if (reply == SMTPD_OK)
-        reply = check_store(s, envelope.declared);
-    if (reply != SMTPD_OK)
-        return reply;
     struct buf sender;
     buf_init(&sender, 2 * SMTP_PATH_MAX);
-    if (smtp_path_write(&path, &sender) == RC_OK) {
-        envelope.sender = buf_str(&sender);
+    bool is_written = smtp_path_write(&path, &sender) == RC_OK;
+    enum smtpd_reply reply = is_written ? check(s, &path, args, &envelope) : SMTPD_BAD_SENDER;
+    envelope.sender = buf_str(&sender);
+    if (reply == SMTPD_OK) {
         smtpd_transaction_begin(s, &envelope);
+        reply = SMTPD_SENDER_OK;
+    } else if (is_written) {
+        smtpd_trace_no_sender(s, envelope.sender, reply);
     }
-    reply = s->transaction ? SMTPD_SENDER_OK : SMTPD_BAD_SENDER;
     buf_fini(&sender);
     return reply;
 }

@@ -111,7 +111,7 @@ static enum flow take_bounce(struct session *s, enum rc rc, const struct deliver
 static enum flow look_up(struct session *s, struct str address, struct recipient *recipient)
 {
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
-    enum rc limited = smtpd_limits_ask(s, s->transaction->n_recipients + 1, flags);
+    enum rc limited = smtpd_limits_ask(s, recipient->address, flags);
     if (limited == RC_AGAIN && flags)
         return FLOW_BLOCK;
     if (limited != RC_OK && limited != RC_LIMIT)

@@ -59,7 +59,7 @@ static enum rc look_up(struct session *s, unsigned flags)
     return RC_OK;
 }
 
-static void explain(struct session *s, const struct limit_answer *answer)
+static void explain(struct session *s, struct str recipient, const struct limit_answer *answer)
 {
     static const char *const what[LIMIT_KINDS] = {"messages an hour", "messages a day",
                                                   "recipients an hour", "recipients a day"};
@@ -72,6 +72,7 @@ static void explain(struct session *s, const struct limit_answer *answer)
              answer->subject ? "the domain" : "this account", subject->rates.most[answer->what],
              what[answer->what], (unsigned long long)minutes, minutes == 1 ? "" : "s");
     smtpd_reply_say_text(s, SMTPD_SEND_LIMIT, buf_str(&text));
+    smtpd_trace_refused_saying(s, recipient, SMTPD_SEND_LIMIT, buf_str(&text));
     buf_fini(&text);
     smtpd_session_log(s, &l, "send-limit");
     log_text(&l, "limit", what[answer->what]);
@@ -92,20 +93,20 @@ bool smtpd_limits_apply(const struct session *s)
     return s->smtpd->conf.limit && s->role->is_submission && is_known;
 }
 
-enum rc smtpd_limits_ask(struct session *s, size_t recipients, unsigned flags)
+enum rc smtpd_limits_ask(struct session *s, struct str recipient, unsigned flags)
 {
     struct transaction *t = s->transaction;
     struct limit_answer answer;
     if (!smtpd_limits_apply(s))
         return RC_OK;
-    if (recipients == 0)
+    if (!recipient.n)
         TRY(look_up(s, flags));
     if (!t->n_limits)
         return RC_OK;
-    const struct limit_wish wish = wish_of(t, recipients);
+    const struct limit_wish wish = wish_of(t, recipient.n ? t->n_recipients + 1 : 0);
     enum rc rc = limit_ask(s->smtpd->conf.limit, &wish, flags, &answer);
     if (rc == RC_LIMIT)
-        explain(s, &answer);
+        explain(s, recipient, &answer);
     return rc;
 }
 

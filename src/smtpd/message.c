@@ -179,6 +179,7 @@ static void describe(struct session *s, struct message *m, const struct header_f
         .flags = flags_of(s, m, facts),
         .envid = e->envid,
         .release = e->release,
+        .hold = str_of(e->hold),
         .summary = smtpd_summary_of(m),
     };
 }
@@ -220,6 +221,7 @@ static bool has_been_here(const struct transaction *t, const struct header_facts
 static enum flow examine(struct session *s, struct message *m, struct header_facts *facts)
 {
     smtpd_header_read(buf_str(&m->head), s->smtpd->conf.hostname, &s->transaction->arena, facts);
+    m->deliver.message_id = facts->message_id; /* should it be refused */
     if (facts->hops > s->smtpd->conf.hops || facts->own_hops > OWN_HOPS ||
         has_been_here(s->transaction, facts))
         smtpd_intake_refuse(s, m, SMTPD_LOOP); /* [RFC5321 6.3] */
@@ -236,6 +238,7 @@ static void quarantine(struct session *s, struct message *m)
     log_message(s, &l, "not-parsed");
     log_text(&l, "cause", "the server crashed at it twice");
     log_end(&l);
+    m->is_unparsed = true;
     if (s->role->is_submission)
         smtpd_intake_refuse(s, m, smtpd_reply_of_delivery(s, RC_PERM));
 }
@@ -343,6 +346,7 @@ void smtpd_message_free(struct session *s)
         struct log_line l;
         log_message(s, &l, "incomplete");
         log_end(&l);
+        smtpd_trace_incomplete(s);
     }
     if (m->stage == MESSAGE_FINISHED)
         kv_blob_forget(s->smtpd->conf.kv, m->blob_id);

@@ -101,8 +101,8 @@ void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply)
     buf_fini(&b);
 }
 
-void smtpd_reply_put_words(enum smtpd_reply reply, struct buf *out)
+void smtpd_reply_put_words(enum smtpd_reply reply, struct str words, struct buf *out)
 {
     buf_putf(out, "%u %s ", rows[reply].code, rows[reply].status);
-    buf_put(out, rows[reply].text);
+    buf_put(out, words.n ? words : rows[reply].text);
 }

@@ -73,8 +73,8 @@ enum smtpd_reply smtpd_reply_of_login(enum rc rc);
 enum smtpd_reply smtpd_reply_of_delivery(const struct session *s, enum rc rc);
 /* Replies for one message are one error at most; `before`: the session's errors before them. */
 void smtpd_reply_count_once(struct session *s, uint32_t before);
-/* Appends "550 5.1.1 no such user". */
-void smtpd_reply_put_words(enum smtpd_reply reply, struct buf *out);
+/* Appends "550 5.1.1 no such user"; the words of the table when there are no others. */
+void smtpd_reply_put_words(enum smtpd_reply reply, struct str words, struct buf *out);
 /* Adds reply="550 5.1.1" to a log line. */
 void smtpd_reply_log(struct log_line *l, enum smtpd_reply reply);
 
@@ -91,6 +91,7 @@ struct envelope {
     bool is_utf8;      /* SMTPUTF8: addresses and header may hold UTF-8 */
     bool requires_tls; /* REQUIRETLS: goes on by verified TLS only */
     uint64_t release;  /* FUTURERELEASE: not before, ns since 1970; 0: not asked for */
+    char hold[64];     /* ... "for;3600", "until;2026-11-22T10:00:00Z" */
     enum smtp_ret ret;
     struct str envid; /* as it came, in xtext; absent: not said */
 };
@@ -185,6 +186,7 @@ struct message {
     struct buf head;           /* a copy of the header, up to HEAD_MAX bytes of it */
     bool is_head_whole;
     bool is_head_written; /* where it is held back until it is whole */
+    bool is_unparsed;     /* the server crashed at its header twice */
     bool is_refused;
     enum smtpd_reply refusal; /* when refused */
     uint64_t bytes;           /* of the message as it came, without our fields */
@@ -294,9 +296,9 @@ enum smtpd_reply smtpd_reply_of_authors(enum rc rc);
 
 /* --- limits.c: how much an account may send --------------------------------------------------- */
 
-/* Whether one more message with so many recipients (0: at MAIL) is within the limits. RC_LIMIT: it
- * is not, and the answer has been said. RC_AGAIN, RC_TEMP. */
-enum rc smtpd_limits_ask(struct session *s, size_t recipients, unsigned flags);
+/* Whether one more message, or (not at MAIL, where there is none) this recipient of it is within
+ * the limits. RC_LIMIT: it is not, and the answer has been said. RC_AGAIN, RC_TEMP. */
+enum rc smtpd_limits_ask(struct session *s, struct str recipient, unsigned flags);
 /* Counts the message that is complete, once. RC_LIMIT: too many came at once. RC_AGAIN, RC_TEMP. */
 enum rc smtpd_limits_take(struct session *s, unsigned flags);
 void smtpd_limits_give(struct session *s); /* it was not taken after all */
@@ -338,8 +340,15 @@ struct str smtpd_local_address(struct session *s);
 
 /* What came of handing it over, for each recipient. */
 void smtpd_trace_settled(struct session *s, const struct message *m);
-/* A recipient was refused; absent: the sender, or the message for all its recipients. */
+/* A recipient was refused; absent: the sender, or the message for all its recipients. In the words
+ * of the table, or others. */
 void smtpd_trace_refused(struct session *s, struct str to, enum smtpd_reply reply);
+void smtpd_trace_refused_saying(struct session *s, struct str to, enum smtpd_reply reply,
+                                struct str words);
+/* The session has ended in the middle of its message. */
+void smtpd_trace_incomplete(struct session *s);
+/* MAIL was refused, and there is no transaction. */
+void smtpd_trace_no_sender(struct session *s, struct str sender, enum smtpd_reply reply);
 
 /* --- sessions --------------------------------------------------------------------------------- */
 

@@ -20,8 +20,8 @@ static enum flow refuse_sender(struct session *s)
     buf_init(&text, 2048);
     buf_putf(&text, "%.*s is not an address of %s", STR_ARG(sender), s->login);
     smtpd_reply_say_text(s, SMTPD_NOT_YOUR_ADDRESS, buf_str(&text));
+    smtpd_trace_refused_saying(s, (struct str){0}, SMTPD_NOT_YOUR_ADDRESS, buf_str(&text));
     buf_fini(&text);
-    smtpd_trace_refused(s, (struct str){0}, SMTPD_NOT_YOUR_ADDRESS);
     smtpd_transaction_end(s);
     return FLOW_NEXT;
 }
@@ -29,6 +29,7 @@ static enum flow refuse_sender(struct session *s)
 /* The login was given up by somebody else: by a new password, or an administrator. */
 static enum flow end_login(struct session *s)
 {
+    smtpd_trace_refused(s, (struct str){0}, SMTPD_LOGIN_OVER);
     smtpd_transaction_end(s);
     smtpd_auth_forget(s);
     smtpd_reply_say(s, SMTPD_LOGIN_OVER);
@@ -38,7 +39,7 @@ static enum flow end_login(struct session *s)
 enum flow smtpd_submission_limited(struct session *s)
 {
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
-    enum rc rc = smtpd_limits_ask(s, 0, flags);
+    enum rc rc = smtpd_limits_ask(s, (struct str){0}, flags);
     if (rc == RC_OK) {
         smtpd_reply_say(s, SMTPD_SENDER_OK);
         return FLOW_NEXT;

@@ -60,6 +60,7 @@ const char *trace_what_text(enum trace_what what)
         [TRACE_DELIVERED] = "delivered", [TRACE_RELAYED] = "relayed",
         [TRACE_DEFERRED] = "deferred",   [TRACE_FAILED] = "failed",
         [TRACE_REPORTED] = "reported",   [TRACE_CHANGED] = "changed",
+        [TRACE_HELD] = "held",
     };
     return (unsigned)what < TRACE_WHATS && names[what] ? names[what] : "unknown";
 }

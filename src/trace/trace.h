@@ -54,6 +54,7 @@ enum trace_what {
     TRACE_FAILED,       /* for good */
     TRACE_REPORTED,     /* the sender is told */
     TRACE_CHANGED,      /* by an administrator */
+    TRACE_HELD,         /* by the server itself: it waits for an administrator */
     TRACE_WHATS
 };
 const char *trace_what_text(enum trace_what what); /* "accepted" */
@@ -67,14 +68,15 @@ struct trace_event {
     const struct str *sender; /* NULL: not known; the null sender is the empty one */
     const struct str *to;     /* recipients */
     size_t n_to;
-    struct str peer, session, login, tls; /* who handed it in */
-    struct str checks;                    /* "sender=own author=own hops=2" */
+    struct str peer, session, login; /* who handed it in */
+    struct str tls;                  /* of that connection, or of the one to `host` */
+    struct str checks;               /* "sender=own author=own hops=2" */
     uint64_t size;
     struct str host;    /* who said it: "mx.example.org[192.0.2.1]" */
     struct str reply;   /* "550 5.1.1 no such user" */
     struct str mailbox; /* "alice@example.org 17": whose, and its UID */
     uint64_t due;       /* of the next try */
-    struct str other;   /* of a report its id; of a change, what was done */
+    struct str other;   /* of a report its id; of a change, what was done; else a remark */
 };
 
 /* Takes note; needs nothing of the event afterwards. `trace` may be NULL: nothing is noted. */
