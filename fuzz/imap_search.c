@@ -1,5 +1,6 @@
-/* Fuzz target: the keys of SEARCH. Aborts when a program is beyond its limits, when many rows at
- * once and one alone are decided differently, or when a program and its opposite are not opposite.
+/* Fuzz target: what SEARCH returns, and its keys. Aborts when a program is beyond its limits, when
+ * many rows at once and one alone are decided differently, or when a program and its opposite are
+ * not opposite.
  */
 #include "fuzz/fuzz.h"
 #include "imap/search_int.h"
@@ -56,7 +57,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct arena arena = {.cap = 4 << 20};
     struct imap_search_program program;
     struct imap_parse p = {.rest = str_from(data, size), .arena = &arena};
-    if (imap_take_search(&p, &program)) {
+    struct imap_return want;
+    if (imap_take_return(&p, &want) && imap_take_search(&p, &program)) {
+        size_t first, n = 1000;
+        FUZZ_DEMAND(want.is_given == (want.items != 0));
+        if (want.items & IMAP_RETURN_PARTIAL)
+            FUZZ_DEMAND(imap_partial_of(&want.partial, n, &first) + first <= n);
         FUZZ_DEMAND(!p.rest.n && !p.error);
         FUZZ_DEMAND(program.n_keys <= IMAP_SEARCH_KEYS && program.n_texts <= IMAP_SEARCH_TEXTS);
         FUZZ_DEMAND(depth_of(program.all) <= IMAP_SEARCH_DEPTH + 1);

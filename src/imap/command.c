@@ -158,7 +158,7 @@ static bool keep(struct imap_session *s, struct imap_parse *p)
 
 enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct str text)
 {
-    struct imap_parse p = {.rest = text, .arena = &s->arena};
+    struct imap_parse p = {.rest = text, .arena = &s->arena, .saved = s->view.saved};
     bool is_uid;
     s->tag_n = 0;
     if (!take_tag(s, &p)) {

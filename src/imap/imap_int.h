@@ -17,6 +17,8 @@ enum {
     IMAP_LITERAL_MINUS = 4096,      /* [RFC7888 5] */
     IMAP_COMMAND_MAX_BEFORE = 16 << 10,
     IMAP_RANGES_MAX = 16 << 10, /* of a sequence set */
+    IMAP_SAVED_MAX = 64 << 10,  /* ranges that SEARCH RETURN (SAVE) keeps */
+    IMAP_SAVED_ALL = 64 << 20,  /* bytes of them in all sessions together */
     IMAP_LOOK_MAX = 16 << 10    /* rows looked at on a loop; of more, a worker does */
 };
 
@@ -45,6 +47,7 @@ struct imap {
     struct imap_conf conf; /* with the defaults filled in */
     struct imap_damage damage;
     struct imap_columns columns;
+    _Atomic size_t saved; /* bytes of what SEARCH has saved for all sessions */
 };
 
 struct imap_session;
@@ -60,6 +63,7 @@ enum imap_text {
     IMAP_UNAUTHENTICATED,
     IMAP_IDLE_OVER,
     IMAP_EXPUNGED, /* NO from here on */
+    IMAP_NOT_SAVED,
     IMAP_AUTH_FAILED,
     IMAP_AUTH_BUSY,
     IMAP_AUTH_BLOCKED,
@@ -165,7 +169,8 @@ struct imap_parse {
     struct str rest;
     struct arena *arena;
     const char *error;
-    bool is_limit; /* it was not the syntax: too much of it */
+    bool is_limit;                  /* it was not the syntax: too much of it */
+    const struct imap_saved *saved; /* what "$" means; NULL: no message */
 };
 bool imap_fail(struct imap_parse *p, const char *expected); /* false */
 bool imap_take_byte(struct imap_parse *p, char c);
@@ -221,8 +226,15 @@ struct imap_range {
     uint32_t from, to; /* from <= to, but where one is '*' */
 };
 struct imap_set {
-    struct imap_range *ranges; /* in the arena */
+    const struct imap_range *ranges; /* in the arena, or the session's */
     size_t n;
+    bool is_saved; /* "$": UIDs in any command [RFC5182 2.1] */
+};
+/* What SEARCH RETURN (SAVE) found: UIDs, ascending. Ranges reach over UIDs that are of no message,
+ * and never will be. */
+struct imap_saved {
+    size_t n;
+    struct imap_range at[];
 };
 bool imap_take_set(struct imap_parse *p, struct imap_set *out);
 
@@ -297,6 +309,7 @@ struct imap_view {
     struct imap_vanished_line vanished;
     uint64_t modseq; /* all up to here has been told */
     bool is_behind; /* `root` has messages that are gone and that the client must not hear of yet */
+    struct imap_saved *saved; /* NULL: nothing */
 };
 
 /* What a command that goes on over several steps keeps; in the session's arena. */
@@ -508,6 +521,9 @@ bool imap_damage_is_known(struct imap *imap, uint64_t account, uint64_t email);
  * is none, or only a placeholder. */
 enum rc imap_view_open(struct conn *c, struct imap_session *s, uint32_t mailbox, bool is_read_only);
 void imap_view_close(struct imap_session *s);
+/* What "$" means from now on; NULL: no message. Takes it over, unless all sessions together hold
+ * too much: false, and "$" is empty. */
+bool imap_view_save(struct imap_session *s, struct imap_saved **saved);
 /* Tells the client what has changed; numbers move only with is_expunge_ok. NET_READ: all is told;
  * NET_MORE, NET_SHORT: call again; NET_CLOSE: the mailbox is gone, BYE was said. */
 enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_expunge_ok);

@@ -1,10 +1,10 @@
-/* SEARCH and UID SEARCH [RFC3501 6.4.4, 6.4.8]: a straight scan, cheapest first.
+/* Which messages of the selected mailbox a program finds [RFC3501 6.4.4]: a straight scan, cheapest
+ * first, for SEARCH, SORT and THREAD.
  *
  * 1. Rows decide what they can, on the loop, in pages of a tenth of a millisecond.
  * 2. What is left is decided by summaries, a thousand read at once, and then by the messages
  *    themselves, each opened at most once: on the heavy lane, a few milliseconds at a time, so that
  *    others have their turn and an end of the connection is seen.
- * 3. The answer is one line, written in pages.
  *
  * Invariants: the view does not move while the command runs, so indices stay what they are. What is
  * held is two bits a message, a page of summaries and a window of one message. A message that
@@ -27,7 +27,7 @@ static const uint64_t page_ns = 100 * 1000, /* net calls 32 times before it look
     leaving_ns = NS_PER_SEC / 5; /* the same, when the peer may be gone: sending finds out */
 
 /* The page of those that rows did not decide. */
-struct page {
+struct imap_search_page {
     size_t n, next; /* the message at hand is `next` */
     uint32_t indices[PAGE];
     uint64_t emails[PAGE];
@@ -36,27 +36,12 @@ struct page {
     struct store_message *ahead[AHEAD];
 };
 
-struct search {
-    struct imap_search_program program;
-    struct imap_search_text text;
-    size_t count, at;       /* rows; the first one not looked at */
-    uint64_t *hits, *maybe; /* one bit a row */
-    uint64_t said;          /* when the client last heard of us */
-    bool is_on_lane, is_learning;
-    enum imap_text answer;
-    bool has_begun; /* the message at hand */
-    unsigned stage; /* of it */
-    struct page *page;
-    struct arena texts; /* its summaries */
-};
-
 static uint64_t now(void)
 {
     return clock_mono(&clock_system);
 }
 
-/* The first set bit from i on, or count. */
-static size_t next_bit(const uint64_t *bits, size_t i, size_t count)
+size_t imap_search_next_bit(const uint64_t *bits, size_t i, size_t count)
 {
     while (i < count) {
         uint64_t word = bits[i / 64] >> (i % 64);
@@ -67,36 +52,6 @@ static size_t next_bit(const uint64_t *bits, size_t i, size_t count)
         i += 64 - i % 64;
     }
     return count;
-}
-
-/* --- the answer ------------------------------------------------------------------------------- */
-
-static void put_hit(struct imap_session *s, struct buf *out, size_t index)
-{
-    buf_put(out, STR(" "));
-    imap_put_u64(out, s->is_uid ? store_root_at(s->view.root, index)->uid : index + 1);
-}
-
-static enum net_step put_hits(struct conn *c, struct imap_session *s)
-{
-    struct search *k = s->job;
-    while ((k->at = next_bit(k->hits, k->at, k->count)) < k->count) {
-        if (net_out_is_full(c))
-            return NET_MORE;
-        put_hit(s, net_out(c), k->at++);
-    }
-    buf_put(net_out(c), STR("\r\n"));
-    return imap_finish(c, s, k->answer);
-}
-
-/* Also when nothing was found: "* SEARCH" [RFC3501 7.2.5]. */
-static enum net_step begin_answer(struct conn *c, struct imap_session *s)
-{
-    struct search *k = s->job;
-    buf_put(net_out(c), STR("* SEARCH"));
-    k->at = 0;
-    s->go_on = put_hits;
-    return put_hits(c, s);
 }
 
 /* --- messages --------------------------------------------------------------------------------- */
@@ -111,7 +66,7 @@ static void log_failure(struct conn *c, struct imap_session *s, uint64_t email, 
     log_end(&l);
 }
 
-static void close_ahead(struct page *p)
+static void close_ahead(struct imap_search_page *p)
 {
     for (size_t i = 0; i < p->ahead_to - p->ahead_from; i++)
         if (p->ahead[i])
@@ -119,7 +74,7 @@ static void close_ahead(struct page *p)
     p->ahead_from = p->ahead_to = 0;
 }
 
-static void open_ahead(struct imap_session *s, struct page *p)
+static void open_ahead(struct imap_session *s, struct imap_search_page *p)
 {
     size_t n = p->n - p->next < AHEAD ? p->n - p->next : AHEAD;
     close_ahead(p);
@@ -128,13 +83,13 @@ static void open_ahead(struct imap_session *s, struct page *p)
     p->ahead_to = p->next + n;
 }
 
-static enum rc open_message(struct conn *c, struct imap_session *s, struct search *k)
+static enum rc open_message(struct conn *c, struct imap_session *s, struct imap_search *k)
 {
-    struct page *p = k->page;
+    struct imap_search_page *p = k->page;
     struct store_message *message = NULL;
     if (k->text.message)
         return RC_OK;
-    if (!k->text.fields && p->next >= p->ahead_to)
+    if (!k->text.fields && !k->needs_summaries && p->next >= p->ahead_to)
         open_ahead(s, p);
     if (p->next >= p->ahead_from && p->next < p->ahead_to) {
         message = p->ahead[p->next - p->ahead_from];
@@ -146,30 +101,36 @@ static enum rc open_message(struct conn *c, struct imap_session *s, struct searc
     return RC_OK;
 }
 
-static enum rc answer_envelope(struct conn *c, struct imap_session *s, struct search *k,
-                               uint64_t until)
+enum rc imap_search_summary_of(struct conn *c, struct imap_session *s, struct imap_search *k,
+                               uint64_t until, struct str *out)
 {
     struct str envelope, structure;
-    if (imap_search_from_columns(&k->text))
+    *out = k->page->summaries[k->page->next];
+    if (mime_summary_read(*out, &envelope, &structure))
         return RC_OK;
-    if (mime_summary_read(k->page->summaries[k->page->next], &envelope, &structure)) {
-        imap_search_envelope(&k->text, envelope);
-        return RC_OK;
-    }
-    struct buf made = {.cap = MIME_SUMMARY_MAX};
-    enum rc rc = open_message(c, s, k);
-    if (rc == RC_OK)
-        rc = imap_search_summary(&k->text, until, &made);
-    if (rc == RC_OK && mime_summary_read(buf_str(&made), &envelope, &structure)) {
-        imap_search_envelope(&k->text, envelope);
-        (void)store_summary_put(s->account, k->page->emails[k->page->next],
-                                buf_str(&made)); /* or next time */
-    }
-    buf_fini(&made);
-    return rc;
+    struct buf *made = &k->made;
+    *made = (struct buf){.cap = MIME_SUMMARY_MAX};
+    TRY(open_message(c, s, k));
+    TRY(imap_search_summary(&k->text, until, made));
+    (void)store_summary_put(s->account, k->page->emails[k->page->next],
+                            buf_str(made)); /* or next time */
+    *out = buf_str(made);
+    return RC_OK;
 }
 
-static enum rc answer_header(struct conn *c, struct imap_session *s, struct search *k,
+static enum rc answer_envelope(struct conn *c, struct imap_session *s, struct imap_search *k,
+                               uint64_t until)
+{
+    struct str summary, envelope, structure;
+    if (imap_search_from_columns(&k->text))
+        return RC_OK;
+    TRY(imap_search_summary_of(c, s, k, until, &summary));
+    if (mime_summary_read(summary, &envelope, &structure))
+        imap_search_envelope(&k->text, envelope);
+    return RC_OK;
+}
+
+static enum rc answer_header(struct conn *c, struct imap_session *s, struct imap_search *k,
                              uint64_t until)
 {
     (void)until;
@@ -177,36 +138,35 @@ static enum rc answer_header(struct conn *c, struct imap_session *s, struct sear
     return imap_search_header(&k->text);
 }
 
-static enum rc answer_body(struct conn *c, struct imap_session *s, struct search *k, uint64_t until)
+static enum rc answer_body(struct conn *c, struct imap_session *s, struct imap_search *k,
+                           uint64_t until)
 {
     TRY(open_message(c, s, k));
     return imap_search_body(&k->text, until);
 }
 
 /* Stage by stage in order of cost, until one has decided. */
-static enum rc decide_message(struct conn *c, struct imap_session *s, struct search *k,
+static enum rc decide_message(struct conn *c, struct imap_session *s, struct imap_search *k,
                               uint64_t until)
 {
     const struct {
         bool is_needed;
-        enum rc (*run)(struct conn *c, struct imap_session *s, struct search *k, uint64_t until);
+        enum rc (*run)(struct conn *c, struct imap_session *s, struct imap_search *k,
+                       uint64_t until);
     } stages[] = {{k->text.fields != 0, answer_envelope},
                   {k->text.has_header, answer_header},
                   {k->text.has_body || k->text.has_text, answer_body}};
     size_t index = k->page->indices[k->page->next];
     const struct store_row *row = store_root_at(s->view.root, index);
-    if (!k->has_begun)
-        imap_search_next(&k->text, row->uid);
-    if (!k->has_begun)
-        k->stage = 0;
-    k->has_begun = true;
     for (; k->stage < sizeof stages / sizeof *stages; k->stage++) {
         if (!stages[k->stage].is_needed)
             continue;
         TRY(stages[k->stage].run(c, s, k, until));
         enum imap_search_answer answer = imap_search_row(k->program.all, row, index);
-        if (answer == IMAP_SEARCH_YES)
+        if (answer == IMAP_SEARCH_YES) {
             k->hits[index / 64] |= UINT64_C(1) << (index % 64);
+            k->is_over = k->wants_first;
+        }
         if (answer != IMAP_SEARCH_UNKNOWN)
             return RC_OK;
     }
@@ -222,7 +182,7 @@ static struct imap_column_key column_key(struct imap_session *s, enum imap_searc
 }
 
 /* Whether rows left all from `from` on undecided. */
-static bool are_all_open(const struct search *k, size_t from)
+static bool are_all_open(const struct imap_search *k, size_t from)
 {
     size_t n = 0;
     for (size_t i = from; i < k->count; i = (i / 64 + 1) * 64) {
@@ -233,7 +193,8 @@ static bool are_all_open(const struct search *k, size_t from)
 }
 
 /* What is known of one field; what is not will be learned when all of it comes by. */
-static void begin_column(struct imap_session *s, struct search *k, enum imap_search_field field)
+static void begin_column(struct imap_session *s, struct imap_search *k,
+                         enum imap_search_field field)
 {
     struct imap_column_key key = column_key(s, field);
     struct imap_column *column = imap_column_take(&s->imap->columns, &key);
@@ -250,7 +211,7 @@ static void begin_column(struct imap_session *s, struct search *k, enum imap_sea
     m->is_off = m->is_off || !k->is_learning;
 }
 
-static void begin_columns(struct imap_session *s, struct search *k)
+static void begin_columns(struct imap_session *s, struct imap_search *k)
 {
     bool is_off = false;
     for (size_t i = 0; i < k->program.n_texts; i++) {
@@ -265,14 +226,14 @@ static void begin_columns(struct imap_session *s, struct search *k)
     }
 }
 
-static void publish(struct imap_session *s, struct search *k, enum imap_search_field field)
+static void publish(struct imap_session *s, struct imap_search *k, enum imap_search_field field)
 {
     struct imap_column_key key = column_key(s, field);
     imap_column_publish(&s->imap->columns, &key, k->text.known[field].column,
                         &k->text.known[field].maker);
 }
 
-static void end_columns(struct imap_session *s, struct search *k, bool is_whole)
+static void end_columns(struct imap_session *s, struct imap_search *k, bool is_whole)
 {
     for (unsigned field = 0; field < IMAP_SEARCH_FIELDS; field++) {
         if (is_whole)
@@ -304,9 +265,9 @@ static void stop_learning(struct imap_search_text *t)
 
 /* --- pages ------------------------------------------------------------------------------------ */
 
-static void read_summaries(struct imap_session *s, struct search *k)
+static void read_summaries(struct imap_session *s, struct imap_search *k)
 {
-    struct page *p = k->page;
+    struct imap_search_page *p = k->page;
     arena_reset(&k->texts);
     enum rc rc = store_summaries(s->account, p->emails, p->n, 0, &k->texts, p->summaries);
     while (rc == RC_LIMIT && p->n > 1) { /* long ones: fewer at once */
@@ -320,26 +281,26 @@ static void read_summaries(struct imap_session *s, struct search *k)
 }
 
 /* False: there are no more. */
-static bool take_page(struct imap_session *s, struct search *k)
+static bool take_page(struct imap_session *s, struct imap_search *k)
 {
-    struct page *p = k->page;
+    struct imap_search_page *p = k->page;
     bool is_known = true;
     close_ahead(p);
     p->n = p->next = 0;
-    while (p->n < PAGE && (k->at = next_bit(k->maybe, k->at, k->count)) < k->count) {
+    while (p->n < PAGE && (k->at = imap_search_next_bit(k->maybe, k->at, k->count)) < k->count) {
         const struct store_row *row = store_root_at(s->view.root, k->at);
         p->indices[p->n] = (uint32_t)k->at++;
         p->emails[p->n] = row->email;
         p->summaries[p->n++] = (struct str){0};
         is_known = is_known && is_in_columns(&k->text, row->uid);
     }
-    if (p->n && k->text.fields && !is_known)
+    if (p->n && (k->needs_summaries || (k->text.fields && !is_known)))
         read_summaries(s, k);
     return p->n > 0;
 }
 
 /* Whatever happened to this one, the others are looked at. */
-static void end_message(struct conn *c, struct imap_session *s, struct search *k, enum rc rc)
+static void end_message(struct conn *c, struct imap_session *s, struct imap_search *k, enum rc rc)
 {
     if (rc != RC_OK && rc != RC_NOTFOUND) {
         log_failure(c, s, k->page->emails[k->page->next], rc);
@@ -349,14 +310,24 @@ static void end_message(struct conn *c, struct imap_session *s, struct search *k
     if (rc != RC_OK)
         stop_learning(&k->text);
     imap_search_close(&k->text);
+    buf_fini(&k->made);
     k->page->next++;
     k->has_begun = false;
+}
+
+static void begin_message(struct imap_session *s, struct imap_search *k)
+{
+    if (k->has_begun)
+        return;
+    imap_search_next(&k->text, store_root_at(s->view.root, k->page->indices[k->page->next])->uid);
+    k->stage = 0;
+    k->has_begun = true;
 }
 
 /* --- turns ------------------------------------------------------------------------------------ */
 
 /* Only before the answer has begun. */
-static void give_sign_of_life(struct conn *c, struct search *k)
+static void give_sign_of_life(struct conn *c, struct imap_search *k)
 {
     uint64_t pause = net_is_leaving(c) ? leaving_ns : life_ns;
     if (now() - k->said < pause)
@@ -366,7 +337,7 @@ static void give_sign_of_life(struct conn *c, struct search *k)
 }
 
 /* Many may search at a time, but only whose turn it is holds much memory or files. */
-static enum net_step let_others(struct search *k)
+static enum net_step let_others(struct imap_search *k)
 {
     close_ahead(k->page);
     imap_search_rest(&k->text);
@@ -377,7 +348,7 @@ static enum net_step let_others(struct search *k)
 
 static enum net_step look_closer(struct conn *c, struct imap_session *s)
 {
-    struct search *k = s->job;
+    struct imap_search *k = s->job;
     uint64_t until = now() + turn_ns;
     if (!k->is_on_lane) {
         k->is_on_lane = true;
@@ -390,9 +361,10 @@ static enum net_step look_closer(struct conn *c, struct imap_session *s)
     }
     give_sign_of_life(c, k);
     s->has_progress = true;
-    while (k->page->next < k->page->n || take_page(s, k)) {
+    while (!k->is_over && (k->page->next < k->page->n || take_page(s, k))) {
         bool was_read = k->text.message;
-        enum rc rc = decide_message(c, s, k, until);
+        begin_message(s, k);
+        enum rc rc = k->look(c, s, k, until);
         if (rc == RC_AGAIN)
             return let_others(k);
         was_read = was_read || k->text.message;
@@ -400,8 +372,47 @@ static enum net_step look_closer(struct conn *c, struct imap_session *s)
         if ((was_read || k->page->next == k->page->n) && (net_pending(c) || now() >= until))
             return let_others(k);
     }
-    end_columns(s, k, true);
-    return begin_answer(c, s);
+    close_ahead(k->page);
+    arena_fini(&k->texts);
+    return k->looked(c, s);
+}
+
+enum net_step imap_search_over(struct conn *c, struct imap_session *s, imap_search_look look,
+                               imap_step looked)
+{
+    struct imap_search *k = s->job;
+    k->at = 0;
+    k->look = look;
+    k->looked = looked;
+    k->is_over = false;
+    k->page = k->page ? k->page : arena_zero(&s->arena, sizeof *k->page);
+    k->texts.cap = TEXTS;
+    if (!k->page)
+        return imap_finish_rc(c, s, RC_LIMIT);
+    k->page->n = k->page->next = 0;
+    s->go_on = look_closer;
+    return look_closer(c, s);
+}
+
+/* --- rows ------------------------------------------------------------------------------------- */
+
+static enum net_step end_texts(struct conn *c, struct imap_session *s)
+{
+    struct imap_search *k = s->job;
+    end_columns(s, k, !k->is_over);
+    return k->found(c, s);
+}
+
+static enum net_step end_rows(struct conn *c, struct imap_session *s)
+{
+    struct imap_search *k = s->job;
+    size_t first = imap_search_next_bit(k->hits, 0, k->count);
+    if (k->wants_first && first < k->count) /* only one that comes before it is looked for */
+        k->count = first + 1;
+    if (!k->program.n_texts || imap_search_next_bit(k->maybe, 0, k->count) == k->count)
+        return k->found(c, s);
+    begin_columns(s, k);
+    return imap_search_over(c, s, decide_message, end_texts);
 }
 
 /* At any offset: rows lie in pieces of any length. */
@@ -417,7 +428,7 @@ static void put_bits(uint64_t *to, size_t at, const uint64_t *bits, size_t n)
 
 static enum net_step look_at_rows(struct conn *c, struct imap_session *s)
 {
-    struct search *k = s->job;
+    struct imap_search *k = s->job;
     struct imap_search_bits bits;
     uint64_t until = now() + page_ns;
     const struct store_row *rows;
@@ -433,72 +444,55 @@ static enum net_step look_at_rows(struct conn *c, struct imap_session *s)
             put_bits(k->maybe, k->at, bits.may, n);
         k->at += n;
     } while (n && now() < until);
-    if (n)
-        return NET_MORE;
-    k->at = 0;
-    if (k->program.n_texts && next_bit(k->maybe, 0, k->count) < k->count) {
-        begin_columns(s, k);
-        s->go_on = look_closer;
-        return look_closer(c, s);
-    }
-    return begin_answer(c, s);
+    return n ? NET_MORE : end_rows(c, s);
 }
 
-/* --- the command ------------------------------------------------------------------------------ */
+/* --- beginning and end ------------------------------------------------------------------------ */
 
-static void free_job(struct imap_session *s)
+void imap_search_fini(struct imap_session *s, struct imap_search *k)
 {
-    struct search *k = s->job;
     end_columns(s, k, false);
     if (k->page)
         close_ahead(k->page);
     imap_search_text_fini(&k->text);
+    buf_fini(&k->made);
     arena_fini(&k->texts);
 }
 
-static uint64_t *new_bits(struct imap_session *s, size_t count)
+uint64_t *imap_search_new_bits(struct imap_session *s, size_t count)
 {
     size_t words = count / 64 + 2;
     return arena_zero(&s->arena, words * sizeof(uint64_t));
 }
 
-static enum rc begin(struct imap_session *s, struct search *k)
+static enum rc begin(struct imap_session *s, struct imap_search *k)
 {
     const struct mime_charsets *charsets = s->imap->conf.charsets;
-    struct arena *arena = &s->arena;
-    const struct str *names = imap_keywords(s);
-    TRY(names ? RC_OK : RC_LIMIT);
-    TRY(imap_search_settle(k->program.all, names, s->view.root, arena));
+    struct imap_search_scene scene = {.names = imap_keywords(s),
+                                      .root = s->view.root,
+                                      .now = clock_wall(s->imap->ctx->clock),
+                                      .arena = &s->arena};
+    TRY(scene.names ? RC_OK : RC_LIMIT);
+    TRY(imap_search_settle(k->program.all, &scene));
     k->count = store_root_count(s->view.root);
-    k->hits = new_bits(s, k->count);
-    TRY(k->hits ? RC_OK : RC_LIMIT);
-    if (!k->program.n_texts)
-        return RC_OK;
-    TRY(imap_search_text_init(&k->text, &k->program, charsets, arena));
-    k->page = arena_zero(arena, sizeof *k->page);
-    k->maybe = new_bits(s, k->count);
-    k->texts.cap = TEXTS;
-    return k->page && k->maybe ? RC_OK : RC_LIMIT;
+    k->hits = imap_search_new_bits(s, k->count);
+    k->maybe = imap_search_new_bits(s, k->count);
+    return k->hits && k->maybe ? imap_search_text_init(&k->text, &k->program, charsets, &s->arena)
+                               : RC_LIMIT;
 }
 
-enum net_step imap_search(struct conn *c, struct imap_session *s, struct imap_parse *p)
+enum imap_text imap_search_begin(struct imap_session *s, struct imap_search *k, imap_step found)
 {
-    struct search *k = arena_zero(&s->arena, sizeof *k);
-    if (!k || !imap_take_search(p, &k->program))
-        return imap_finish_syntax(c, s, p);
     enum rc rc = imap_search_fold(&k->program, s->imap->conf.charsets, &s->arena);
     if (rc == RC_NOTFOUND)
-        return imap_finish(c, s, IMAP_BAD_CHARSET);
-    s->job = k;
-    s->job_fini = free_job;
+        return IMAP_BAD_CHARSET;
     k->answer = IMAP_DONE;
     k->said = now();
+    k->found = found;
     if (rc == RC_OK)
         rc = begin(s, k);
     if (rc == RC_NOTFOUND)
-        return imap_finish(c, s, IMAP_NO_MESSAGE);
-    if (rc != RC_OK)
-        return imap_finish_rc(c, s, rc);
+        return IMAP_NO_MESSAGE;
     s->go_on = look_at_rows;
-    return look_at_rows(c, s);
+    return rc == RC_OK ? IMAP_DONE : imap_text_of_rc(rc);
 }

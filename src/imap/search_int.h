@@ -2,7 +2,8 @@
  *
  * search_parse.c makes the program, pure; search_rows.c decides what rows tell, many at once;
  * search_text.c what only a message's summary or its bytes tell; search_find.c looks for a string;
- * search.c goes over the mailbox. */
+ * search.c goes over the mailbox; search_answer.c is the command and what it was asked to return.
+ */
 #ifndef IMAP_SEARCH_INT_H
 #define IMAP_SEARCH_INT_H
 
@@ -41,6 +42,8 @@ enum imap_search_kind {
     IMAP_SEARCH_KEYWORD,  /* has the keyword `name`, or has it not: value */
     IMAP_SEARCH_SIZE,     /* from <= size <= last */
     IMAP_SEARCH_RECEIVED, /* the same, ns since 1970 */
+    IMAP_SEARCH_SAVED,
+    IMAP_SEARCH_MODSEQ,
     IMAP_SEARCH_SET,
     /* By the summary. */
     IMAP_SEARCH_SENT, /* from <= day of the Date field <= last, see imap_search_day */
@@ -70,6 +73,7 @@ struct imap_search_key {
     uint32_t mask, value;
     enum imap_search_field field;
     uint64_t from, last; /* from > last: nothing */
+    uint32_t seconds;    /* not 0: `last` (OLDER) or `from` is so long ago */
     struct str name;     /* of a keyword or a header field */
     struct str text;     /* as sent; once prepared decoded and folded */
     struct imap_set set;
@@ -89,19 +93,28 @@ struct imap_search_program {
     struct imap_search_key *all;    /* kind IMAP_SEARCH_ALL_OF */
     struct imap_search_key **texts; /* the keys beyond the row */
     size_t n_texts, n_keys, n_ranges;
+    bool has_modseq;    /* the answer tells the highest one [RFC7162 3.1.5] */
     struct str charset; /* of the strings; absent: none was named */
 };
 
 /* The arguments of SEARCH, to the end of the command. */
 bool imap_take_search(struct imap_parse *p, struct imap_search_program *out);
+/* Those of SORT and THREAD: the charset comes first, and without its name [RFC5256 5]. */
+bool imap_take_sort_search(struct imap_parse *p, struct imap_search_program *out);
 
 /* Days as `from` and `last` count them: since 1970, and so that none is below 0. */
 uint64_t imap_search_day(int64_t since_1970);
 
-/* Keywords by bit, and sets against a mailbox. RC_NOTFOUND: a message number that is not there;
- * RC_LIMIT. */
-enum rc imap_search_settle(struct imap_search_key *key, const struct str names[STORE_KEYWORDS],
-                           const struct store_root *root, struct arena *arena);
+/* What keys mean here and now. */
+struct imap_search_scene {
+    const struct str *names; /* of keywords, by bit */
+    const struct store_root *root;
+    uint64_t now; /* ns since 1970 */
+    struct arena *arena;
+};
+/* Keywords by bit, sets against a mailbox, ages against the time. RC_NOTFOUND: a message number
+ * that is not there; RC_LIMIT. */
+enum rc imap_search_settle(struct imap_search_key *key, const struct imap_search_scene *scene);
 /* The strings as they are looked for, from the program's charset. RC_NOTFOUND: it is unknown;
  * RC_LIMIT: one is too long. */
 enum rc imap_search_fold(struct imap_search_program *program, const struct mime_charsets *charsets,
@@ -229,5 +242,107 @@ enum imap_search_answer imap_search_plainly(const struct imap_search_key *key, s
  * when need be. */
 bool imap_search_value(struct imap_search_text *t, const struct imap_search_key *key,
                        struct str value);
+
+/* --- search.c --------------------------------------------------------------------------------- */
+
+struct imap_search;
+struct imap_search_page;
+struct imap_answer;
+/* Looks at the message at hand. RC_AGAIN: call again, it is time for others. */
+typedef enum rc (*imap_search_look)(struct conn *c, struct imap_session *s, struct imap_search *k,
+                                    uint64_t until);
+
+/* The job of a command that searches begins with one. Zeroed to begin with. */
+struct imap_search {
+    struct imap_search_program program; /* the command's */
+    bool wants_first;                   /* of the hits only the first one is asked for */
+    bool needs_summaries;               /* imap_search_over: of every message */
+    /* The results. */
+    size_t count;          /* rows; with wants_first perhaps fewer */
+    uint64_t *hits;        /* one bit a row; more than there are rows */
+    uint64_t *maybe;       /* the same: rows to be looked at closer */
+    enum imap_text answer; /* IMAP_DONE, or why messages are missing */
+    /* search.c's. */
+    struct imap_search_text text;
+    imap_step found, looked;
+    imap_search_look look;
+    size_t at;     /* the first row not looked at */
+    uint64_t said; /* when the client last heard of us */
+    bool is_on_lane, is_learning, is_over;
+    bool has_begun; /* the message at hand */
+    unsigned stage; /* of it */
+    struct buf made;
+    struct imap_search_page *page;
+    struct arena texts;       /* its summaries */
+    struct imap_answer *told; /* search_answer.c's */
+};
+
+/* With the program there, s->job set and s->job_fini, which calls imap_search_fini. IMAP_DONE: call
+ * s->go_on, and `found` is the step when all is known; otherwise the answer. */
+enum imap_text imap_search_begin(struct imap_session *s, struct imap_search *k, imap_step found);
+void imap_search_fini(struct imap_session *s, struct imap_search *k);
+/* From `found` on: looks at the rows of `maybe`, on the heavy lane and in turns; then `looked`. */
+enum net_step imap_search_over(struct conn *c, struct imap_session *s, imap_search_look look,
+                               imap_step looked);
+/* For a look: the summary of the message at hand, until it ends. */
+enum rc imap_search_summary_of(struct conn *c, struct imap_session *s, struct imap_search *k,
+                               uint64_t until, struct str *out);
+/* The first set bit from i on, or count. */
+size_t imap_search_next_bit(const uint64_t *bits, size_t i, size_t count);
+/* Zeroes, one for each row; NULL: the arena is full. */
+uint64_t *imap_search_new_bits(struct imap_session *s, size_t count);
+
+/* --- search_answer.c -------------------------------------------------------------------------- */
+
+/* What is to be returned [RFC4731 3.1] [RFC5182 2.1] [RFC9394 3.1]. */
+enum {
+    IMAP_RETURN_MIN = 1,
+    IMAP_RETURN_MAX = 2,
+    IMAP_RETURN_ALL = 4,
+    IMAP_RETURN_COUNT = 8,
+    IMAP_RETURN_PARTIAL = 16,
+    IMAP_RETURN_SAVE = 32
+};
+struct imap_partial {
+    uint32_t from, to;    /* from <= to, the first is 1 */
+    bool is_from_the_end; /* counted from there */
+    bool is_turned;       /* it was said the other way round */
+};
+struct imap_return {
+    bool is_given;
+    unsigned items;
+    struct imap_partial partial;
+};
+/* "1:100" or "-1:-100" [RFC9394 4]. */
+bool imap_take_partial(struct imap_parse *p, struct imap_partial *out);
+/* Which of n that is: so many from *out_first on, from 0. */
+size_t imap_partial_of(const struct imap_partial *p, size_t n, size_t *out_first);
+/* "RETURN (...) ", or nothing. */
+bool imap_take_return(struct imap_parse *p, struct imap_return *out);
+
+/* Hits in an order, on their way to the client. */
+struct imap_answer {
+    struct imap_return want;
+    const char *verb;      /* of the answer without RETURN */
+    const uint64_t *bits;  /* of the hits; or */
+    const uint32_t *order; /* their indices in order */
+    size_t count;          /* bits */
+    size_t n;              /* hits */
+    uint64_t modseq;       /* highest one of those told; 0: is not told */
+    enum imap_text text;
+    /* search_answer.c's. */
+    bool wants_modseq, has_first;
+    uint64_t *marked; /* the hits that SAVE and MODSEQ are about */
+    struct imap_saved *saved;
+    size_t saved_size;
+    size_t at, left;
+};
+/* Tells, and ends the command; s->job begins with a struct imap_search, whose program and answer
+ * count. `a` is zeroed but for `want`, `verb`, `bits` or `order`, `count`. */
+enum net_step imap_answer(struct conn *c, struct imap_session *s, struct imap_answer *a);
+void imap_answer_fini(struct imap_answer *a);
+/* Instead, when nothing was searched: what was saved is forgotten with NO [RFC5182 2.1]. */
+enum net_step imap_answer_fail(struct conn *c, struct imap_session *s, const struct imap_return *r,
+                               enum imap_text text);
 
 #endif

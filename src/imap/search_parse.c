@@ -10,6 +10,8 @@ enum argument {
     ARG_NONE,
     ARG_KEYWORD,
     ARG_NUMBER,
+    ARG_AGE,
+    ARG_MODSEQ,
     ARG_DATE,
     ARG_STRING,
     ARG_FIELD, /* a header field's name and a string */
@@ -70,6 +72,14 @@ static const struct row rows[] = {
     DAY("BEFORE", IMAP_SEARCH_RECEIVED, SIDE_BELOW),
     DAY("ON", IMAP_SEARCH_RECEIVED, SIDE_AT),
     DAY("SINCE", IMAP_SEARCH_RECEIVED, SIDE_FROM),
+    /* Every mailbox here knows when a message came into it [RFC8514 4.3]. */
+    DAY("SAVEDBEFORE", IMAP_SEARCH_SAVED, SIDE_BELOW),
+    DAY("SAVEDON", IMAP_SEARCH_SAVED, SIDE_AT),
+    DAY("SAVEDSINCE", IMAP_SEARCH_SAVED, SIDE_FROM),
+    FLAG("SAVEDATESUPPORTED", 0, 0),
+    {"OLDER", IMAP_SEARCH_RECEIVED, ARG_AGE, 0, 0, SIDE_BELOW, 0},
+    {"YOUNGER", IMAP_SEARCH_RECEIVED, ARG_AGE, 0, 0, SIDE_FROM, 0},
+    OTHER("MODSEQ", IMAP_SEARCH_MODSEQ, ARG_MODSEQ),
     DAY("SENTBEFORE", IMAP_SEARCH_SENT, SIDE_BELOW),
     DAY("SENTON", IMAP_SEARCH_SENT, SIDE_AT),
     DAY("SENTSINCE", IMAP_SEARCH_SENT, SIDE_FROM),
@@ -165,6 +175,40 @@ static bool take_number(struct taker *t, const struct row *row, struct imap_sear
     return true;
 }
 
+/* OLDER and YOUNGER: what it is then is settled when it is known when now is [RFC5032 3]. */
+static bool take_age(struct taker *t, const struct row *row, struct imap_search_key *key)
+{
+    key->value = row->side == SIDE_BELOW;
+    return imap_take_sp(t->p) && imap_take_nz_number(t->p, &key->seconds);
+}
+
+/* An entry and its type tell nothing: a message has one mod-sequence [RFC7162 3.1.5]. */
+static bool take_modseq(struct taker *t, struct imap_search_key *key)
+{
+    struct imap_parse *p = t->p;
+    struct str entry;
+    if (!imap_take_sp(p))
+        return false;
+    if (imap_peek_byte(p, '"')) {
+        if (!imap_take_string(p, &entry) || !imap_take_sp(p))
+            return false;
+        if (!imap_take_word(p, STR("all")) && !imap_take_word(p, STR("priv")) &&
+            !imap_take_word(p, STR("shared")))
+            return imap_fail(p, "all, priv or shared");
+        if (!imap_take_sp(p))
+            return false;
+    }
+    size_t n = 0;
+    while (n < p->rest.n && ascii_is_digit(p->rest.p[n]))
+        n++;
+    if (str_to_u64(str_head(p->rest, n), &key->from) != RC_OK || key->from > INT64_MAX)
+        return imap_fail(p, "a mod-sequence");
+    p->rest = str_skip(p->rest, n);
+    key->last = UINT64_MAX;
+    t->program->has_modseq = true;
+    return true;
+}
+
 static bool take_day(struct taker *t, const struct row *row, struct imap_search_key *key)
 {
     int64_t day;
@@ -181,7 +225,8 @@ static bool take_set(struct taker *t, struct imap_search_key *key)
     if (!imap_take_set(t->p, &key->set))
         return false;
     t->program->n_ranges += key->set.n;
-    return t->program->n_ranges <= IMAP_RANGES_MAX || too_much(t->p);
+    size_t most = IMAP_RANGES_MAX + (key->set.is_saved ? IMAP_SAVED_MAX : 0);
+    return t->program->n_ranges <= most || too_much(t->p);
 }
 
 static bool take_below(struct taker *t, unsigned n, unsigned depth, struct imap_search_key *key)
@@ -206,6 +251,10 @@ static bool take_argument(struct taker *t, const struct row *row, unsigned depth
         return imap_take_sp(p) && imap_take_atom(p, &key->name);
     case ARG_NUMBER:
         return take_number(t, row, key);
+    case ARG_AGE:
+        return take_age(t, row, key);
+    case ARG_MODSEQ:
+        return take_modseq(t, key);
     case ARG_DATE:
         return take_day(t, row, key);
     case ARG_FIELD:
@@ -274,18 +323,14 @@ static bool take_key(struct taker *t, unsigned depth, struct imap_search_key **o
         return too_much(t->p);
     if (imap_take_byte(t->p, '('))
         return take_list(t, depth, out);
-    if (rest.n && (ascii_is_digit(rest.p[0]) || rest.p[0] == '*'))
+    if (rest.n && (ascii_is_digit(rest.p[0]) || rest.p[0] == '*' || rest.p[0] == '$'))
         return take_numbers(t, out);
     return take_named(t, depth, out);
 }
 
-bool imap_take_search(struct imap_parse *p, struct imap_search_program *out)
+static bool take_program(struct imap_parse *p, struct imap_search_program *out)
 {
     struct taker t = {.p = p, .program = out};
-    *out = (struct imap_search_program){0};
-    if (imap_take_word(p, STR("CHARSET")) &&
-        (!imap_take_sp(p) || !imap_take_astring(p, &out->charset) || !imap_take_sp(p)))
-        return false;
     out->all = new_key(&t, IMAP_SEARCH_ALL_OF);
     if (!out->all || !take_keys(&t, 0, out->all) || !imap_take_end(p))
         return false;
@@ -296,18 +341,42 @@ bool imap_take_search(struct imap_parse *p, struct imap_search_program *out)
     return true;
 }
 
+bool imap_take_search(struct imap_parse *p, struct imap_search_program *out)
+{
+    *out = (struct imap_search_program){0};
+    if (imap_take_word(p, STR("CHARSET")) &&
+        (!imap_take_sp(p) || !imap_take_astring(p, &out->charset) || !imap_take_sp(p)))
+        return false;
+    return take_program(p, out);
+}
+
+bool imap_take_sort_search(struct imap_parse *p, struct imap_search_program *out)
+{
+    *out = (struct imap_search_program){0};
+    return imap_take_astring(p, &out->charset) && imap_take_sp(p) && take_program(p, out);
+}
+
 /* --- before it runs --------------------------------------------------------------------------- */
 
-enum rc imap_search_settle(struct imap_search_key *key, const struct str names[STORE_KEYWORDS],
-                           const struct store_root *root, struct arena *arena)
+/* Both to the second, and what is just so old is both [RFC5032 2]. */
+static void settle_age(struct imap_search_key *key, uint64_t now)
+{
+    uint64_t then = now / NS_PER_SEC > key->seconds ? now / NS_PER_SEC - key->seconds : 0;
+    key->from = key->value ? 0 : then * NS_PER_SEC;
+    key->last = key->value ? then * NS_PER_SEC + NS_PER_SEC - 1 : UINT64_MAX;
+}
+
+enum rc imap_search_settle(struct imap_search_key *key, const struct imap_search_scene *scene)
 {
     for (; key; key = key->next) {
         if (key->kind == IMAP_SEARCH_SET)
-            TRY(imap_set_resolve(&key->set, root, key->is_uid, arena, &key->spans));
+            TRY(imap_set_resolve(&key->set, scene->root, key->is_uid, scene->arena, &key->spans));
+        if (key->seconds)
+            settle_age(key, scene->now);
         for (unsigned i = 0; key->kind == IMAP_SEARCH_KEYWORD && i < STORE_KEYWORDS; i++)
-            if (str_ieq(names[i], key->name) && key->name.n)
+            if (str_ieq(scene->names[i], key->name) && key->name.n)
                 key->keyword = UINT64_C(1) << i;
-        TRY(imap_search_settle(key->first, names, root, arena));
+        TRY(imap_search_settle(key->first, scene));
     }
     return RC_OK;
 }

@@ -30,6 +30,16 @@ static inline bool was_received(const struct imap_search_key *key, const struct 
     return row->received >= key->from && row->received <= key->last;
 }
 
+static inline bool was_saved(const struct imap_search_key *key, const struct store_row *row)
+{
+    return row->saved >= key->from && row->saved <= key->last;
+}
+
+static inline bool has_modseq(const struct imap_search_key *key, const struct store_row *row)
+{
+    return row->modseq >= key->from;
+}
+
 /* Inlined with each test, so that no row costs a call. */
 static inline __attribute__((always_inline)) void test_all(const struct imap_search_key *key,
                                                            const struct store_row *rows, size_t n,
@@ -135,6 +145,12 @@ static void eval(const struct imap_search_key *key, const struct store_row *rows
     case IMAP_SEARCH_RECEIVED:
         test_all(key, rows, n, was_received, out->yes);
         break;
+    case IMAP_SEARCH_SAVED:
+        test_all(key, rows, n, was_saved, out->yes);
+        break;
+    case IMAP_SEARCH_MODSEQ:
+        test_all(key, rows, n, has_modseq, out->yes);
+        break;
     case IMAP_SEARCH_SET:
         test_set(key, n, index, out->yes);
         break;
@@ -196,6 +212,10 @@ enum imap_search_answer imap_search_row(const struct imap_search_key *key,
         return answer_of(has_size(key, row));
     case IMAP_SEARCH_RECEIVED:
         return answer_of(was_received(key, row));
+    case IMAP_SEARCH_SAVED:
+        return answer_of(was_saved(key, row));
+    case IMAP_SEARCH_MODSEQ:
+        return answer_of(has_modseq(key, row));
     case IMAP_SEARCH_SET:
         return answer_of(imap_spans_have(&key->spans, index));
     case IMAP_SEARCH_SENT:

@@ -29,13 +29,22 @@ bool imap_take_set(struct imap_parse *p, struct imap_set *out)
 {
     size_t most = count_ranges(p->rest);
     *out = (struct imap_set){0};
-    if (most > IMAP_RANGES_MAX ||
-        !(out->ranges = arena_alloc(p->arena, most * sizeof *out->ranges))) {
+    if (imap_take_byte(p, '$')) { /* perhaps of nothing, which is no error [RFC5182 2.1] */
+        out->is_saved = true;
+        out->ranges = p->saved ? p->saved->at : NULL;
+        out->n = p->saved ? p->saved->n : 0;
+        return true;
+    }
+    struct imap_range *ranges = NULL;
+    if (most <= IMAP_RANGES_MAX)
+        ranges = arena_alloc(p->arena, most * sizeof *ranges);
+    if (!ranges) {
         p->is_limit = true;
         return imap_fail(p, "fewer ranges");
     }
+    out->ranges = ranges;
     do {
-        struct imap_range *r = &out->ranges[out->n++];
+        struct imap_range *r = &ranges[out->n++];
         if (!take_seq_number(p, &r->from))
             return false;
         r->to = r->from;
@@ -93,6 +102,7 @@ enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *ro
                          struct arena *arena, struct imap_spans *out)
 {
     size_t count = store_root_count(root);
+    is_uid = is_uid || set->is_saved;
     uint32_t largest = (uint32_t)count;
     if (is_uid)
         largest = count ? store_root_at(root, count - 1)->uid : 0;

@@ -26,6 +26,7 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_UNAUTHENTICATED] = SAY(IMAP_OK, "logged out, log in again"),
     [IMAP_IDLE_OVER] = SAY(IMAP_OK, "IDLE completed"),
     [IMAP_EXPUNGED] = TELL(IMAP_NO, "EXPUNGEISSUED", "some of the messages have been expunged"),
+    [IMAP_NOT_SAVED] = TELL(IMAP_NO, "NOTSAVED", "the result is too long to be kept"),
     [IMAP_AUTH_FAILED] = TELL(IMAP_NO, "AUTHENTICATIONFAILED", "name or password is wrong"),
     [IMAP_AUTH_BUSY] = TELL(IMAP_NO, "UNAVAILABLE", "the server is busy, try again later"),
     [IMAP_AUTH_BLOCKED] = TELL(IMAP_NO, "UNAVAILABLE", "too many wrong passwords, try again later"),

@@ -5,9 +5,38 @@
  * what has not changed, so that telling costs what has. */
 #include "imap/imap_int.h"
 
+#include <stdlib.h>
+
+static size_t size_of(const struct imap_saved *saved)
+{
+    return sizeof *saved + saved->n * sizeof *saved->at;
+}
+
+bool imap_view_save(struct imap_session *s, struct imap_saved **saved)
+{
+    struct imap_view *v = &s->view;
+    if (v->saved)
+        s->imap->saved -= size_of(v->saved);
+    free(v->saved);
+    v->saved = NULL;
+    if (!*saved)
+        return true;
+    bool has_room = (s->imap->saved += size_of(*saved)) <= IMAP_SAVED_ALL;
+    if (has_room) {
+        v->saved = *saved;
+    } else {
+        s->imap->saved -= size_of(*saved);
+        free(*saved);
+    }
+    *saved = NULL;
+    return has_room;
+}
+
 void imap_view_close(struct imap_session *s)
 {
     struct imap_view *v = &s->view;
+    struct imap_saved *nothing = NULL;
+    imap_view_save(s, &nothing); /* [RFC5182 2.1] */
     store_root_release(&v->next);
     if (v->reader)
         store_reader_close(&v->reader);
