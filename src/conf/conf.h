@@ -145,9 +145,4 @@ const char *conf_where(const struct conf *conf, const void *member, char out[CON
 /* Labels of letters, digits and hyphens with dots between [RFC1123 2.1]. */
 bool conf_is_hostname(const char *text);
 
-/* "50M", "2G", "16k", "1234": bytes, in powers of 1,024; RC_SYNTAX, RC_LIMIT. */
-enum rc conf_parse_size(const char *text, uint64_t *out);
-/* "30", "30s", "5m", "2h", "7d": seconds. */
-enum rc conf_parse_time(const char *text, uint64_t *out);
-
 #endif

@@ -19,13 +19,15 @@ static enum rc with_suffix(const char *text, const char *suffixes, const uint64_
     return __builtin_mul_overflow(*out, factor, out) ? RC_LIMIT : RC_OK;
 }
 
-enum rc conf_parse_size(const char *text, uint64_t *out)
+/* "50M", "2G", "16k", "1234": bytes, in powers of 1,024. */
+static enum rc parse_size(const char *text, uint64_t *out)
 {
     static const uint64_t factors[] = {1U << 10, 1U << 20, 1U << 30, UINT64_C(1) << 40};
     return with_suffix(text, "kmgt", factors, out);
 }
 
-enum rc conf_parse_time(const char *text, uint64_t *out)
+/* "30", "30s", "5m", "2h", "7d": seconds. */
+static enum rc parse_time(const char *text, uint64_t *out)
 {
     static const uint64_t factors[] = {1, 60, 3600, 86400};
     return with_suffix(text, "smhd", factors, out);
@@ -121,8 +123,8 @@ static bool is_host(const char *text)
 
 enum rc conf_key_amount(const struct key *key, const char *text, uint64_t *out)
 {
-    TRY(key->kind == SIZE   ? conf_parse_size(text, out)
-        : key->kind == TIME ? conf_parse_time(text, out)
+    TRY(key->kind == SIZE   ? parse_size(text, out)
+        : key->kind == TIME ? parse_time(text, out)
                             : str_to_u64(str_of(text), out));
     return *out < key->least || (key->most && *out > key->most) ? RC_LIMIT : RC_OK;
 }

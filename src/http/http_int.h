@@ -7,7 +7,6 @@
 /* The line at the beginning, without its CRLF. RC_AGAIN: its end has not come; RC_LIMIT: it is
  * longer than max; RC_SYNTAX: a CR or LF by itself, or a NUL. */
 enum rc http_line_next(struct str in, size_t max, struct str *out_line);
-bool http_is_token(struct str s);
 
 /* --- response.c ------------------------------------------------------------------------------- */
 

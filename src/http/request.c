@@ -6,7 +6,7 @@
  */
 #include "http/http_int.h"
 
-bool http_is_token(struct str s)
+static bool is_token(struct str s)
 {
     static const char others[] = "!#$%&'*+-.^_`|~"; /* [RFC9110 5.6.2] */
     for (size_t i = 0; i < s.n; i++)
@@ -96,7 +96,7 @@ static enum rc take_first_line(struct str line, struct http_request *out, int *o
     struct str method = str_head(line, (size_t)first);
     struct str target = str_sub(line, (size_t)first + 1, (size_t)(last - first - 1));
     struct str version = str_skip(line, (size_t)last + 1);
-    if (!http_is_token(method) || !is_version(version))
+    if (!is_token(method) || !is_version(version))
         return refuse(400, out_status);
     if (version.p[5] != '1')
         return refuse(505, out_status);
@@ -133,7 +133,7 @@ static enum rc take_field(struct str line, struct http_request *out, int *out_st
     f->value = str_trim(str_skip(line, (size_t)colon + 1));
     /* A line that begins with a space continues the one before, or says so to others: refused, as
      * is a space before the colon [RFC9112 5.1, 5.2]. Neither is a token. */
-    if (!http_is_token(f->name) || !is_value(f->value))
+    if (!is_token(f->name) || !is_value(f->value))
         return refuse(400, out_status);
     return RC_OK;
 }

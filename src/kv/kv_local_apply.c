@@ -53,7 +53,7 @@ static struct part *find_part(struct parts *p, struct kv_part part)
     return node ? CONTAINER(node, struct part, node) : NULL;
 }
 
-enum rc local_group_part(struct group *g, struct kv_part part, struct part **out)
+static enum rc group_part(struct group *g, struct kv_part part, struct part **out)
 {
     struct parts *p = &g->local->parts;
     struct part *known = find_part(p, part);
@@ -159,7 +159,8 @@ static enum rc load_blob(struct local *l, struct blob *blob, struct blob_row *ro
     return rc;
 }
 
-enum rc local_group_blob(struct group *g, const struct kv_blob_id *id, struct group_blob **out)
+static enum rc local_group_blob(struct group *g, const struct kv_blob_id *id,
+                                struct group_blob **out)
 {
     *out = find_blob(g, id);
     if (*out)
@@ -300,7 +301,7 @@ enum rc local_apply(struct group *g, struct kv_op *op)
     if (g->is_full)
         return RC_FULL;
     struct part *part;
-    TRY(local_group_part(g, op->txn->part, &part));
+    TRY(group_part(g, op->txn->part, &part));
     TRY(check_asserts(g, part, op->txn));
     TRY(apply_refs(g, op->txn));
     apply_rows(g, op->txn);

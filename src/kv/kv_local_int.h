@@ -240,8 +240,6 @@ void local_group_run(struct group *g); /* all works have their results, publishe
  * changed. */
 enum rc local_apply(struct group *g, struct kv_op *op);
 enum rc local_apply_move(struct group *g, struct work_move *move);
-enum rc local_group_part(struct group *g, struct kv_part part, struct part **out);
-enum rc local_group_blob(struct group *g, const struct kv_blob_id *id, struct group_blob **out);
 
 struct parts {
     struct map by_part;

@@ -20,7 +20,9 @@ struct run {
     size_t left, there;       /* partitions of them; the others */
 };
 
-enum rc migrate_fail(struct migrate *m, enum rc rc, const char *format, ...)
+static enum rc fail(struct migrate *m, enum rc rc, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static enum rc fail(struct migrate *m, enum rc rc, const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
@@ -33,8 +35,8 @@ static enum rc fail_at(struct migrate *m, enum rc rc, struct kv_part part, const
 {
     if (m->why[0])
         return rc;
-    return migrate_fail(m, rc, "partition %c %llu: %s: %s", part.class, (unsigned long long)part.id,
-                        what, rc_name(rc));
+    return fail(m, rc, "partition %c %llu: %s: %s", part.class, (unsigned long long)part.id, what,
+                rc_name(rc));
 }
 
 /* --- what is there already -------------------------------------------------------------------- */
@@ -70,9 +72,9 @@ static enum rc begin_anew(struct migrate *m, struct migrate_header *header)
 {
     enum rc rc = plan_check_empty(m);
     if (rc == RC_EXISTS)
-        return migrate_fail(m, rc,
-                            "there is mail or an address in it already, and not from a "
-                            "migration: it has to be a store of its own");
+        return fail(m, rc,
+                    "there is mail or an address in it already, and not from a "
+                    "migration: it has to be a store of its own");
     TRY(rc);
     header->generation = kv_generation(m->from);
     snprintf(header->source, sizeof header->source, "%s", m->source);
@@ -85,18 +87,18 @@ static enum rc begin(struct migrate *m)
     struct migrate_status status;
     TRY(migrate_look(m->from, &status));
     if (status.state == MIGRATE_COPYING)
-        return migrate_fail(m, RC_DENIED, "it is itself half a copy of %s", status.source);
+        return fail(m, RC_DENIED, "it is itself half a copy of %s", status.source);
     TRY(migrate_header_read(m->to, &header));
     if (header.state == MIGRATE_NONE)
         TRY(begin_anew(m, &header));
     if (strcmp(header.source, m->source) != 0)
-        return migrate_fail(m, RC_EXISTS, "it holds what was carried from %s, not from %s",
-                            header.source, m->source);
+        return fail(m, RC_EXISTS, "it holds what was carried from %s, not from %s", header.source,
+                    m->source);
     if (header.generation != kv_generation(m->from))
-        return migrate_fail(m, RC_EXISTS,
-                            "%s was restored from a backup, or has lost something, since it was "
-                            "carried: begin again with an empty store",
-                            m->source);
+        return fail(m, RC_EXISTS,
+                    "%s was restored from a backup, or has lost something, since it was "
+                    "carried: begin again with an empty store",
+                    m->source);
     header.state = MIGRATE_COPYING;
     return migrate_header_write(m->to, &header);
 }
@@ -274,7 +276,7 @@ static enum rc finish(struct run *r)
     r->walk.part = plan_part;
     TRY(plan_each(m, &r->walk));
     if (r->left)
-        return migrate_fail(m, RC_CONFLICT, "%s was changed meanwhile: run it again", m->source);
+        return fail(m, RC_CONFLICT, "%s was changed meanwhile: run it again", m->source);
     if (m->n_only)
         return RC_OK;
     TRY(kv_generation_raise(m->to, kv_generation(m->from)));
@@ -353,7 +355,7 @@ enum rc migrate_compare(struct migrate *m)
         m->watch->begin(m->watch, r.accounts, 0);
     r.walk.part = compare_part;
     TRY(plan_each(m, &r.walk));
-    return r.left ? migrate_fail(m, RC_CORRUPT, "%zu of %llu partitions are not the same in both",
-                                 r.left, (unsigned long long)m->partitions)
+    return r.left ? fail(m, RC_CORRUPT, "%zu of %llu partitions are not the same in both", r.left,
+                         (unsigned long long)m->partitions)
                   : RC_OK;
 }

@@ -39,7 +39,6 @@ enum rc migrate_done_write(struct kv *kv, struct kv_part part, const struct migr
 enum rc migrate_done_delete(struct kv *kv, struct kv_part part);
 /* The next one after `part` (NULL: the first). RC_EOF. */
 enum rc migrate_done_next(struct kv *kv, const struct kv_part *part, struct kv_part *out);
-enum rc migrate_record_remove(struct kv *kv);
 
 /* --- shared.c: blobs that several rows refer to ----------------------------------------------- */
 
@@ -105,10 +104,5 @@ enum rc plan_each(struct migrate *m, struct plan_walk *walk);
 enum rc plan_names(struct migrate *m, struct kv_part part, bool *out_is_named);
 /* RC_EXISTS: the second store has rows. Only looks where every store has some. */
 enum rc plan_check_empty(struct migrate *m);
-
-/* --- migrate.c -------------------------------------------------------------------------------- */
-
-enum rc migrate_fail(struct migrate *m, enum rc rc, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -137,7 +137,7 @@ enum rc migrate_done_next(struct kv *kv, const struct kv_part *part, struct kv_p
     return rc;
 }
 
-enum rc migrate_record_remove(struct kv *kv)
+static enum rc record_remove(struct kv *kv)
 {
     struct kv_txn *txn = kv_txn_new(migrate_part);
     enum rc rc = kv_txn_trim(txn, (struct str){0}, (struct str){0});
@@ -166,7 +166,7 @@ enum rc migrate_admit(struct kv *kv, char why[MIGRATE_WHY])
     if (status.state == MIGRATE_NONE)
         return RC_OK;
     if (status.state == MIGRATE_COMPLETE)
-        return migrate_record_remove(kv);
+        return record_remove(kv);
     snprintf(
         why, MIGRATE_WHY,
         "it is half a copy of %s: run penfold migrate again from there, until it says that all "

@@ -113,7 +113,7 @@ void mime_put_string(struct buf *out, struct str s)
         put_literal(out, s);
 }
 
-void mime_put_nstring(struct buf *out, struct str s)
+static void put_nstring(struct buf *out, struct str s)
 {
     if (str_is_null(s))
         buf_put(out, STR("NIL"));
@@ -158,13 +158,13 @@ static void put_mailbox(struct mime_writer *w, const struct mime_mailbox *m)
     if (m->kind == MIME_MAILBOX_ADDRESS && host.n == 0)
         host = STR("MISSING_DOMAIN");
     buf_put(out, STR("("));
-    mime_put_nstring(out, m->name);
+    put_nstring(out, m->name);
     buf_put(out, STR(" "));
-    mime_put_nstring(out, m->route);
+    put_nstring(out, m->route);
     buf_put(out, STR(" "));
-    mime_put_nstring(out, mailbox);
+    put_nstring(out, mailbox);
     buf_put(out, STR(" "));
-    mime_put_nstring(out, host);
+    put_nstring(out, host);
     buf_put(out, STR(")"));
 }
 
@@ -188,8 +188,8 @@ static size_t put_list(struct mime_writer *w, struct str value, size_t before)
     return n;
 }
 
-void mime_put_addresses(struct mime_writer *w, const struct mime_facts *f,
-                        enum mime_summary_field field)
+static void put_addresses(struct mime_writer *w, const struct mime_facts *f,
+                          enum mime_summary_field field)
 {
     size_t n = 0;
     if (f->counts[field] == 1) {
@@ -210,7 +210,7 @@ static void put_or_from(struct mime_writer *w, const struct mime_facts *f,
                         enum mime_summary_field field, size_t from, size_t n)
 {
     size_t before = buf_len(w->out);
-    mime_put_addresses(w, f, field);
+    put_addresses(w, f, field);
     if (str_ends(str_skip(buf_str(w->out), before), STR(")")))
         return;
     buf_truncate(w->out, before);
@@ -229,14 +229,14 @@ void mime_put_envelope(struct mime_writer *w, const struct mime_facts *f)
     mime_put_value(w, f->values[MIME_FIELD_SUBJECT]);
     buf_put(out, STR(" "));
     size_t from = buf_len(out);
-    mime_put_addresses(w, f, MIME_FIELD_FROM);
+    put_addresses(w, f, MIME_FIELD_FROM);
     size_t n = buf_len(out) - from;
     for (enum mime_summary_field i = MIME_FIELD_SENDER; i <= MIME_FIELD_BCC; i++) {
         buf_put(out, STR(" "));
         if (i <= MIME_FIELD_REPLY_TO)
             put_or_from(w, f, i, from, n);
         else
-            mime_put_addresses(w, f, i);
+            put_addresses(w, f, i);
     }
     buf_put(out, STR(" "));
     mime_put_value(w, f->values[MIME_FIELD_IN_REPLY_TO]);

@@ -75,15 +75,11 @@ void mime_facts_read(struct str kept, struct mime_facts *out);
 /* A string as IMAP has it [RFC3501 4.3]: quoted, or a literal when it has bytes that cannot be
  * quoted or is long; NUL is left out. An absent one is NIL for the second, "" for the first. */
 void mime_put_string(struct buf *out, struct str s);
-void mime_put_nstring(struct buf *out, struct str s);
 /* A field's value without its folds; NIL when absent. */
 void mime_put_value(struct mime_writer *w, struct str value);
 /* "(name value ...)" or NIL: the parameters of a field, continuations joined [RFC2231 3]. With
  * is_text a missing charset is named [RFC2046 4.1.2]. */
 void mime_put_params(struct mime_writer *w, struct str params, bool is_text);
-/* The addresses of all fields of that name: see envelope.c. */
-void mime_put_addresses(struct mime_writer *w, const struct mime_facts *f,
-                        enum mime_summary_field field);
 void mime_put_envelope(struct mime_writer *w, const struct mime_facts *f);
 /* f: of the first part. */
 void mime_put_structure(struct mime_writer *w, const struct mime_tree *t,

@@ -121,7 +121,7 @@ static void pause_accepting(struct listener *listener, int error)
     loop_timer(l, &listener->retry, loop_now(l) + PAUSE_MS * NS_PER_MS);
 }
 
-void listener_retry(struct net_timer *t)
+static void listener_retry(struct net_timer *t)
 {
     loop_listen_pause(CONTAINER(t, struct listener, retry), false);
 }

@@ -163,7 +163,6 @@ void listener_overdue(struct net_timer *t); /* net.overdue has fired */
 bool conn_is_overdue(const struct conn *c);
 
 void listener_accept(struct listener *listener);
-void listener_retry(struct net_timer *t);
 bool loop_listen(struct loop *l, struct listener *listener);
 void loop_listen_pause(struct listener *listener, bool is_paused);
 void loop_listen_end(struct listener *listener);

@@ -55,7 +55,7 @@ static const struct pop3_capability properties[] = {
     {"IMPLEMENTATION Penfold", put_version}, /* [RFC2449 6.9] */
 };
 
-bool pop3_can_secure(struct conn *c, const struct pop3_session *s)
+static bool can_secure(struct conn *c, const struct pop3_session *s)
 {
     if (net_is_secure(c))
         return true;
@@ -65,7 +65,7 @@ bool pop3_can_secure(struct conn *c, const struct pop3_session *s)
 static bool is_offered(struct conn *c, const struct pop3_session *s, const struct pop3_command *cmd)
 {
     if (cmd->flags & POP3_SECURE)
-        return pop3_can_secure(c, s);
+        return can_secure(c, s);
     if (cmd->flags & POP3_CLEAR) /* permitted in the current state [RFC2595 4] */
         return s->state == POP3_AUTHORIZATION && net_has_tls(c);
     return true;
@@ -115,7 +115,7 @@ enum net_step pop3_command_run(struct conn *c, struct pop3_session *s, struct st
         return pop3_bad(c, s, POP3_NO_COMMAND);
     if (!(cmd->states & s->state))
         return pop3_bad(c, s, s->state == POP3_AUTHORIZATION ? POP3_LOGIN_FIRST : POP3_LOGGED_IN);
-    if (cmd->flags & POP3_SECURE && !pop3_can_secure(c, s))
+    if (cmd->flags & POP3_SECURE && !can_secure(c, s))
         return pop3_bad(c, s, net_has_tls(c) ? POP3_USE_STLS : POP3_TLS_ONLY);
     size_t n = cmd->flags & POP3_RAW ? a.rest.n > 0 : a.n;
     if (n < cmd->args_min)

@@ -299,6 +299,5 @@ void pop3_reading_close(struct pop3_reading *reading);
 
 /* The flags for the store: on a worker it may wait. */
 unsigned pop3_flags(struct conn *c);
-bool pop3_can_secure(struct conn *c, const struct pop3_session *s); /* passwords may be sent */
 
 #endif

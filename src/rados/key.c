@@ -79,7 +79,7 @@ bool rad_id_eq(const struct rad_id *a, const struct rad_id *b)
     return memcmp(a->b, b->b, sizeof a->b) == 0;
 }
 
-struct rad_id rad_id_new(struct rad *rad)
+static struct rad_id id_new(struct rad *rad)
 {
     struct rad_id id;
     memcpy(id.b, rad->node, RAD_ID_PROCESS);
@@ -102,7 +102,7 @@ bool rad_id_is_of(const struct rad_id *a, const struct rad_id *b)
 struct rad_state rad_state_next(struct rad *rad, const struct rad_state *state)
 {
     struct rad_state next = *state;
-    struct rad_id id = rad_id_new(rad);
+    struct rad_id id = id_new(rad);
     size_t last = 0;
     while (last < RAD_RING - 1 && !rad_id_is_of(&state->ids[last], &id))
         last++;

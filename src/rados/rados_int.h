@@ -447,7 +447,6 @@ enum rc rad_open(const struct ctx *ctx, const struct kv_rados_conf *conf, struct
 enum rc rad_restoring_set(struct rad *rad, bool is_half, uint64_t generation);
 /* Ends all writing for good: this client has been shut out. */
 void rad_fail_for_good(struct rad *rad, const char *what);
-struct rad_id rad_id_new(struct rad *rad);
 /* Between two steps: where a test can stop or end the process. Names as in the protocol. */
 void rad_step(struct rad *rad, const char *name);
 

@@ -34,7 +34,8 @@ static enum rc reload(struct store_account *a)
     return rc;
 }
 
-enum rc change_lock(struct store_account *a, unsigned flags)
+/* Takes the account's mutex when there may be a change. RC_AGAIN with KV_CACHED. */
+static enum rc lock(struct store_account *a, unsigned flags)
 {
     pthread_mutex_lock(&a->mutex);
     enum rc rc = RC_OK;
@@ -49,11 +50,6 @@ enum rc change_lock(struct store_account *a, unsigned flags)
     if (rc != RC_OK)
         pthread_mutex_unlock(&a->mutex);
     return rc;
-}
-
-void change_unlock(struct store_account *a)
-{
-    pthread_mutex_unlock(&a->mutex);
 }
 
 static enum rc warm_scans(struct attempt *t)
@@ -89,11 +85,11 @@ enum rc attempt_run(struct attempt *t)
     arena_init(&t->arena, 0);
     while (rc == RC_AGAIN && t->n_runs < RUNS) {
         t->n_missed = t->n_missed_scans = 0;
-        rc = change_lock(t->account, t->flags);
+        rc = lock(t->account, t->flags);
         if (rc != RC_OK)
             break;
         rc = t->run(t);
-        change_unlock(t->account);
+        pthread_mutex_unlock(&t->account->mutex);
         t->n_runs++;
         if (rc != RC_AGAIN || t->flags & KV_CACHED)
             break;

@@ -540,11 +540,6 @@ struct store_root *root_ref(struct store_root *root)
     return root;
 }
 
-bool root_is_lone(const struct store_root *root)
-{
-    return atomic_load_explicit(&root->refs, memory_order_acquire) == 1;
-}
-
 void store_root_release(struct store_root **root)
 {
     struct store_root *r = *root;

@@ -197,7 +197,6 @@ const struct store_row *root_row(const struct store_root *root, uint32_t uid); /
 size_t root_bytes(const struct store_root *root);
 /* A modseq at which all its rows were there that had come by then. */
 uint64_t root_since(const struct store_root *root);
-bool root_is_lone(const struct store_root *root); /* one reference */
 
 /* --- the store and its accounts: store.c, load.c ---------------------------------------------- */
 
@@ -419,10 +418,6 @@ struct change {
     struct row_delta first_deltas[1];
     struct note first_notes[4];
 };
-
-/* The account's mutex is held from change_lock to change_unlock. RC_AGAIN with KV_CACHED. */
-enum rc change_lock(struct store_account *a, unsigned flags);
-void change_unlock(struct store_account *a);
 
 /* The root of this mailbox after the change, as it is known by this record. */
 struct store_root *change_root(const struct change *c, const struct store_mailbox *info,

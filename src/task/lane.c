@@ -150,11 +150,3 @@ enum rc task_lane_post(struct task_lane *lane, struct task_job *job)
     pthread_mutex_unlock(&lane->mutex);
     return rc;
 }
-
-size_t task_lane_waiting(struct task_lane *lane)
-{
-    pthread_mutex_lock(&lane->mutex);
-    size_t n = lane->waiting;
-    pthread_mutex_unlock(&lane->mutex);
-    return n;
-}

@@ -37,8 +37,6 @@ void task_lane_free(struct task_lane **lane);
  * freed. Any thread. */
 enum rc task_lane_post(struct task_lane *lane, struct task_job *job);
 
-size_t task_lane_waiting(struct task_lane *lane); /* jobs not yet begun */
-
 /* Jobs of one key, one at a time and in order, on a shared lane. The caller's storage; zero is not
  * valid. */
 struct task_serial {
