@@ -192,8 +192,8 @@ static void release(const struct key *key, void *base)
 {
     void *at = (char *)base + key->offset;
     struct conf_list *list = at;
-    if (key->kind == TEXT || key->kind == NAME || key->kind == PATH || key->kind == HOST ||
-        key->kind == CHOICE)
+    if (key->kind == TEXT || key->kind == RATES || key->kind == NAME || key->kind == PATH ||
+        key->kind == HOST || key->kind == CHOICE)
         free(*(char **)at);
     for (size_t n = 0; conf_key_is_list(key) && n < list->n; n++)
         free(list->item[n]);
@@ -209,6 +209,7 @@ static enum rc take(cfg_t *set, const struct key *key, const char *file, void *i
     const char *value = set ? cfg_getstr(set, key->name) : key->fallback;
     switch (key->kind) {
     case TEXT:
+    case RATES:
     case NAME:
     case CHOICE:
         *(char **)to = mem_dup(value, strlen(value));

@@ -68,7 +68,8 @@ struct conf {
         char *key; /* the file that keys which sign mail are sealed for */
     } dkim;
     struct {
-        char *vrfy; /* "off", "on": VRFY tells who lives here */
+        char *vrfy;            /* "off", "on": VRFY tells who lives here */
+        char *success_reports; /* for mail from other hosts: "none", "100/h" */
     } smtp;
     struct {
         char *from;         /* "own": From and Sender belong to who submits; "any" */

@@ -11,9 +11,11 @@
 
 /* ADDRESSES and NETWORKS are lists: "127.0.0.1:25", "[::]:25"; "127.0.0.0/8", "::1", as are NAMES
  * of hosts, USERS and IPS, addresses without a port. PLACES are addresses, or paths: whatever has a
- * slash. A HOST is a name or an address, with a port or without, or a path. */
+ * slash. A HOST is a name or an address, with a port or without, or a path. RATES are limits of
+ * what is sent, such as "100/h,500/d,300r/h". */
 enum kind {
     TEXT,
+    RATES,
     NAME,
     PATH,
     HOST,

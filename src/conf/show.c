@@ -25,6 +25,7 @@ static void show_value(const void *base, const struct key *key, struct buf *out)
     const struct conf_list *list = at;
     switch (key->kind) {
     case TEXT:
+    case RATES:
     case NAME:
     case CHOICE:
     case PATH:

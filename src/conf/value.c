@@ -129,11 +129,30 @@ enum rc conf_key_amount(const struct key *key, const char *text, uint64_t *out)
     return *out < key->least || (key->most && *out > key->most) ? RC_LIMIT : RC_OK;
 }
 
+/* "none", or some of "100/h", "500/d", "300r/h", "2000r/d" with commas between, as limit.h reads
+ * them. */
+static bool are_rates(const char *text)
+{
+    struct str rest = str_of(text), one, number;
+    uint64_t most;
+    bool are = rest.n > 0;
+    if (strcmp(text, "none") == 0)
+        return true;
+    while (are && str_cut(&rest, ',', &one)) {
+        are = str_cut(&one, '/', &number) && (str_eq(one, STR("h")) || str_eq(one, STR("d")));
+        if (str_ends(number, STR("r")))
+            number.n--;
+        are = are && str_to_u64(number, &most) == RC_OK && most > 0 && most <= UINT32_MAX;
+    }
+    return are;
+}
+
 /* What a value was expected to be, when it is not. */
 bool conf_key_refuses(const struct key *key, const char *value, char expected[128])
 {
     static const char *const forms[] = {
         [TEXT] = "something",
+        [RATES] = "none, or such as 100/h,500/d,300r/h",
         [NAME] = "a host name",
         [PATH] = "something",
         [HOST] = "a host, such as mail.example.org, mail.example.org:587 or [::1]:25, or a path",
@@ -162,6 +181,9 @@ bool conf_key_refuses(const struct key *key, const char *value, char expected[12
         break;
     case IPS:
         rc = is_ip(str_of(value), &bits) ? RC_OK : RC_SYNTAX;
+        break;
+    case RATES:
+        rc = are_rates(value) ? RC_OK : RC_SYNTAX;
         break;
     case TEXT:
     case PATH:

@@ -29,7 +29,7 @@ struct generation {
     struct net_signer *signer;
     struct net_tls *tls; /* NULL: no certificate */
     struct smtpd_user *users;
-    struct limit_rates send_limits;
+    struct limit_rates send_limits, success_reports;
     _Atomic size_t holds;
     struct str relay_domains[CONF_LIST_MAX]; /* in conf */
 };
@@ -75,6 +75,7 @@ static void open_protocols(struct generation *g)
                                .is_any_from = strcmp(c->submission.from, "any") == 0,
                                .limit = house->limit,
                                .send_limits = g->send_limits,
+                               .success_reports = g->success_reports,
                                .send_ramp_s = c->submission.send_ramp,
                                .hold_s = c->submission.hold_max,
                                .users = g->users,
@@ -118,12 +119,11 @@ enum rc generation_new(const struct generation_house *house, struct conf *conf,
     g->conf = conf;
     atomic_init(&g->holds, 1);
     enum rc rc = open_tls(g, chain_pem, signer_fd, why);
-    if (rc == RC_OK &&
-        limit_rates_parse(str_of(conf->submission.send_limit), &g->send_limits) != RC_OK) {
-        snprintf(why, 256,
-                 "submission { send_limit }: expected none, or such as 100/h,500/d,300r/h");
-        rc = RC_SYNTAX;
-    }
+    /* The file was not taken with others than these. */
+    if (rc == RC_OK)
+        rc = limit_rates_parse(str_of(conf->submission.send_limit), &g->send_limits);
+    if (rc == RC_OK)
+        rc = limit_rates_parse(str_of(conf->smtp.success_reports), &g->success_reports);
     if (rc == RC_OK) {
         open_protocols(g);
         *out = g;

@@ -108,6 +108,21 @@ static enum flow take_bounce(struct session *s, enum rc rc, const struct deliver
     return answer(s, reply);
 }
 
+/* What other hosts ask for may be too much: then it is as if only the rest had been said. RC_AGAIN.
+ */
+static enum rc bound_notify(struct session *s, struct recipient *recipient, unsigned flags)
+{
+    bool is_asked = recipient->notify & SMTP_NOTIFY_SUCCESS && s->role->bit == ROLE_MX &&
+                    s->transaction->envelope.sender.n;
+    enum rc rc = is_asked ? smtpd_limits_report(s, flags) : RC_OK;
+    if (rc == RC_OK || rc == RC_AGAIN)
+        return rc;
+    recipient->notify &= ~(unsigned)SMTP_NOTIFY_SUCCESS;
+    if (!recipient->notify)
+        recipient->notify = SMTP_NOTIFY_NEVER;
+    return RC_OK;
+}
+
 static enum flow look_up(struct session *s, struct str address, struct recipient *recipient)
 {
     unsigned flags = net_can_block(s->conn) ? 0 : KV_CACHED;
@@ -136,6 +151,8 @@ static enum flow look_up(struct session *s, struct str address, struct recipient
         if (rc != RC_OK)
             reply = smtpd_reply_of_delivery(s, rc);
     }
+    if (rc == RC_OK)
+        rc = bound_notify(s, recipient, flags);
     if (rc == RC_AGAIN && flags)
         return FLOW_BLOCK;
     if (rc == RC_OK && (rc = smtpd_transaction_add(s, recipient)) != RC_OK)

@@ -131,3 +131,24 @@ void smtpd_limits_give(struct session *s)
     limit_give(s->smtpd->conf.limit, &wish);
     t->is_counted = false;
 }
+
+/* NOTIFY=SUCCESS from another host is a report to whatever address MAIL has named, for each message
+ * that is taken: a way to write to strangers, were it not bounded. */
+enum rc smtpd_limits_report(struct session *s, unsigned flags)
+{
+    const struct smtpd_conf *conf = &s->smtpd->conf;
+    const struct limit_subject all = {limit_domain(STR("reports of success")),
+                                      conf->success_reports};
+    const struct limit_wish wish = {.subjects = &all, .n = 1, .messages = 1, .recipients = 1};
+    struct limit_answer answer;
+    struct log_line l;
+    if (!conf->limit || limit_is_none(&conf->success_reports))
+        return RC_OK;
+    enum rc rc = limit_take(conf->limit, &wish, flags, &answer);
+    if (rc != RC_LIMIT)
+        return rc;
+    smtpd_session_log(s, &l, "no-success-report");
+    log_str(&l, "from", s->transaction->envelope.sender);
+    log_end(&l);
+    return rc;
+}

@@ -66,9 +66,10 @@ struct smtpd_conf {
                                         outlive the sessions, as what the configuration points to */
     size_t n_relay_domains;
 
-    struct limit *limit;            /* counts what is submitted; NULL: no limits */
-    struct limit_rates send_limits; /* of accounts that have nothing else */
-    uint64_t send_ramp_s;           /* until an account has all of its limit; 0: at once */
+    struct limit *limit;                /* counts what is submitted; NULL: no limits */
+    struct limit_rates send_limits;     /* of accounts that have nothing else */
+    struct limit_rates success_reports; /* that other hosts may ask for, all of them together */
+    uint64_t send_ramp_s;               /* until an account has all of its limit; 0: at once */
     uint64_t hold_s; /* FUTURERELEASE: how long submitted mail may be held; 0: it is not offered */
     const struct smtpd_user *users; /* n of them, by uid; outlive the sessions */
     size_t n_users;

@@ -303,6 +303,9 @@ enum rc smtpd_limits_ask(struct session *s, struct str recipient, unsigned flags
 enum rc smtpd_limits_take(struct session *s, unsigned flags);
 void smtpd_limits_give(struct session *s); /* it was not taken after all */
 bool smtpd_limits_apply(const struct session *s);
+/* Counts one report of success for another host's mail. RC_LIMIT: there are too many. RC_AGAIN,
+ * RC_TEMP. */
+enum rc smtpd_limits_report(struct session *s, unsigned flags);
 
 /* --- header.c: the trace fields that are put in front, and what is looked for in the header --- */
 

@@ -1,12 +1,13 @@
 """Forwarded mail and the reports about it, on their way through real sockets: an alias to another host, the bounce that comes back,
 and who is told of success."""
+import json
 import re
 
 import pytest
 
 from harness import wire
 from harness.sink import Sink
-from relaying import settings, to_sink, wait_for_mail
+from relaying import events, settings, to_sink, wait_for_mail, wait_until
 
 
 @pytest.fixture
@@ -81,3 +82,15 @@ def test_success_is_told_by_the_last_who_knows(make_host, home, offers_dsn):
             return
         assert 'NOTIFY' not in str(wishes)
         assert b'Action: relayed' in wait_for_mail(host, 1)[0]
+
+
+def test_other_hosts_do_not_write_to_strangers_by_reports_of_success(make_host, home):
+    """NOTIFY=SUCCESS reports to whatever MAIL has named: so often as the configuration lets it, and no more."""
+    host = make_host(settings=settings(to_sink('home.test', home), 'smtp { success_reports = "2/h" }'))
+    for n in range(4):
+        hand_in(host, f'victim{n}@home.test', host.address('alice'), ' NOTIFY=SUCCESS')
+    assert len(wait_for_mail(host, 4)) == 4
+    home.wait(2)
+    wait_until(lambda: json.loads(host.run('queue', 'list', '--json')) == [])
+    assert sorted(m.recipients[0] for m in home.messages) == ['victim0@home.test', 'victim1@home.test']
+    assert len(events(host, 'no-success-report')) == 2
