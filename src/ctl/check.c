@@ -41,6 +41,13 @@ __attribute__((format(printf, 3, 4))) static void fault(struct check *k, const v
     k->faults++;
 }
 
+static void check_is_private(struct check *k, const void *member, const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && st.st_mode & (S_IRWXG | S_IRWXO) & ~S_IRGRP)
+        fault(k, member, "%s: others than its owner may use it: chmod 600", path);
+}
+
 /* --- certificate and key ---------------------------------------------------------------------- */
 
 static bool read_pem(struct check *k, const void *member, const char *path, struct buf *out)
@@ -94,12 +101,67 @@ static void check_tls(struct check *k)
         fault(k, &conf->tls.key, "%s: not a private key", conf->tls.key);
     else if (has_key && has_chain && !crypto_signer_fits(signer, buf_str(&chain)))
         fault(k, &conf->tls.key, "%s: not the key of the certificate", conf->tls.key);
-    struct stat st;
-    if (has_key && stat(conf->tls.key, &st) == 0 && st.st_mode & (S_IRWXG | S_IRWXO) & ~S_IRGRP)
-        fault(k, &conf->tls.key, "%s: others than its owner may use it: chmod 600", conf->tls.key);
+    if (has_key)
+        check_is_private(k, &conf->tls.key, conf->tls.key);
     crypto_signer_free(&signer);
     buf_fini(&chain);
     buf_wipe(&key);
+}
+
+/* --- what the relay reads --------------------------------------------------------------------- */
+
+static void check_authorities(struct check *k)
+{
+    const char *path = k->conf->tls.ca_file;
+    struct crypto_certificate c;
+    struct buf pem;
+    if (!path[0])
+        return;
+    if (read_pem(k, &k->conf->tls.ca_file, path, &pem) &&
+        crypto_certificate_look(buf_str(&pem), k->conf->hostname, &c) != RC_OK)
+        fault(k, &k->conf->tls.ca_file, "%s: no certificate in PEM", path);
+    buf_fini(&pem);
+}
+
+/* Without the file mail goes out all the same, unsigned: so it is no fault that it is not there. */
+static void check_seal(struct check *k)
+{
+    const char *path = k->conf->dkim.key;
+    unsigned char secret[CRYPTO_SEAL_KEY];
+    enum rc rc = ctl_seal_read(path, secret);
+    crypto_wipe(secret, sizeof secret);
+    if (rc == RC_NOTFOUND)
+        fprintf(stderr,
+                "penfold: warning: %s: not there, so mail is not signed: run penfold dkim "
+                "setup\n",
+                path);
+    else if (rc == RC_SYNTAX)
+        fault(k, &k->conf->dkim.key, "%s: not a file that penfold dkim setup has made", path);
+    else if (rc != RC_OK)
+        fault(k, &k->conf->dkim.key, "%s: %s", path, strerror(errno));
+    else
+        check_is_private(k, &k->conf->dkim.key, path);
+}
+
+static void check_relay(struct check *k)
+{
+    const struct conf *c = k->conf;
+    const char *anchor = c->dns.trust_anchor;
+    if (anchor[0] && strcmp(anchor, "none") != 0 && access(anchor, R_OK) != 0)
+        fault(k, &c->dns.trust_anchor, "%s: %s", anchor, strerror(errno));
+    for (size_t i = 0; i < c->relay.n_routes; i++) {
+        const struct conf_route *r = &c->relay.routes[i];
+        if (r->password_file[0] && access(r->password_file, R_OK) != 0)
+            fault(k, r, "route \"%s\": %s: %s", r->domain, r->password_file, strerror(errno));
+        else if (r->password_file[0])
+            check_is_private(k, r, r->password_file);
+    }
+    for (size_t i = 0; i < c->sendmail.trusted.n; i++)
+        if (!getpwnam(c->sendmail.trusted.item[i]))
+            fault(k, &c->sendmail.trusted, "trusted = \"%s\": there is no such user",
+                  c->sendmail.trusted.item[i]);
+    check_authorities(k);
+    check_seal(k);
 }
 
 /* --- data folder and user --------------------------------------------------------------------- */
@@ -190,9 +252,9 @@ static void check_listeners(struct check *k)
 {
     const struct conf *c = k->conf;
     const struct conf_list *const lists[] = {
-        &c->listen.smtp, &c->listen.submission, &c->listen.submissions,
-        &c->listen.lmtp, &c->listen.pop3,       &c->listen.pop3s,
-        &c->listen.imap, &c->listen.imaps,      &c->listen.admin};
+        &c->listen.smtp,     &c->listen.submission, &c->listen.submissions, &c->listen.lmtp,
+        &c->listen.sendmail, &c->listen.pop3,       &c->listen.pop3s,       &c->listen.imap,
+        &c->listen.imaps,    &c->listen.admin};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (size_t n = 0; n < lists[i]->n; n++)
             check_address(k, lists[i], lists[i]->item[n]);
@@ -214,6 +276,7 @@ int ctl_check(const struct conf *conf, const struct str *words, size_t n)
         buf_fini(&text);
     }
     check_tls(&k);
+    check_relay(&k);
     check_data(&k);
     check_store(&k);
     check_listeners(&k);

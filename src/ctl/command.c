@@ -349,7 +349,7 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
     bool is_check = str_eq(line.words[0], STR("check"));
     bool is_setup =
         line.n > 1 && str_eq(line.words[0], STR("dkim")) && str_eq(line.words[1], STR("setup"));
-    bool is_dns = str_eq(line.words[0], STR("dns")) && line.n == 2;
+    bool is_dns = str_eq(line.words[0], STR("dns"));
     bool is_migrate = str_eq(line.words[0], STR("migrate"));
     bool is_keep = str_eq(line.words[0], STR("backup")) || str_eq(line.words[0], STR("restore"));
     const struct admin_command *command = admin_find(line.words, line.n);
@@ -366,7 +366,7 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
         return CTL_FAILED;
     int status = is_check     ? ctl_check(conf, line.words + 1, line.n - 1)
                  : is_keep    ? keep(&line, conf)
-                 : is_dns     ? ctl_dns(conf, line.words[1], line.is_json)
+                 : is_dns     ? ctl_dns(conf, line.words + 1, line.n - 1, line.is_json)
                  : is_setup   ? ctl_dkim_setup(conf, line.words, line.n)
                  : is_migrate ? ctl_migrate(conf, line.words + 1, line.n - 1)
                               : run(&line, command, conf);

@@ -156,7 +156,7 @@ struct records {
 enum rc ctl_records(const struct conf *conf, const char *domain, struct str chain_pem,
                     const struct admin_answer *keys, struct records *out);
 void records_fini(struct records *records);
-int ctl_dns(const struct conf *conf, struct str domain, bool is_json);
+int ctl_dns(const struct conf *conf, const struct str *args, size_t n, bool is_json);
 
 /* --- sendmail.c, sendmail_text.c: the sendmail command ---------------------------------------- */
 

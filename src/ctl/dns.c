@@ -93,14 +93,19 @@ static int print(const struct conf *conf, const char *domain, struct str chain,
     return status;
 }
 
-int ctl_dns(const struct conf *conf, struct str domain, bool is_json)
+int ctl_dns(const struct conf *conf, const struct str *args, size_t n, bool is_json)
 {
+    struct str domain = n == 1 ? args[0] : STR("");
     const struct str words[] = {STR("dkim"), STR("list"), domain};
     const struct admin_request request = {.words = words, .n_words = 3};
     struct admin_answer keys = {0};
     struct buf chain;
     char name[DOMAIN_MAX + 1];
     int status = CTL_FAILED;
+    if (n != 1) {
+        fprintf(stderr, "penfold: usage: penfold dns DOMAIN\n");
+        return CTL_USAGE;
+    }
     for (size_t i = 0; i < domain.n && i < DOMAIN_MAX; i++)
         name[i] = ascii_lower(domain.p[i]);
     name[domain.n < DOMAIN_MAX ? domain.n : DOMAIN_MAX] = '\0';

@@ -29,8 +29,10 @@ static enum net_step run(struct conn *c, struct session *s, struct admin_request
     net_deadline(c, ANSWER_MS); /* that of the request may have passed meanwhile */
     struct log_line l;
     net_log(c, &l, LOG_INFO, "command");
-    for (size_t i = 0; i < request->n_words && i < 3; i++)
-        log_str(&l, i == 0 ? "object" : i == 1 ? "verb" : "name", request->words[i]);
+    const struct admin_command *command = admin_find(request->words, request->n_words);
+    const char *const names[] = {"object", command && !command->verb[0] ? "name" : "verb", "name"};
+    for (size_t i = 0; i < request->n_words && i < (command && !command->verb[0] ? 2 : 3); i++)
+        log_str(&l, names[i], request->words[i]);
     log_text(&l, "result", rc_name(answer.rc));
     log_end(&l);
     buf_init(&s->answer, CTL_ANSWER_MAX);

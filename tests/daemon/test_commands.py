@@ -199,6 +199,25 @@ def test_check(host, tmp_path):
     assert done.returncode == 1 and 'nodata: No such file' in done.stderr
 
 
+def test_check_looks_at_what_the_relay_reads(host, tmp_path):
+    bad = tmp_path / 'bad.conf'
+    (tmp_path / 'open').write_text('secret\n')
+    os.chmod(tmp_path / 'open', 0o644)
+    for wrong, what in [('tls { ca_file = "nosuch.pem" }', 'bad.conf:2: .*nosuch.pem: No such file'),
+                        ('tls { ca_file = "open" }', 'bad.conf:2: .*open: no certificate in PEM'),
+                        ('dns { trust_anchor = "nosuch.key" }', 'bad.conf:2: .*nosuch.key: No such file'),
+                        ('dkim { key = "open" }', 'bad.conf:2: .*open: not a file that penfold dkim setup has made'),
+                        ('dkim { key = "nosuch" }', 'warning: .*nosuch: not there, so mail is not signed'),
+                        ('sendmail { trusted = {"no-such-user"} }', 'bad.conf:2: trusted = "no-such-user": there is no such user'),
+                        ('submission { send_limit = "100" }', 'bad.conf:2: send_limit = "100": expected none, or such as 100/h'),
+                        ('smtp { success_reports = "1/w" }', 'bad.conf:2: success_reports'),
+                        ('relay { route "x.test" { host = "y.test" login = "u" password_file = "nosuch" } }', 'route "x.test": .*nosuch: No such'),
+                        ('relay { route "x.test" { host = "y.test" login = "u" password_file = "open" } }', 'open: others than its owner')]:
+        bad.write_text(f'# one\n{wrong}\n')
+        done = host.run('check', '-c', str(bad), conf=False, check=False)
+        assert re.search(what, done.stderr), (wrong, done.stderr)
+
+
 def test_check_shows_what_can_be_read_again(host, tmp_path):
     shown = say(host, 'check', '--show')
     again = tmp_path / 'again.conf'
