@@ -26,6 +26,11 @@ struct conf_origin {
     int lines[CONF_KEYS_MAX]; /* 0: nowhere */
 };
 
+static unsigned most_of(const struct key *list)
+{
+    return list->kind == NAMES ? CONF_NAMES_MAX : CONF_LIST_MAX;
+}
+
 static const struct key *key_of(cfg_t *cfg, cfg_opt_t *opt)
 {
     const char *section = strcmp(cfg_name(cfg), "root") == 0 ? NULL : cfg_name(cfg);
@@ -64,6 +69,10 @@ static int check_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resu
     char expected[128];
     if (key && conf_key_refuses(key, value, expected)) {
         cfg_error(cfg, "%s = \"%s\": expected %s", key->name, value, expected);
+        parsing->has_bad_value = true;
+    }
+    if (key && conf_key_is_list(key) && cfg_opt_size(opt) == most_of(key) + 1) {
+        cfg_error(cfg, "%s has more than %u entries", key->name, most_of(key));
         parsing->has_bad_value = true;
     }
     if (key >= conf_keys && key < conf_keys + conf_n_keys)
@@ -164,28 +173,22 @@ static cfg_t *where_set(cfg_t *cfg, const struct key *key)
 
 static void list_add_text(struct conf_list *list, struct str text)
 {
+    list->item = mem_array(list->item, &list->capacity, list->n + 1, sizeof *list->item);
     list->item[list->n++] = mem_dup(text.p, text.n);
 }
 
-static enum rc take_list(cfg_t *set, const struct key *key, const char *file,
-                         struct conf_list *list, struct buf *why)
+static void take_list(cfg_t *set, const struct key *key, const char *file, struct conf_list *list)
 {
     struct str rest = str_of(key->fallback), part; /* no fallback: an empty list */
     while (!set && str_cut(&rest, ',', &part))
         list_add_text(list, part);
     unsigned n = set ? cfg_size(set, key->name) : 0;
-    if (n > CONF_LIST_MAX) {
-        buf_putf(why, "%s: %s has more than %d entries\n", file, key->name, CONF_LIST_MAX);
-        return RC_SYNTAX;
-    }
     for (unsigned i = 0; i < n; i++) {
         const char *value = cfg_getnstr(set, key->name, i);
-        if (key->kind == PLACES && strchr(value, '/'))
-            list->item[list->n++] = from_folder_of(file, value);
-        else
-            list_add_text(list, str_of(value));
+        char *path = key->kind == PLACES && strchr(value, '/') ? from_folder_of(file, value) : NULL;
+        list_add_text(list, str_of(path ? path : value));
+        free(path);
     }
-    return RC_OK;
 }
 
 static void release(const struct key *key, void *base)
@@ -197,15 +200,14 @@ static void release(const struct key *key, void *base)
         free(*(char **)at);
     for (size_t n = 0; conf_key_is_list(key) && n < list->n; n++)
         free(list->item[n]);
+    if (conf_key_is_list(key))
+        free(list->item);
 }
 
 /* set: the section that has the key, or NULL; into: what the key's offset is for. */
-static enum rc take(cfg_t *set, const struct key *key, const char *file, void *into,
-                    struct buf *why)
+static enum rc take(cfg_t *set, const struct key *key, const char *file, void *into)
 {
     void *to = (char *)into + key->offset;
-    if (conf_key_is_list(key))
-        return take_list(set, key, file, to, why);
     const char *value = set ? cfg_getstr(set, key->name) : key->fallback;
     switch (key->kind) {
     case TEXT:
@@ -235,7 +237,8 @@ static enum rc take(cfg_t *set, const struct key *key, const char *file, void *i
     case NAMES:
     case USERS:
     case IPS:
-        break;
+        take_list(set, key, file, to);
+        return RC_OK;
     }
     return RC_PERM;
 }
@@ -264,7 +267,7 @@ static enum rc take_route(cfg_t *set, const char *file, struct conf_route *to, s
     route.domain = mem_dup(title, strlen(title));
     for (size_t i = 0; i < conf_n_route_keys && rc == RC_OK; i++) {
         bool is_set = cfg_getopt(set, conf_route_keys[i].name)->flags & CFGF_MODIFIED;
-        rc = take(is_set ? set : NULL, &conf_route_keys[i], file, &route, why);
+        rc = take(is_set ? set : NULL, &conf_route_keys[i], file, &route);
     }
     if (rc == RC_OK && strcmp(title, "*") != 0 && !conf_is_hostname(title))
         rc = fault_of_route(set, file, title, "expected a domain, or \"*\" for all others", why);
@@ -370,7 +373,7 @@ enum rc conf_parse(struct str text, const char *path, struct conf **out, struct 
     conf->origin->path = mem_dup(path, strlen(path));
     memcpy(conf->origin->lines, p.lines, sizeof p.lines);
     for (size_t i = 0; i < conf_n_keys && rc == RC_OK; i++)
-        rc = take(where_set(cfg, &conf_keys[i]), &conf_keys[i], path, conf, why);
+        rc = take(where_set(cfg, &conf_keys[i]), &conf_keys[i], path, conf);
     if (rc == RC_OK)
         rc = take_routes(cfg, path, conf, why);
     cfg_free(cfg);

@@ -7,11 +7,11 @@
 
 #include "base/buf.h"
 
-enum { CONF_LIST_MAX = 32 };
+enum { CONF_LIST_MAX = 32, CONF_NAMES_MAX = 10000 };
 
 struct conf_list {
-    char *item[CONF_LIST_MAX]; /* n strings */
-    size_t n;
+    char **item; /* n strings: of domains up to CONF_NAMES_MAX, of all else up to CONF_LIST_MAX */
+    size_t n, capacity;
 };
 
 /* relay { route "DOMAIN" { } }: how mail for a domain goes, where that is not what DNS says. */

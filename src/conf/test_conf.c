@@ -186,6 +186,38 @@ static void routes_are_read_and_shown(void **state)
     buf_fini(&one);
 }
 
+/* Of domains there may be many; of what is listened to, for instance, not. */
+static void long_lists_have_a_limit(void **state)
+{
+    for (size_t n = CONF_NAMES_MAX; n <= CONF_NAMES_MAX + 1; n++) {
+        struct conf *conf = NULL;
+        struct buf text, why;
+        buf_init(&text, 1 << 20);
+        buf_init(&why, 1000);
+        buf_put(&text, STR("relay {\n accept = {"));
+        for (size_t i = 0; i < n; i++)
+            buf_putf(&text, "%s\"d%zu.test\"", i ? ", " : "", i);
+        buf_put(&text, STR("} }\n"));
+        bool fits = n == CONF_NAMES_MAX;
+        assert_rc(conf_parse(buf_str(&text), "/etc/x.conf", &conf, &why), fits ? RC_OK : RC_SYNTAX);
+        if (fits)
+            assert_int_equal(conf->relay.accept.n, n);
+        else
+            assert_str(buf_str(&why), "/etc/x.conf:2: accept has more than 10000 entries\n");
+        conf_free(&conf);
+        buf_fini(&why);
+        buf_fini(&text);
+    }
+    struct conf *conf = NULL;
+    char text[1024] = "relay { source = {", why[1024];
+    for (size_t i = 0; i <= CONF_LIST_MAX; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s\"192.0.2.%zu\"", i ? "," : "",
+                 i);
+    strcat(text, "} }\n");
+    assert_rc(load(text, &conf, why, sizeof why), RC_SYNTAX);
+    assert_non_null(strstr(why, ":1: source has more than 32 entries"));
+}
+
 static void everything_that_is_wrong_is_told_in_order(void **state)
 {
     struct conf *conf = NULL;
@@ -298,6 +330,7 @@ int main(void)
         cmocka_unit_test(errors_name_the_line),
         cmocka_unit_test(what_is_shown_can_be_read_again),
         cmocka_unit_test(routes_are_read_and_shown),
+        cmocka_unit_test(long_lists_have_a_limit),
         cmocka_unit_test(everything_that_is_wrong_is_told_in_order),
         cmocka_unit_test(a_broken_form_ends_the_search),
         cmocka_unit_test(a_value_has_its_place),

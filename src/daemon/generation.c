@@ -31,7 +31,7 @@ struct generation {
     struct smtpd_user *users;
     struct limit_rates send_limits, success_reports;
     _Atomic size_t holds;
-    struct str relay_domains[CONF_LIST_MAX]; /* in conf */
+    struct str *relay_domains; /* in conf */
 };
 
 uint64_t patience_ms(const struct conf *conf, uint64_t usual_ms)
@@ -62,6 +62,9 @@ static void open_protocols(struct generation *g)
     const struct conf *c = g->conf;
     const struct generation_house *house = g->house;
     bool plaintext = c->auth.plaintext == CONF_PLAINTEXT_LOOPBACK;
+    g->relay_domains = mem_zero((c->relay.accept.n + 1) * sizeof *g->relay_domains);
+    for (size_t i = 0; i < c->relay.accept.n; i++)
+        g->relay_domains[i] = str_of(c->relay.accept.item[i]);
     g->users = users_with_trust(house->users, &c->sendmail.trusted);
     struct smtpd_conf smtpd = {.hostname = str_of(c->hostname),
                                .message_size = c->limits.message_size,
@@ -89,8 +92,6 @@ static void open_protocols(struct generation *g)
                                .n_relay_domains = c->relay.connections ? c->relay.accept.n : 0,
                                .trace = house->admin->trace,
                                .hand = house->hand};
-    for (size_t i = 0; i < c->relay.accept.n; i++)
-        g->relay_domains[i] = str_of(c->relay.accept.item[i]);
     struct pop3_conf pop3 = {.hostname = c->hostname,
                              .login_delay_s = (uint32_t)c->limits.login_delay,
                              .plaintext_on_loopback = plaintext,
@@ -141,6 +142,7 @@ void generation_unref(struct generation **generation)
         return;
     smtpd_free(&g->smtpd);
     free(g->users);
+    free(g->relay_domains);
     pop3_free(&g->pop3);
     imap_free(&g->imap);
     net_tls_free(&g->tls);

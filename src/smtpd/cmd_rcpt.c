@@ -68,8 +68,8 @@ static enum rc go_outside(struct session *s, struct str address, struct recipien
     const struct smtpd_conf *conf = &s->smtpd->conf;
     struct str domain = str_skip(address, (size_t)str_rfind_byte(address, '@') + 1);
     bool is_taken = s->role->outside == OUTSIDE_ANY && conf->may_send;
-    for (size_t i = 0; s->role->outside == OUTSIDE_ACCEPTED && i < conf->n_relay_domains; i++)
-        is_taken |= str_ieq(domain, conf->relay_domains[i]);
+    if (s->role->outside == OUTSIDE_ACCEPTED)
+        is_taken = smtpd_is_relayed(conf, domain);
     if (!is_taken || domain.n == 0)
         return RC_DENIED;
     char *lower = arena_alloc(&s->transaction->arena, domain.n);

@@ -62,8 +62,8 @@ struct smtpd_conf {
         data_rate; /* bytes a second that a message must come with, once data_ms has passed: 1024 */
 
     bool may_send;                   /* submission takes recipients elsewhere */
-    const struct str *relay_domains; /* n of them: taken from everybody; lower case, A-labels; they
-                                        outlive the sessions, as what the configuration points to */
+    const struct str *relay_domains; /* n of them: taken from everybody; A-labels, in any case and
+                                        order. The list is copied, the texts outlive the sessions */
     size_t n_relay_domains;
 
     struct limit *limit;                /* counts what is submitted; NULL: no limits */

@@ -21,6 +21,8 @@ struct smtpd {
     struct smtpd_conf conf; /* with its defaults filled in */
     struct smtpd_service services[SMTPD_ROLES];
 };
+/* One of conf->relay_domains, which smtpd_new has sorted. */
+bool smtpd_is_relayed(const struct smtpd_conf *conf, struct str domain);
 
 /* --- roles ------------------------------------------------------------------------------------ */
 
