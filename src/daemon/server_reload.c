@@ -132,6 +132,7 @@ static void put_in_force(struct server *s, struct reload *r, struct generation *
     const struct auth_guard_conf guard = server_guard_conf(c, trusted);
     net_limit(s->net, &limits);
     auth_guard_reload(s->admin.auth, &guard);
+    deliver_set_times(s->deliver, c->relay.expire * 1000, c->relay.delay_notice * 1000);
     if (s->outside)
         outside_reload(s->outside, c, &r->secrets);
     budget_limit(&s->memory, c->limits.memory);

@@ -24,6 +24,12 @@ enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, str
     return RC_OK;
 }
 
+void deliver_set_times(struct deliver *deliver, uint64_t expire_ms, uint64_t delay_notice_ms)
+{
+    atomic_store(&deliver->conf.expire_ms, expire_ms ? expire_ms : SETTLE_EXPIRE_MS);
+    atomic_store(&deliver->conf.delay_notice_ms, delay_notice_ms);
+}
+
 void deliver_close(struct deliver **deliver)
 {
     if (!*deliver)

@@ -17,6 +17,8 @@
 #include "store/store.h"
 #include "task/hand.h"
 
+#include <stdatomic.h>
+
 struct deliver;
 struct mime_charsets;
 struct trace;
@@ -25,21 +27,23 @@ struct deliver_conf {
     struct kv *kv;
     struct store *store;
     struct queue *queue;
-    struct task_lane *lane;   /* the short lane: fan-out and what would block */
-    struct hand *hand;        /* where items under way are noted; NULL: nowhere */
-    uint64_t retry_ms;        /* before the second attempt, doubled each time; 0: 30,000 */
-    uint64_t retry_max_ms;    /* no wait is longer, but for a quarter; 0: an hour */
-    unsigned tries;           /* of what fails for good, before it is held; 0: 8 */
-    struct auth *auth;        /* who a report's receiver is; NULL: nobody is here */
-    struct str hostname;      /* in reports; copied */
-    uint64_t expire_ms;       /* after which what waits comes back; 0: 5 days */
-    uint64_t delay_notice_ms; /* after which its sender is told that it waits; 0: never */
+    struct task_lane *lane;           /* the short lane: fan-out and what would block */
+    struct hand *hand;                /* where items under way are noted; NULL: nowhere */
+    uint64_t retry_ms;                /* before the second attempt, doubled each time; 0: 30,000 */
+    uint64_t retry_max_ms;            /* no wait is longer, but for a quarter; 0: an hour */
+    unsigned tries;                   /* of what fails for good, before it is held; 0: 8 */
+    struct auth *auth;                /* who a report's receiver is; NULL: nobody is here */
+    struct str hostname;              /* in reports; copied */
+    _Atomic uint64_t expire_ms;       /* after which what waits comes back; 0: 5 days */
+    _Atomic uint64_t delay_notice_ms; /* after which its sender is told that it waits; 0: never */
     const struct mime_charsets *charsets; /* for the subjects shown in reports; may be NULL */
     struct trace *trace;                  /* what becomes of messages; NULL: nobody asks */
 };
 
 /* Takes up what the queue still holds from before; the lane and all in conf outlive it. */
 enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, struct deliver **out);
+/* Other times from now on, also for what waits already. */
+void deliver_set_times(struct deliver *deliver, uint64_t expire_ms, uint64_t delay_notice_ms);
 void deliver_close(
     struct deliver **deliver); /* waits for what is under way; the queue keeps the rest */
 

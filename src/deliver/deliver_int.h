@@ -12,14 +12,16 @@ enum {
     FANOUT_KNOWN = 10000, /* items known; the others are in the queue's index alone */
     FANOUT_RETRY_MS = 30000,
     FANOUT_RETRY_MAX_MS = 3600 * 1000,
-    FANOUT_TRIES = 8 /* within about an hour */
+    FANOUT_TRIES = 8, /* within about an hour */
+    SETTLE_EXPIRE_MS = 5 * 86400 * 1000
 };
 
 /* Takes items from the queue to their accounts: those that are there when it is opened, and those
  * that are announced. */
 struct fanout;
-struct fanout *fanout_new(const struct ctx *ctx, const struct deliver_conf *conf);
-void fanout_free(struct fanout **fanout); /* waits for the items on their way */
+struct fanout *fanout_new(const struct ctx *ctx,
+                          const struct deliver_conf *conf); /* with its defaults; outlives it */
+void fanout_free(struct fanout **fanout);                   /* waits for the items on their way */
 /* Entries of the queue's index, of copies here. Any thread; never blocks. */
 void fanout_due(struct fanout *fanout, const struct queue_due *entries, size_t n);
 

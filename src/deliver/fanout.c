@@ -25,7 +25,7 @@ static const uint64_t PACER_WAIT_MAX = 600 * NS_PER_SEC;
 
 struct fanout {
     struct ctx ctx;
-    struct deliver_conf conf;
+    const struct deliver_conf *conf;
     struct queue_sink sink;
     struct queue_feed *feed;
     pthread_t pacer;
@@ -43,7 +43,7 @@ struct fanout {
 
 const struct deliver_conf *fanout_conf(const struct fanout *f)
 {
-    return &f->conf;
+    return f->conf;
 }
 
 const struct ctx *fanout_ctx(const struct fanout *f)
@@ -98,7 +98,7 @@ void fanout_ended(struct fanout *f, struct waiting *w, enum fanout_end how)
     } else if (how == FANOUT_GONE) {
         forget(f, w);
     } else {
-        uint64_t wait = fanout_wait_after(&f->conf, w->failures);
+        uint64_t wait = fanout_wait_after(f->conf, w->failures);
         later_add(&f->later, w, clock_mono(f->ctx.clock) + wait);
     }
     f->running--;
@@ -279,13 +279,7 @@ static void fanout_init(struct fanout *f, const struct ctx *ctx, const struct de
 {
     pthread_condattr_t monotonic;
     f->ctx = *ctx;
-    settle_conf(conf, &f->conf);
-    if (!f->conf.retry_ms)
-        f->conf.retry_ms = FANOUT_RETRY_MS;
-    if (!f->conf.retry_max_ms)
-        f->conf.retry_max_ms = FANOUT_RETRY_MAX_MS;
-    if (!f->conf.tries)
-        f->conf.tries = FANOUT_TRIES;
+    f->conf = conf;
     pthread_mutex_init(&f->mutex, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -299,10 +293,10 @@ struct fanout *fanout_new(const struct ctx *ctx, const struct deliver_conf *conf
 {
     struct fanout *f = mem_zero(sizeof *f);
     fanout_init(f, ctx, conf);
-    f->feed = queue_feed_new(f->conf.queue, QUEUE_LOCAL);
+    f->feed = queue_feed_new(f->conf->queue, QUEUE_LOCAL);
     f->sink.due = told;
     f->sink.again = again;
-    queue_sink_set(f->conf.queue, QUEUE_LOCAL, &f->sink);
+    queue_sink_set(f->conf->queue, QUEUE_LOCAL, &f->sink);
     f->pacer = task_thread("fanout", pacer_main, f);
     return f;
 }
@@ -312,7 +306,7 @@ void fanout_free(struct fanout **fanout)
     struct fanout *f = *fanout;
     if (!f)
         return;
-    queue_sink_set(f->conf.queue, QUEUE_LOCAL, NULL);
+    queue_sink_set(f->conf->queue, QUEUE_LOCAL, NULL);
     pthread_mutex_lock(&f->mutex);
     f->ending = true;
     pthread_cond_broadcast(&f->changed);

@@ -17,13 +17,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EXPIRE_MS = 5 * 86400 * 1000 };
-
 void settle_conf(const struct deliver_conf *conf, struct deliver_conf *out)
 {
     *out = *conf;
+    if (!out->retry_ms)
+        out->retry_ms = FANOUT_RETRY_MS;
+    if (!out->retry_max_ms)
+        out->retry_max_ms = FANOUT_RETRY_MAX_MS;
+    if (!out->tries)
+        out->tries = FANOUT_TRIES;
     if (!out->expire_ms)
-        out->expire_ms = EXPIRE_MS;
+        out->expire_ms = SETTLE_EXPIRE_MS;
     if (str_is_null(out->hostname))
         out->hostname = STR("localhost");
 }
@@ -147,9 +151,9 @@ static void take_success(struct settle *s, const struct queue_recipient *r,
 
 static bool is_delay_due(const struct settle *s, const struct queue_recipient *r)
 {
-    uint64_t since = begin_of(s->item), after = s->conf->delay_notice_ms * NS_PER_MS;
-    return s->conf->delay_notice_ms && !(r->flags & QUEUE_DELAY_TOLD) && s->now > since &&
-           s->now - since >= after;
+    uint64_t since = begin_of(s->item);
+    uint64_t after = atomic_load(&s->conf->delay_notice_ms) * NS_PER_MS;
+    return after && !(r->flags & QUEUE_DELAY_TOLD) && s->now > since && s->now - since >= after;
 }
 
 /* What it waits with; never beyond its time, so that the last try comes when that is over. */
@@ -266,8 +270,9 @@ void settle_start(const struct ctx *ctx, const struct deliver_conf *conf,
     s->status = what->status;
     s->op = op;
     s->now = clock_wall(ctx->clock);
-    s->expires = what->item->expires ? what->item->expires
-                                     : begin_of(what->item) + conf->expire_ms * NS_PER_MS;
+    s->expires = what->item->expires
+                     ? what->item->expires
+                     : begin_of(what->item) + atomic_load(&conf->expire_ms) * NS_PER_MS;
     s->settlement.id = what->item->id;
     s->changes = arena_zero(&s->arena, (s->n + 1) * sizeof *s->changes);
     for (size_t i = 0; i < s->n; i++)

@@ -357,8 +357,10 @@ static void an_item_removed_meanwhile_is_no_error(void **state)
     const uint16_t numbers[] = {0, 1};
     close_deliver(f);
     open_lane(f);
-    const struct deliver_conf conf = {
+    const struct deliver_conf some_conf = {
         .kv = f->kv, .store = f->store, .queue = f->queue, .lane = f->lane, .retry_ms = 5};
+    struct deliver_conf conf;
+    settle_conf(&some_conf, &conf);
     struct queue_id id = add_item(f, some, 2, 0);
     assert_rc(queue_done(f->queue, id, numbers, 0), RC_OK);
     assert_int_equal(queue_count(f->queue), 1);
