@@ -345,6 +345,18 @@ enum rc kv_lease_take(struct kv *kv, struct kv_part part, struct str name, struc
                       uint64_t ttl_ns, uint64_t *out_epoch);
 enum rc kv_lease_give(struct kv *kv, struct kv_part part, struct str name, struct str owner);
 
+/* Who has it, for administrators. RC_NOTFOUND: nobody ever; RC_CORRUPT: its rows are damaged, and
+ * nobody can take it. */
+struct kv_lease_state {
+    uint64_t until; /* ns since 1970; 0: given back */
+    char owner[KV_LEASE_NAME_MAX + 1];
+};
+enum rc kv_lease_look(struct kv *kv, struct kv_part part, struct str name,
+                      struct kv_lease_state *out);
+/* As if it had been given back, whoever has it and whatever its rows hold: for a damaged one. Who
+ * had it finds its commits refused. */
+enum rc kv_lease_reset(struct kv *kv, struct kv_part part, struct str name);
+
 /* --- keeping --------------------------------------------------------------------------------- */
 
 /* Compares every reference with every blob, reads every blob and checks its sums. report() gets a
@@ -352,6 +364,10 @@ enum rc kv_lease_give(struct kv *kv, struct kv_part part, struct str name, struc
  * (may be NULL) say what was looked at. */
 struct kv_fsck {
     void (*report)(struct kv_fsck *fsck, const char *line);
+    /* NULL, or told of how many references each partition holds to each blob, in no order. Must not
+     * call kv. */
+    void (*reference)(struct kv_fsck *fsck, struct kv_part part, const struct kv_blob_id *blob,
+                      uint64_t count);
     uint64_t rows, blobs, bytes, faults; /* results */
 };
 enum rc kv_fsck(struct kv *kv, struct kv_fsck *fsck);

@@ -114,6 +114,8 @@ static void check_refs(struct check *c, const struct kv_blob_id *id, const struc
             blob_fault(c, id, "referred to by a partition that does not exist");
         if (!row->refs[i].count)
             blob_fault(c, id, "a reference that counts nothing");
+        if (c->fsck->reference)
+            c->fsck->reference(c->fsck, row->refs[i].part, id, row->refs[i].count);
     }
 }
 

@@ -274,6 +274,11 @@ void kv_mem_blobs_fsck(struct kv_mem *m, struct kv_fsck *fsck)
         const struct kv_mem_blob *blob = CONTAINER(node, struct kv_mem_blob, node);
         fsck->blobs++;
         fsck->bytes += blob->meta.size;
+        LIST_EACH (&blob->refs, it) {
+            const struct ref *ref = CONTAINER(it, struct ref, link);
+            if (fsck->reference)
+                fsck->reference(fsck, ref->part, &blob->id, ref->count);
+        }
         if (!list_is_empty(&blob->refs) || blob->is_in_hands || blob->open_count > 0)
             continue;
         kv_fsck_fault(fsck, "blob %016llx...: nothing keeps it",

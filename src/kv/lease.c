@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { FORMAT = 1 };
@@ -122,19 +123,30 @@ static enum rc write_holder(struct lease *l, uint64_t epoch, uint64_t until)
     return replace(l, l->leases, key, l->old_value, pack_done(&w));
 }
 
+/* The epoch that the protected partition knows; 0: none. */
+static enum rc read_epoch(struct lease *l, struct str *out_row, uint64_t *out_epoch)
+{
+    struct str key = epoch_key(l->epoch_key, l->name);
+    *out_epoch = 0;
+    TRY(get(l, l->part, key, out_row));
+    if (out_row->p && (out_row->n != 9 || out_row->p[0] != FORMAT))
+        return RC_CORRUPT;
+    *out_epoch = out_row->p ? get_u64(out_row->p + 1) : 0;
+    return RC_OK;
+}
+
 /* The protected partition knows this epoch, and none that is larger. */
 static enum rc write_epoch(struct lease *l, uint64_t epoch)
 {
     unsigned char value[9];
-    struct str key = epoch_key(l->epoch_key, l->name);
     struct str old;
-    TRY(get(l, l->part, key, &old));
-    if (old.p && (old.n != sizeof value || old.p[0] != FORMAT))
-        return RC_CORRUPT;
-    uint64_t known = old.p ? get_u64(old.p + 1) : 0;
+    uint64_t known;
+    TRY(read_epoch(l, &old, &known));
     if (known == epoch)
         return RC_OK;
-    return known > epoch ? RC_CONFLICT : replace(l, l->part, key, old, epoch_value(value, epoch));
+    return known > epoch ? RC_CONFLICT
+                         : replace(l, l->part, str_from(l->epoch_key, 2 + l->name.n), old,
+                                   epoch_value(value, epoch));
 }
 
 /* --- taking and giving ------------------------------------------------------------------------ */
@@ -163,6 +175,57 @@ static enum rc take(struct lease *l, uint64_t ttl_ns, uint64_t *out_epoch)
     TRY(write_epoch(l, epoch));
     *out_epoch = epoch;
     return RC_OK;
+}
+
+static enum rc look(struct lease *l, struct kv_lease_state *out)
+{
+    struct str row;
+    uint64_t epoch;
+    TRY(read_epoch(l, &row, &epoch)); /* first: a taker writes it last */
+    TRY(read_holder(l));
+    if (!l->old_value.p && !row.p)
+        return RC_NOTFOUND;
+    *out = (struct kv_lease_state){.until = l->holder.until};
+    snprintf(out->owner, sizeof out->owner, "%.*s", STR_ARG(l->holder.owner));
+    return epoch > l->holder.epoch ? RC_CORRUPT : RC_OK; /* no taker's epoch would be believed */
+}
+
+/* Both rows anew, the epoch larger than any that can be read. */
+static enum rc reset(struct lease *l)
+{
+    struct str row;
+    uint64_t epoch;
+    unsigned char value[9];
+    enum rc rc = read_holder(l);
+    if (rc != RC_OK && rc != RC_CORRUPT)
+        return rc;
+    uint64_t held = rc == RC_OK ? l->holder.epoch : 0;
+    rc = read_epoch(l, &row, &epoch);
+    if (rc != RC_OK && rc != RC_CORRUPT)
+        return rc;
+    epoch = (epoch > held ? epoch : held) + 1;
+    l->owner = STR("-");
+    TRY(write_holder(l, epoch, 0));
+    return replace(l, l->part, epoch_key(l->epoch_key, l->name), row, epoch_value(value, epoch));
+}
+
+enum rc kv_lease_look(struct kv *kv, struct kv_part part, struct str name,
+                      struct kv_lease_state *out)
+{
+    struct lease l;
+    TRY(lease_init(&l, kv, part, name, name));
+    enum rc rc = look(&l, out);
+    arena_fini(&l.arena);
+    return rc;
+}
+
+enum rc kv_lease_reset(struct kv *kv, struct kv_part part, struct str name)
+{
+    struct lease l;
+    TRY(lease_init(&l, kv, part, name, name));
+    enum rc rc = reset(&l);
+    arena_fini(&l.arena);
+    return rc;
 }
 
 enum rc kv_lease_take(struct kv *kv, struct kv_part part, struct str name, struct str owner,

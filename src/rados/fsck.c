@@ -240,6 +240,8 @@ static void see_row(struct check *c, struct kv_part part, const struct kv_row *r
     }
     memcpy(look.id.b, row->key.p + 2, sizeof look.id.b);
     look.refs_rc = form_refs_parse(row->value, &look.refs);
+    if (look.refs_rc == RC_OK && c->fsck->reference)
+        c->fsck->reference(c->fsck, part, &look.id, look.refs.count);
     look_later(c, &look);
 }
 
