@@ -278,8 +278,10 @@ static const struct admin_command commands[] = {
      .run = admin_backup_restored},
     {.object = "fsck",
      .verb = "",
-     .usage = "",
-     .help = "compares all that is stored with its checksums, counters and references",
+     .usage = "[--mend]",
+     .help = "compares all that is stored with its checksums, counters and references; with --mend "
+             "puts right what the queue has of indexes",
+     .flags = {"--mend"},
      .is_heavy = true,
      .run = admin_fsck},
 };

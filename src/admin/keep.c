@@ -148,19 +148,20 @@ static enum rc each_account(struct visit *v)
 
 /* --- fsck ------------------------------------------------------------------------------------- */
 
-enum { FAULTS_SHOWN = 10000 };
+enum { FAULTS_SHOWN = 10000, MEND = 0 /* the flag */ };
 
 struct checking {
     struct visit visit;
     struct kv_fsck kv;
     struct auth_fsck directory;
     struct store_fsck store;
+    struct queue_fsck queue;
     struct admin_answer *answer;
 };
 
 static uint64_t faults_of(const struct checking *k)
 {
-    return k->kv.faults + k->directory.faults + k->store.faults;
+    return k->kv.faults + k->directory.faults + k->store.faults + k->queue.faults;
 }
 
 static void show_fault(struct checking *k, const char *line)
@@ -184,6 +185,17 @@ static void report_directory(struct auth_fsck *fsck, const char *line)
 static void report_store(struct store_fsck *fsck, const char *line)
 {
     show_fault(CONTAINER(fsck, struct checking, store), line);
+}
+
+static void report_queue(struct queue_fsck *fsck, const char *line)
+{
+    show_fault(CONTAINER(fsck, struct checking, queue), line);
+}
+
+static void see_reference(struct kv_fsck *fsck, struct kv_part part, const struct kv_blob_id *blob,
+                          uint64_t count)
+{
+    queue_fsck_reference(&CONTAINER(fsck, struct checking, kv)->queue, part, blob, count);
 }
 
 static enum rc check_account(struct visit *v, uint64_t id, bool addressed)
@@ -215,9 +227,10 @@ static enum rc check_accounts(struct admin *admin, struct checking *k)
 void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {"what", "value"};
-    struct checking k = {.kv.report = report_kv,
+    struct checking k = {.kv = {.report = report_kv, .reference = see_reference},
                          .directory.report = report_directory,
                          .store.report = report_store,
+                         .queue = {.report = report_queue, .mends = c->flags[MEND]},
                          .answer = a};
     answer_columns(a, columns, 2);
     enum rc rc = kv_fsck(admin->kv, &k.kv);
@@ -225,7 +238,11 @@ void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_an
         rc = auth_fsck(admin->auth, &k.directory);
     if (rc == RC_OK || rc == RC_CORRUPT)
         rc = check_accounts(admin, &k);
-    uint64_t faults = faults_of(&k);
+    if (rc == RC_OK)
+        rc = queue_fsck(admin->queue, &k.queue);
+    rc = rc == RC_CORRUPT ? RC_OK : rc; /* its faults are reported */
+    queue_fsck_fini(&k.queue);
+    uint64_t faults = faults_of(&k), left = faults - k.queue.mended;
     const struct {
         const char *what;
         uint64_t value;
@@ -234,7 +251,9 @@ void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_an
                    {"bytes", k.kv.bytes},
                    {"accounts", k.directory.accounts},
                    {"messages", k.store.messages},
-                   {"faults", faults}};
+                   {"queued", k.queue.items},
+                   {"faults", faults},
+                   {"mended", k.queue.mended}};
     struct log_line l;
     log_begin(&l, admin->ctx.log, LOG_INFO, "checked");
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
@@ -243,8 +262,8 @@ void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_an
         log_u64(&l, figures[i].what, figures[i].value);
     }
     log_end(&l);
-    if (faults)
-        answer_fail(a, RC_CORRUPT, "fsck: %llu faults found", (unsigned long long)faults);
+    if (left)
+        answer_fail(a, RC_CORRUPT, "fsck: %llu faults found", (unsigned long long)left);
     answer_rc(a, rc, STR("fsck"));
 }
 

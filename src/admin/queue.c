@@ -118,17 +118,9 @@ static enum rc next_page(struct admin *admin, struct search *s)
 
 /* --- listing ---------------------------------------------------------------------------------- */
 
-static bool was_tried(const struct queue_entry *e)
-{
-    bool was = e->status.waits || e->status.failures;
-    for (size_t i = 0; i < e->item.n_recipients; i++)
-        was |= e->item.recipients[i].tries > 0;
-    return was;
-}
-
 static const char *state_of(const struct queue_entry *e)
 {
-    return e->status.state == QUEUE_HELD ? "held" : was_tried(e) ? "deferred" : "waiting";
+    return e->status.state == QUEUE_HELD ? "held" : queue_is_deferred(e) ? "deferred" : "waiting";
 }
 
 static void answer_recipient(struct admin_answer *a, const struct queue_recipient *r)

@@ -35,16 +35,14 @@ static bool is_in_domain(const struct queue_recipient *r, struct str domain)
 
 static bool has_state(const struct queue_filter *f, const struct queue_entry *e)
 {
-    bool is_held = e->status.state == QUEUE_HELD, was_tried = e->status.failures || e->status.waits;
-    for (size_t i = 0; i < e->item.n_recipients; i++)
-        was_tried |= e->item.recipients[i].tries > 0;
+    bool is_held = e->status.state == QUEUE_HELD;
     switch (f->which) {
     case QUEUE_ONLY_WAITING:
         return !is_held;
     case QUEUE_ONLY_HELD:
         return is_held;
     case QUEUE_ONLY_DEFERRED:
-        return !is_held && was_tried;
+        return queue_is_deferred(e);
     default:
         return true;
     }

@@ -19,7 +19,7 @@
 
 static const uint64_t LOOK_NS = 5 * NS_PER_SEC; /* between two looks at the versions */
 
-static struct str name_of(void)
+struct str queue_lease_name(void)
 {
     return STR("queue");
 }
@@ -77,7 +77,7 @@ enum rc queue_lease_assert(struct queue *queue, struct kv_txn *txn, unsigned sha
         return RC_OK;
     if (!queue_has_shard(queue, shard))
         return RC_DENIED;
-    return kv_txn_assert_lease(txn, name_of(), atomic_load(&queue->leases[shard].epoch));
+    return kv_txn_assert_lease(txn, queue_lease_name(), atomic_load(&queue->leases[shard].epoch));
 }
 
 void queue_lease_count(struct queue *queue, unsigned shard)
@@ -113,7 +113,7 @@ static void take(struct queue *queue, unsigned shard)
     struct queue_lease *l = &queue->leases[shard];
     uint64_t epoch = 0, before = clock_mono(queue->ctx.clock);
     bool was_ours = queue_has_shard(queue, shard);
-    enum rc rc = kv_lease_take(queue->kv, (struct kv_part){KV_QUEUE, shard}, name_of(),
+    enum rc rc = kv_lease_take(queue->kv, (struct kv_part){KV_QUEUE, shard}, queue_lease_name(),
                                str_of(queue->node), queue->lease_ns, &epoch);
     l->next = before + queue->lease_ns / 3;
     if (rc == RC_OK) {
@@ -169,6 +169,6 @@ void queue_lease_end(struct queue *queue)
 {
     for (unsigned i = 0; i < QUEUE_SHARDS && queue->is_shared; i++)
         if (queue_has_shard(queue, i))
-            (void)kv_lease_give(queue->kv, (struct kv_part){KV_QUEUE, i}, name_of(),
+            (void)kv_lease_give(queue->kv, (struct kv_part){KV_QUEUE, i}, queue_lease_name(),
                                 str_of(queue->node));
 }

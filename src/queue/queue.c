@@ -125,6 +125,16 @@ enum rc queue_load(struct queue *queue, struct queue_id id, unsigned flags, stru
     return RC_OK;
 }
 
+bool queue_is_deferred(const struct queue_entry *e)
+{
+    bool is = e->status.failures || e->status.waits;
+    for (size_t i = 0; i < e->item.n_recipients && !is; i++) {
+        const struct queue_recipient *r = &e->item.recipients[i];
+        is = r->tries || r->status.n || r->reply.n;
+    }
+    return is && e->status.state != QUEUE_HELD;
+}
+
 enum rc queue_list(struct queue *queue, unsigned shard, const struct queue_id *after,
                    struct queue_id *out, size_t max, size_t *out_n)
 {

@@ -71,7 +71,7 @@ struct queue_recipient {
     struct queue_wish wish; /* its address is the one above, and ignored by queue_add */
     uint8_t flags;
     uint64_t due; /* elsewhere: of the next try, ns since 1970; here the item's status says it */
-    /* What the tries until now came to; all of it kept only when there was one. */
+    /* What the tries until now came to: its own, or without one, what has put it off. */
     uint32_t tries;
     uint64_t first_tried, last_tried;
     uint16_t code;     /* of the last reply; 0: there was none */
@@ -162,6 +162,8 @@ struct queue_due {
     uint8_t tries;          /* until now, 255 and more; 0 for those here */
     enum queue_tls tls;     /* as the item's flags and its sender have it */
     struct str destination; /* the recipient's domain; empty for those here */
+    bool is_pressing;       /* somebody has said that it be tried now (QUEUE_RETRY, QUEUE_RELEASE),
+                               also where its destination is left alone for a while */
 };
 
 /* Told of entries after their commit: due now or later, in no order, on a thread that must not be
@@ -227,6 +229,8 @@ struct queue_entry {
     struct queue_item item;
     enum rc rc;
 };
+/* Tried in vain before, or put off without a try since its destination cannot be reached. */
+bool queue_is_deferred(const struct queue_entry *entry);
 /* Whether this process may try it now: to be asked just before. */
 bool queue_is_ours(struct queue *queue, struct queue_id id);
 bool queue_has_shard(struct queue *queue, unsigned shard);
@@ -340,6 +344,26 @@ enum rc queue_find(struct queue *queue, const struct queue_filter *filter,
  * more), and the blobs of a row. RC_CORRUPT. */
 bool queue_partition(size_t n, struct kv_part *out);
 enum rc queue_row_blobs(struct kv_row row, uint32_t out_at[KV_ROW_BLOBS], size_t *out_n);
+
+/* Compares items, recipients, statuses, both indexes, leases and, when they have been told,
+ * references to bodies with each other, in both directions. Mail goes on meanwhile: what differs is
+ * looked at again before it is called a fault. report() gets a line for each. With `mends` indexes,
+ * rows that belong to nothing, references and leases are put right; what an item or a recipient's
+ * row has lost cannot be. RC_OK: sound, or all of it mended; RC_CORRUPT: faults are left. Holds 20
+ * bytes for each body. Blocks. */
+struct queue_refs;
+struct queue_fsck {
+    void (*report)(struct queue_fsck *fsck, const char *line);
+    bool mends;
+    uint64_t items, faults, mended; /* results */
+    struct queue_refs *refs;        /* the queue's */
+};
+/* As kv_fsck tells of them, of all partitions, before queue_fsck; without it they are not compared.
+ * Calls nothing. */
+void queue_fsck_reference(struct queue_fsck *fsck, struct kv_part part,
+                          const struct kv_blob_id *blob, uint64_t count);
+enum rc queue_fsck(struct queue *queue, struct queue_fsck *fsck);
+void queue_fsck_fini(struct queue_fsck *fsck);
 
 enum { QUEUE_ID_TEXT = 33 };
 void queue_id_text(struct queue_id id, char out[QUEUE_ID_TEXT]); /* 32 hexadecimal digits */

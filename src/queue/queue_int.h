@@ -6,16 +6,18 @@
  *                 due, expires, release, account, all flags, origin, further domains' hashes, and
  *                 the recipient when there is only one
  *   'r' id16 n2   recipient n of an item with several: format, state, account; NOTIFY, address,
- *                 ORCPT; from format 2 on: domain, flags, due, tries and, when there were some, the
- *                 rest of the state. The row is there while the recipient waits
+ *                 ORCPT; from format 2 on: domain, flags, due, tries and, when there were some or
+ *                 it was put off, the rest of the state. The row is there while the recipient waits
  * What stands behind a semicolon was added later: rows without it are read as if nothing was said.
  *   's' id16      status: format, state, failures, due, cause; waits. No row: has not failed.
  *                 Apart from the item, so that one that cannot be understood can be held
- *   'd' kind due8 id16 n2   the index by time: format, tries, destination; TLS, when it is not as
- *                 usual. Kind 'r': recipient n, due as its state has it. Kind 'l', n 0xffff: there
- * are recipients here, due as the status has it, or else the item. A held item has none 'x' hash3
- * id16          the item has a recipient in a domain with this hash, which its id does not tell 'v'
- * format of the index; no row: none was made yet
+ *   'd' kind due8 id16 n2   the index by time: format, tries, destination; TLS and whether it is
+ *                 pressing, when it is not as usual. Kind 'r': recipient n, due as its state has
+ *                 it. Kind 'l', n 0xffff: there are recipients here, due as the status has it, or
+ *                 else the item. A held item has none
+ *   'x' hash3 id16          the item has a recipient in a domain with this hash, which its id does
+ *                 not tell
+ *   'v'           format of the index; no row: none was made yet
  *
  * An id is: the shard (one byte), the hash of a domain of its recipients (three), random bytes. So
  * what goes to one domain lies together in each shard, and is listed without looking at all else.
@@ -35,6 +37,7 @@ enum {
     QUEUE_FORMAT = 2,
     QUEUE_STATUS_FORMAT = 1,
     QUEUE_DUE_FORMAT = 1,
+    QUEUE_DUE_PRESSING = 0x80, /* beside TLS */
     QUEUE_INDEX_FORMAT = 1,
     QUEUE_ITEM_KEY = 17,
     QUEUE_BLOB_AT = 6, /* in an item's row */
@@ -140,6 +143,9 @@ enum rc queue_whole_assert(struct kv_txn *txn, const struct queue_whole *w);
 struct queue_due queue_due_local(const struct queue_item *item, const struct queue_status *status);
 struct queue_due queue_due_remote(const struct queue_item *item, const struct queue_recipient *r);
 
+/* All that the index must have of it: up to n_recipients + 1, in `out`. */
+size_t queue_whole_entries(const struct queue_whole *w, struct queue_due *out);
+
 /* A row that counts, more or less; see tally.c. */
 struct queue_tick {
     enum queue_number which;
@@ -185,6 +191,7 @@ struct queue_next {
     const struct queue_recipient **recipients;
     struct queue_status status;
     const struct queue_item *item; /* NULL: the same; otherwise with other flags or times */
+    bool is_pressing;              /* as in struct queue_due, of the entries that change */
 };
 /* An item of an older format becomes one of this format; entries are not touched. */
 enum rc queue_whole_upgrade(struct kv_txn *txn, const struct queue_whole *w);
@@ -200,6 +207,30 @@ enum rc queue_status_put(struct kv_txn *txn, const struct queue_whole *w,
 enum rc queue_due_sweep(struct queue *queue, struct kv_txn *txn, struct queue_id id,
                         struct queue_news *news);
 
+/* --- fsck.c, fsck_rest.c ---------------------------------------------------------------------- */
+
+struct queue_named { /* a blob, and how often it is named or referred to */
+    struct kv_blob_id blob;
+    uint32_t n;
+};
+struct queue_nameds {
+    struct queue_named *item;
+    size_t n, capacity;
+};
+
+struct queue_check {
+    struct queue *queue;
+    struct queue_fsck *fsck;
+    unsigned shard;
+    struct queue_nameds named; /* by the items of the shard */
+    bool has_unknown;          /* an item does not tell which blob it names */
+};
+void queue_fault(struct queue_check *k, bool is_mended, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* References against what items name; leases. Blocks. */
+enum rc queue_check_references(struct queue_check *k);
+enum rc queue_check_lease(struct queue_check *k);
+
 /* --- tally.c ---------------------------------------------------------------------------------- */
 
 struct queue_tally *queue_tally_new(void);
@@ -212,6 +243,7 @@ enum rc queue_tally_go_on(struct queue *queue, size_t max_rows, bool *out_is_cou
 
 /* --- lease.c ---------------------------------------------------------------------------------- */
 
+struct str queue_lease_name(void);
 bool queue_has_all(struct queue *queue);
 /* Grows when what was read of the shard's index may not be all. */
 uint64_t queue_round(struct queue *queue, unsigned shard);

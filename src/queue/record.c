@@ -247,7 +247,7 @@ struct str queue_recipient_pack(const struct queue_recipient *r,
     pack_u8(&w, r->flags);
     pack_u64(&w, r->due);
     pack_u32(&w, r->tries);
-    if (r->tries)
+    if (r->tries || r->status.n || r->reply.n)
         pack_tries(&w, r);
     return pack_done(&w);
 }
@@ -258,7 +258,7 @@ static void unpack_state(struct unpacker *from, struct queue_recipient *out)
     out->flags = unpack_u8(from);
     out->due = unpack_u64(from);
     out->tries = unpack_u32(from);
-    if (!out->tries)
+    if (!out->tries && from->n == 0)
         return;
     out->first_tried = unpack_u64(from);
     out->last_tried = unpack_u64(from);
@@ -296,8 +296,8 @@ struct str queue_due_pack(const struct queue_due *entry, unsigned char to[QUEUE_
     pack_u8(&w, QUEUE_DUE_FORMAT);
     pack_u8(&w, entry->tries);
     pack_str16(&w, short_enough(entry->destination));
-    if (entry->tls)
-        pack_u8(&w, (uint8_t)entry->tls);
+    if (entry->tls || entry->is_pressing)
+        pack_u8(&w, (uint8_t)(entry->tls | (entry->is_pressing ? QUEUE_DUE_PRESSING : 0)));
     return pack_done(&w);
 }
 
@@ -314,8 +314,10 @@ enum rc queue_due_unpack(struct kv_row row, struct queue_due *out)
     uint8_t format = unpack_u8(&r);
     out->tries = unpack_u8(&r);
     out->destination = unpack_str16(&r);
-    uint8_t tls = r.n > 0 ? unpack_u8(&r) : QUEUE_TLS_AS_USUAL;
+    uint8_t how = r.n > 0 ? unpack_u8(&r) : QUEUE_TLS_AS_USUAL;
+    uint8_t tls = how & (uint8_t)~QUEUE_DUE_PRESSING;
     out->tls = (enum queue_tls)tls;
+    out->is_pressing = how & QUEUE_DUE_PRESSING;
     return format == QUEUE_DUE_FORMAT && tls <= QUEUE_TLS_IF_POSSIBLE ? unpack_done(&r)
                                                                       : RC_CORRUPT;
 }

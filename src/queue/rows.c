@@ -121,6 +121,19 @@ struct queue_due queue_due_remote(const struct queue_item *item, const struct qu
                               .destination = r->domain};
 }
 
+size_t queue_whole_entries(const struct queue_whole *w, struct queue_due *out)
+{
+    size_t n = 0;
+    if (w->status.state == QUEUE_HELD)
+        return 0;
+    for (size_t i = 0; i < w->item.n_recipients; i++)
+        if (!w->item.recipients[i].account)
+            out[n++] = queue_due_remote(&w->item, &w->item.recipients[i]);
+    if (has_local(&w->item))
+        out[n++] = queue_due_local(&w->item, &w->status);
+    return n;
+}
+
 static void tick_entry(struct queue_news *news, const struct queue_due *entry, int by,
                        struct str key)
 {
@@ -336,7 +349,7 @@ static enum rc remove_item(struct kv_txn *txn, const struct queue_whole *w, stru
 static enum rc move_entry(struct kv_txn *txn, const struct queue_due *from,
                           const struct queue_due *to, struct queue_news *news)
 {
-    if (from && to && from->due == to->due && from->tries == to->tries)
+    if (from && to && from->due == to->due && from->tries == to->tries && !to->is_pressing)
         return RC_OK;
     if (from) /* before the new one, which may have the same key */
         TRY(queue_due_delete(txn, from, news));
@@ -358,7 +371,8 @@ static enum rc change_recipient(struct kv_txn *txn, const struct queue_whole *w,
     if (!then && w->recipient_rows)
         TRY(kv_txn_delete(txn, key));
     const struct queue_due before = queue_due_remote(&w->item, r);
-    const struct queue_due after = queue_due_remote(&w->item, then ? then : r);
+    struct queue_due after = queue_due_remote(&w->item, then ? then : r);
+    after.is_pressing = next->is_pressing;
     TRY(move_entry(txn, had ? &before : NULL, has ? &after : NULL, news));
     if (!then || then == r || !w->recipient_rows)
         return RC_OK;

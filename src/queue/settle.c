@@ -134,6 +134,7 @@ static enum rc next_of(const struct queue_whole *w, const struct queue_settlemen
     bool stays = !s->status || w->status.state == QUEUE_HELD;
     out->status = stays ? w->status : *s->status;
     out->item = NULL;
+    out->is_pressing = false;
     return RC_OK;
 }
 

@@ -147,6 +147,7 @@ static enum rc turn_item(struct queue *queue, struct queue_id id, const struct t
     } else if (rc == RC_OK) {
         next.status = status_after(t, &w.status);
         next.item = item_after(t, &w, &changed);
+        next.is_pressing = !t->set && (t->action == QUEUE_RETRY || t->action == QUEUE_RELEASE);
         rc = recipients_after(t, &w, &arena, &next);
         if (rc == RC_OK)
             rc = queue_whole_change(txn, &w, &next, news);

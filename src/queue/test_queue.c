@@ -1,60 +1,10 @@
-#include "queue/queue_int.h"
+#include "queue/fixture.h"
 
-#include "base/test.h"
-
-#include <pthread.h>
-
-struct fixture {
-    struct ctx ctx;
-    struct kv *kv;
-    struct queue *queue;
-};
-
-static int setup(void **state)
+static void add_and_wait(struct fixture *f, struct queue_item *item, struct waited *w)
 {
-    static struct fixture f;
-    f.ctx = (struct ctx){.clock = &clock_system};
-    f.kv = kv_mem_new(&f.ctx);
-    assert_rc(queue_open(&f.ctx, f.kv, &f.queue), RC_OK);
-    *state = &f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    queue_close(&f->queue);
-    kv_close(&f->kv);
-    return 0;
-}
-
-struct waiting {
-    struct queue_op op;
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    bool is_done;
-};
-
-static void wake(struct queue_op *op)
-{
-    struct waiting *w = CONTAINER(op, struct waiting, op);
-    pthread_mutex_lock(&w->mutex);
-    w->is_done = true;
-    pthread_cond_signal(&w->cond);
-    pthread_mutex_unlock(&w->mutex);
-}
-
-static void add_and_wait(struct fixture *f, struct queue_item *item, struct waiting *w)
-{
-    pthread_mutex_init(&w->mutex, NULL);
-    pthread_cond_init(&w->cond, NULL);
-    w->is_done = false;
-    w->op.done = wake;
+    *w = (struct waited)WAITED;
     assert_rc(queue_add(f->queue, item, 1, &w->op), RC_OK);
-    pthread_mutex_lock(&w->mutex);
-    while (!w->is_done)
-        pthread_cond_wait(&w->cond, &w->mutex);
-    pthread_mutex_unlock(&w->mutex);
+    wait_for(w);
     assert_rc(w->op.rc, RC_OK);
     kv_blob_forget(f->kv, item->blob);
 }
@@ -79,7 +29,7 @@ static struct queue_id add(struct fixture *f, const uint64_t *accounts, size_t n
                               .n_references = 2,
                               .recipients = recipients,
                               .n_recipients = n};
-    struct waiting w;
+    struct waited w;
     add_and_wait(f, &item, &w);
     return w.op.id;
 }
@@ -121,7 +71,7 @@ static void an_item_lives_until_its_last_recipient(void **state)
 static struct queue_id add_item(struct fixture *f, struct queue_item *item)
 {
     struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
-    struct waiting w;
+    struct waited w;
     assert_rc(kv_blob_finish(&out, &item->blob), RC_OK);
     add_and_wait(f, item, &w);
     return w.op.id;

@@ -1,123 +1,11 @@
 /* What becomes of tries: states, times, reports; the feed, leases; and a random model of all that
  * is done to items, against the rows. */
-#include "queue/queue_int.h"
-
-#include "base/test.h"
+#include "queue/fixture.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-struct fixture {
-    struct ctx ctx;
-    struct counters counters;
-    struct kv *kv;
-    struct queue *queue;
-};
-
-static int setup(void **state)
-{
-    static struct fixture f;
-    f = (struct fixture){.ctx = {.clock = &clock_system, .counters = &f.counters}};
-    f.kv = kv_mem_new(&f.ctx);
-    assert_rc(queue_open(&f.ctx, f.kv, &f.queue), RC_OK);
-    *state = &f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    queue_close(&f->queue);
-    kv_close(&f->kv);
-    return 0;
-}
-
-struct waited {
-    struct queue_op op;
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    bool is_done;
-};
-
-static void wake(struct queue_op *op)
-{
-    struct waited *w = CONTAINER(op, struct waited, op);
-    pthread_mutex_lock(&w->mutex);
-    w->is_done = true;
-    pthread_cond_signal(&w->cond);
-    pthread_mutex_unlock(&w->mutex);
-}
-
-static void wait_for(struct waited *w)
-{
-    pthread_mutex_lock(&w->mutex);
-    while (!w->is_done)
-        pthread_cond_wait(&w->cond, &w->mutex);
-    pthread_mutex_unlock(&w->mutex);
-}
-
-#define WAITED                                                                                     \
-    {                                                                                              \
-        .op.done = wake, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER      \
-    }
-
-static struct kv_blob_id make_blob(struct fixture *f)
-{
-    struct kv_blob_id blob;
-    struct kv_blob_out *out = kv_blob_new(f->kv, (struct kv_part){KV_QUEUE, 0}, 0, 0);
-    assert_rc(kv_blob_write(out, STR("A: b\r\n\r\nc\r\n")), RC_OK);
-    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
-    return blob;
-}
-
-static enum rc add_to(struct fixture *f, struct queue *queue, const struct queue_recipient *to,
-                      size_t n, struct queue_id *out_id)
-{
-    struct queue_item item = {.blob = make_blob(f),
-                              .size = 11,
-                              .received = 5,
-                              .sender = STR("s@here.test"),
-                              .recipients = to,
-                              .n_recipients = n};
-    struct waited w = WAITED;
-    assert_rc(queue_add(queue, &item, 1, &w.op), RC_OK);
-    wait_for(&w);
-    kv_blob_forget(f->kv, item.blob);
-    *out_id = w.op.id;
-    return w.op.rc;
-}
-
-static const struct queue_recipient far = {.address = STR_INIT("x@far.test"),
-                                           .domain = STR_INIT("far.test")};
-static const struct queue_recipient near = {.address = STR_INIT("y@near.test"),
-                                            .domain = STR_INIT("near.test")};
-
-static size_t rows_of(struct fixture *f, char first)
-{
-    size_t n = 0;
-    const char to = (char)(first + 1);
-    for (unsigned shard = 0; shard < QUEUE_SHARDS; shard++) {
-        struct arena arena = {0};
-        struct kv_page page;
-        const struct kv_range range = {.from = str_from(&first, 1), .to = str_from(&to, 1)};
-        assert_rc(kv_scan(f->kv, (struct kv_part){KV_QUEUE, shard}, range, 0, 0, &arena, &page),
-                  RC_OK);
-        assert_false(page.has_more);
-        n += page.n;
-        arena_fini(&arena);
-    }
-    return n;
-}
-
-static struct queue_entry load(struct fixture *f, struct queue_id id, struct arena *arena)
-{
-    struct queue_entry e;
-    assert_rc(queue_load(f->queue, id, 0, arena, &e), RC_OK);
-    assert_rc(e.rc, RC_OK);
-    return e;
-}
 
 /* One outside recipient is two rows: the item's own, and its entry in the index. */
 static void one_recipient_elsewhere_is_two_rows(void **state)
@@ -127,7 +15,7 @@ static void one_recipient_elsewhere_is_two_rows(void **state)
     struct queue_id id;
     const uint16_t first = 0;
     kv_mem_stats(f->kv, &before);
-    assert_rc(add_to(f, f->queue, &far, 1, &id), RC_OK);
+    assert_rc(add_to(f->kv, f->queue, &far, 1, &id), RC_OK);
     kv_mem_stats(f->kv, &after);
     assert_int_equal(after.keys_written - before.keys_written, 2);
     before = after;
@@ -145,7 +33,7 @@ static void what_a_try_came_to_is_kept(void **state)
     struct arena arena = {0};
     const struct queue_recipient to[] = {far, near, {.account = 7}};
     for (size_t n = 1; n <= 3; n += 2) { /* within the item's row, and in rows of their own */
-        assert_rc(add_to(f, f->queue, to, n, &id), RC_OK);
+        assert_rc(add_to(f->kv, f->queue, to, n, &id), RC_OK);
         struct queue_recipient now = {.due = 1000,
                                       .tries = 3,
                                       .first_tried = 10,
@@ -158,7 +46,7 @@ static void what_a_try_came_to_is_kept(void **state)
         const struct queue_change change = {0, &now};
         struct queue_settlement s = {.id = id, .changes = &change, .n_changes = 1};
         assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
-        struct queue_entry e = load(f, id, &arena);
+        struct queue_entry e = load(f->queue, id, &arena);
         const struct queue_recipient *r = &e.item.recipients[0];
         assert_int_equal(e.item.n_recipients, n);
         assert_str(r->address, "x@far.test");
@@ -176,9 +64,35 @@ static void what_a_try_came_to_is_kept(void **state)
         assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
         assert_rc(queue_settle_wait(f->queue, &s), RC_OK); /* gone already: no error */
     }
-    assert_int_equal(rows_of(f, 'd') + rows_of(f, 'm') + rows_of(f, 'r') + rows_of(f, 'x'), 0);
+    assert_int_equal(
+        rows_of(f->kv, 'd') + rows_of(f->kv, 'm') + rows_of(f->kv, 'r') + rows_of(f->kv, 'x'), 0);
     assert_int_equal(queue_number(f->queue, QUEUE_N_DEFERRED), 0);
     arena_fini(&arena);
+}
+
+/* A destination that cannot be reached puts off what was not tried: why is kept all the same. */
+static void why_it_was_put_off_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    const struct queue_recipient to[] = {far, near};
+    for (size_t n = 1; n <= 2; n++) {
+        struct queue_id id;
+        struct arena arena = {0};
+        const struct queue_recipient later = {
+            .due = 1000, .status = STR("4.4.1"), .reply = STR("connection refused")};
+        const struct queue_change change = {0, &later};
+        assert_rc(add_to(f->kv, f->queue, to, n, &id), RC_OK);
+        struct queue_entry e = load(f->queue, id, &arena);
+        assert_false(queue_is_deferred(&e));
+        const struct queue_settlement s = {.id = id, .changes = &change, .n_changes = 1};
+        assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
+        e = load(f->queue, id, &arena);
+        assert_true(queue_is_deferred(&e));
+        assert_int_equal(e.item.recipients[0].tries, 0);
+        assert_str(e.item.recipients[0].status, "4.4.1");
+        assert_str(e.item.recipients[0].reply, "connection refused");
+        arena_fini(&arena);
+    }
 }
 
 struct heard {
@@ -204,12 +118,12 @@ static void a_report_comes_with_the_end(void **state)
     struct heard local = {.sink.due = hear}, remote = {.sink.due = hear};
     queue_sink_set(f->queue, QUEUE_LOCAL, &local.sink);
     queue_sink_set(f->queue, QUEUE_REMOTE, &remote.sink);
-    assert_rc(add_to(f, f->queue, &far, 1, &id), RC_OK);
+    assert_rc(add_to(f->kv, f->queue, &far, 1, &id), RC_OK);
     assert_int_equal(remote.n, 1);
     assert_string_equal(remote.destination, "far.test");
     const struct queue_recipient to = {.account = 9};
     struct queue_item report = {
-        .blob = make_blob(f), .flags = QUEUE_IS_REPORT, .recipients = &to, .n_recipients = 1};
+        .blob = make_blob(f->kv), .flags = QUEUE_IS_REPORT, .recipients = &to, .n_recipients = 1};
     const struct queue_change change = {0, NULL};
     const struct queue_settlement s = {
         .id = id, .changes = &change, .n_changes = 1, .items = &report, .n_items = 1};
@@ -282,7 +196,7 @@ static void settlements_of_one_item_wait_for_each_other(void **state)
     for (int round = 0; round < 50; round++) {
         struct queue_id id;
         struct waited a = WAITED, b = WAITED;
-        assert_rc(add_to(f, f->queue, to, 2, &id), RC_OK);
+        assert_rc(add_to(f->kv, f->queue, to, 2, &id), RC_OK);
         const struct queue_settlement first = {.id = id, .changes = &changes[0], .n_changes = 1};
         const struct queue_settlement second = {.id = id, .changes = &changes[1], .n_changes = 1};
         kv_mem_cold(f->kv, round % 2);
@@ -294,7 +208,7 @@ static void settlements_of_one_item_wait_for_each_other(void **state)
         assert_rc(a.op.rc, RC_OK);
         assert_rc(b.op.rc, RC_OK);
         assert_int_equal(queue_count(f->queue), 0);
-        assert_int_equal(rows_of(f, 'm'), 0);
+        assert_int_equal(rows_of(f->kv, 'm'), 0);
     }
 }
 
@@ -304,22 +218,60 @@ static void a_held_item_has_no_entry(void **state)
     struct fixture *f = *state;
     struct queue_id id;
     const struct queue_recipient to[] = {far, near, {.account = 3}};
-    assert_rc(add_to(f, f->queue, to, 3, &id), RC_OK);
-    assert_int_equal(rows_of(f, 'd'), 3);
+    assert_rc(add_to(f->kv, f->queue, to, 3, &id), RC_OK);
+    assert_int_equal(rows_of(f->kv, 'd'), 3);
     assert_rc(queue_hold(f->queue, id, "test"), RC_OK);
-    assert_int_equal(rows_of(f, 'd'), 0);
+    assert_int_equal(rows_of(f->kv, 'd'), 0);
     const struct queue_recipient later = {.due = 77, .tries = 1, .reply = STR("no")};
     const struct queue_change change = {0, &later};
     const struct queue_settlement s = {.id = id, .changes = &change, .n_changes = 1};
     assert_rc(queue_settle_wait(f->queue, &s), RC_OK); /* it was on its way */
-    assert_int_equal(rows_of(f, 'd'), 0);
+    assert_int_equal(rows_of(f->kv, 'd'), 0);
     assert_rc(queue_release(f->queue, id), RC_OK);
-    assert_int_equal(rows_of(f, 'd'), 3);
+    assert_int_equal(rows_of(f->kv, 'd'), 3);
     struct arena arena = {0};
-    struct queue_entry e = load(f, id, &arena);
+    struct queue_entry e = load(f->queue, id, &arena);
     assert_str(e.item.recipients[0].reply, "no");
     assert_true(e.item.recipients[0].due > 77);
     arena_fini(&arena);
+}
+
+/* What an administrator wants to go now is told so, and read so from the index; a try that puts it
+ * off ends that. */
+static void what_is_retried_is_pressing(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_id id;
+    size_t n;
+    struct heard heard = {.sink.due = hear};
+    const struct queue_recipient later = {.due = UINT64_MAX / 2, .tries = 1, .reply = STR("no")};
+    const struct queue_change change = {0, &later};
+    queue_sink_set(f->queue, QUEUE_REMOTE, &heard.sink);
+    assert_rc(add_to(f->kv, f->queue, &far, 1, &id), RC_OK);
+    assert_false(heard.last.is_pressing);
+    const struct queue_settlement s = {.id = id, .changes = &change, .n_changes = 1};
+    const struct queue_due_range range = {
+        .kind = QUEUE_REMOTE, .shard = queue_shard_of(id), .until = UINT64_MAX};
+    for (int pressed = 0; pressed < 2; pressed++) {
+        struct arena arena = {0};
+        struct queue_due_page page;
+        if (pressed)
+            assert_rc(queue_act(f->queue, QUEUE_RETRY, NULL, &id, 1, &n), RC_OK);
+        else
+            assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
+        assert_int_equal(heard.last.is_pressing, pressed);
+        assert_rc(queue_due_scan(f->queue, &range, 0, &arena, &page), RC_OK);
+        assert_int_equal(page.n, 1);
+        assert_int_equal(page.entries[0].is_pressing, pressed);
+        assert_str(page.entries[0].destination, "far.test");
+        arena_fini(&arena);
+    }
+    assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
+    assert_false(heard.last.is_pressing);
+    assert_rc(queue_hold(f->queue, id, "test"), RC_OK);
+    assert_rc(queue_release(f->queue, id), RC_OK);
+    assert_true(heard.last.is_pressing);
+    queue_sink_set(f->queue, QUEUE_REMOTE, NULL);
 }
 
 /* --- the feed --------------------------------------------------------------------------------- */
@@ -347,7 +299,7 @@ static void a_feed_gives_each_entry_when_it_is_due(void **state)
     uint64_t next;
     struct queue_id ids[100];
     for (size_t i = 0; i < 100; i++) {
-        assert_rc(add_to(f, f->queue, &far, 1, &ids[i]), RC_OK);
+        assert_rc(add_to(f->kv, f->queue, &far, 1, &ids[i]), RC_OK);
         const struct queue_recipient later = {.due = 1000 + i, .tries = 1};
         const struct queue_change change = {0, &later};
         const struct queue_settlement s = {.id = ids[i], .changes = &change, .n_changes = 1};
@@ -403,7 +355,8 @@ static void another_node_takes_over(void **state)
     assert_rc(queue_open(&f->ctx, f->kv, &second), RC_OK);
     queue_lease_run(second, &b);
     struct queue_feed *feed = queue_feed_new(second, QUEUE_REMOTE);
-    assert_rc(add_to(f, second, &far, 1, &id), RC_OK); /* who has no shard may add all the same */
+    assert_rc(add_to(f->kv, second, &far, 1, &id),
+              RC_OK); /* who has no shard may add all the same */
     assert_int_equal(feed_all(feed, UINT64_MAX - NS_PER_SEC * 10, &next), 0);
     assert_int_equal(count_ours(second), 0);
     assert_rc(queue_done(second, id, numbers, 1), RC_DENIED);
@@ -427,7 +380,7 @@ static void a_node_stops_on_doubt(void **state)
     const struct queue_lease_conf a = {.node = "a", .lease_ms = 600};
     queue_lease_run(f->queue, &a);
     wait_until_all(f->queue, true);
-    assert_rc(add_to(f, f->queue, &far, 1, &id), RC_OK);
+    assert_rc(add_to(f->kv, f->queue, &far, 1, &id), RC_OK);
     assert_true(queue_is_ours(f->queue, id));
     kv_mem_hold(f->kv, true);
     for (int i = 0; i < 20000 && queue_is_ours(f->queue, id); i++)
@@ -448,7 +401,7 @@ static void a_settlement_asserts_the_epoch(void **state)
     const struct queue_lease_conf a = {.node = "a", .lease_ms = 3600 * 1000};
     queue_lease_run(f->queue, &a);
     wait_until_all(f->queue, true);
-    assert_rc(add_to(f, f->queue, &far, 1, &id), RC_OK);
+    assert_rc(add_to(f->kv, f->queue, &far, 1, &id), RC_OK);
     struct kv_part part = {KV_QUEUE, queue_shard_of(id)};
     assert_rc(kv_lease_give(f->kv, part, STR("queue"), STR("a")), RC_OK);
     assert_rc(kv_lease_take(f->kv, part, STR("queue"), STR("b"), NS_PER_SEC, &epoch), RC_OK);
@@ -508,7 +461,7 @@ static void model_add(struct model *m, struct model_item *i)
     }
     if (pick(m, 10) == 0)
         kv_mem_fail(m->f->kv, RC_FULL);
-    i->is_there = add_to(m->f, m->f->queue, to, i->n, &i->id) == RC_OK;
+    i->is_there = add_to(m->f->kv, m->f->queue, to, i->n, &i->id) == RC_OK;
 }
 
 static void model_settle(struct model *m, struct model_item *i)
@@ -553,7 +506,7 @@ static void model_act(struct model *m, struct model_item *i)
 static void check_item(struct model *m, const struct model_item *i, size_t sums[QUEUE_NUMBERS])
 {
     struct arena arena = {0};
-    struct queue_entry e = load(m->f, i->id, &arena);
+    struct queue_entry e = load(m->f->queue, i->id, &arena);
     bool has_here = false;
     size_t at = 0;
     assert_int_equal(e.status.state, i->is_held ? QUEUE_HELD : QUEUE_WAITING);
@@ -585,7 +538,7 @@ static size_t check_index(struct model *m, enum queue_kind kind)
         const struct queue_due_range range = {.kind = kind, .shard = shard, .until = UINT64_MAX};
         assert_rc(queue_due_scan(m->f->queue, &range, 0, &arena, &page), RC_OK);
         for (size_t i = 0; i < page.n; i++) {
-            struct queue_entry e = load(m->f, page.entries[i].id, &arena);
+            struct queue_entry e = load(m->f->queue, page.entries[i].id, &arena);
             bool is_right = false;
             for (size_t k = 0; k < e.item.n_recipients && kind == QUEUE_REMOTE; k++)
                 is_right |= e.item.recipients[k].number == page.entries[i].number &&
@@ -611,7 +564,7 @@ static void check_model(struct model *m)
         assert_int_equal(queue_number(m->f->queue, i), sums[i]);
     assert_int_equal(check_index(m, QUEUE_LOCAL), sums[QUEUE_N_LOCAL]);
     assert_int_equal(check_index(m, QUEUE_REMOTE), sums[QUEUE_N_REMOTE]);
-    assert_int_equal(rows_of(m->f, 'm'), sums[QUEUE_N_ITEMS]);
+    assert_int_equal(rows_of(m->f->kv, 'm'), sums[QUEUE_N_ITEMS]);
 }
 
 /* Those of a domain, by the index, against all of them. */
@@ -667,8 +620,8 @@ static void all_that_may_happen_keeps_rows_and_index_in_step(void **state)
             assert_rc(queue_act(m.f->queue, QUEUE_REMOVE, NULL, &m.items[i].id, 1, &n), RC_OK);
     }
     for (char c = 'a'; c < 'v'; c++)
-        assert_int_equal(rows_of(m.f, c), 0);
-    assert_int_equal(rows_of(m.f, 'x'), 0);
+        assert_int_equal(rows_of(m.f->kv, c), 0);
+    assert_int_equal(rows_of(m.f->kv, 'x'), 0);
 }
 
 /* Counted bit by bit, while items come and go. */
@@ -678,18 +631,18 @@ static void what_was_there_is_counted_meanwhile(void **state)
     struct queue_id id, last;
     const uint16_t numbers[] = {0};
     for (int i = 0; i < 200; i++)
-        assert_rc(add_to(f, f->queue, &far, 1, &id), RC_OK);
+        assert_rc(add_to(f->kv, f->queue, &far, 1, &id), RC_OK);
     queue_tally_free(&f->queue->tally);
     f->queue->tally = queue_tally_new();
     bool is_counted = false;
     for (int i = 0; !is_counted; i++) {
         assert_rc(queue_tally_go_on(f->queue, 1, &is_counted), RC_OK);
-        assert_rc(add_to(f, f->queue, &near, 1, &last), RC_OK);
+        assert_rc(add_to(f->kv, f->queue, &near, 1, &last), RC_OK);
         if (i % 3 == 0)
             assert_rc(queue_done(f->queue, last, numbers, 1), RC_OK);
     }
-    assert_int_equal(queue_count(f->queue), rows_of(f, 'm'));
-    assert_int_equal(queue_number(f->queue, QUEUE_N_REMOTE), rows_of(f, 'd'));
+    assert_int_equal(queue_count(f->queue), rows_of(f->kv, 'm'));
+    assert_int_equal(queue_number(f->queue, QUEUE_N_REMOTE), rows_of(f->kv, 'd'));
 }
 
 /* What release 0.1.0 left: rows of the first format and no index. They get one when the queue is
@@ -705,7 +658,7 @@ static void items_of_older_releases_are_indexed(void **state)
     for (unsigned char n = 1; n <= 2; n++) { /* with one recipient and with two */
         const struct queue_id id = {{200, n}};
         struct kv_txn *txn = kv_txn_new(queue_part_of(id));
-        struct kv_blob_id blob = make_blob(f);
+        struct kv_blob_id blob = make_blob(f->kv);
         struct packer w;
         pack_init(&w, row, sizeof row);
         pack_bytes(&w, str_from(head, 6));
@@ -730,8 +683,8 @@ static void items_of_older_releases_are_indexed(void **state)
     assert_rc(queue_open(&f->ctx, f->kv, &f->queue), RC_OK);
     assert_int_equal(queue_count(f->queue), 2);
     assert_int_equal(queue_number(f->queue, QUEUE_N_LOCAL), 2);
-    assert_int_equal(rows_of(f, 'd'), 2);
-    assert_int_equal(rows_of(f, 'r'), 2);
+    assert_int_equal(rows_of(f->kv, 'd'), 2);
+    assert_int_equal(rows_of(f->kv, 'r'), 2);
     const struct queue_filter filter = {.domain = STR("HERE")};
     struct queue_cursor cursor = {0};
     struct queue_found found;
@@ -755,8 +708,8 @@ static void items_of_older_releases_are_indexed(void **state)
         assert_rc(queue_done(f->queue, id, numbers, 2), RC_OK);
     }
     for (char c = 'a'; c < 'v'; c++)
-        assert_int_equal(rows_of(f, c), 0);
-    assert_int_equal(rows_of(f, 'x'), 0);
+        assert_int_equal(rows_of(f->kv, c), 0);
+    assert_int_equal(rows_of(f->kv, 'x'), 0);
     arena_fini(&arena);
 }
 
@@ -770,6 +723,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(settlements_of_one_item_wait_for_each_other, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_held_item_has_no_entry, setup, teardown),
+        cmocka_unit_test_setup_teardown(why_it_was_put_off_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_retried_is_pressing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_feed_gives_each_entry_when_it_is_due, setup, teardown),
         cmocka_unit_test_setup_teardown(another_node_takes_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_stops_on_doubt, setup, teardown),
