@@ -111,8 +111,8 @@ static enum rc compare_entries(const struct queue_check *k, const struct queue_w
         *out = (struct difference){OTHER_ENTRY, entries[i], row.value, NULL};
         if (str_is_null(row.value))
             out->flaw = NO_ENTRY;
-        else if (queue_due_unpack(row, &is) == RC_OK && is.tls == entries[i].tls && is.tries == entries[i].tries &&
-                 str_eq(is.destination, entries[i].destination))
+        else if (queue_due_unpack(row, &is) == RC_OK && is.tls == entries[i].tls &&
+                 is.tries == entries[i].tries && str_eq(is.destination, entries[i].destination))
             out->flaw = FINE;
         if (out->flaw != FINE)
             return RC_OK;

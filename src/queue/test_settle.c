@@ -160,7 +160,7 @@ static void an_entry_tells_of_tls(void **state)
         struct heard remote = {.sink.due = hear};
         struct arena arena = {0};
         struct queue_due_page page;
-        struct queue_item item = {.blob = make_blob(f),
+        struct queue_item item = {.blob = make_blob(f->kv),
                                   .sender = str_of(rows[i].sender),
                                   .flags = (uint16_t)rows[i].flags,
                                   .recipients = &far,

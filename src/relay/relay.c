@@ -441,13 +441,6 @@ void relay_set(struct relay *relay, struct relay_settings *settings)
     relay_settings_unref(&old);
 }
 
-void relay_hurry(struct relay *relay)
-{
-    enter(relay);
-    schedule_renew(&relay->schedule);
-    leave(relay);
-}
-
 void relay_drain(struct relay *relay)
 {
     queue_sink_set(relay->conf.queue, QUEUE_REMOTE, NULL);

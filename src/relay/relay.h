@@ -121,10 +121,6 @@ void relay_drain(struct relay *relay);
  * store does not answer for long it gives up, and *relay stays. */
 void relay_close(struct relay **relay);
 
-/* Whatever is left alone is tried again now: after an administrator has said so, or a network has
- * come back. */
-void relay_hurry(struct relay *relay);
-
 /* --- figures ---------------------------------------------------------------------------------- */
 
 struct relay_figures {

@@ -69,11 +69,24 @@ void schedule_fini(struct schedule *s)
 
 /* --- entries come ----------------------------------------------------------------------------- */
 
+/* Left alone no longer, nor are its hosts. What is known of where it is stays, but for a failure.
+ */
+static void press(struct destination *d)
+{
+    d->until = 0;
+    if (d->state == DESTINATION_FAILED)
+        d->answer_until = 0;
+    for (size_t i = 0; i < d->n_targets; i++)
+        d->peers[i]->until = 0;
+}
+
 enum rc schedule_add(struct schedule *s, const struct queue_due *due)
 {
     struct entry *known = entry_find(s, due->id, due->number);
     if (known) {
         known->is_again = known->is_under_way;
+        if (due->is_pressing)
+            press(known->destination);
         return RC_EXISTS;
     }
     if (s->entries.count >= s->limits.entries)
@@ -83,6 +96,8 @@ enum rc schedule_add(struct schedule *s, const struct queue_due *due)
     e->destination = d;
     list_add_tail(&d->entries, &e->link);
     d->n_entries++;
+    if (due->is_pressing)
+        press(d);
     destination_rest(s, d);
     if (list_is_empty(&d->turn))
         destination_turn(s, d);

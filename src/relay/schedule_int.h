@@ -222,7 +222,8 @@ void schedule_fini(struct schedule *s); /* no link, question or batch is under w
 void schedule_limit(struct schedule *s, const struct schedule_limits *limits);
 
 /* A recipient that is due. RC_EXISTS: it is known, and looked at again after what is under way with
- * it; RC_LIMIT: there is no room now. */
+ * it; RC_LIMIT: there is no room now. With is_pressing its destination and the hosts of that are
+ * no longer left alone. */
 enum rc schedule_add(struct schedule *s, const struct queue_due *due);
 /* Does all that can be done now. To be called after any of the others, and at schedule_next(). */
 void schedule_run(struct schedule *s, uint64_t now);
@@ -251,8 +252,7 @@ void schedule_dropped(struct schedule *s, struct batch *b, uint64_t now);
 void schedule_drain(struct schedule *s);
 /* Nothing that the driver does is still to be heard of. */
 bool schedule_is_quiet(const struct schedule *s);
-/* Every answer is forgotten, and whatever is left alone is asked again: after a reload, or when an
- * administrator says so. */
+/* Every answer is forgotten, and whatever is left alone is tried again: after a reload. */
 void schedule_renew(struct schedule *s);
 
 #endif

@@ -202,6 +202,14 @@ static enum rc add(struct world *w, unsigned item, uint16_t number, unsigned dom
     return add_with(w, item, number, domain, QUEUE_TLS_AS_USUAL);
 }
 
+/* One that somebody wants to go now. */
+static enum rc add_pressing(struct world *w, unsigned char item, const char *domain)
+{
+    const struct queue_due due = {
+        .id = {{item, 0, 0, 0, 1, 2, 3, 4}}, .destination = str_of(domain), .is_pressing = true};
+    return schedule_add(&w->s, &due);
+}
+
 /* --- what happens ----------------------------------------------------------------------------- */
 
 static void come_back(struct world *w, const struct batch *b)
@@ -705,6 +713,45 @@ static void what_is_told_meanwhile_is_looked_at_again(void **state)
     world_end(&w);
 }
 
+/* Somebody wants it to go now: the host that is left alone is tried at once, and only for the
+ * destination that was meant. */
+static void what_is_pressing_wakes_its_destination(void **state)
+{
+    struct world w;
+    world_begin(&w, 100);
+    w.hosts[1].temper = w.hosts[2].temper = REFUSING;
+    assert_rc(add(&w, 1, 0, 1), RC_OK);
+    assert_rc(add(&w, 2, 0, 2), RC_OK);
+    run_until(&w, w.now + SEC(1));
+    assert_int_equal(w.put_off, 2);
+    w.hosts[1].temper = w.hosts[2].temper = LIVE;
+    assert_rc(add(&w, 3, 0, 2), RC_OK);
+    assert_rc(add_pressing(&w, 1, "d1.test"), RC_OK);
+    run_until(&w, w.now + SEC(1));
+    assert_int_equal(w.hosts[1].taken, 1);
+    assert_int_equal(w.hosts[2].taken, 0);
+    assert_int_equal(w.put_off, 3);
+    run_until(&w, w.now + SEC(60));
+    world_end(&w);
+}
+
+/* The same where DNS has had no answer. */
+static void what_is_pressing_asks_again(void **state)
+{
+    struct world w;
+    world_begin(&w, 100);
+    w.dns = RC_TEMP;
+    assert_rc(add(&w, 1, 0, 1), RC_OK);
+    run_until(&w, w.now + SEC(1));
+    assert_int_equal(w.put_off, 1);
+    w.dns = RC_OK;
+    assert_rc(add_pressing(&w, 1, "d1.test"), RC_OK);
+    run_until(&w, w.now + SEC(1));
+    assert_int_equal(w.sent, 1);
+    run_until(&w, w.now + SEC(60));
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -726,6 +773,8 @@ int main(void)
         cmocka_unit_test(draining_ends_what_is_begun),
         cmocka_unit_test(what_is_told_meanwhile_is_looked_at_again),
         cmocka_unit_test(what_is_gone_from_the_queue_is_dropped),
+        cmocka_unit_test(what_is_pressing_wakes_its_destination),
+        cmocka_unit_test(what_is_pressing_asks_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

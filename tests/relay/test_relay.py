@@ -214,6 +214,63 @@ def test_a_reload_changes_a_route(make_host, sink):
     sink.wait(1)
 
 
+def reload(host, *settings):
+    """Other settings, behind those that there are."""
+    before = host.log_text().count('event=reloaded')
+    with open(host.conf, 'a', encoding='utf-8') as f:
+        f.write('\n'.join(settings) + '\n')
+    host.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: host.log_text().count('event=reloaded') > before)
+
+
+def test_a_retry_wakes_a_destination_that_is_left_alone(make_host, sink):
+    """Its host would be tried again in an hour, its messages too; another destination is not touched."""
+    sink.stop()
+    host = make_host(settings=settings(to_sink('far.test', sink), route('dead.test', f'127.0.0.1:{dead_port()}'), quick='retry_first = 1h'))
+    with submission(host) as w:
+        for n in range(20):
+            send(host, f'u{n}@far.test', connection=w)
+        send(host, 'a@dead.test', connection=w)
+    wait_until(lambda: len(events(host, 'deferred')) == 21)
+    sink.start()
+    assert host.run('queue', 'retry', '--domain', 'far.test').split()[-1] == '20'
+    sink.wait(20)
+    wait_until(lambda: len(events(host, 'relayed')) == 20)
+    assert len(events(host, 'deferred')) == 21
+    assert 'dead.test' in host.run('queue', 'list', '--state', 'deferred')
+
+
+def test_a_reload_changes_how_long_mail_waits(make_host):
+    """Also for what waits already: the next try finds that its time is over."""
+    host = make_host(settings=settings(route('dead.test', f'127.0.0.1:{dead_port()}'), 'relay { expire = 5d delay_notice = 4h }'))
+    send(host, 'a@dead.test')
+    wait_until(lambda: events(host, 'deferred'))
+    reload(host, 'relay { delay_notice = 1s }')
+    report, = wait_for_mail(host, 1)
+    assert b'Action: delayed' in report
+    reload(host, 'relay { expire = 1s }')
+    reports = wait_for_mail(host, 2)
+    assert b'Action: failed' in reports[1] and b'a@dead.test' in reports[1]
+
+
+def test_many_domains_are_accepted(make_host, sink):
+    """As many as the configuration may name, also after a reload; no other is."""
+    some = ', '.join(f'"B{n}.test"' for n in range(200))
+    many = ', '.join(f'"b{n}.test"' for n in range(10000))
+    host = make_host(settings=settings(to_sink('*', sink), f'relay {{ accept = {{{some}}} }}'))
+
+    def answers(*domains):
+        with wire.smtp(host) as w:
+            assert w.command('MAIL FROM:<sender@elsewhere.test>')[0] == 250
+            return [w.command(f'RCPT TO:<a@{domain}>')[0] for domain in domains]
+    assert answers('b0.test', 'b199.TEST', 'b200.test', 'x.test') == [250, 250, 550, 550]
+    reload(host, f'relay {{ accept = {{{many}}} }}')
+    assert answers('b0.test', 'b200.test', 'b9999.test', 'b10000.test', 'x.test') == [250, 250, 250, 550, 550]
+    with open(host.conf, 'a', encoding='utf-8') as f:
+        f.write(f'relay {{ accept = {{{many}, "one.more.test"}} }}\n')
+    assert 'accept has more than 10000 entries' in host.run('check', check=False).stderr
+
+
 def test_names_are_asked_for(make_host, sink):
     table = {('mx.far.test', 'A'): ['127.0.0.1'], ('mx.later.test', 'A'): ['127.0.0.1']}
     with Names(table) as names:
