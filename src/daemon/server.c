@@ -365,7 +365,7 @@ static enum rc start(struct server *s)
 {
     const struct conf *c = s->start->conf;
     struct trusted trusted;
-    bool is_afar;
+    bool is_afar = false;
     TRY(confine(s, &is_afar));
     s->short_lane =
         task_lane_new("short", is_afar ? SHORT_THREADS_AFAR : SHORT_THREADS, LANE_QUEUE);
