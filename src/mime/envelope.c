@@ -20,6 +20,7 @@ static const struct str names[] = {
     [MIME_FIELD_BCC] = STR_INIT("Bcc"),
     [MIME_FIELD_IN_REPLY_TO] = STR_INIT("In-Reply-To"),
     [MIME_FIELD_MESSAGE_ID] = STR_INIT("Message-ID"),
+    [MIME_FIELD_REFERENCES] = STR_INIT("References"),
     [MIME_FIELD_CONTENT_TYPE] = STR_INIT("Content-Type"),
     [MIME_FIELD_CONTENT_ID] = STR_INIT("Content-ID"),
     [MIME_FIELD_CONTENT_DESCRIPTION] = STR_INIT("Content-Description"),

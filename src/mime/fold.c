@@ -4,6 +4,7 @@
  * [RFC5051 2]; sharp s becomes "ss". ASCII, which is nearly all, takes no table. What is outside
  * ASCII and folded the same on both sides is found; marks are not put in order, since that would
  * need more than one character at a time. */
+#include "mime/subject.h"
 #include "mime/text.h"
 
 #include <string.h>
@@ -98,6 +99,47 @@ enum rc mime_fold(struct str utf8, struct buf *out)
         }
     }
     return RC_OK;
+}
+
+/* ---- i;unicode-casemap ---- */
+
+/* In title case, which only the character itself is put into; then decomposed, and what comes of
+ * that again [RFC5051 2]. */
+static size_t put_decomposed(ucs4_t c, uint8_t *to, unsigned depth)
+{
+    ucs4_t parts[UC_DECOMPOSITION_MAX_LENGTH];
+    int tag, n = c >= 0xac00 && c <= 0xd7a3 ? -1 : uc_decomposition(c, &tag, parts);
+    size_t length = 0;
+    if (n <= 0 || depth == 4) {
+        int one = u8_uctomb(to, c, 8);
+        return one > 0 ? (size_t)one : 0;
+    }
+    for (int i = 0; i < n; i++)
+        length += put_decomposed(parts[i], to + length, depth + 1);
+    return length;
+}
+
+enum rc mime_casemap(struct str utf8, struct buf *out)
+{
+    size_t before = buf_len(out);
+    enum rc rc = RC_OK;
+    while (utf8.n && rc == RC_OK) {
+        char mapped[SPREAD];
+        ucs4_t c;
+        int length = u8_mbtoucr(&c, (const uint8_t *)utf8.p, utf8.n);
+        if (length <= 0) {
+            rc = RC_SYNTAX;
+        } else if (c < 0x80) {
+            rc = buf_add_byte(out, (char)(c >= 'a' && c <= 'z' ? c - 0x20 : c));
+        } else {
+            size_t n = put_decomposed(uc_totitle(c), (uint8_t *)mapped, 0);
+            rc = buf_add(out, str_from(mapped, n));
+        }
+        utf8 = str_skip(utf8, length > 0 ? (size_t)length : 0);
+    }
+    if (rc != RC_OK)
+        buf_truncate(out, before);
+    return rc;
 }
 
 /* ---- Substrings ---- */

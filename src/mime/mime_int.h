@@ -41,6 +41,7 @@ enum mime_summary_field {
     MIME_FIELD_BCC,
     MIME_FIELD_IN_REPLY_TO,
     MIME_FIELD_MESSAGE_ID,
+    MIME_FIELD_REFERENCES,
     MIME_FIELD_CONTENT_TYPE,
     MIME_FIELD_CONTENT_ID,
     MIME_FIELD_CONTENT_DESCRIPTION,
@@ -81,6 +82,8 @@ void mime_put_value(struct mime_writer *w, struct str value);
  * is_text a missing charset is named [RFC2046 4.1.2]. */
 void mime_put_params(struct mime_writer *w, struct str params, bool is_text);
 void mime_put_envelope(struct mime_writer *w, const struct mime_facts *f);
+/* The message's own id, then those it refers to, each behind a space: see mime_summary_thread. */
+void mime_put_thread(struct mime_writer *w, const struct mime_facts *f);
 /* f: of the first part. */
 void mime_put_structure(struct mime_writer *w, const struct mime_tree *t,
                         const struct mime_facts *f);

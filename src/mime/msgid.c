@@ -4,6 +4,9 @@
  * is whatever stands between '<' and the next '>', without its white space. Never allocates beyond
  * the cap of the buffer it is handed. */
 #include "mime/mime_int.h"
+#include "mime/summary.h"
+
+enum { ID_MAX = 998 };
 
 /* Puts the id into `id` without white space; false when there is nothing left or it does not fit.
  */
@@ -50,4 +53,50 @@ bool mime_msgid_next(struct str *rest, struct buf *id)
     }
     *rest = str_skip(*rest, rest->n);
     return false;
+}
+
+/* ---- For REFERENCES ---- */
+
+/* As the id would be without quoting [RFC5256 3]: both forms are the same id. */
+static void put_unquoted(struct buf *out, struct str id)
+{
+    bool is_quoted = false;
+    for (size_t i = 0; i < id.n; i++) {
+        if (id.p[i] == '"') {
+            is_quoted = !is_quoted;
+            continue;
+        }
+        i += is_quoted && id.p[i] == '\\' && i + 1 < id.n;
+        buf_put(out, str_sub(id, i, 1));
+    }
+}
+
+static size_t count_ids(struct str value, struct buf *id)
+{
+    size_t n = 0;
+    while (mime_msgid_next(&value, id))
+        n++;
+    return n;
+}
+
+/* [RFC5256 3]: References; without an id there the first one of In-Reply-To. */
+void mime_put_thread(struct mime_writer *w, const struct mime_facts *f)
+{
+    struct str own = f->values[MIME_FIELD_MESSAGE_ID];
+    struct str references = f->values[MIME_FIELD_REFERENCES];
+    struct buf id;
+    buf_init(&id, ID_MAX);
+    if (mime_msgid_next(&own, &id))
+        put_unquoted(w->out, buf_str(&id));
+    size_t n = count_ids(references, &id);
+    size_t passed = n > MIME_SUMMARY_REFERENCES ? n - MIME_SUMMARY_REFERENCES : 0;
+    if (!n)
+        references = f->values[MIME_FIELD_IN_REPLY_TO];
+    for (size_t i = 0; i < (n ? n : 1) && mime_msgid_next(&references, &id); i++) {
+        if (i < passed)
+            continue;
+        buf_put(w->out, STR(" "));
+        put_unquoted(w->out, buf_str(&id));
+    }
+    buf_fini(&id);
 }

@@ -1,13 +1,14 @@
-/* Summaries: both texts of a message behind a format byte; BODY out of BODYSTRUCTURE.
+/* Summaries: the texts of a message behind a format byte; BODY out of BODYSTRUCTURE.
  *
- * Format 1: the byte 1, two lengths of 4 bytes, ENVELOPE, BODYSTRUCTURE. What is read back may be
- * damaged; nothing here trusts it. */
+ * Format 2: the byte 2, three lengths of 4 bytes, ENVELOPE, BODYSTRUCTURE, the ids for threads.
+ * Format 1, of release 0.1, has no third text. What is read back may be damaged; nothing here
+ * trusts it. */
 #include "mime/summary.h"
 
 #include "base/bytes.h"
 #include "mime/mime_int.h"
 
-enum { FORMAT = 1, PREFIX = 9, ADDRESSES_MAX = 10000, DEPTH_MAX = 1000 };
+enum { FORMAT_1 = 1, FORMAT = 2, PREFIX = 13, ADDRESSES_MAX = 10000, DEPTH_MAX = 1000 };
 
 struct str mime_kept_of(const struct mime_tree *t, uint32_t part)
 {
@@ -30,6 +31,8 @@ enum rc mime_summary(const struct mime_tree *t, struct buf *out)
     size_t n_envelope = buf_len(out) - before - PREFIX;
     mime_put_structure(&w, t, &facts);
     size_t n_structure = buf_len(out) - before - PREFIX - n_envelope;
+    mime_put_thread(&w, &facts);
+    size_t n_thread = buf_len(out) - before - PREFIX - n_envelope - n_structure;
     bool is_whole = !out->over;
     out->over = was_over;
     buf_fini(&w.text);
@@ -40,18 +43,37 @@ enum rc mime_summary(const struct mime_tree *t, struct buf *out)
     char *at = out->mem + out->from + before;
     put_u32(at + 1, (uint32_t)n_envelope);
     put_u32(at + 5, (uint32_t)n_structure);
+    put_u32(at + 9, (uint32_t)n_thread);
     return RC_OK;
 }
 
-bool mime_summary_read(struct str summary, struct str *out_envelope, struct str *out_structure)
+/* *out_thread is absent where the format has none. */
+static bool read_texts(struct str summary, struct str *out_envelope, struct str *out_structure,
+                       struct str *out_thread)
 {
     struct unpacker r;
     unpack_init(&r, summary);
     uint8_t format = unpack_u8(&r);
     uint32_t n_envelope = unpack_u32(&r), n_structure = unpack_u32(&r);
+    uint32_t n_thread = format == FORMAT ? unpack_u32(&r) : 0;
     *out_envelope = unpack_bytes(&r, n_envelope);
     *out_structure = unpack_bytes(&r, n_structure);
-    return unpack_done(&r) == RC_OK && format == FORMAT && n_envelope > 0 && n_structure > 0;
+    struct str thread = unpack_bytes(&r, n_thread);
+    *out_thread = format == FORMAT ? str_from(thread.p ? thread.p : "", thread.n) : (struct str){0};
+    return unpack_done(&r) == RC_OK && (format == FORMAT || format == FORMAT_1) && n_envelope > 0 &&
+           n_structure > 0;
+}
+
+bool mime_summary_read(struct str summary, struct str *out_envelope, struct str *out_structure)
+{
+    struct str thread;
+    return read_texts(summary, out_envelope, out_structure, &thread);
+}
+
+bool mime_summary_thread(struct str summary, struct str *out)
+{
+    struct str envelope, structure;
+    return read_texts(summary, &envelope, &structure, out) && out->p;
 }
 
 enum rc mime_summary_of(struct str message, struct buf *out)

@@ -19,13 +19,19 @@
 /* No summary is longer: a cap for buffers. Addresses beyond the 10,000th are left out. */
 enum { MIME_SUMMARY_MAX = 8 << 20 };
 
-/* Appends the summary of a message: a format byte, two lengths, the two texts. The tree is of a
+/* Appends the summary of a message: a format byte, three lengths, the three texts. The tree is of a
  * parser told to keep (mime_keep). RC_LIMIT: it does not fit, and out is as it was. */
 enum rc mime_summary(const struct mime_tree *t, struct buf *out);
 
 /* The texts of a summary, each with its parentheses; views. False: it is damaged, or of another
  * format, and has to be made anew. */
 bool mime_summary_read(struct str summary, struct str *out_envelope, struct str *out_structure);
+
+/* What REFERENCES looks at [RFC5256 3]: the message's own id, which may be empty, and behind a
+ * space each the ids it refers to, the nearest one last; without quotes that need not be there.
+ * False: the summary is damaged, or of release 0.1 and has none; it has to be made anew. */
+enum { MIME_SUMMARY_REFERENCES = 1000 }; /* no more of them, the last ones */
+bool mime_summary_thread(struct str summary, struct str *out);
 
 /* The summary of a whole message in memory. A large one is better fed to a parser in pieces. */
 enum rc mime_summary_of(struct str message, struct buf *out);
