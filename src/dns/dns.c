@@ -70,6 +70,7 @@ struct dns {
     struct dns_query probe_query;
     uint64_t probe_at; /* PROBE_REST: when to try again */
     bool is_stale;     /* the probe under way asks resolvers that were replaced meanwhile */
+    bool is_over;      /* the thread ends */
 };
 
 static const char *const result_names[] = {"ok", "nodata", "nxdomain", "temp", "bogus"};
@@ -196,11 +197,12 @@ static void ask_end(struct ask *ask)
         q->done(q);
 }
 
-static void ask_timeout(struct ask *ask)
+/* Its query ends now; what the library still has of it is late. */
+static void ask_give_up(struct ask *ask, const char *why)
 {
     struct dns_query *q = ask->query;
     ask->query = NULL;
-    query_fail(q, DNS_TEMP, "the name servers did not answer in time");
+    query_fail(q, DNS_TEMP, why);
     if (ask->resolver) {
         list_remove(&ask->link);
         list_add_tail(&ask->dns->late, &ask->link);
@@ -327,6 +329,8 @@ static void on_probe(struct dns_query *q)
 {
     struct dns *dns = CONTAINER(q, struct dns, probe_query);
     dns_query_fini(q);
+    if (dns->is_over)
+        return;
     wake(dns); /* for those that wait in `asked` */
     tick_start(dns);
     if (dns->is_stale) {
@@ -469,7 +473,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     LIST_EACH_SAFE (&dns->asks, it) {
         struct ask *ask = CONTAINER(it, struct ask, link);
         if (ask->deadline <= t)
-            ask_timeout(ask);
+            ask_give_up(ask, "the name servers did not answer in time");
     }
     expire_asked(dns, t);
     free_retired(dns, false);
@@ -480,25 +484,26 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         tick_start(dns);
 }
 
+/* Queries end before the resolvers go: the library answers what it has left while it goes itself,
+ * and nobody may make or replace a resolver then. */
 static void end_all(struct dns *dns)
 {
+    static const char why[] = "the server is shutting down";
+    dns->is_over = true;
+    while (!list_is_empty(&dns->asks))
+        ask_give_up(CONTAINER(list_first(&dns->asks), struct ask, link), why);
+    while (!list_is_empty(&dns->asked)) { /* nobody asks any more */
+        struct dns_query *q = CONTAINER(list_first(&dns->asked), struct dns_query, link);
+        list_remove(&q->link);
+        query_start(q);
+        query_fail(q, DNS_TEMP, why);
+        q->done(q);
+    }
     resolver_free(&dns->trial);
     resolver_free(&dns->resolver);
     free_retired(dns, true);
     while (!list_is_empty(&dns->late))
         ask_free(dns, CONTAINER(list_first(&dns->late), struct ask, link));
-    while (!list_is_empty(&dns->asks)) {
-        struct ask *ask = CONTAINER(list_first(&dns->asks), struct ask, link);
-        query_fail(ask->query, DNS_TEMP, "the server is shutting down");
-        ask_end(ask);
-    }
-    while (!list_is_empty(&dns->asked)) { /* nobody asks any more */
-        struct dns_query *q = CONTAINER(list_first(&dns->asked), struct dns_query, link);
-        list_remove(&q->link);
-        query_start(q);
-        query_fail(q, DNS_TEMP, "the server is shutting down");
-        q->done(q);
-    }
 }
 
 static void *thread_main(void *arg)

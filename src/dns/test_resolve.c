@@ -25,6 +25,8 @@ struct server {
     struct net_addr addr;
     pthread_t thread;
     _Atomic unsigned questions, over_tcp;
+    _Atomic bool is_silent;
+    sem_t asked; /* while it is silent */
 };
 
 static void put_name(struct packer *w, const char *name)
@@ -151,7 +153,9 @@ static void serve_udp(struct server *s)
     ssize_t n = recvfrom(s->udp, in, sizeof in, 0, (struct sockaddr *)&from, &len);
     size_t answer = n > 0 ? respond(in, (size_t)n, false, out, sizeof out) : 0;
     s->questions++;
-    if (answer)
+    if (s->is_silent)
+        sem_post(&s->asked);
+    else if (answer)
         assert_int_equal(sendto(s->udp, out, answer, 0, (struct sockaddr *)&from, len), answer);
 }
 
@@ -429,13 +433,31 @@ static void test_stripped(void **state)
     server_stop(&s);
 }
 
+/* The server stops while its first question, whether signatures come through, has no answer yet. */
+static void test_end_while_probing(void **state)
+{
+    struct server s;
+    server_start(&s);
+    sem_init(&s.asked, 0, 0);
+    s.is_silent = true;
+    struct dns *dns = resolver(&s, (struct dns_conf){.anchors = anchor});
+    struct waiting *w = begin(dns, "example.net", DNS_MX);
+    sem_wait(&s.asked);
+    dns_free(&dns);
+    sem_wait(&w->done);
+    assert_int_equal(w->q.result, DNS_TEMP);
+    end(w);
+    server_stop(&s);
+    sem_destroy(&s.asked);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),  cmocka_unit_test(test_ends),
         cmocka_unit_test(test_over_tcp), cmocka_unit_test(test_silence),
         cmocka_unit_test(test_many),     cmocka_unit_test(test_reload),
-        cmocka_unit_test(test_stripped),
+        cmocka_unit_test(test_stripped), cmocka_unit_test(test_end_while_probing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
