@@ -19,7 +19,7 @@ STANDARD = {'smtp': 25, 'submission': 587, 'submissions': 465, 'lmtp': 24, 'pop3
             'admin': 81}
 RESERVED = (24, 25, 80, 81, 110, 143, 443, 465, 587, 993, 995, 4190)
 BASES = range(10000, 28000, 250)  # no port of one base is a port of another: see test_no_base_has_a_port_of_another
-NOBODY_TO_ASK = '\ndns { resolver = {"127.0.0.1:1"} }'  # no test asks the resolvers of the machine it runs on
+NOBODY_TO_ASK = '\ndns { resolver = {"127.0.0.1:1"} trust_anchor = "none" }'  # no test asks the resolvers of the machine it runs on
 READY_SECONDS = 30
 STOP_SECONDS = 30
 
