@@ -60,8 +60,10 @@ void set_forward(struct admin *admin, const struct admin_call *c, struct admin_a
         answer_fail(a, RC_SYNTAX, "account set: --keep or --no-keep, not both");
         return;
     }
-    if (read_targets(c->options[FORWARD], targets, &f, a))
-        explain(a, auth_account_forward(admin->auth, c->args[0], &f, &bad), &f, bad, c->args[0]);
+    if (!read_targets(c->options[FORWARD], targets, &f, a))
+        return;
+    enum rc rc = auth_account_forward(admin->auth, c->args[0], &f, &bad);
+    explain(a, rc, &f, bad, c->args[0]);
 }
 
 void answer_forward(struct admin_answer *a, const struct auth_account *account)

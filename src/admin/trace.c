@@ -88,8 +88,9 @@ static void answer_size(struct admin_answer *a, uint64_t size)
         answer_text(a, "");
 }
 
-static void answer_event(struct admin_answer *a, const struct trace_event *e)
+static void answer_event(struct admin_answer *a, struct str story, const struct trace_event *e)
 {
+    answer_some(a, story);
     answer_some(a, e->id);
     answer_time(a, e->time);
     answer_text(a, trace_what_text(e->what));
@@ -115,8 +116,8 @@ static void answer_event(struct admin_answer *a, const struct trace_event *e)
 void admin_trace(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {
-        "message", "time",   "event", "message_id", "sender", "to",      "peer", "session", "login",
-        "tls",     "checks", "size",  "host",       "reply",  "mailbox", "due",  "note"};
+        "story", "message", "time",   "event", "message_id", "sender", "to",      "peer", "session",
+        "login", "tls",     "checks", "size",  "host",       "reply",  "mailbox", "due",  "note"};
     struct trace_query query = {.what = c->args[0]};
     struct trace_found found;
     struct arena arena;
@@ -135,7 +136,7 @@ void admin_trace(struct admin *admin, const struct admin_call *c, struct admin_a
     answer_columns(a, columns, sizeof columns / sizeof *columns);
     for (size_t i = 0; rc == RC_OK && i < found.n; i++)
         for (size_t k = 0; k < found.stories[i].n; k++)
-            answer_event(a, &found.stories[i].events[k]);
+            answer_event(a, found.stories[i].id, &found.stories[i].events[k]);
     arena_fini(&arena);
 }
 

@@ -88,9 +88,10 @@ static void put_begin(const struct row *r)
 /* Who was asked to take it, what came of that. */
 static void put_try(const struct row *r)
 {
-    struct str host = cell(r, "host");
+    struct str host = cell(r, "host"), reply = cell(r, "reply");
+    bool is_said = reply.n > 3 && ascii_is_digit(reply.p[2]) && reply.p[3] == ' '; /* "550 ..." */
     put(indent, host, "");
-    put(host.n ? " said: " : indent, cell(r, "reply"), "");
+    put(!host.n ? indent : is_said ? " said: " : ": ", reply, "");
     put(indent, cell(r, "tls"), "");
 }
 
@@ -104,6 +105,8 @@ static void put_event(const struct row *r)
     put(" from ", cell(r, "sender"), "");
     put(is_report ? " to " : " for ", cell(r, "to"), "");
     put(is_report ? ", as message " : ": ", note, "");
+    if (!str_eq(cell(r, "message"), cell(r, "story")))
+        put(", about message ", cell(r, "message"), "");
     put(": ", cell(r, "mailbox"), "");
     if (cell(r, "peer").n)
         put_begin(r);
@@ -120,10 +123,12 @@ static void put_event(const struct row *r)
 static void put_title(const struct admin_answer *a, size_t first)
 {
     struct row r = {a, first};
-    struct str id = cell(&r, "message");
-    put("message ", id.n ? id : STR("-"), "");
-    for (; r.first < a->n_cells && str_eq(cell(&r, "message"), id); r.first += a->n_columns) {
-        if (!cell(&r, "message_id").n)
+    struct str id = cell(&r, "story");
+    put("message ", id, "");
+    if (!id.n)
+        fputs("no message", stdout);
+    for (; r.first < a->n_cells && str_eq(cell(&r, "story"), id); r.first += a->n_columns) {
+        if (!cell(&r, "message_id").n || !str_eq(cell(&r, "message"), id))
             continue;
         put(" <", cell(&r, "message_id"), ">");
         break;
@@ -136,7 +141,7 @@ void ctl_print_stories(const struct admin_answer *a)
     struct str last = {0};
     for (size_t i = 0; a->n_columns && i + a->n_columns <= a->n_cells; i += a->n_columns) {
         struct row r = {a, i};
-        struct str id = cell(&r, "message");
+        struct str id = cell(&r, "story");
         if (i == 0 || !id.n || !str_eq(id, last)) {
             if (i)
                 putchar('\n');

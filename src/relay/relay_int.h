@@ -167,7 +167,7 @@ struct relay_facts {
 void relay_report_session(const struct relay_house *house, const struct relay_target *target,
                           const struct relay_facts *facts, struct str domain);
 /* For people who ask what became of a message: "TLSv1.3 TLS_AES_256_GCM_SHA384, verified by dane";
- * "none: not offered". Empty: there was no connection. */
+ * "no TLS: it is not offered". Empty: there was no connection. */
 void relay_tls_words(const struct relay_target *target, const struct relay_facts *facts,
                      bool requires_tls, char out[RELAY_TLS_TEXT]);
 /* In the owner's calls and in a job's done(). */

@@ -58,15 +58,16 @@ static void put_why_not(const struct relay_target *t, const struct relay_facts *
 {
     bool is_failed =
         f->handshake.failure == NET_FAILED_TLS || f->handshake.failure == NET_FAILED_CERTIFICATE;
-    buf_put(out, STR("none: "));
     if (t->protocol == RELAY_LMTP || t->tls == RELAY_TLS_NEVER)
-        buf_put(out, STR("not asked for"));
-    else if (is_failed)
-        buf_putf(out, "%s", f->handshake.text);
+        buf_put(out, STR("no TLS: it is not wanted"));
+    else if (is_failed && !t->must_tls) /* otherwise that is what ended it */
+        buf_putf(out, "no TLS: %s", f->handshake.text);
+    else if (is_failed || f->has_starttls)
+        buf_put(out, STR("no TLS"));
     else
-        buf_put(out, f->has_starttls ? STR("it was not begun") : STR("not offered"));
+        buf_put(out, STR("no TLS: it is not offered"));
     if (t->must_tls)
-        buf_putf(out, ", but %s asks for it",
+        buf_putf(out, ", and %s asks for it",
                  t->policy == RELAY_BY_NONE ? "REQUIRETLS" : policies[t->policy]);
 }
 

@@ -49,10 +49,11 @@ static void put_checks(const struct session *s, const struct message *m, struct 
         buf_putf(out, "sender=%s signed=%s ", smtpd_local_is_trusted(s) ? "trusted" : "own",
                  t->is_vouched ? "yes" : "no");
     else if (s->role->is_submission)
-        buf_putf(out, "sender=own author=%s limit=%s ", s->smtpd->conf.is_any_from ? "any" : "own",
-                 is_limited ? "within" : "none");
+        buf_putf(out, "sender=own author=%s ", s->smtpd->conf.is_any_from ? "any" : "own");
     buf_putf(out, "here=%zu elsewhere=%zu room=yes loop=%s", n_here, t->n_copies - n_here,
              m->is_unparsed ? "unknown, since the server crashed at the header twice" : "no");
+    if (s->role->is_submission)
+        buf_put(out, is_limited ? STR(" limit=within") : STR(" limit=none"));
 }
 
 /* All, or those who get it; in the transaction's memory. */
