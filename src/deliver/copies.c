@@ -199,6 +199,7 @@ static bool outcome_of(const struct copy *copy, struct deliver_outcome *out)
     } else if (copy->item->q.flags & QUEUE_RETURNED) {
         out->verdict = DELIVER_FAILED;
         out->status = STR("5.7.1");
+        out->stage = DELIVER_AT_OURSELVES;
         out->text = STR("the administrator has taken the message out of the queue");
     } else if (copy->is_final) {
         out->verdict = DELIVER_FAILED;

@@ -115,8 +115,9 @@ enum deliver_stage {
     DELIVER_AT_LOGIN, /* at a smarthost */
     DELIVER_AT_MAIL,
     DELIVER_AT_RCPT,
-    DELIVER_AT_DATA,   /* or BDAT, and what is said at the end */
-    DELIVER_AT_MAILBOX /* here */
+    DELIVER_AT_DATA,     /* or BDAT, and what is said at the end */
+    DELIVER_AT_MAILBOX,  /* here */
+    DELIVER_AT_OURSELVES /* before anything was sent: what this server has found, or was told */
 };
 
 /* Texts are those of the remote host and need not be harmless: whoever shows them sees to that. */

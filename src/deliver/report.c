@@ -318,6 +318,7 @@ static void put_said(const struct report_recipient *of, struct buf *b)
         [DELIVER_AT_RCPT] = ", about the recipient",
         [DELIVER_AT_DATA] = ", about the message",
         [DELIVER_AT_MAILBOX] = ", at the mailbox",
+        [DELIVER_AT_OURSELVES] = ", before it was sent",
     };
     const struct deliver_outcome *o = &of->outcome;
     struct buf words;
@@ -329,7 +330,7 @@ static void put_said(const struct report_recipient *of, struct buf *b)
         buf_put(b, STR(" "));
         put_host(o->host, b);
     }
-    buf_put(b, str_of(where[o->stage <= DELIVER_AT_MAILBOX ? o->stage : 0]));
+    buf_put(b, str_of(where[o->stage <= DELIVER_AT_OURSELVES ? o->stage : 0]));
     buf_put(b, STR(":\r\n"));
     put_reply(o, &words);
     put_wrapped(str_trim(buf_str(&words)), b);

@@ -32,6 +32,9 @@ static const struct cause {
      "you have asked for a secure way through to the end (REQUIRETLS), which its mail server "
      "cannot promise",
      NULL, "Send it again without that wish, or reach the recipient in another way."},
+    {STR_INIT("7.1"), DELIVER_AT_OURSELVES,
+     "whoever looks after this mail server has taken it out of what waits", NULL,
+     "Ask whoever looks after your own mail server; this report shows which message it was."},
     {STR_INIT("7."), DELIVER_AT_TLS,
      "no secure connection to its mail server could be made, and nothing else is allowed",
      "no secure connection to its mail server could be made", ANOTHER},

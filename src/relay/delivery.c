@@ -143,13 +143,17 @@ void delivery_settle_again(struct relay *relay)
 
 static enum deliver_stage stage_of(enum relay_stage stage)
 {
-    static const enum deliver_stage stages[] = {
-        [RELAY_AT_DNS] = DELIVER_AT_LOOKUP,        [RELAY_AT_CONNECT] = DELIVER_AT_CONNECT,
-        [RELAY_AT_GREETING] = DELIVER_AT_GREETING, [RELAY_AT_HELLO] = DELIVER_AT_GREETING,
-        [RELAY_AT_TLS] = DELIVER_AT_TLS,           [RELAY_AT_LOGIN] = DELIVER_AT_LOGIN,
-        [RELAY_AT_OURSELVES] = DELIVER_AT_MAIL,    [RELAY_AT_MAIL] = DELIVER_AT_MAIL,
-        [RELAY_AT_RCPT] = DELIVER_AT_RCPT,         [RELAY_AT_DATA] = DELIVER_AT_DATA,
-        [RELAY_AT_END] = DELIVER_AT_DATA};
+    static const enum deliver_stage stages[] = {[RELAY_AT_DNS] = DELIVER_AT_LOOKUP,
+                                                [RELAY_AT_CONNECT] = DELIVER_AT_CONNECT,
+                                                [RELAY_AT_GREETING] = DELIVER_AT_GREETING,
+                                                [RELAY_AT_HELLO] = DELIVER_AT_GREETING,
+                                                [RELAY_AT_TLS] = DELIVER_AT_TLS,
+                                                [RELAY_AT_LOGIN] = DELIVER_AT_LOGIN,
+                                                [RELAY_AT_OURSELVES] = DELIVER_AT_OURSELVES,
+                                                [RELAY_AT_MAIL] = DELIVER_AT_MAIL,
+                                                [RELAY_AT_RCPT] = DELIVER_AT_RCPT,
+                                                [RELAY_AT_DATA] = DELIVER_AT_DATA,
+                                                [RELAY_AT_END] = DELIVER_AT_DATA};
     return stages[stage];
 }
 

@@ -1,5 +1,6 @@
 """Mail on its way to other hosts: from submission to what a host got, and what came back."""
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -353,3 +354,18 @@ def test_killed_in_the_middle(make_host, sink):
     wait_until(lambda: set(acknowledged) <= set(got()), 120, 'something that was acknowledged never arrived')
     extra = len(got()) - len(set(got()))
     assert extra <= kills * 20, f'{extra} second copies after {kills} kills'  # at most what was under way each time
+
+
+def test_what_waits_says_why_and_what_is_taken_out_says_by_whom(make_host):
+    host = make_host(settings=settings(route('dead.test', f'127.0.0.1:{dead_port()}'), quick='retry_first = 1h'))
+    send(host, 'x@dead.test')
+
+    def shown():
+        rows = json.loads(host.run('queue', 'list', '--state', 'deferred', '--json'))
+        return [row for row in rows if 'Connection refused' in row['cause']]
+    item, = wait_until(shown)
+    assert 'Connection refused' in host.run('trace', 'x@dead.test')
+    host.run('queue', 'remove', item['id'], '--report')
+    report, = wait_for_mail(host, 1)
+    words = b' '.join(report.split())
+    assert b'whoever looks after this mail server has taken it out' in words and b'<x@dead.test>, before it was sent:' in words
