@@ -16,7 +16,7 @@
 
 enum {
     FETCH_MS = 30000,
-    FETCHES = 20,
+    FETCHES = 100, /* a host of policies that stalls holds up only those who wait behind so many */
     DOMAINS = 10000,
     MEMORY_BYTES = 16 << 20,
     POLL_MS = 1000,

@@ -124,7 +124,7 @@ struct tlspol_conf {
     struct str ca_pem;     /* authorities for HTTPS; absent: nothing can be fetched */
     uint16_t https_port;   /* 443 */
     uint64_t fetch_ms;     /* for a whole fetch; 0: 30,000 */
-    uint32_t fetches;      /* at once; 0: 20 */
+    uint32_t fetches;      /* at once; 0: 100 */
     uint32_t domains;      /* in memory; 0: 10,000 */
     uint64_t memory_bytes; /* of policies in memory; 0: 16 MB */
 };
