@@ -27,8 +27,8 @@ static void demand_answer(const struct dns_query *q)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const enum dns_type types[] = {DNS_A,   DNS_CNAME, DNS_PTR, DNS_MX,
-                                          DNS_TXT, DNS_AAAA,  DNS_TLSA};
+    static const enum dns_type types[] = {DNS_A,   DNS_CNAME, DNS_PTR,  DNS_MX,
+                                          DNS_TXT, DNS_AAAA,  DNS_TLSA, DNS_SRV};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         struct dns_query q = {.type = types[i], .is_secure = true};
         arena_init(&q.arena, ARENA_MAX);

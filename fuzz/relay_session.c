@@ -78,11 +78,6 @@ const struct net_addr *net_peer(struct conn *c)
     return &c->peer;
 }
 
-bool net_is_loopback(const struct net_addr *a)
-{
-    return true;
-}
-
 struct str net_tls_text(struct conn *c)
 {
     return STR("TLSv1.3 NONE");

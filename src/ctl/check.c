@@ -260,15 +260,20 @@ static void check_listeners(struct check *k)
             check_address(k, lists[i], lists[i]->item[n]);
 }
 
-int ctl_check(const struct conf *conf, const struct str *words, size_t n)
+int ctl_check(const struct conf *conf, const struct str *words, size_t n, bool is_json)
 {
     struct check k = {.conf = conf, .is_served = is_served(conf)};
-    if (n > 1 || (n == 1 && !str_eq(words[0], STR("--show")))) {
+    bool shows = false, asks = false;
+    for (size_t i = 0; i < n; i++) {
+        shows |= str_eq(words[i], STR("--show"));
+        asks |= str_eq(words[i], STR("--dns"));
+        if (str_eq(words[i], STR("--show")) || str_eq(words[i], STR("--dns")))
+            continue;
         fprintf(stderr, "penfold: check: %.*s: not understood; see penfold check --help\n",
-                STR_ARG(words[n - 1]));
+                STR_ARG(words[i]));
         return CTL_USAGE;
     }
-    if (n == 1) {
+    if (shows) {
         struct buf text;
         buf_init(&text, PEM_MAX);
         conf_show(conf, &text);
@@ -280,5 +285,7 @@ int ctl_check(const struct conf *conf, const struct str *words, size_t n)
     check_data(&k);
     check_store(&k);
     check_listeners(&k);
-    return k.faults ? CTL_FAILED : CTL_DONE;
+    /* Last, since it may become the data's owner. */
+    int status = asks ? ctl_published(conf, is_json) : CTL_DONE;
+    return k.faults ? CTL_FAILED : status;
 }

@@ -28,8 +28,9 @@ static const struct {
      "[--store rados [CEPH]...]",
      "makes a mail host in DIR"},
     {"serve", "", "runs the server in the foreground"},
-    {"check", "[--show]",
-     "says what is wrong with the configuration; --show prints what is in force"},
+    {"check", "[--show] [--dns]",
+     "says what is wrong with the configuration; --show prints what is in force, --dns compares "
+     "what domains publish"},
     {"dns", "DOMAIN", "prints every record to publish, as a zone file has them"},
     {"sendmail", "[OPTION]... [ADDRESS]...",
      "hands in the message on standard input, with the options of the sendmail command"},
@@ -213,8 +214,14 @@ static enum rc read_line(int argc, char **argv, struct line *out)
 enum rc ctl_carry_out(const struct conf *conf, const struct admin_request *request,
                       struct admin_answer *answer)
 {
-    int fd = -1;
     TRY(ctl_enter_data(conf));
+    return ctl_carry_out_here(conf, request, answer);
+}
+
+enum rc ctl_carry_out_here(const struct conf *conf, const struct admin_request *request,
+                           struct admin_answer *answer)
+{
+    int fd = -1;
     enum rc rc = connect_server(&fd);
     if (rc == RC_OK) {
         rc = ask_server(fd, request, answer);
@@ -364,7 +371,7 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
     free(path);
     if (!conf)
         return CTL_FAILED;
-    int status = is_check     ? ctl_check(conf, line.words + 1, line.n - 1)
+    int status = is_check     ? ctl_check(conf, line.words + 1, line.n - 1, line.is_json)
                  : is_keep    ? keep(&line, conf)
                  : is_dns     ? ctl_dns(conf, line.words + 1, line.n - 1, line.is_json)
                  : is_setup   ? ctl_dkim_setup(conf, line.words, line.n)

@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
+#include "dns/dns.h"
 
-#include <stdio.h>
 #include <sys/types.h>
 
 enum {
@@ -68,9 +68,13 @@ const char *ctl_weak_password(struct str password);
 enum rc ctl_carry_out(const struct conf *conf, const struct admin_request *request,
                       struct admin_answer *answer);
 
+/* The same for one who is in the data folder already, by ctl_enter_data. */
+enum rc ctl_carry_out_here(const struct conf *conf, const struct admin_request *request,
+                           struct admin_answer *answer);
+
 /* --- check.c ---------------------------------------------------------------------------------- */
 
-int ctl_check(const struct conf *conf, const struct str *words, size_t n);
+int ctl_check(const struct conf *conf, const struct str *words, size_t n, bool is_json);
 
 /* --- tree.c: files copied, counted and summed ------------------------------------------------- */
 
@@ -139,9 +143,25 @@ int ctl_dkim_setup(const struct conf *conf, const struct str *words, size_t n);
 /* --- records.c, dns.c: what a domain publishes ------------------------------------------------ */
 
 enum { RECORDS_MAX = 64 };
+enum record_kind {
+    RECORD_MX,
+    RECORD_V4,
+    RECORD_V6,
+    RECORD_SPF,
+    RECORD_DKIM,
+    RECORD_DMARC,
+    RECORD_STS,
+    RECORD_ALIAS,
+    RECORD_TLSRPT,
+    RECORD_TLSA,
+    RECORD_SRV,
+    RECORD_PTR, /* of the host's addresses: printed by nobody, and looked for */
+    RECORD_KINDS
+};
+const char *record_type(enum record_kind kind); /* "MX", "A", "TXT" */
 struct record {
-    struct str name; /* without the final dot */
-    const char *type;
+    enum record_kind kind;
+    struct str name;  /* without the final dot */
     struct str value; /* of TXT: the text; otherwise as a zone file has it */
     const char *note; /* what to know of it; NULL: nothing */
 };
@@ -156,7 +176,35 @@ struct records {
 enum rc ctl_records(const struct conf *conf, const char *domain, struct str chain_pem,
                     const struct admin_answer *keys, struct records *out);
 void records_fini(struct records *records);
+/* The chain that the configuration names; empty when there is none, or none that this user may
+ * read. */
+void ctl_read_chain(const struct conf *conf, struct buf *out);
 int ctl_dns(const struct conf *conf, const struct str *args, size_t n, bool is_json);
+
+/* --- published.c, compare.c: and what DNS says of it ------------------------------------------ */
+
+enum published { /* of one record */
+                 PUBLISHED_OK,
+                 PUBLISHED_MISSING,
+                 PUBLISHED_DIFFERENT,
+                 PUBLISHED_UNKNOWN, /* it cannot be asked for now */
+                 PUBLISHED_UNNEEDED /* it is not there, and need not be */
+};
+/* What DNS has answered about a record: to one question, of an alias to two (AAAA, A). */
+struct published_facts {
+    const struct dns_query *answer[2];
+    const struct dns_query *host[2]; /* AAAA and A of the host name */
+    const char *hostname;
+    bool has_own; /* one of those addresses is this machine's */
+};
+enum { PUBLISHED_FOUND = 600 };
+/* Pure. What was found instead, or why nothing was, is put into `found`; empty: what was looked
+ * for. */
+enum published record_compare(const struct record *r, const struct published_facts *facts,
+                              struct buf *found);
+enum dns_type record_question(enum record_kind kind, unsigned n); /* DNS_NOTHING: none */
+/* `check --dns`: CTL_DONE when all is as it should be. */
+int ctl_published(const struct conf *conf, bool is_json);
 
 /* --- sendmail.c, sendmail_text.c: the sendmail command ---------------------------------------- */
 

@@ -34,8 +34,8 @@ static void put_zone(const struct records *r, const char *domain)
         const struct record *item = &r->item[i];
         if (item->note && (i == 0 || item->note != r->item[i - 1].note))
             printf("; %s\n", item->note);
-        printf("%.*s. 3600 IN %s ", STR_ARG(item->name), item->type);
-        if (strcmp(item->type, "TXT") == 0)
+        printf("%.*s. 3600 IN %s ", STR_ARG(item->name), record_type(item->kind));
+        if (strcmp(record_type(item->kind), "TXT") == 0)
             put_text(item->value);
         else
             printf("%.*s\n", STR_ARG(item->value));
@@ -58,15 +58,14 @@ static void put_json(struct records *r, const char *domain)
     for (size_t i = 0; i <= r->n; i++) {
         bool is_policy = i == r->n;
         a.cells[a.n_cells++] = is_policy ? str_of(policy) : r->item[i].name;
-        a.cells[a.n_cells++] = is_policy ? STR("policy") : str_of(r->item[i].type);
+        a.cells[a.n_cells++] = is_policy ? STR("policy") : str_of(record_type(r->item[i].kind));
         a.cells[a.n_cells++] = STR("3600");
         a.cells[a.n_cells++] = is_policy ? r->sts_policy : r->item[i].value;
     }
     ctl_print_json(&a);
 }
 
-/* Empty when there is none, or none that this user may read. */
-static void read_chain(const struct conf *conf, struct buf *out)
+void ctl_read_chain(const struct conf *conf, struct buf *out)
 {
     int fd = conf->tls.certificate[0] ? open(conf->tls.certificate, O_RDONLY | O_CLOEXEC) : -1;
     ssize_t n = 0;
@@ -109,7 +108,7 @@ int ctl_dns(const struct conf *conf, const struct str *args, size_t n, bool is_j
     for (size_t i = 0; i < domain.n && i < DOMAIN_MAX; i++)
         name[i] = ascii_lower(domain.p[i]);
     name[domain.n < DOMAIN_MAX ? domain.n : DOMAIN_MAX] = '\0';
-    read_chain(conf, &chain);
+    ctl_read_chain(conf, &chain);
     if (ctl_carry_out(conf, &request, &keys) == RC_OK) {
         if (keys.rc == RC_OK)
             status = print(conf, name, buf_str(&chain), &keys, is_json);

@@ -6,7 +6,6 @@
  * (TLSA), 6186 and 8314 (SRV). */
 #include "ctl/ctl_int.h"
 
-#include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdarg.h>
@@ -15,7 +14,7 @@
 
 enum { TEXT_MAX = 6000, NAME_TEXT = 600 };
 
-__attribute__((format(printf, 4, 5))) static void add(struct records *l, const char *type,
+__attribute__((format(printf, 4, 5))) static void add(struct records *l, enum record_kind kind,
                                                       struct str name, const char *format, ...)
 {
     struct buf text;
@@ -26,8 +25,8 @@ __attribute__((format(printf, 4, 5))) static void add(struct records *l, const c
     va_start(ap, format);
     (void)(buf_vprintf(&text, format, ap) == RC_OK); /* names and keys are short: it fits */
     va_end(ap);
-    l->item[l->n++] = (struct record){.name = arena_dup(&l->arena, name),
-                                      .type = type,
+    l->item[l->n++] = (struct record){.kind = kind,
+                                      .name = arena_dup(&l->arena, name),
                                       .value = arena_dup(&l->arena, buf_str(&text))};
     buf_fini(&text);
 }
@@ -43,6 +42,16 @@ static struct str below(struct records *l, const char *prefix, const char *domai
     char text[NAME_TEXT];
     snprintf(text, sizeof text, "%s.%s", prefix, domain);
     return arena_dup(&l->arena, str_of(text));
+}
+
+const char *record_type(enum record_kind kind)
+{
+    static const char *const types[RECORD_KINDS] = {
+        [RECORD_MX] = "MX",     [RECORD_V4] = "A",        [RECORD_V6] = "AAAA",
+        [RECORD_SPF] = "TXT",   [RECORD_DKIM] = "TXT",    [RECORD_DMARC] = "TXT",
+        [RECORD_STS] = "TXT",   [RECORD_ALIAS] = "CNAME", [RECORD_TLSRPT] = "TXT",
+        [RECORD_TLSA] = "TLSA", [RECORD_SRV] = "SRV",     [RECORD_PTR] = "PTR"};
+    return types[kind];
 }
 
 /* --- where the host is ------------------------------------------------------------------------ */
@@ -64,17 +73,14 @@ static bool is_public(const struct in6_addr *a)
 
 static void add_address(struct records *l, const char *host, const struct in6_addr *a)
 {
-    char text[INET6_ADDRSTRLEN];
+    char text[NET_IP_TEXT];
     if (!is_public(a))
         return;
-    if (is_v4(a))
-        inet_ntop(AF_INET, a->s6_addr + 12, text, sizeof text);
-    else
-        inet_ntop(AF_INET6, a, text, sizeof text);
+    net_ip_text(a, text);
     for (size_t i = 0; i < l->n; i++)
         if (str_eq(l->item[i].value, str_of(text)))
             return;
-    add(l, is_v4(a) ? "A" : "AAAA", str_of(host), "%s", text);
+    add(l, is_v4(a) ? RECORD_V4 : RECORD_V6, str_of(host), "%s", text);
 }
 
 static void add_interfaces(struct records *l, const char *host, bool of_v4)
@@ -123,9 +129,9 @@ static void add_host(struct records *l, const struct conf *conf)
 
 static void add_sender(struct records *l, const struct conf *conf, const char *domain)
 {
-    add(l, "TXT", str_of(domain), "v=spf1 mx -all"); /* [RFC7208 4.6] */
+    add(l, RECORD_SPF, str_of(domain), "v=spf1 mx -all"); /* [RFC7208 4.6] */
     if (strcmp(conf->hostname, domain) != 0)
-        add(l, "TXT", str_of(conf->hostname), "v=spf1 a -all"); /* [RFC7208 2.4]: reports */
+        add(l, RECORD_SPF, str_of(conf->hostname), "v=spf1 a -all"); /* [RFC7208 2.4]: reports */
     note(l, "for the host's own name, in reports");
 }
 
@@ -137,7 +143,7 @@ static enum rc add_keys(struct records *l, const struct admin_answer *keys, cons
     for (size_t i = 0; i + COLUMNS <= keys->n_cells; i += COLUMNS) {
         char prefix[NAME_TEXT];
         snprintf(prefix, sizeof prefix, "%.*s._domainkey", STR_ARG(keys->cells[i + SELECTOR]));
-        add(l, "TXT", below(l, prefix, domain), "%.*s", STR_ARG(keys->cells[i + RECORD]));
+        add(l, RECORD_DKIM, below(l, prefix, domain), "%.*s", STR_ARG(keys->cells[i + RECORD]));
         if (str_eq(keys->cells[i + STATE], STR("waiting")))
             note(l, "signs after penfold dkim activate");
         else if (str_eq(keys->cells[i + STATE], STR("retired")))
@@ -157,11 +163,12 @@ static void add_sts(struct records *l, const struct conf *conf, const char *doma
              conf->hostname);
     l->sts_policy = arena_dup(&l->arena, str_of(text));
     crypto_sha256(l->sts_policy, sum);
-    add(l, "TXT", below(l, "_mta-sts", domain), "v=STSv1; id=%02x%02x%02x%02x%02x%02x%02x%02x",
+    add(l, RECORD_STS, below(l, "_mta-sts", domain), "v=STSv1; id=%02x%02x%02x%02x%02x%02x%02x%02x",
         sum[0], sum[1], sum[2], sum[3], sum[4], sum[5], sum[6], sum[7]);
     note(l, "together with the policy below, served with a certificate that others trust");
-    add(l, "CNAME", below(l, "mta-sts", domain), "%s.", conf->hostname);
-    add(l, "TXT", below(l, "_smtp._tls", domain), "v=TLSRPTv1; rua=mailto:postmaster@%s", domain);
+    add(l, RECORD_ALIAS, below(l, "mta-sts", domain), "%s.", conf->hostname);
+    add(l, RECORD_TLSRPT, below(l, "_smtp._tls", domain), "v=TLSRPTv1; rua=mailto:postmaster@%s",
+        domain);
 }
 
 static void add_tlsa(struct records *l, const struct conf *conf, struct str chain_pem)
@@ -172,7 +179,8 @@ static void add_tlsa(struct records *l, const struct conf *conf, struct str chai
         return;
     for (size_t i = 0; i < CRYPTO_SHA256; i++)
         snprintf(hex + 2 * i, 3, "%02x", c.key_sha256[i]);
-    add(l, "TLSA", below(l, "_25._tcp", conf->hostname), "3 1 1 %s", hex); /* [RFC7672 3.1.1] */
+    add(l, RECORD_TLSA, below(l, "_25._tcp", conf->hostname), "3 1 1 %s",
+        hex); /* [RFC7672 3.1.1] */
     note(l, "only in a zone that is signed; a new key of the certificate needs a new one first");
 }
 
@@ -207,24 +215,24 @@ static void add_services(struct records *l, const struct conf *conf, const char 
     for (size_t i = 0; i < sizeof services / sizeof *services; i++) {
         unsigned port = port_of(services[i].list);
         if (port)
-            add(l, "SRV", below(l, services[i].name, domain), "%u 1 %u %s.", services[i].priority,
-                port, conf->hostname);
+            add(l, RECORD_SRV, below(l, services[i].name, domain), "%u 1 %u %s.",
+                services[i].priority, port, conf->hostname);
         else
-            add(l, "SRV", below(l, services[i].name, domain), "0 0 0 .");
+            add(l, RECORD_SRV, below(l, services[i].name, domain), "0 0 0 .");
     }
-    add(l, "CNAME", below(l, "autoconfig", domain), "%s.", conf->hostname);
-    add(l, "CNAME", below(l, "autodiscover", domain), "%s.", conf->hostname);
+    add(l, RECORD_ALIAS, below(l, "autoconfig", domain), "%s.", conf->hostname);
+    add(l, RECORD_ALIAS, below(l, "autodiscover", domain), "%s.", conf->hostname);
 }
 
 enum rc ctl_records(const struct conf *conf, const char *domain, struct str chain_pem,
                     const struct admin_answer *keys, struct records *out)
 {
     *out = (struct records){0};
-    add(out, "MX", str_of(domain), "10 %s.", conf->hostname);
+    add(out, RECORD_MX, str_of(domain), "10 %s.", conf->hostname);
     add_host(out, conf);
     add_sender(out, conf, domain);
     TRY(add_keys(out, keys, domain));
-    add(out, "TXT", below(out, "_dmarc", domain),
+    add(out, RECORD_DMARC, below(out, "_dmarc", domain),
         "v=DMARC1; p=quarantine; rua=mailto:postmaster@%s", domain); /* [RFC7489 6.3] */
     add_sts(out, conf, domain);
     add_tlsa(out, conf, chain_pem);

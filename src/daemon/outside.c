@@ -188,13 +188,9 @@ static void set_avoid(const struct conf *c, struct relay_settings *s)
 static void set_source(const struct conf_list *list, struct net_addr source[2], bool has_source[2])
 {
     for (size_t i = 0; i < list->n; i++) {
-        char text[80];
         bool is_v6 = strchr(list->item[i], ':') != NULL;
-        int n = snprintf(text, sizeof text, is_v6 ? "[%s]:1" : "%s:1", list->item[i]);
-        if (net_addr_parse(str_from(text, (size_t)n), &source[is_v6]) != RC_OK)
-            continue;
-        source[is_v6].sa.sin6_port = 0;
-        has_source[is_v6] = true;
+        if (net_ip_parse(str_of(list->item[i]), 0, &source[is_v6]) == RC_OK)
+            has_source[is_v6] = true;
     }
 }
 

@@ -49,15 +49,7 @@ static enum rc read_file(const char *path, struct arena *arena, struct str *out,
 /* An address with or without a port; IPv6 without one needs no brackets. */
 static enum rc read_resolver(struct str text, struct net_addr *out)
 {
-    char with_port[64];
-    bool is_bare_v6 = str_find_byte(text, ':') != str_rfind_byte(text, ':') && text.p[0] != '[';
-    if (text.n == 0 || text.n > 50)
-        return RC_SYNTAX;
-    if (!is_bare_v6 && net_addr_parse(text, out) == RC_OK)
-        return RC_OK;
-    int n = snprintf(with_port, sizeof with_port, is_bare_v6 ? "[%.*s]:%d" : "%.*s:%d",
-                     STR_ARG(text), PORT);
-    return net_addr_parse(str_from(with_port, (size_t)n), out);
+    return net_ip_parse(text, PORT, out) == RC_OK ? RC_OK : net_addr_parse(text, out);
 }
 
 static void read_resolv_conf(struct str text, struct net_addr *out, size_t *n)

@@ -83,8 +83,9 @@ const char *dns_result_name(enum dns_result result)
 static const struct {
     enum dns_type type;
     const char *name;
-} types[] = {{DNS_A, "A"},     {DNS_CNAME, "CNAME"}, {DNS_PTR, "PTR"},       {DNS_MX, "MX"},
-             {DNS_TXT, "TXT"}, {DNS_AAAA, "AAAA"},   {DNS_DNSKEY, "DNSKEY"}, {DNS_TLSA, "TLSA"}};
+} types[] = {{DNS_A, "A"},     {DNS_CNAME, "CNAME"},   {DNS_PTR, "PTR"},
+             {DNS_MX, "MX"},   {DNS_TXT, "TXT"},       {DNS_AAAA, "AAAA"},
+             {DNS_SRV, "SRV"}, {DNS_DNSKEY, "DNSKEY"}, {DNS_TLSA, "TLSA"}};
 
 const char *dns_type_name(enum dns_type type)
 {

@@ -40,6 +40,7 @@ enum dns_type {                  /* as on the wire [RFC1035 3.2.2] [RFC6698 2.1]
                 DNS_MX = 15,
                 DNS_TXT = 16,
                 DNS_AAAA = 28,
+                DNS_SRV = 33,    /* [RFC2782] */
                 DNS_DNSKEY = 48, /* answered without records */
                 DNS_TLSA = 52
 };
@@ -56,8 +57,9 @@ enum {
 
 struct dns_record {
     struct in6_addr address;           /* A (as ::ffff:a.b.c.d) and AAAA */
-    uint16_t preference;               /* MX */
-    struct str name;                   /* MX, CNAME, PTR */
+    uint16_t preference;               /* MX; SRV: priority */
+    uint16_t weight, port;             /* SRV */
+    struct str name;                   /* MX, CNAME, PTR; SRV: the target */
     struct str data;                   /* TXT: its strings joined; TLSA: the association data */
     uint8_t usage, selector, matching; /* TLSA */
 };
@@ -135,6 +137,7 @@ enum rc dns_reload(struct dns *dns, const struct dns_conf *conf, char why[256]);
  *     example TXT v=spf1 -all            (the rest of the line)
  *     alias.example CNAME mail.example   (followed, up to eight times)
  *     _25._tcp.mail.example TLSA 3 1 1 0a1b...
+ *     _imaps._tcp.example SRV 0 1 993 mail.example     (0 0 0 . is "not here")
  *     gone.example MX NODATA             NODATA, NXDOMAIN, SERVFAIL, BOGUS or SILENCE (never an
  *                                        answer) in the place of data; the type may be *
  *

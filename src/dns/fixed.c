@@ -100,6 +100,18 @@ static enum rc read_tlsa(struct table *t, struct str rest, struct dns_record *ou
     return rest.n % 2 == 0 ? RC_OK : RC_SYNTAX;
 }
 
+static enum rc read_srv(struct table *t, struct str rest, struct dns_record *out)
+{
+    uint64_t priority, weight, port;
+    TRY(number(&rest, UINT16_MAX, &priority));
+    TRY(number(&rest, UINT16_MAX, &weight));
+    TRY(number(&rest, UINT16_MAX, &port));
+    out->preference = (uint16_t)priority;
+    out->weight = (uint16_t)weight;
+    out->port = (uint16_t)port;
+    return read_name(t, rest, &out->name);
+}
+
 static enum rc read_data(struct table *t, int type, struct str rest, struct dns_record *out)
 {
     uint64_t preference;
@@ -115,6 +127,8 @@ static enum rc read_data(struct table *t, int type, struct str rest, struct dns_
     case DNS_CNAME:
     case DNS_PTR:
         return read_name(t, rest, &out->name);
+    case DNS_SRV:
+        return read_srv(t, rest, out);
     case DNS_TXT:
         out->data = arena_dup(&t->arena, rest);
         return RC_OK;
@@ -127,8 +141,8 @@ static enum rc read_data(struct table *t, int type, struct str rest, struct dns_
 
 static enum rc read_type(struct str text, int *out)
 {
-    static const enum dns_type types[] = {DNS_A,   DNS_CNAME, DNS_PTR, DNS_MX,
-                                          DNS_TXT, DNS_AAAA,  DNS_TLSA};
+    static const enum dns_type types[] = {DNS_A,   DNS_CNAME, DNS_PTR,  DNS_MX,
+                                          DNS_TXT, DNS_AAAA,  DNS_TLSA, DNS_SRV};
     *out = str_eq(text, STR("*")) ? ANY : ZONE;
     if (*out == ANY || str_eq(text, STR("ZONE")))
         return RC_OK;

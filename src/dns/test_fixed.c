@@ -62,6 +62,8 @@ static const char rows[] = "# a comment\n"
                            "bad.example * SERVFAIL\n"
                            "forged.example MX BOGUS\n"
                            "null.example MX 0 .\n"
+                           "_imaps._tcp.example SRV 5 1 993 a.example\n"
+                           "_pop3._tcp.example SRV 0 0 0 .\n"
                            "none.example MX NXDOMAIN\n"
                            "mute.example * SILENCE\n";
 
@@ -90,6 +92,15 @@ static void test_records(void **state)
     assert_str(w->q.records[0].data, "v=spf1 -all");
     end(w);
     w = ask(dns, "null.example", DNS_MX);
+    assert_str(w->q.records[0].name, "");
+    end(w);
+    w = ask(dns, "_imaps._tcp.example", DNS_SRV); /* [RFC2782] */
+    assert_int_equal(w->q.records[0].preference, 5);
+    assert_int_equal(w->q.records[0].weight, 1);
+    assert_int_equal(w->q.records[0].port, 993);
+    assert_str(w->q.records[0].name, "a.example");
+    end(w);
+    w = ask(dns, "_pop3._tcp.example", DNS_SRV);
     assert_str(w->q.records[0].name, "");
     end(w);
     dns_free(&dns);

@@ -213,12 +213,8 @@ static int set_resolvers(struct ub_ctx *ctx, const struct dns_conf *conf)
     int error = 0;
     for (size_t i = 0; !error && i < conf->n_resolvers; i++) {
         const struct sockaddr_in6 *sa = &conf->resolvers[i].sa;
-        const void *ip = &sa->sin6_addr;
-        char address[INET6_ADDRSTRLEN], text[INET6_ADDRSTRLEN + 8];
-        if (IN6_IS_ADDR_V4MAPPED(&sa->sin6_addr))
-            inet_ntop(AF_INET, sa->sin6_addr.s6_addr + 12, address, sizeof address);
-        else
-            inet_ntop(AF_INET6, ip, address, sizeof address);
+        char address[NET_IP_TEXT], text[NET_IP_TEXT + 8];
+        net_ip_text(&sa->sin6_addr, address);
         snprintf(text, sizeof text, "%s@%u", address, ntohs(sa->sin6_port));
         error = ub_ctx_set_fwd(ctx, text);
     }

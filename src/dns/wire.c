@@ -101,6 +101,19 @@ static enum rc rdata_tlsa(struct str rdata, struct arena *arena, struct dns_reco
     return str_is_null(out->data) ? RC_LIMIT : RC_OK;
 }
 
+static enum rc rdata_srv(struct str packet, const struct raw *raw, struct arena *arena,
+                         struct dns_record *out)
+{
+    enum { NUMBERS = 6 };
+    const char *p = packet.p + raw->from;
+    if (raw->n < NUMBERS + 1)
+        return RC_SYNTAX;
+    out->preference = get_u16(p);
+    out->weight = get_u16(p + 2);
+    out->port = get_u16(p + 4);
+    return rdata_name(packet, raw, NUMBERS, arena, &out->name);
+}
+
 static enum rc fill(struct str packet, const struct raw *raw, struct arena *arena,
                     struct dns_record *out)
 {
@@ -125,6 +138,8 @@ static enum rc fill(struct str packet, const struct raw *raw, struct arena *aren
     case DNS_CNAME:
     case DNS_PTR:
         return rdata_name(packet, raw, 0, arena, &out->name);
+    case DNS_SRV:
+        return rdata_srv(packet, raw, arena, out);
     case DNS_TXT:
         return rdata_text(rdata, arena, &out->data);
     case DNS_TLSA:

@@ -8,15 +8,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+_Static_assert((int)NET_IP_TEXT >= INET6_ADDRSTRLEN, "an address fits");
+
+void net_ip_text(const struct in6_addr *ip, char out[NET_IP_TEXT])
+{
+    if (IN6_IS_ADDR_V4MAPPED(ip))
+        inet_ntop(AF_INET, ip->s6_addr + 12, out, NET_IP_TEXT);
+    else
+        inet_ntop(AF_INET6, ip, out, NET_IP_TEXT);
+}
+
 void addr_text(const struct net_addr *a, char out[PEER_TEXT])
 {
-    const struct in6_addr *ip = &a->sa.sin6_addr;
     if (a->sa.sin6_family != AF_INET6)
         memcpy(out, "local", 6);
-    else if (IN6_IS_ADDR_V4MAPPED(ip))
-        inet_ntop(AF_INET, ip->s6_addr + 12, out, PEER_TEXT);
     else
-        inet_ntop(AF_INET6, ip, out, PEER_TEXT);
+        net_ip_text(&a->sa.sin6_addr, out);
 }
 
 /* A bare address of either kind; *out_is_v4 tells which it was written as. */
@@ -69,6 +76,14 @@ bool net_cidr_has(const struct net_cidr *cidr, const struct net_addr *addr)
 {
     return addr->sa.sin6_family == AF_INET6 &&
            has_prefix(&cidr->net, &addr->sa.sin6_addr, cidr->bits);
+}
+
+enum rc net_ip_parse(struct str text, uint16_t port, struct net_addr *out)
+{
+    bool is_v4;
+    *out = (struct net_addr){.sa.sin6_family = AF_INET6};
+    out->sa.sin6_port = htons(port);
+    return parse_ip(text, &out->sa.sin6_addr, &is_v4);
 }
 
 enum rc net_addr_parse(struct str text, struct net_addr *out)

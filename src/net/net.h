@@ -184,6 +184,11 @@ enum rc net_cidr_parse(struct str text, struct net_cidr *out); /* "127.0.0.0/8",
 bool net_cidr_has(const struct net_cidr *cidr, const struct net_addr *addr);
 enum rc net_addr_parse(struct str text,
                        struct net_addr *out); /* "127.0.0.1:25", "[::1]:25"; RC_SYNTAX */
+/* "127.0.0.1", "::1", without brackets; RC_SYNTAX. */
+enum rc net_ip_parse(struct str text, uint16_t port, struct net_addr *out);
+enum { NET_IP_TEXT = 46 };
+/* The other way, IPv4 as what it is. */
+void net_ip_text(const struct in6_addr *ip, char out[NET_IP_TEXT]);
 
 /* A socket bound to an address, not listening yet: IPv4 as what it is, IPv6 alone, so that both can
  * have the same port. RC_NOTFOUND: this machine has no IPv6, or not even ::1. Otherwise errno tells

@@ -23,7 +23,7 @@
 enum {
     SCRATCH = 64 * 1024, /* most that is read at once */
     SCRATCH_HEAD = 4096, /* room before it, for what was left unread */
-    PEER_TEXT = INET6_ADDRSTRLEN,
+    PEER_TEXT = NET_IP_TEXT,
     ID_TEXT = 40
 };
 

@@ -87,12 +87,28 @@ static void loopback_is_known(void **state)
     assert_false(net_is_loopback(&other));
 }
 
+static void addresses_without_ports(void **state)
+{
+    static const char *const good[] = {"192.0.2.1", "::1", "2001:db8::7"};
+    static const char *const bad[] = {"", "[::1]", "192.0.2.1:25", "::1%lo", "mx.test"};
+    struct net_addr a;
+    char text[NET_IP_TEXT];
+    for (size_t i = 0; i < 3; i++) {
+        assert_rc(net_ip_parse(str_of(good[i]), 53, &a), RC_OK);
+        assert_int_equal(ntohs(a.sa.sin6_port), 53);
+        net_ip_text(&a.sa.sin6_addr, text);
+        assert_string_equal(text, good[i]);
+    }
+    for (size_t i = 0; i < 5; i++)
+        assert_rc(net_ip_parse(str_of(bad[i]), 53, &a), RC_SYNTAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(addresses_have_one_form),   cmocka_unit_test(bad_addresses_are_refused),
-        cmocka_unit_test(a_block_has_its_addresses), cmocka_unit_test(bad_blocks_are_refused),
-        cmocka_unit_test(loopback_is_known),
+        cmocka_unit_test(addresses_without_ports),   cmocka_unit_test(addresses_have_one_form),
+        cmocka_unit_test(bad_addresses_are_refused), cmocka_unit_test(a_block_has_its_addresses),
+        cmocka_unit_test(bad_blocks_are_refused),    cmocka_unit_test(loopback_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

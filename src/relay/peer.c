@@ -12,7 +12,6 @@
 
 #include "base/mem.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,15 +76,11 @@ static uint64_t hash_of(const struct schedule *s, const struct relay_target *t)
 
 void peer_text(const struct peer *p, char out[FAILURE_HOST])
 {
-    char ip[INET6_ADDRSTRLEN];
+    char ip[NET_IP_TEXT] = "";
     const struct sockaddr_in6 *sa = &p->target.addr.sa;
     struct str host = str_head(p->target.host, FAILURE_HOST - sizeof ip - 2);
-    if (sa->sin6_family != AF_INET6)
-        ip[0] = '\0';
-    else if (IN6_IS_ADDR_V4MAPPED(&sa->sin6_addr))
-        inet_ntop(AF_INET, &sa->sin6_addr.s6_addr[12], ip, sizeof ip);
-    else
-        inet_ntop(AF_INET6, &sa->sin6_addr, ip, sizeof ip);
+    if (sa->sin6_family == AF_INET6)
+        net_ip_text(&sa->sin6_addr, ip);
     snprintf(out, FAILURE_HOST, ip[0] ? "%.*s[%s]" : "%.*s", STR_ARG(host), ip);
 }
 

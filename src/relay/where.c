@@ -535,15 +535,9 @@ static void on_mx(struct finder *f)
 
 static enum rc parse_address(struct str text, uint16_t port, struct net_addr *out)
 {
-    char with_port[80];
     if (str_istarts(text, STR("IPv6:"))) /* [RFC5321 4.1.3] */
         text = str_skip(text, 5);
-    bool is_v6 = str_find_byte(text, ':') >= 0;
-    if (text.n == 0 || text.n > 50)
-        return RC_SYNTAX;
-    int n =
-        snprintf(with_port, sizeof with_port, is_v6 ? "[%.*s]:%u" : "%.*s:%u", STR_ARG(text), port);
-    return net_addr_parse(str_from(with_port, (size_t)n), out);
+    return net_ip_parse(text, port, out);
 }
 
 static void take_address(struct finder *f, struct str name, const struct net_addr *addr)

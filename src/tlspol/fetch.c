@@ -8,7 +8,6 @@
 
 #include "base/mem.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,12 +93,8 @@ static struct curl_slist *addresses_of(const struct check *c, const char *host, 
     for (int k = 0; k < 2; k++) {
         const struct dns_query *q = &c->address[k].q;
         for (size_t i = 0; i < q->n_records && i < ADDRESSES_MAX; i++, n++) {
-            char ip[INET6_ADDRSTRLEN];
-            const struct in6_addr *a = &q->records[i].address;
-            if (IN6_IS_ADDR_V4MAPPED(a))
-                inet_ntop(AF_INET, a->s6_addr + 12, ip, sizeof ip);
-            else
-                inet_ntop(AF_INET6, a, ip, sizeof ip);
+            char ip[NET_IP_TEXT];
+            net_ip_text(&q->records[i].address, ip);
             buf_putf(&text, n ? ",%s" : "%s", ip);
         }
     }

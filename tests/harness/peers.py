@@ -10,6 +10,7 @@ import machine
 import roots
 from harness import network
 from harness.mailhost import SECONDS, wait_until
+from harness.zones import Validator
 from roots import write
 
 USERS = ('bob', 'carla')
@@ -23,6 +24,7 @@ class Peer:
     command = ()
     log_files = ()
     takes_tls = True
+    checks_tlsa = False  # of those it sends to
 
     def __init__(self, place, folder, domain, zones, authority, astray):
         self.place, self.domain, self.hostname, self.astray = place, domain, f'mx.{domain}', astray
@@ -117,10 +119,25 @@ class Peer:
 
 class Postfix(Peer):
     kind = 'postfix-dovecot'
+    checks_tlsa = True
     command = ('/usr/sbin/postfix', 'start-fg')
     log_files = ('var/log/postfix.log',)
 
+    def __init__(self, place, folder, domain, zones, *rest, **options):
+        super().__init__(place, folder, domain, zones, *rest, **options)
+        self.zones, self.resolver = zones, None
+
+    def start(self):
+        self.resolver = self.resolver or Validator(self.place, self.zones)
+        super().start()
+
+    def __exit__(self, *args):
+        super().__exit__(*args)
+        if self.resolver:
+            self.resolver.__exit__(*args)
+
     def configure(self):
+        write(self.root, 'etc/resolv.conf', 'nameserver 127.0.0.1\noptions edns0 trust-ad\n')
         with open(os.path.join(self.root, 'usr/share/postfix/master.cf.dist'), encoding='utf-8') as f:
             write(self.root, 'etc/postfix/master.cf', roots.without_chroot(f.read()))
         write(self.root, 'etc/postfix/main.cf', f'''compatibility_level = 3.6
@@ -139,7 +156,9 @@ mynetworks = 127.0.0.0/8
 smtpd_tls_cert_file = /etc/peer/certificate
 smtpd_tls_key_file = /etc/peer/key
 smtpd_tls_security_level = may
-smtp_tls_security_level = may
+smtp_tls_security_level = dane
+smtp_dns_support_level = dnssec
+smtp_tls_loglevel = 1
 virtual_mailbox_domains = {self.domain}
 virtual_mailbox_base = /srv/mail
 virtual_mailbox_maps = inline:{{ {", ".join(f"{self.address(u)}={u}/" for u in USERS)} }}

@@ -1,11 +1,12 @@
-"""The Domain Name System of a test's own: nsd, with a root and the zones `example` (signed, with a chain of trust from the root) and
-`plain` (unsigned). It answers for all of them itself, so it can be asked as if it were a resolver."""
+"""The Domain Name System of a test's own: nsd, with a root and the zones `example` (signed, with a chain of trust from the root),
+`plain` and `arpa` (unsigned). It answers for all of them itself, so it can be asked as if it were a resolver."""
 import hashlib
 import os
 import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 
 from harness import network
@@ -27,7 +28,7 @@ CONF = '''server:
 remote-control:
     control-enable: no
 '''
-ZONES = {'.': 'root', 'example': 'example', 'plain': 'plain'}
+ZONES = {'.': 'root', 'example': 'example', 'plain': 'plain', 'arpa': 'arpa'}
 SIGNED = ('.', 'example')
 
 
@@ -55,9 +56,19 @@ class Zones:
         with open(os.path.join(self.folder, 'nsd.conf'), 'w', encoding='ascii') as f:
             f.write(conf)
         self.log = open(os.path.join(self.folder, 'nsd.log'), 'wb')
-        with place.inside():
-            self.process = network.spawn([NSD, '-d', '-c', os.path.join(self.folder, 'nsd.conf')], self.log)
-        self.wait()
+        self.process = None
+        self.start()
+
+    def start(self):
+        if self.process is None:
+            with self.place.inside():
+                self.process = network.spawn([NSD, '-d', '-c', os.path.join(self.folder, 'nsd.conf')], self.log)
+            self.wait()
+
+    def stop(self):
+        """Nobody answers any more, until start()."""
+        network.end(self.process)
+        self.process = None
 
     def settings(self, validates=True):
         """For the configuration of a Penfold."""
@@ -67,9 +78,13 @@ class Zones:
     # --- records -------------------------------------------------------------------------------------------------
 
     def set(self, records):
-        """{name: ['TYPE DATA', ...]}, for names at or below `example` and `plain`; those of a name take the place of its old ones, and
+        """{name: ['TYPE DATA', ...]}, for names at or below `example`, `plain` and `arpa`; those of a name take the place of its old ones, and
         are answered when this returns."""
-        self.records.update(records)
+        self.replace({**self.records, **records})
+
+    def replace(self, records):
+        """The same with all of them."""
+        self.records = records
         self.write()
         self.process.send_signal(signal.SIGHUP)
         self.wait()
@@ -77,10 +92,11 @@ class Zones:
     def write(self):
         self.serial += 1
         self.write_zone('plain', self.below('plain'))
+        self.write_zone('arpa', self.below('arpa'))
         self.write_zone('example', self.below('example'))
         with open(os.path.join(self.folder, f'{self.keys["example"]}.ds'), encoding='ascii') as f:
             signer = f.read().split('DS', 1)[1].strip()
-        self.write_zone('.', ['example. NS ns.example.', f'example. DS {signer}', 'plain. NS ns.example.', f'ns.example. A {self.address}'])
+        self.write_zone('.', ['example. NS ns.example.', f'example. DS {signer}', 'plain. NS ns.example.', 'arpa. NS ns.example.', f'ns.example. A {self.address}'])
 
     def below(self, zone):
         return [f'{name}. {record}' for name, records in self.records.items() if f'.{name}'.endswith(f'.{zone}') for record in records]
@@ -132,8 +148,56 @@ class Zones:
         return self
 
     def __exit__(self, *_):
-        network.end(self.process)
+        if self.process:
+            self.stop()
         self.log.close()
+
+
+class Validator:
+    """A resolver for who believes one: what the name server says of signed zones is marked as validated, as a resolver does that has
+    looked at the signatures. `with Validator(place, zones):` it is at 127.0.0.1, port 53, of the place."""
+
+    def __init__(self, place, zones):
+        self.zones, self.is_ending = zones, False
+        with place.inside():
+            self.door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.door.bind(('127.0.0.1', 53))
+            self.way = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.door.settimeout(1)
+        self.way.settimeout(10)
+        self.way.connect((zones.address, 53))
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while not self.is_ending:
+            try:
+                question, who = self.door.recvfrom(4096)
+                self.way.send(question)
+                while (answer := bytearray(self.way.recv(4096)))[:2] != question[:2]:
+                    pass
+            except OSError:
+                continue
+            if self.is_signed(question):
+                answer[3] |= 0x20  # AD, of RFC 4035 3.2.3
+            self.door.sendto(answer, who)
+
+    @staticmethod
+    def is_signed(question):
+        labels, at = [], 12
+        while question[at]:
+            labels.append(bytes(question[at + 1:at + 1 + question[at]]).decode().lower())
+            at += 1 + question[at]
+        return not labels or labels[-1] in SIGNED
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.is_ending = True
+        self.thread.join()
+        self.door.close()
+        self.way.close()
 
 
 class Authority:

@@ -5,6 +5,7 @@ import pytest
 
 from harness import peers
 from harness import zones as dns
+from harness.mailhost import wait_until
 
 pytestmark = pytest.mark.full
 OTHER_KEY = 'TLSA 3 1 1 ' + '5a' * 32
@@ -37,6 +38,23 @@ def test_dane_with_the_peer(world, near, peer):
     world.zones.set({name: [dns.tlsa(peer.certificate)] if peer.takes_tls else []})
     mail = peer.wait_for('carla', f'Subject: {subject}')
     assert (b'ESMTPS' in mail.upper()) == peer.takes_tls
+
+
+def test_dane_of_penfold(world, near, peer):
+    """A peer that looks at TLSA records sends to Penfold what they prove, and nothing else; once they are right what waited comes."""
+    if not peer.checks_tlsa:
+        pytest.skip(f'{peer.kind} is not made to look at TLSA records')
+    name, subject = f'_25._tcp.{near.hostname}', f'to whom DANE proves at {peer.domain}'
+    try:
+        world.zones.set({name: [OTHER_KEY]})
+        peer.submit(subject, near.address('alice'))
+        wait_until(lambda: 'status=deferred' in peer.log_text() and 'not trusted' in peer.log_text(), peer.log_text)
+        assert not [m for m in near.collect('alice') if subject.encode() in m]
+        world.zones.set({name: [OTHER_KEY, dns.tlsa(near.certificate())]})
+        assert b'with ESMTPS' in near.wait_for('alice', f'Subject: {subject}')
+        assert f'Verified TLS connection established to {near.hostname}' in peer.log_text()
+    finally:
+        world.zones.set({name: []})
 
 
 def test_to_the_peer(near, peer):
