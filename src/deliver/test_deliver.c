@@ -1,6 +1,7 @@
 #include "deliver/deliver_int.h"
 
 #include "base/test.h"
+#include "store/test_inbox.h"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -117,20 +118,6 @@ static enum rc deliver(struct fixture *f, struct str text, const uint64_t *accou
     return rc;
 }
 
-static size_t count(struct fixture *f, uint64_t id)
-{
-    struct store_account *account;
-    struct store_root *root;
-    uint32_t inbox;
-    assert_rc(store_account_open(f->store, id, 0, &account), RC_OK);
-    assert_rc(store_mailbox_by_role(account, STORE_INBOX, &inbox), RC_OK);
-    assert_rc(store_mailbox_open(account, inbox, 0, &root), RC_OK);
-    size_t n = store_root_count(root);
-    store_root_release(&root);
-    store_account_close(&account);
-    return n;
-}
-
 static void wait_for_queue(struct fixture *f)
 {
     for (int i = 0; i < 10000 && queue_count(f->queue); i++)
@@ -145,8 +132,8 @@ static void one_recipient_needs_no_queue(void **state)
     assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), one, 1), RC_OK);
     assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), same, 2), RC_OK);
     assert_int_equal(queue_count(f->queue), 0);
-    assert_int_equal(count(f, 1), 1);
-    assert_int_equal(count(f, 2), 1);
+    assert_int_equal(inbox_count(f->store, 1), 1);
+    assert_int_equal(inbox_count(f->store, 2), 1);
 }
 
 static void every_recipient_gets_one_copy(void **state)
@@ -157,7 +144,7 @@ static void every_recipient_gets_one_copy(void **state)
         assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), all, 7), RC_OK);
     wait_for_queue(f);
     for (uint64_t id = 1; id <= ACCOUNTS; id++)
-        assert_int_equal(count(f, id), 20);
+        assert_int_equal(inbox_count(f->store, id), 20);
 }
 
 static _Atomic int appended;
@@ -221,7 +208,7 @@ static void a_repeated_fan_out_delivers_nothing_twice(void **state)
     open_deliver(f);
     wait_for_queue(f);
     for (uint64_t id = 1; id <= 3; id++)
-        assert_int_equal(count(f, id), 1);
+        assert_int_equal(inbox_count(f->store, id), 1);
 }
 
 /* Puts one item for these accounts into the queue, without a word to the fan-out. */
@@ -251,21 +238,6 @@ static struct queue_id add_item(struct fixture *f, const uint64_t *accounts, siz
     return op.id;
 }
 
-/* How many messages of the account's INBOX do not end with CRLF. */
-static size_t count_unended(struct fixture *f, uint64_t id)
-{
-    struct store_account *account;
-    struct store_root *root;
-    uint32_t inbox;
-    assert_rc(store_account_open(f->store, id, 0, &account), RC_OK);
-    assert_rc(store_mailbox_by_role(account, STORE_INBOX, &inbox), RC_OK);
-    assert_rc(store_mailbox_open(account, inbox, 0, &root), RC_OK);
-    size_t n = store_root_unended(root);
-    store_root_release(&root);
-    store_account_close(&account);
-    return n;
-}
-
 /* By itself, over the queue, and from what the queue had when the process began. */
 static void how_a_message_ends_is_delivered_with_it(void **state)
 {
@@ -284,10 +256,10 @@ static void how_a_message_ends_is_delivered_with_it(void **state)
     add_item(f, some, 2, QUEUE_BINARY);
     open_deliver(f);
     wait_for_queue(f);
-    assert_int_equal(count(f, 1), 6);
-    assert_int_equal(count_unended(f, 1), 3);
-    assert_int_equal(count(f, 2), 4);
-    assert_int_equal(count_unended(f, 2), 2);
+    assert_int_equal(inbox_count(f->store, 1), 6);
+    assert_int_equal(inbox_count_unended(f->store, 1), 3);
+    assert_int_equal(inbox_count(f->store, 2), 4);
+    assert_int_equal(inbox_count_unended(f->store, 2), 2);
 }
 
 /* The first commit of the fan-out fails, whichever it is: an account's, or the queue's own. */
@@ -302,7 +274,7 @@ static void a_failed_commit_is_tried_again(void **state)
         open_deliver(f);
         wait_for_queue(f);
         for (uint64_t id = 1; id <= 3; id++)
-            assert_int_equal(count(f, id), round);
+            assert_int_equal(inbox_count(f->store, id), round);
     }
     assert_int_equal(counter_get(&f->counters, COUNTER_QUEUE_ITEMS), 0);
 }
@@ -335,7 +307,7 @@ static void a_full_lane_only_delays(void **state)
     open_deliver(f);
     wait_for_queue(f);
     for (uint64_t id = 1; id <= ACCOUNTS; id++)
-        assert_int_equal(count(f, id), ITEMS);
+        assert_int_equal(inbox_count(f->store, id), ITEMS);
 }
 
 static void a_recipient_that_is_gone_holds_nothing_up(void **state)
@@ -347,7 +319,7 @@ static void a_recipient_that_is_gone_holds_nothing_up(void **state)
     assert_rc(store_account_destroy(f->store, 2), RC_OK);
     open_deliver(f);
     wait_for_queue(f);
-    assert_int_equal(count(f, 1), 1);
+    assert_int_equal(inbox_count(f->store, 1), 1);
 }
 
 static void an_item_removed_meanwhile_is_no_error(void **state)
@@ -373,8 +345,8 @@ static void an_item_removed_meanwhile_is_no_error(void **state)
     fanout_free(&fanout);
     task_lane_free(&f->lane);
     open_deliver(f);
-    assert_int_equal(count(f, 1), 1);
-    assert_int_equal(count(f, 2), 1);
+    assert_int_equal(inbox_count(f->store, 1), 1);
+    assert_int_equal(inbox_count(f->store, 2), 1);
 }
 
 /* A retry that falls due between two looks at the clock must not be slept over. */
@@ -388,7 +360,7 @@ static void retries_are_never_slept_over(void **state)
         if (rc == RC_FULL)
             assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), some, 2), RC_OK);
         wait_for_queue(f);
-        assert_int_equal(count(f, 1), i);
+        assert_int_equal(inbox_count(f->store, 1), i);
     }
 }
 
@@ -444,7 +416,7 @@ static void what_fails_for_good_is_held(void **state)
     assert_string_equal(status_of(f, bad).cause, "corrupt");
     struct queue_status gone;
     assert_rc(queue_status_get(f->queue, good, &gone), RC_NOTFOUND); /* it was not held up */
-    assert_int_equal(count(f, 1), 1);
+    assert_int_equal(inbox_count(f->store, 1), 1);
     assert_int_equal(counter_get(&f->counters, COUNTER_QUEUE_HELD), 1);
 
     put_item_row(f, bad, row);
@@ -454,8 +426,8 @@ static void what_fails_for_good_is_held(void **state)
     assert_rc(queue_release(f->queue, bad), RC_OK);
     wait_for_queue(f);
     assert_int_equal(queue_held(f->queue), 0);
-    assert_int_equal(count(f, 1), 2);
-    assert_int_equal(count(f, 2), 2);
+    assert_int_equal(inbox_count(f->store, 1), 2);
+    assert_int_equal(inbox_count(f->store, 2), 2);
     arena_fini(&arena);
 }
 
@@ -468,8 +440,8 @@ static void one_failure_for_good_holds_nothing(void **state)
     kv_mem_fail(f->kv, RC_CORRUPT); /* the first commit, whichever it is */
     open_deliver(f);
     wait_for_queue(f);
-    assert_int_equal(count(f, 1), 1);
-    assert_int_equal(count(f, 2), 1);
+    assert_int_equal(inbox_count(f->store, 1), 1);
+    assert_int_equal(inbox_count(f->store, 2), 1);
 }
 
 /* An account whose rows are damaged: the other recipient has its copy, and the item is held for the
@@ -493,7 +465,7 @@ static void a_bad_recipient_holds_only_itself(void **state)
     assert_rc(store_open(&f->ctx, f->kv, &store_conf, &f->store), RC_OK);
     open_deliver(f);
     wait_for_held(f, 1);
-    assert_int_equal(count(f, 1), 1);
+    assert_int_equal(inbox_count(f->store, 1), 1);
     struct queue_entry entry;
     assert_rc(queue_load(f->queue, id, 0, &arena, &entry), RC_OK);
     assert_string_equal(entry.status.cause, "corrupt");
@@ -529,10 +501,10 @@ static void an_item_that_crashed_the_server_twice_is_held(void **state)
         usleep(1000);
     struct queue_status gone;
     assert_rc(queue_status_get(f->queue, good, &gone), RC_NOTFOUND);
-    assert_int_equal(count(f, 1), 1);
+    assert_int_equal(inbox_count(f->store, 1), 1);
     assert_rc(queue_release(f->queue, bad), RC_OK); /* looked into: it is tried again */
     wait_for_queue(f);
-    assert_int_equal(count(f, 1), 2);
+    assert_int_equal(inbox_count(f->store, 1), 2);
     close_deliver(f);
     assert_int_equal(hand_settle(f->hand, true), 0); /* nothing is noted that is not under way */
     hand_free(&f->hand);
@@ -561,7 +533,7 @@ static void releases_at_any_time_do_no_harm(void **state)
     wait_for_queue(f);
     assert_int_equal(queue_held(f->queue), 0);
     for (uint64_t id = 1; id <= ACCOUNTS; id++)
-        assert_int_equal(count(f, id), ITEMS);
+        assert_int_equal(inbox_count(f->store, id), ITEMS);
 }
 
 static void what_waits_comes_in_order_of_time(void **state)
@@ -603,7 +575,7 @@ static void a_full_mailbox_is_waited_for(void **state)
     assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), both, 2), RC_OK);
     wait_for_queue(f);
     assert_rc(deliver(f, STR("A: b\r\n\r\nc\r\n"), both, 2), RC_TEMP); /* not taken at all */
-    assert_int_equal(count(f, 1), 1);
+    assert_int_equal(inbox_count(f->store, 1), 1);
     assert_rc(store_account_set_quota(account, (struct store_quota){.messages = 2}), RC_OK);
     /* Several were accepted at once for the one place left; each gets in when there is room. */
     enum { SEVERAL = 8 };
@@ -612,17 +584,17 @@ static void a_full_mailbox_is_waited_for(void **state)
     for (int i = 0; i < SEVERAL; i++)
         add_item(f, both, 2, 0);
     open_deliver(f);
-    for (int i = 0; i < 10000 && count(f, 1) < 1 + taken; i++)
+    for (int i = 0; i < 10000 && inbox_count(f->store, 1) < 1 + taken; i++)
         usleep(1000);
-    assert_int_equal(count(f, 1), 1 + taken);
+    assert_int_equal(inbox_count(f->store, 1), 1 + taken);
     /* The copy is there before the queue has let go of its item. */
     for (int i = 0; i < 10000 && queue_count(f->queue) > taken - 1; i++)
         usleep(1000);
     assert_int_equal(queue_count(f->queue), taken - 1);
-    assert_int_equal(count(f, 2), 2);
+    assert_int_equal(inbox_count(f->store, 2), 2);
     assert_rc(store_account_set_quota(account, (struct store_quota){0}), RC_OK);
     wait_for_queue(f);
-    assert_int_equal(count(f, 2), 1 + taken);
+    assert_int_equal(inbox_count(f->store, 2), 1 + taken);
     store_account_close(&account);
 }
 

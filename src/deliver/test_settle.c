@@ -4,6 +4,7 @@
 
 #include "base/test.h"
 #include "smtp/smtp.h"
+#include "store/test_inbox.h"
 
 #include <unistd.h>
 
@@ -232,25 +233,11 @@ static size_t no_reports(struct fixture *f)
     return find_reports(f, &report);
 }
 
-static size_t count(struct fixture *f, uint64_t id)
-{
-    struct store_account *account;
-    struct store_root *root;
-    uint32_t inbox;
-    assert_rc(store_account_open(f->store, id, 0, &account), RC_OK);
-    assert_rc(store_mailbox_by_role(account, STORE_INBOX, &inbox), RC_OK);
-    assert_rc(store_mailbox_open(account, inbox, 0, &root), RC_OK);
-    size_t n = store_root_count(root);
-    store_root_release(&root);
-    store_account_close(&account);
-    return n;
-}
-
 static void await_count(struct fixture *f, uint64_t id, size_t n)
 {
-    for (int i = 0; i < 20000 && (count(f, id) < n || queue_count(f->queue)); i++)
+    for (int i = 0; i < 20000 && (inbox_count(f->store, id) < n || queue_count(f->queue)); i++)
         usleep(1000);
-    assert_int_equal(count(f, id), n);
+    assert_int_equal(inbox_count(f->store, id), n);
 }
 
 static void a_failure_is_told_in_the_commit_that_removes_the_recipient(void **state)
@@ -469,7 +456,7 @@ static void a_mailbox_tells_of_success(void **state)
     queue_for_alice(f, SMTP_NOTIFY_SUCCESS, 0);
     await_report(f);
     check_report(f, "delivered", "2.1.5"); /* [RFC3461 5.2.3] (a) */
-    assert_int_equal(count(f, f->alice), 1);
+    assert_int_equal(inbox_count(f->store, f->alice), 1);
 }
 
 static void an_alias_tells_that_it_was_expanded(void **state)
@@ -492,7 +479,7 @@ static void a_mailbox_that_stays_full_is_told(void **state)
     await_report(f);
     struct str bytes = check_report(f, "failed", "4.2.2");
     assert_true(str_find(bytes, STR("the mailbox was full for 5 days")) > 0);
-    assert_int_equal(count(f, f->alice), 0);
+    assert_int_equal(inbox_count(f->store, f->alice), 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -194,7 +194,7 @@ static void fill_with_gaps(struct home *h, uint32_t n)
     struct store_account *account;
     struct kv_blob_id blob;
     struct kv_blob_out *out = kv_blob_new(h->kv, (struct kv_part){KV_ACCOUNT, h->alice}, 0, 0);
-    struct home_op o;
+    struct inbox_op o;
     uint32_t inbox, uids[STORE_BATCH];
     assert_rc(kv_blob_finish(&out, &blob), RC_OK);
     assert_rc(store_account_open(h->store, h->alice, 0, &account), RC_OK);
@@ -202,16 +202,16 @@ static void fill_with_gaps(struct home *h, uint32_t n)
     for (size_t i = 0; i < STORE_APPENDS; i++)
         appends[i] = (struct store_append){.blob = blob};
     for (uint32_t i = 0; i < n; i += STORE_APPENDS) {
-        home_op_init(&o);
+        inbox_op_init(&o);
         assert_rc(store_append_many(account, appends, STORE_APPENDS, 0, &o.op), RC_OK);
-        home_op_wait(&o);
+        inbox_op_wait(&o);
     }
     for (uint32_t first = 1; first < n; first += 2 * STORE_BATCH) {
         for (uint32_t i = 0; i < STORE_BATCH; i++)
             uids[i] = first + 2 * i;
-        home_op_init(&o);
+        inbox_op_init(&o);
         assert_rc(store_expunge(account, inbox, uids, STORE_BATCH, 0, &o.op), RC_OK);
-        home_op_wait(&o);
+        inbox_op_wait(&o);
     }
     store_account_close(&account);
     kv_blob_forget(h->kv, blob);

@@ -188,15 +188,15 @@ static void deliver_unreadable(struct home *h)
 {
     uint32_t inbox;
     struct kv_blob_id blob;
-    struct home_op o;
+    struct inbox_op o;
     struct store_account *account = home_open(h, h->alice, &inbox);
     struct kv_blob_out *out = kv_blob_new(h->kv, (struct kv_part){KV_ACCOUNT, h->alice}, 9, 0);
     assert_rc(kv_blob_write(out, STR("?")), RC_OK);
     assert_rc(kv_blob_finish(&out, &blob), RC_OK);
     struct store_append append = {.blob = blob, .size = 1, .received = NS_PER_SEC};
-    home_op_init(&o);
+    inbox_op_init(&o);
     assert_rc(store_append(account, &append, 0, &o.op), RC_OK);
-    home_op_wait(&o);
+    inbox_op_wait(&o);
     kv_blob_forget(h->kv, blob);
     store_account_close(&account);
 }

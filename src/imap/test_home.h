@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/test.h"
 #include "net/test_client.h"
+#include "store/test_inbox.h"
 
 #include <stdio.h>
 
@@ -97,57 +98,10 @@ static inline void home_end(struct home *h)
 
 /* --- mail ------------------------------------------------------------------------------------- */
 
-struct home_op {
-    struct store_op op;
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    bool is_done;
-};
-
-static inline void home_op_done(struct store_op *op)
-{
-    struct home_op *o = CONTAINER(op, struct home_op, op);
-    pthread_mutex_lock(&o->mutex);
-    o->is_done = true;
-    pthread_cond_signal(&o->cond);
-    pthread_mutex_unlock(&o->mutex);
-}
-
-static inline void home_op_init(struct home_op *o)
-{
-    *o = (struct home_op){.op.done = home_op_done};
-    pthread_mutex_init(&o->mutex, NULL);
-    pthread_cond_init(&o->cond, NULL);
-}
-
-static inline void home_op_wait(struct home_op *o)
-{
-    pthread_mutex_lock(&o->mutex);
-    while (!o->is_done)
-        pthread_cond_wait(&o->cond, &o->mutex);
-    pthread_mutex_unlock(&o->mutex);
-    assert_rc(o->op.rc, RC_OK);
-}
-
 /* Puts the same message into an INBOX, `times` times. It came on 2 January 2001, 03:04:05. */
 static inline void home_deliver_many(struct home *h, uint64_t id, struct str text, size_t times)
 {
-    struct store_account *account;
-    struct kv_blob_id blob;
-    struct kv_blob_out *out = kv_blob_new(h->kv, (struct kv_part){KV_ACCOUNT, id}, 0, 0);
-    assert_rc(kv_blob_write(out, text), RC_OK);
-    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
-    assert_rc(store_account_open(h->store, id, 0, &account), RC_OK);
-    for (size_t i = 0; i < times; i++) {
-        struct home_op o;
-        struct store_append append = {
-            .blob = blob, .size = text.n, .received = 978404645 * NS_PER_SEC};
-        home_op_init(&o);
-        assert_rc(store_append(account, &append, 0, &o.op), RC_OK);
-        home_op_wait(&o);
-    }
-    store_account_close(&account);
-    kv_blob_forget(h->kv, blob);
+    inbox_fill(h->kv, h->store, id, text, 978404645 * NS_PER_SEC, times);
 }
 
 static inline void home_deliver(struct home *h, uint64_t id, const char *text)
@@ -166,7 +120,7 @@ static inline struct store_account *home_open(struct home *h, uint64_t id, uint3
 /* What somebody else does to messages of an INBOX. */
 static inline void home_flag(struct home *h, uint64_t id, uint32_t uid, uint32_t flags)
 {
-    struct home_op o;
+    struct inbox_op o;
     uint32_t inbox;
     struct store_account *account = home_open(h, id, &inbox);
     struct store_flag_change change = {.mailbox = inbox,
@@ -175,35 +129,25 @@ static inline void home_flag(struct home *h, uint64_t id, uint32_t uid, uint32_t
                                        .how = STORE_FLAGS_ADD,
                                        .flags = flags,
                                        .unchanged_since = UINT64_MAX};
-    home_op_init(&o);
+    inbox_op_init(&o);
     assert_rc(store_change_flags(account, &change, 0, &o.op), RC_OK);
-    home_op_wait(&o);
+    inbox_op_wait(&o);
     store_account_close(&account);
 }
 
 static inline void home_expunge(struct home *h, uint64_t id, uint32_t uid)
 {
-    struct home_op o;
-    uint32_t inbox;
-    struct store_account *account = home_open(h, id, &inbox);
-    home_op_init(&o);
-    assert_rc(store_expunge(account, inbox, &uid, 1, 0, &o.op), RC_OK);
-    home_op_wait(&o);
-    store_account_close(&account);
+    inbox_expunge(h->store, id, &uid, 1);
 }
 
 /* The flags of a message in an INBOX as they are stored. */
 static inline uint32_t home_flags(struct home *h, uint64_t id, uint32_t uid)
 {
-    uint32_t inbox;
-    struct store_root *root;
-    struct store_account *account = home_open(h, id, &inbox);
-    assert_rc(store_mailbox_open(account, inbox, 0, &root), RC_OK);
-    const struct store_row *row = store_root_at(root, store_root_find(root, uid));
+    struct inbox in = inbox_open(h->store, id);
+    const struct store_row *row = store_root_at(in.root, store_root_find(in.root, uid));
     assert_int_equal(row->uid, uid);
     uint32_t flags = row->flags;
-    store_root_release(&root);
-    store_account_close(&account);
+    inbox_close(&in);
     return flags;
 }
 

@@ -352,10 +352,10 @@ static void fill(struct home *h, size_t n)
     for (size_t i = 0; i < STORE_APPENDS; i++)
         appends[i] = (struct store_append){.blob = blob};
     for (size_t i = 0; i < n; i += STORE_APPENDS) {
-        struct home_op o;
-        home_op_init(&o);
+        struct inbox_op o;
+        inbox_op_init(&o);
         assert_rc(store_append_many(account, appends, STORE_APPENDS, 0, &o.op), RC_OK);
-        home_op_wait(&o);
+        inbox_op_wait(&o);
     }
     store_account_close(&account);
     kv_blob_forget(h->kv, blob);

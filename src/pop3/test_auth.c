@@ -3,34 +3,6 @@
 
 #include "base/utf8.h"
 
-static struct home home; /* one test at a time */
-
-static int set_up(void **state)
-{
-    home_make(&home);
-    *state = &home;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    home_end(*state);
-    return 0;
-}
-
-static void talk(struct home *h, const char *script)
-{
-    for (int round = 0; round < 3; round++) {
-        kv_mem_cold(h->kv, round == 2);
-        int fd = home_connect(h);
-        client_talk(fd, script, round == 1 ? 1 : 1 << 20);
-        client_expect_end(fd);
-        while (net_count(h->net))
-            usleep(1000);
-    }
-    kv_mem_cold(h->kv, false);
-}
-
 /* NUL alice@example.test NUL pass word */
 #define PLAIN "AGFsaWNlQGV4YW1wbGUudGVzdABwYXNzIHdvcmQ="
 
@@ -233,7 +205,7 @@ static void texts_are_whole(void **state)
         assert_true(pop3_text_of_rc(rc) >= POP3_NO_COMMAND);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, home_set_up, home_tear_down)
 
 int main(void)
 {

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/test.h"
 #include "net/test_client.h"
+#include "store/test_inbox.h"
 
 #include <stdio.h>
 
@@ -89,50 +90,10 @@ static inline void home_end(struct home *h)
 
 /* --- mail ------------------------------------------------------------------------------------- */
 
-struct home_op {
-    struct store_op op;
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    bool is_done;
-};
-
-static inline void home_op_done(struct store_op *op)
-{
-    struct home_op *o = CONTAINER(op, struct home_op, op);
-    pthread_mutex_lock(&o->mutex);
-    o->is_done = true;
-    pthread_cond_signal(&o->cond);
-    pthread_mutex_unlock(&o->mutex);
-}
-
-static inline void home_op_wait(struct home_op *o)
-{
-    pthread_mutex_lock(&o->mutex);
-    while (!o->is_done)
-        pthread_cond_wait(&o->cond, &o->mutex);
-    pthread_mutex_unlock(&o->mutex);
-    assert_rc(o->op.rc, RC_OK);
-}
-
 /* Puts the same message into an INBOX, `times` times. */
 static inline void home_deliver_many(struct home *h, uint64_t id, struct str text, size_t times)
 {
-    struct store_account *account;
-    struct kv_blob_id blob;
-    struct kv_blob_out *out = kv_blob_new(h->kv, (struct kv_part){KV_ACCOUNT, id}, 0, 0);
-    assert_rc(kv_blob_write(out, text), RC_OK);
-    assert_rc(kv_blob_finish(&out, &blob), RC_OK);
-    assert_rc(store_account_open(h->store, id, 0, &account), RC_OK);
-    for (size_t i = 0; i < times; i++) {
-        struct home_op o = {.op.done = home_op_done};
-        struct store_append append = {.blob = blob, .size = text.n, .received = 1};
-        pthread_mutex_init(&o.mutex, NULL);
-        pthread_cond_init(&o.cond, NULL);
-        assert_rc(store_append(account, &append, 0, &o.op), RC_OK);
-        home_op_wait(&o);
-    }
-    store_account_close(&account);
-    kv_blob_forget(h->kv, blob);
+    inbox_fill(h->kv, h->store, id, text, 1, times);
 }
 
 static inline void home_deliver(struct home *h, uint64_t id, const char *text)
@@ -142,16 +103,7 @@ static inline void home_deliver(struct home *h, uint64_t id, const char *text)
 
 static inline size_t home_count(struct home *h, uint64_t id)
 {
-    struct store_account *account;
-    struct store_root *root;
-    uint32_t inbox;
-    assert_rc(store_account_open(h->store, id, 0, &account), RC_OK);
-    assert_rc(store_mailbox_by_role(account, STORE_INBOX, &inbox), RC_OK);
-    assert_rc(store_mailbox_open(account, inbox, 0, &root), RC_OK);
-    size_t n = store_root_count(root);
-    store_root_release(&root);
-    store_account_close(&account);
-    return n;
+    return inbox_count(h->store, id);
 }
 
 /* --- a client --------------------------------------------------------------------------------- */
@@ -173,6 +125,36 @@ static inline int client_login(struct home *h, const char *answer)
     client_talk(fd, GREETING LOGIN, 1 << 20);
     client_talk(fd, answer, 1 << 20);
     return fd;
+}
+
+/* A dialogue as it is, a byte at a time, and with nothing in memory that could be read at once. */
+static inline void talk(struct home *h, const char *script)
+{
+    for (int round = 0; round < 3; round++) {
+        kv_mem_cold(h->kv, round == 2);
+        int fd = home_connect(h);
+        client_talk(fd, script, round == 1 ? 1 : 1 << 20);
+        client_expect_end(fd);
+        while (net_count(h->net))
+            usleep(1000);
+    }
+    kv_mem_cold(h->kv, false);
+}
+
+/* --- of a test -------------------------------------------------------------------------------- */
+
+static inline int home_set_up(void **state)
+{
+    static struct home home; /* one test at a time */
+    home_make(&home);
+    *state = &home;
+    return 0;
+}
+
+static inline int home_tear_down(void **state)
+{
+    home_end(*state);
+    return 0;
 }
 
 #endif

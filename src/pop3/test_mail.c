@@ -176,10 +176,9 @@ static void a_failed_delivery_does_not_keep_deleted_mail(void **state)
     assert_rc(kv_blob_finish(&out, &blob), RC_OK);
     struct store_account *account;
     assert_rc(store_account_open(h->store, h->alice, 0, &account), RC_OK);
-    struct home_op o = {.op.done = home_op_done};
+    struct inbox_op o;
     struct store_append append = {.blob = blob, .size = 6, .received = 1};
-    pthread_mutex_init(&o.mutex, NULL);
-    pthread_cond_init(&o.cond, NULL);
+    inbox_op_init(&o);
     kv_mem_hold(h->kv, true);
     kv_mem_fail(h->kv, RC_FULL);
     assert_rc(store_append(account, &append, 0, &o.op), RC_OK);

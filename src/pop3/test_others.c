@@ -1,34 +1,10 @@
 /* What others do to the mailbox while a POP3 session has it, and what they see of the session. */
 #include "pop3/test_home.h"
 
-static struct home home; /* one test at a time */
-
-static int set_up(void **state)
-{
-    home_make(&home);
-    *state = &home;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    home_end(*state);
-    return 0;
-}
-
 /* As an IMAP session would: without regard to who has the POP3 lock. */
 static void expunge(struct home *h, uint64_t id, const uint32_t *uids, size_t n)
 {
-    struct store_account *account;
-    uint32_t inbox;
-    struct home_op o = {.op.done = home_op_done};
-    pthread_mutex_init(&o.mutex, NULL);
-    pthread_cond_init(&o.cond, NULL);
-    assert_rc(store_account_open(h->store, id, 0, &account), RC_OK);
-    assert_rc(store_mailbox_by_role(account, STORE_INBOX, &inbox), RC_OK);
-    assert_rc(store_expunge(account, inbox, uids, n, 0, &o.op), RC_OK);
-    home_op_wait(&o);
-    store_account_close(&account);
+    inbox_expunge(h->store, id, uids, n);
 }
 
 static void maintain(struct home *h, uint64_t id)
@@ -250,7 +226,7 @@ static void numbers_that_are_none(void **state)
     close(fd);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, home_set_up, home_tear_down)
 
 int main(void)
 {

@@ -1,34 +1,5 @@
 #include "pop3/test_home.h"
 
-static struct home home; /* one test at a time */
-
-static int set_up(void **state)
-{
-    home_make(&home);
-    *state = &home;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    home_end(*state);
-    return 0;
-}
-
-/* A dialogue as it is, a byte at a time, and with nothing in memory that could be read at once. */
-static void talk(struct home *h, const char *script)
-{
-    for (int round = 0; round < 3; round++) {
-        kv_mem_cold(h->kv, round == 2);
-        int fd = home_connect(h);
-        client_talk(fd, script, round == 1 ? 1 : 1 << 20);
-        client_expect_end(fd);
-        while (net_count(h->net))
-            usleep(1000);
-    }
-    kv_mem_cold(h->kv, false);
-}
-
 static void states_and_arguments(void **state) /* [RFC1939 3, 4] */
 {
     struct home *h = *state;
@@ -328,7 +299,7 @@ static void shutdown_says_goodbye_and_deletes_nothing(void **state)
     assert_int_equal(home_count(h, h->alice), 1);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, home_set_up, home_tear_down)
 
 int main(void)
 {

@@ -1,6 +1,8 @@
 /* What smtpd's tests share. */
 #include "smtpd/fixture.h"
 
+#include "store/test_inbox.h"
+
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -111,6 +113,19 @@ int fixture_greeted(struct fixture *f)
     return fd;
 }
 
+int fixture_logged_in(struct fixture *f, const char *client)
+{
+    int fd = fixture_connect(f);
+    struct buf hello = {.cap = 200};
+    buf_putf(&hello, "EHLO %s\r\nAUTH PLAIN AGFsaWNlQGV4YW1wbGUudGVzdABzZWNyZXQ=\r\n", client);
+    say(fd, buf_str(&hello)); /* NUL alice@example.test NUL secret */
+    buf_fini(&hello);
+    hear_reply(fd, "220");
+    hear_reply(fd, "250");
+    hear_reply(fd, "235");
+    return fd;
+}
+
 int fixture_in_data(struct fixture *f)
 {
     int fd = fixture_greeted(f);
@@ -195,35 +210,14 @@ void hear_end(int fd)
 
 /* --- looking into mailboxes ------------------------------------------------------------------- */
 
-static struct store_root *open_inbox(struct fixture *f, uint64_t account,
-                                     struct store_account **out)
-{
-    struct store_root *root;
-    uint32_t inbox;
-    assert_rc(store_account_open(f->store, account, 0, out), RC_OK);
-    assert_rc(store_mailbox_by_role(*out, STORE_INBOX, &inbox), RC_OK);
-    assert_rc(store_mailbox_open(*out, inbox, 0, &root), RC_OK);
-    return root;
-}
-
 size_t fixture_count(struct fixture *f, uint64_t account)
 {
-    struct store_account *a;
-    struct store_root *root = open_inbox(f, account, &a);
-    size_t n = store_root_count(root);
-    store_root_release(&root);
-    store_account_close(&a);
-    return n;
+    return inbox_count(f->store, account);
 }
 
 size_t fixture_count_unended(struct fixture *f, uint64_t account)
 {
-    struct store_account *a;
-    struct store_root *root = open_inbox(f, account, &a);
-    size_t n = store_root_unended(root);
-    store_root_release(&root);
-    store_account_close(&a);
-    return n;
+    return inbox_count_unended(f->store, account);
 }
 
 void fixture_await(struct fixture *f, uint64_t account, size_t count)
@@ -235,20 +229,19 @@ void fixture_await(struct fixture *f, uint64_t account, size_t count)
 
 void fixture_read(struct fixture *f, uint64_t account, size_t index, struct buf *out)
 {
-    struct store_account *a;
+    struct inbox in = inbox_open(f->store, account);
     struct store_message *m;
-    struct store_root *root = open_inbox(f, account, &a);
     size_t got;
-    assert_true(index < store_root_count(root));
-    assert_rc(store_message_open(a, store_root_at(root, index)->email, 0, &m), RC_OK);
-    assert_int_equal(store_root_at(root, index)->size, store_message_size(m));
+    assert_true(index < store_root_count(in.root));
+    const struct store_row *row = store_root_at(in.root, index);
+    assert_rc(store_message_open(in.account, row->email, 0, &m), RC_OK);
+    assert_int_equal(row->size, store_message_size(m));
     char *to = buf_reserve(out, store_message_size(m) + 1);
     assert_rc(store_message_read(m, 0, to, store_message_size(m) + 1, 0, &got), RC_OK);
     assert_int_equal(got, store_message_size(m));
     buf_commit(out, got);
     store_message_close(&m);
-    store_root_release(&root);
-    store_account_close(&a);
+    inbox_close(&in);
 }
 
 void fixture_queued(struct fixture *f, struct arena *arena, struct queue_entry *out)

@@ -34,6 +34,7 @@ void fixture_quota(struct fixture *f, uint64_t account, uint64_t bytes);
 
 int fixture_connect(struct fixture *f); /* the greeting has not been read yet */
 int fixture_greeted(struct fixture *f); /* and EHLO has been answered */
+int fixture_logged_in(struct fixture *f, const char *client); /* as alice, after EHLO with that */
 int fixture_in_data(struct fixture *f); /* alice's message has been begun, 354 was said */
 
 void say(int fd, struct str bytes);

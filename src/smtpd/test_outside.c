@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define PLAIN "AGFsaWNlQGV4YW1wbGUudGVzdABzZWNyZXQ=" /* NUL alice@example.test NUL secret */
-
 static const struct str backup[] = {STR_INIT("backup.test"), STR_INIT("xn--bcher-kva.test")};
 
 static void start(struct fixture *f, enum smtpd_role role)
@@ -21,12 +19,7 @@ static void start(struct fixture *f, enum smtpd_role role)
 
 static int logged_in(struct fixture *f)
 {
-    int fd = fixture_connect(f);
-    say(fd, STR("EHLO client.test\r\nAUTH PLAIN " PLAIN "\r\n"));
-    hear_reply(fd, "220");
-    hear_reply(fd, "250");
-    hear_reply(fd, "235");
-    return fd;
+    return fixture_logged_in(f, "client.test");
 }
 
 /* His copy leaves the queue a moment after it is in his mailbox. */

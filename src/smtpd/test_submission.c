@@ -19,12 +19,7 @@ static void start(struct fixture *f, bool is_any_from)
 
 static int logged_in(struct fixture *f)
 {
-    int fd = fixture_connect(f);
-    say(fd, STR("EHLO secret-host.test\r\nAUTH PLAIN " PLAIN "\r\n"));
-    hear_reply(fd, "220");
-    hear_reply(fd, "250");
-    hear_reply(fd, "235");
-    return fd;
+    return fixture_logged_in(f, "secret-host.test");
 }
 
 /* Submits to bob; `heard` is the answer to the message. */

@@ -2,6 +2,7 @@
 #include "smtpd/fixture.h"
 
 #include "mime/summary.h"
+#include "store/test_inbox.h"
 
 #include <unistd.h>
 
@@ -9,21 +10,15 @@
 static void get_summary(struct fixture *f, uint64_t account, size_t index, struct arena *arena,
                         struct str *out)
 {
-    struct store_account *a;
-    struct store_root *root;
-    uint32_t inbox;
-    assert_rc(store_account_open(f->store, account, 0, &a), RC_OK);
-    assert_rc(store_mailbox_by_role(a, STORE_INBOX, &inbox), RC_OK);
-    assert_rc(store_mailbox_open(a, inbox, 0, &root), RC_OK);
-    uint64_t email = store_root_at(root, index)->email;
+    struct inbox in = inbox_open(f->store, account);
+    uint64_t email = store_root_at(in.root, index)->email;
     *out = (struct str){0};
     for (int i = 0; i < 10000 && str_is_null(*out); i++) {
-        assert_rc(store_summaries(a, &email, 1, 0, arena, out), RC_OK);
+        assert_rc(store_summaries(in.account, &email, 1, 0, arena, out), RC_OK);
         if (str_is_null(*out))
             usleep(1000);
     }
-    store_root_release(&root);
-    store_account_close(&a);
+    inbox_close(&in);
 }
 
 static void assert_summary(struct fixture *f, uint64_t account, size_t index, const char *contains)

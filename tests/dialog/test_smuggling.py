@@ -19,6 +19,24 @@ SECOND = (b'MAIL FROM:<mallory@elsewhere.test>\r\nRCPT TO:<bob@example.test>\r\n
           b'Subject: smuggled\r\n\r\nsmuggled text\r\n')
 
 
+def exchange(connection, data, slowly):
+    """Sends what ends with QUIT; the replies up to the one to that, or to the close."""
+    if slowly:
+        connection.send_slowly(data)
+    else:
+        try:
+            connection.send(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    replies = []
+    try:
+        while not replies or replies[-1][0] != 221:
+            replies.append(connection.reply())
+    except wire.Closed:
+        pass
+    return replies
+
+
 def attempt(host, before, after, slowly):
     """Sends the message with the pair in it; the replies up to the answer to NOOP behind it, or to the close."""
     with wire.smtp(host) as connection:
@@ -26,20 +44,7 @@ def attempt(host, before, after, slowly):
         assert connection.command('RCPT TO:<alice@example.test>')[0] == 250
         assert connection.command('DATA')[0] == 354
         data = b'Subject: first\r\n\r\ntext' + before + b'.' + after + SECOND + b'.\r\nNOOP\r\nQUIT\r\n'
-        if slowly:
-            connection.send_slowly(data)
-        else:
-            try:
-                connection.send(data)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
-        replies = []
-        try:
-            while not replies or replies[-1][0] != 221:
-                replies.append(connection.reply())
-        except wire.Closed:
-            pass
-        return replies
+        return exchange(connection, data, slowly)
 
 
 @pytest.fixture(autouse=True)
@@ -91,20 +96,7 @@ def attempt_chunks(host, data, slowly, body=''):
         assert connection.command(f'MAIL FROM:<sender@elsewhere.test>{body}')[0] == 250
         assert connection.command('RCPT TO:<alice@example.test>')[0] == 250
         data += b'NOOP\r\nQUIT\r\n'
-        if slowly:
-            connection.send_slowly(data)
-        else:
-            try:
-                connection.send(data)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
-        replies = []
-        try:
-            while not replies or replies[-1][0] != 221:
-                replies.append(connection.reply())
-        except wire.Closed:
-            pass
-        return [code for code, _ in replies]
+        return [code for code, _ in exchange(connection, data, slowly)]
 
 
 def chunk(data, last=False):

@@ -155,7 +155,29 @@ def ways(host):
 
 # --- those who send ---------------------------------------------------------------------------------------------------------
 
-class Load:
+class Clients:
+    """Threads that work from the beginning of a `with` until its end."""
+
+    def __init__(self, threads):
+        self.ending = threading.Event()
+        self.threads = threads
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        self.ending.set()
+        for thread in self.threads:
+            thread.join(PATIENCE + 30)
+            assert not thread.is_alive(), 'a client hangs'
+
+
+class Load(Clients):
     """Messages with ids of their own, from `threads` connections to the users in turn, until stop().
 
     Each goes to one of `groups` recipients (a number of users), has one of `sizes`, and is handed in one of the `ways`; `pause` is the
@@ -171,22 +193,7 @@ class Load:
         self.author = host.address(sorted(host.passwords)[0])  # an address that Submission may put into From
         self.taken_by = set()  # the ways in which something was acknowledged
         self.expect_refused_connects = False
-        self.ending = threading.Event()
-        self.threads = [threading.Thread(target=self.work, args=(n,), daemon=True) for n in range(threads)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def stop(self):
-        self.ending.set()
-        for thread in self.threads:
-            thread.join(PATIENCE + 30)
-            assert not thread.is_alive(), 'a client hangs'
+        super().__init__([threading.Thread(target=self.work, args=(n,), daemon=True) for n in range(threads)])
 
     def count(self):
         with self.ledger.lock:
@@ -262,7 +269,7 @@ class Load:
 
 # --- those who collect ------------------------------------------------------------------------------------------------------
 
-class Collectors:
+class Collectors(Clients):
     """One for each user: sessions that fetch what is there, delete some or all of it, and end with QUIT or without.
 
     `once`: users whose mail is deleted once collected, whatever the client asks for.
@@ -270,24 +277,12 @@ class Collectors:
 
     def __init__(self, load, seed=0, most=200, once=()):
         self.host, self.ledger, self.load, self.most, self.once = load.host, load.ledger, load, most, once
-        self.ending = threading.Event()
         self.faults = []
-        self.threads = [threading.Thread(target=self.work, args=(user, random.Random(f'{seed}{user}')), daemon=True)
-                        for user in load.users]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
+        super().__init__([threading.Thread(target=self.work, args=(user, random.Random(f'{seed}{user}')), daemon=True)
+                          for user in load.users])
 
     def stop(self):
-        self.ending.set()
-        for thread in self.threads:
-            thread.join(PATIENCE + 30)
-            assert not thread.is_alive(), 'a client hangs'
+        super().stop()
         assert not self.faults, self.faults[:5]
 
     def work(self, user, chance):

@@ -5,7 +5,6 @@
 
 States: greeting, ehlo, starttls, mail, rcpt, data (the answer to DATA or BDAT's command), end (to the whole message).
 """
-import contextlib
 import socket
 import ssl
 import struct
@@ -186,22 +185,3 @@ class Rogue(Sink):
         while self.met < count:
             assert time.monotonic() < end, f'{self.met} times it was met, not {count}'
             time.sleep(0.01)
-
-    def serve(self, connection):
-        with self.lock:
-            self.connections.add(connection)
-            self.sessions += 1
-            self.open += 1
-            self.most = max(self.most, self.open)
-        session = self.session(connection)
-        try:
-            session.run()
-        except (OSError, EOFError, ssl.SSLError):
-            pass
-        finally:
-            with self.lock:
-                self.connections.discard(connection)
-                self.open -= 1
-            with contextlib.suppress(OSError):
-                session.connection.close()
-            connection.close()

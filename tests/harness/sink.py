@@ -92,20 +92,26 @@ class Sink:
                 return
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
+    def session(self, connection):
+        return Session(self, connection)
+
     def serve(self, connection):
         with self.lock:
             self.connections.add(connection)
             self.sessions += 1
             self.open += 1
             self.most = max(self.most, self.open)
+        session = self.session(connection)
         try:
-            Session(self, connection).run()
+            session.run()
         except (OSError, EOFError):
             pass
         finally:
             with self.lock:
                 self.connections.discard(connection)
                 self.open -= 1
+            with contextlib.suppress(OSError):
+                session.connection.close()  # another one, once it speaks TLS
             connection.close()
 
 
