@@ -121,9 +121,12 @@ static void records_come_back_and_newer_ones_are_refused(void **state)
     assert_true(a.account == 7 && a.created == 8 && a.is_disabled && !a.is_suspended);
     assert_true(a.settings.pop3_delete == AUTH_POP3_DAYS && a.settings.pop3_days == 14);
     assert_str(a.reason, "unpaid");
-    /* Without its last byte, the limits, it is a row from before there were any. */
-    assert_rc(auth_address_unpack(str_head(value, value.n - 1), &arena, &a), RC_OK);
-    assert_rc(auth_address_unpack(str_head(value, value.n - 2), &arena, &a), RC_CORRUPT);
+    /* Without its last two bytes, where it forwards to, and without the limits before them, it is a
+     * row from before there were any. */
+    assert_rc(auth_address_unpack(str_head(value, value.n - 1), &arena, &a), RC_CORRUPT);
+    assert_rc(auth_address_unpack(str_head(value, value.n - 2), &arena, &a), RC_OK);
+    assert_rc(auth_address_unpack(str_head(value, value.n - 3), &arena, &a), RC_OK);
+    assert_rc(auth_address_unpack(str_head(value, value.n - 4), &arena, &a), RC_CORRUPT);
     struct str targets[] = {STR("a@a.test"), STR("b@b.test")};
     const struct address_record alias = {.is_alias = true, .targets = targets, .n_targets = 2};
     assert_rc(auth_address_pack(&alias, &arena, &value), RC_OK);
