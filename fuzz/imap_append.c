@@ -2,7 +2,7 @@
  * is said of each message, and their bytes. The first byte says how it is cut into pieces. Aborts
  * when what the session sees depends on the cut, when a message has flags that no client can set,
  * or when a line with an announcement is understood as another one. */
-#include "fuzz/fuzz.h"
+#include "fuzz/cut.h"
 #include "imap/imap_int.h"
 
 enum state { AT_NAME, AT_BYTES, AT_REST, AT_REFUSED };
@@ -143,14 +143,6 @@ static void read_cut(struct str in, size_t step, struct buf *out)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size < 2)
-        return 0;
-    struct str in = str_from(data + 1, size - 1);
-    struct buf whole = {.cap = 64 << 20}, cut = {.cap = 64 << 20};
-    read_cut(in, in.n, &whole);
-    read_cut(in, data[0] % 64 + 1, &cut);
-    FUZZ_DEMAND(!whole.over && str_eq(buf_str(&whole), buf_str(&cut)));
-    buf_fini(&whole);
-    buf_fini(&cut);
+    fuzz_cut(data, size, 64 << 20, read_cut);
     return 0;
 }

@@ -2,6 +2,7 @@
  * text depends on the window that the message is seen through or on the room there is, is no UTF-8,
  * is not folded, or when a piece of it is not found in it. */
 #include "base/utf8.h"
+#include "fuzz/charsets.h"
 #include "fuzz/fuzz.h"
 #include "mime/text.h"
 
@@ -36,16 +37,6 @@ static void check_found(struct str text, struct str needle, size_t step)
     for (; text.n; text = str_skip(text, step))
         is_found = mime_match(&m, str_head(text, step));
     FUZZ_DEMAND(is_found || needle.n == 0);
-}
-
-/* Made once: opening the converters takes longer than most inputs. */
-static const struct mime_charsets *charsets_made(void)
-{
-    static struct mime_charsets *charsets;
-    unsigned missing;
-    if (!charsets)
-        mime_charsets_new(&charsets, &missing);
-    return charsets;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -2,6 +2,7 @@
  * text in it, a header value and an extended value. Aborts when what comes out is no UTF-8, or
  * depends on how the text was cut. */
 #include "base/utf8.h"
+#include "fuzz/charsets.h"
 #include "fuzz/fuzz.h"
 #include "mime/charset.h"
 
@@ -49,16 +50,6 @@ static void check_cut(const struct mime_charsets *charsets, struct str name, str
     FUZZ_DEMAND(str_eq(buf_str(&whole), buf_str(&cut)));
     buf_fini(&whole);
     buf_fini(&cut);
-}
-
-/* Made once: opening the converters takes longer than most inputs. */
-static const struct mime_charsets *charsets_made(void)
-{
-    static struct mime_charsets *charsets;
-    unsigned missing;
-    if (!charsets)
-        mime_charsets_new(&charsets, &missing);
-    return charsets;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

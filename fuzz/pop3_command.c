@@ -2,7 +2,7 @@
  * how it is cut. Aborts when what the session sees depends on the cut, when a line has a byte that
  * no line may have, or when an argument lies outside its line. */
 #include "base/buf.h"
-#include "fuzz/fuzz.h"
+#include "fuzz/cut.h"
 #include "pop3/pop3_int.h"
 
 static void demand_arguments(struct str line)
@@ -55,14 +55,6 @@ static void read_cut(struct str in, size_t step, struct buf *out)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size < 2)
-        return 0;
-    struct str in = str_from(data + 1, size - 1);
-    struct buf whole = {.cap = 16 << 20}, cut = {.cap = 16 << 20};
-    read_cut(in, in.n, &whole);
-    read_cut(in, data[0] % 64 + 1, &cut);
-    FUZZ_DEMAND(!whole.over && str_eq(buf_str(&whole), buf_str(&cut)));
-    buf_fini(&whole);
-    buf_fini(&cut);
+    fuzz_cut(data, size, 16 << 20, read_cut);
     return 0;
 }

@@ -3,7 +3,7 @@
  * when the reader asks for more than its bounds. */
 #include "base/buf.h"
 #include "base/utf8.h"
-#include "fuzz/fuzz.h"
+#include "fuzz/cut.h"
 #include "smtp/smtp.h"
 
 #include <string.h>
@@ -46,14 +46,7 @@ static void run(struct str in, size_t step, struct buf *story)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size < 2 || size > 40 << 10)
-        return 0;
-    struct str in = str_from(data + 1, size - 1);
-    struct buf whole = {.cap = 4 << 20}, cut = {.cap = 4 << 20};
-    run(in, in.n, &whole);
-    run(in, data[0] % 64 + 1, &cut);
-    FUZZ_DEMAND(!whole.over && str_eq(buf_str(&whole), buf_str(&cut)));
-    buf_fini(&whole);
-    buf_fini(&cut);
+    if (size <= 40 << 10)
+        fuzz_cut(data, size, 4 << 20, run);
     return 0;
 }

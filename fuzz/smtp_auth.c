@@ -3,7 +3,7 @@
  * on after its end or for longer than any mechanism does, or gives a name or password that breaks
  * what auth.h promises. */
 #include "base/utf8.h"
-#include "fuzz/fuzz.h"
+#include "fuzz/cut.h"
 #include "smtpd/smtpd_int.h"
 
 enum { STEPS_MAX = 4, NOTE_MAX = 64 << 10 };
@@ -76,14 +76,6 @@ static void run(struct str in, size_t step, struct buf *out)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size < 2)
-        return 0;
-    struct str in = str_from(data + 1, size - 1);
-    struct buf whole = {.cap = NOTE_MAX}, cut = {.cap = NOTE_MAX};
-    run(in, in.n, &whole);
-    run(in, data[0] % 64 + 1, &cut);
-    FUZZ_DEMAND(!whole.over && str_eq(buf_str(&whole), buf_str(&cut)));
-    buf_fini(&whole);
-    buf_fini(&cut);
+    fuzz_cut(data, size, NOTE_MAX, run);
     return 0;
 }
