@@ -221,7 +221,7 @@ static void modseqs_are_told(void **state)
              "C: f SEARCH MODSEQ x\nS: f BAD expected a mod-sequence\n"
              "C: g SEARCH MODSEQ \"/flags/x\" none 1\nS: g BAD expected all, priv or shared\n",
              number, number, number, number);
-    buf_add_byte(&talk, '\0');
+    buf_put(&talk, STR("\0"));
     client_talk(fd, buf_str(&talk).p, 1 << 20);
     buf_fini(&talk);
     client_close(h.net, fd);

@@ -5,6 +5,7 @@
  * what has not changed, so that telling costs what has. */
 #include "imap/imap_int.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 static size_t size_of(const struct imap_saved *saved)
@@ -21,11 +22,12 @@ bool imap_view_save(struct imap_session *s, struct imap_saved **saved)
     v->saved = NULL;
     if (!*saved)
         return true;
-    bool has_room = (s->imap->saved += size_of(*saved)) <= IMAP_SAVED_ALL;
+    size_t size = size_of(*saved);
+    bool has_room = atomic_fetch_add(&s->imap->saved, size) + size <= IMAP_SAVED_ALL;
     if (has_room) {
         v->saved = *saved;
     } else {
-        s->imap->saved -= size_of(*saved);
+        s->imap->saved -= size;
         free(*saved);
     }
     *saved = NULL;
