@@ -461,7 +461,8 @@ void relay_close(struct relay **relay)
     pthread_join(r->keeper, NULL);
     relay_lock(r);
     bool is_quiet = schedule_is_quiet(&r->schedule);
-    for (int i = 0; !is_quiet && i < CLOSE_SECONDS * 10; i++) {
+    uint64_t end = clock_mono(&clock_system) + CLOSE_SECONDS * NS_PER_SEC;
+    while (!is_quiet && clock_mono(&clock_system) < end) { /* each delivery that ends wakes it */
         sleep_until(r, clock_wall(r->ctx.clock) + NS_PER_SEC / 10);
         is_quiet = schedule_is_quiet(&r->schedule);
     }
