@@ -274,6 +274,7 @@ void settle_start(const struct ctx *ctx, const struct deliver_conf *conf,
                      ? what->item->expires
                      : begin_of(what->item) + atomic_load(&conf->expire_ms) * NS_PER_MS;
     s->settlement.id = what->item->id;
+    s->settlement.loaded = what->item;
     s->changes = arena_zero(&s->arena, (s->n + 1) * sizeof *s->changes);
     for (size_t i = 0; i < s->n; i++)
         take(s, &s->outcomes[i]);

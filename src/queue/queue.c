@@ -113,15 +113,19 @@ enum rc queue_done(struct queue *queue, struct queue_id id, const uint16_t *numb
 enum rc queue_load(struct queue *queue, struct queue_id id, unsigned flags, struct arena *arena,
                    struct queue_entry *out)
 {
-    struct queue_whole w;
+    struct queue_whole *w = arena_alloc(arena, sizeof *w);
     *out = (struct queue_entry){.item.id = id};
-    enum rc rc = queue_whole_read(queue, id, flags, arena, &w);
+    if (!w)
+        return RC_LIMIT;
+    enum rc rc = queue_whole_read(queue, id, flags, arena, w);
     if (rc != RC_OK && rc != RC_CORRUPT)
         return rc;
-    out->status = w.status;
+    out->status = w->status;
     out->rc = rc;
-    if (rc == RC_OK)
-        out->item = w.item;
+    if (rc == RC_OK) {
+        out->item = w->item;
+        out->item.whole = w;
+    }
     return RC_OK;
 }
 
