@@ -117,8 +117,7 @@ static enum rc add(struct queue *queue, struct slot *slot, unsigned number, unsi
                               .log_id = STR("0123456789ab"),
                               .origin = STR("192.0.2.1"),
                               .recipients = &to,
-                              .n_recipients = 1,
-                              .flags = QUEUE_SUBMITTED};
+                              .n_recipients = 1};
     slot->op = (struct queue_op){.done = added};
     enum rc rc = RC_TEMP;
     for (int i = 0; i < 10000 && rc == RC_TEMP; i++) {
