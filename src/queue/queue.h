@@ -123,7 +123,7 @@ struct queue_item {
     size_t n_added; /* how many it had at first, when loaded */
     uint8_t ret;    /* RET, as the protocol's folder has it; 0: not said */
     uint16_t flags;
-    struct str envid;   /* the value of ENVID as it came; absent or empty: not said */
+    struct str envid;                /* the value of ENVID as it came; absent or empty: not said */
     const struct queue_whole *whole; /* loaded: its rows, in the same arena; otherwise NULL */
     struct str summary; /* see mime/summary.h; empty: none; over QUEUE_SUMMARY_MAX bytes it is left
                            out, and when no recipient is here */
@@ -250,19 +250,19 @@ struct queue_settlement {
     struct queue_id id;
     const struct queue_change *changes;
     size_t n_changes;
-    const struct queue_item *loaded; /* by queue_load, a moment ago; NULL: it is read */
+    const struct queue_item *loaded;   /* by queue_load, a moment ago; NULL: it is read */
     const struct queue_status *status; /* of the item and its copies here; NULL: as it is. One that
                                           is held stays held */
     struct queue_item *items;          /* new ones, reports for instance, as queue_add */
     size_t n_items;
 };
 /* One commit: recipients go or have new states, the item goes with its last recipient, the new
- * items come. It reads first, unless the item is at hand and its one row says all of it, from memory
- * or else on the queue's thread, and never blocks the caller. The settlement and what it points to stay until done(). Recipients that are gone already
- * are no error, nor is an item that is (rc is RC_NOTFOUND when there were new items: they have not
- * been added). Several for one item follow one after the other. RC_DENIED: another node has the
- * shard now, and will try it; RC_CORRUPT, RC_TEMP, RC_FULL. The return value RC_OK: done() will
- * come; RC_LIMIT: it will not. */
+ * items come. It reads first, unless the item is at hand and its one row says all of it, from
+ * memory or else on the queue's thread, and never blocks the caller. The settlement and what it
+ * points to stay until done(). Recipients that are gone already are no error, nor is an item that
+ * is (rc is RC_NOTFOUND when there were new items: they have not been added). Several for one item
+ * follow one after the other. RC_DENIED: another node has the shard now, and will try it;
+ * RC_CORRUPT, RC_TEMP, RC_FULL. The return value RC_OK: done() will come; RC_LIMIT: it will not. */
 enum rc queue_settle(struct queue *queue, const struct queue_settlement *settlement,
                      struct queue_op *op);
 

@@ -212,6 +212,26 @@ static void settlements_of_one_item_wait_for_each_other(void **state)
     }
 }
 
+/* What is at hand says nothing of the other recipients: they may have gone since. */
+static void the_last_of_several_takes_the_item(void **state)
+{
+    struct fixture *f = *state;
+    struct arena arena = {0};
+    struct queue_id id;
+    const struct queue_recipient to[] = {far, near};
+    assert_rc(add_to(f->kv, f->queue, to, 2, &id), RC_OK);
+    struct queue_entry e = load(f->queue, id, &arena);
+    for (uint16_t i = 0; i < 2; i++) {
+        const struct queue_change change = {i, NULL};
+        const struct queue_settlement s = {
+            .id = id, .loaded = &e.item, .changes = &change, .n_changes = 1};
+        assert_int_equal(rows_of(f->kv, 'm'), 1);
+        assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
+    }
+    assert_int_equal(rows_of(f->kv, 'm'), 0);
+    arena_fini(&arena);
+}
+
 /* A hold that comes between the reading and the commit of a settlement. */
 static void a_held_item_has_no_entry(void **state)
 {
@@ -464,9 +484,20 @@ static void model_add(struct model *m, struct model_item *i)
     i->is_there = add_to(m->f->kv, m->f->queue, to, i->n, &i->id) == RC_OK;
 }
 
+static void model_act(struct model *m, struct model_item *i);
+
+/* Also with what was loaded before somebody else has changed the item. */
 static void model_settle(struct model *m, struct model_item *i)
 {
     struct queue_recipient states[MOST];
+    struct arena arena = {0};
+    bool is_at_hand = pick(m, 2);
+    struct queue_entry e = is_at_hand ? load(m->f->queue, i->id, &arena) : (struct queue_entry){0};
+    unsigned meanwhile = is_at_hand ? pick(m, 6) : 6;
+    if (meanwhile == 0)
+        model_act(m, i);
+    if (meanwhile == 1)
+        model_settle(m, i);
     struct queue_change changes[MOST];
     size_t n = 0;
     struct model_item then = *i;
@@ -483,11 +514,15 @@ static void model_settle(struct model *m, struct model_item *i)
         n++;
     }
     then.is_there = left_of(&then) > 0;
-    const struct queue_settlement s = {.id = i->id, .changes = changes, .n_changes = n};
-    if (pick(m, 10) == 0)
+    const struct queue_settlement s = {
+        .id = i->id, .loaded = is_at_hand ? &e.item : NULL, .changes = changes, .n_changes = n};
+    if (i->is_there && pick(m, 10) == 0)
         kv_mem_fail(m->f->kv, RC_FULL);
-    if (queue_settle_wait(m->f->queue, &s) == RC_OK)
+    enum rc rc = queue_settle_wait(m->f->queue, &s);
+    if (rc == RC_OK && i->is_there)
         *i = then;
+    assert_true(rc == RC_OK || (i->is_there && rc == RC_FULL)); /* gone already: no error */
+    arena_fini(&arena);
 }
 
 static void model_act(struct model *m, struct model_item *i)
@@ -722,6 +757,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_entry_tells_of_tls, setup, teardown),
         cmocka_unit_test_setup_teardown(settlements_of_one_item_wait_for_each_other, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(the_last_of_several_takes_the_item, setup, teardown),
         cmocka_unit_test_setup_teardown(a_held_item_has_no_entry, setup, teardown),
         cmocka_unit_test_setup_teardown(why_it_was_put_off_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_retried_is_pressing, setup, teardown),
