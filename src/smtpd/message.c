@@ -20,13 +20,22 @@ enum { TRACE_MAX = 4096 }; /* our own fields: names and addresses of at most two
 
 /* --- beginning -------------------------------------------------------------------------------- */
 
+/* Only there somebody may ask for its summary. */
+static bool has_mailbox(const struct transaction *t)
+{
+    for (size_t i = 0; i < t->n_copies; i++)
+        if (t->copies[i].account)
+            return true;
+    return false;
+}
+
 static enum rc write_trace(struct session *s, struct message *m)
 {
     struct buf trace;
     buf_init(&trace, TRACE_MAX);
     smtpd_header_write(s, &trace);
     enum rc rc = trace.over ? RC_LIMIT : kv_blob_write(m->blob, buf_str(&trace));
-    if (rc == RC_OK)
+    if (rc == RC_OK && has_mailbox(s->transaction))
         smtpd_summary_begin(m, buf_str(&trace));
     buf_fini(&trace);
     return rc;

@@ -237,7 +237,8 @@ void smtpd_handover_refuse(struct session *s, enum smtpd_reply reply);
 
 /* --- summary.c: ENVELOPE and BODYSTRUCTURE, while the message comes in ------------------------ */
 
-/* With our own fields, which stand in front of the message. */
+/* With our own fields, which stand in front of the message. Without this call there is none, as for
+ * one that goes elsewhere only. */
 void smtpd_summary_begin(struct message *m, struct str trace);
 /* The header is whole; `written` is what of the message has been stored before. */
 void smtpd_summary_open(struct session *s, struct message *m, struct str written);
