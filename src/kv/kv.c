@@ -129,12 +129,12 @@ static void wake(struct kv_op *op)
     pthread_mutex_unlock(&w->mutex);
 }
 
-enum rc kv_commit_wait(struct kv *kv, struct kv_txn *txn, uint64_t *out_version)
+static enum rc commit_wait(struct kv *kv, struct kv_txn *txn, unsigned flags, uint64_t *out_version)
 {
     struct waiting w = {.op.done = wake};
     pthread_mutex_init(&w.mutex, NULL);
     pthread_cond_init(&w.cond, NULL);
-    enum rc rc = kv_commit(kv, txn, 0, &w.op);
+    enum rc rc = kv_commit(kv, txn, flags, &w.op);
     if (rc == RC_OK) {
         pthread_mutex_lock(&w.mutex);
         while (!w.is_done)
@@ -147,6 +147,16 @@ enum rc kv_commit_wait(struct kv *kv, struct kv_txn *txn, uint64_t *out_version)
     pthread_cond_destroy(&w.cond);
     pthread_mutex_destroy(&w.mutex);
     return rc;
+}
+
+enum rc kv_commit_wait(struct kv *kv, struct kv_txn *txn, uint64_t *out_version)
+{
+    return commit_wait(kv, txn, 0, out_version);
+}
+
+enum rc kv_commit_lazy_wait(struct kv *kv, struct kv_txn *txn, uint64_t *out_version)
+{
+    return commit_wait(kv, txn, KV_LAZY, out_version);
 }
 
 bool kv_op_is_doomed(const struct kv_op *op)

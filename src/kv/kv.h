@@ -241,6 +241,7 @@ enum rc kv_commit(struct kv *kv, struct kv_txn *txn, unsigned flags, struct kv_o
 
 /* The same and waits: for commands and tests, never on a loop. */
 enum rc kv_commit_wait(struct kv *kv, struct kv_txn *txn, uint64_t *out_version);
+enum rc kv_commit_lazy_wait(struct kv *kv, struct kv_txn *txn, uint64_t *out_version); /* KV_LAZY */
 
 /* --- a partition's one writer queue ---------------------------------------------------------- */
 

@@ -30,44 +30,6 @@ static struct str list_key(const struct file *file, unsigned char key[LIST_KEY])
     return str_from(key, LIST_KEY);
 }
 
-/* --- commits that are waited for -------------------------------------------------------------- */
-
-struct waiter {
-    struct kv_op op;
-    pthread_mutex_t mutex;
-    pthread_cond_t ended;
-    bool is_done;
-};
-
-static void commit_done(struct kv_op *op)
-{
-    struct waiter *w = CONTAINER(op, struct waiter, op);
-    pthread_mutex_lock(&w->mutex);
-    w->is_done = true;
-    pthread_cond_signal(&w->ended);
-    pthread_mutex_unlock(&w->mutex);
-}
-
-enum rc trace_commit(struct kv *kv, struct kv_txn *txn, uint64_t *out_version)
-{
-    struct waiter w = {.op.done = commit_done};
-    pthread_mutex_init(&w.mutex, NULL);
-    pthread_cond_init(&w.ended, NULL);
-    enum rc rc = kv_commit(kv, txn, KV_LAZY, &w.op);
-    if (rc == RC_OK) {
-        pthread_mutex_lock(&w.mutex);
-        while (!w.is_done)
-            pthread_cond_wait(&w.ended, &w.mutex);
-        pthread_mutex_unlock(&w.mutex);
-        rc = w.op.rc;
-        if (out_version)
-            *out_version = w.op.version;
-    }
-    pthread_cond_destroy(&w.ended);
-    pthread_mutex_destroy(&w.mutex);
-    return rc;
-}
-
 /* --- the list --------------------------------------------------------------------------------- */
 
 enum rc trace_file_read(struct kv *kv, struct file *file)
@@ -122,7 +84,7 @@ enum rc trace_file_note(struct kv *kv, const struct file *file)
     struct kv_txn *txn = kv_txn_new(list_part);
     enum rc rc = kv_txn_put(txn, list_key(file, key), str_from(&(char){FORMAT}, 1));
     if (rc == RC_OK)
-        return trace_commit(kv, txn, NULL);
+        return kv_commit_lazy_wait(kv, txn, NULL);
     kv_txn_free(&txn);
     return rc;
 }
@@ -133,12 +95,12 @@ enum rc trace_file_remove(struct kv *kv, const struct file *file)
     struct kv_txn *txn = kv_txn_new(trace_file_part(file));
     enum rc rc = kv_txn_trim(txn, (struct str){0}, (struct str){0});
     if (rc == RC_OK) {
-        TRY(trace_commit(kv, txn, NULL));
+        TRY(kv_commit_lazy_wait(kv, txn, NULL));
         txn = kv_txn_new(list_part);
         rc = kv_txn_delete(txn, list_key(file, key));
     }
     if (rc == RC_OK)
-        return trace_commit(kv, txn, NULL);
+        return kv_commit_lazy_wait(kv, txn, NULL);
     kv_txn_free(&txn);
     return rc;
 }
@@ -168,7 +130,7 @@ static enum rc append_some(struct kv *kv, struct file *file, struct index *index
         kv_txn_free(&txn);
         return rc;
     }
-    TRY(trace_commit(kv, txn, &after.version));
+    TRY(kv_commit_lazy_wait(kv, txn, &after.version));
     *file = after;
     return RC_OK;
 }

@@ -37,8 +37,6 @@ struct kv_part trace_file_part(const struct file *file);
 enum rc trace_files_list(struct kv *kv, struct file **out, size_t *out_n);
 /* What the store has of one: zeroes of one that has not been begun. */
 enum rc trace_file_read(struct kv *kv, struct file *file);
-/* Waits; lazy. */
-enum rc trace_commit(struct kv *kv, struct kv_txn *txn, uint64_t *out_version);
 enum rc trace_file_note(struct kv *kv,
                         const struct file *file); /* in the list, before its first row */
 enum rc trace_file_remove(struct kv *kv, const struct file *file); /* with all its rows */
