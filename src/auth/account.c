@@ -75,23 +75,12 @@ enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, str
     return run(&a, make_added);
 }
 
-/* The account's row, as the change that follows will find it. */
-static enum rc get_address(struct account_edit *a, struct address_record *out)
-{
-    struct str value;
-    TRY(auth_edit_get(&a->edit, &a->place.address_key, 1, &value));
-    if (str_is_null(value))
-        return RC_NOTFOUND;
-    TRY(auth_address_unpack(value, &a->edit.arena, out));
-    return out->is_alias ? RC_NOTFOUND : RC_OK;
-}
-
 static enum rc make_passwd(struct edit *e, struct kv_txn *txn)
 {
     struct account_edit *a = CONTAINER(e, struct account_edit, edit);
     struct address_record address;
     struct record r;
-    TRY(get_address(a, &address));
+    TRY(auth_edit_account(e, &a->place.address_key, &address));
     auth_key_secret(&a->secret, address.account, 0);
     auth_secret_pack(&(struct secret_record){clock_wall(e->auth->ctx->clock), str_of(a->hash)}, &r);
     return kv_txn_put(txn, auth_key_str(&a->secret), auth_record_str(&r));
@@ -110,7 +99,7 @@ static enum rc make_changed(struct edit *e, struct kv_txn *txn)
     struct account_edit *a = CONTAINER(e, struct account_edit, edit);
     const struct auth_account_change *c = a->change;
     struct address_record row;
-    TRY(get_address(a, &row));
+    TRY(auth_edit_account(e, &a->place.address_key, &row));
     if (c->what & AUTH_SET_ENABLED)
         row.is_disabled = !c->is_enabled;
     if (c->what & AUTH_SET_SUSPENDED)

@@ -407,6 +407,8 @@ enum rc auth_edit_get(struct edit *e, const struct key *keys, size_t n, struct s
 enum rc auth_edit_scan(struct edit *e, struct kv_range range, size_t max, struct kv_page *out_page);
 /* RC_NOTFOUND: no such domain. */
 enum rc auth_edit_domain(struct edit *e, const struct key *key, struct domain_record *out);
+/* RC_NOTFOUND: no such address, or it is an alias. */
+enum rc auth_edit_account(struct edit *e, const struct key *key, struct address_record *out);
 enum rc auth_edit_put_domain(struct edit *e, struct kv_txn *txn, const struct key *key,
                              const struct domain_record *domain);
 enum rc auth_edit_put_address(struct edit *e, struct kv_txn *txn, const struct key *key,

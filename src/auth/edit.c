@@ -49,6 +49,16 @@ enum rc auth_edit_domain(struct edit *e, const struct key *key, struct domain_re
     return str_is_null(value) ? RC_NOTFOUND : auth_domain_unpack(value, out);
 }
 
+enum rc auth_edit_account(struct edit *e, const struct key *key, struct address_record *out)
+{
+    struct str value;
+    TRY(auth_edit_get(e, key, 1, &value));
+    if (str_is_null(value))
+        return RC_NOTFOUND;
+    TRY(auth_address_unpack(value, &e->arena, out));
+    return out->is_alias ? RC_NOTFOUND : RC_OK;
+}
+
 enum rc auth_edit_put_domain(struct edit *e, struct kv_txn *txn, const struct key *key,
                              const struct domain_record *domain)
 {

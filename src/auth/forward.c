@@ -15,13 +15,7 @@ static enum rc make_forwarding(struct edit *e, struct kv_txn *txn)
     struct forward_edit *x = CONTAINER(e, struct forward_edit, edit);
     const struct auth_forward *f = x->forward;
     struct address_record row;
-    struct str value;
-    TRY(auth_edit_get(e, &x->place.address_key, 1, &value));
-    if (str_is_null(value))
-        return RC_NOTFOUND;
-    TRY(auth_address_unpack(value, &e->arena, &row));
-    if (row.is_alias)
-        return RC_NOTFOUND;
+    TRY(auth_edit_account(e, &x->place.address_key, &row));
     if (f->sets_targets) {
         row.keeps_copy |= !row.n_targets;
         row.targets = x->targets;
