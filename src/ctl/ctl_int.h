@@ -213,15 +213,17 @@ struct sendmail {
     struct str host, from; /* this host; who sends, when From says nothing */
     char full_name[256];
     bool takes_header; /* -t */
-    bool has_from;
+    bool has_from, is_null_sender;
     char **words; /* recipients on the command line */
     size_t n_words;
     char **recipients; /* all of them; malloc'd */
     size_t n_recipients;
 };
 bool ctl_is_sendmail(int argc, char **argv);
-int ctl_sendmail(int argc, char **argv); /* a status of sysexits.h */
-void sendmail_add_recipient(struct sendmail *m, struct str address);
+int ctl_sendmail(int argc, char **argv);                             /* a status of sysexits.h */
+void sendmail_add_recipient(struct sendmail *m, struct str address); /* each once */
+/* What stands between angle brackets, if there are some; without the spaces around it. */
+struct str sendmail_path(struct str text);
 /* Standard input, with CRLF at the ends of lines. RC_TEMP, RC_LIMIT. */
 enum rc sendmail_read(FILE *in, bool dot_ends, struct buf *out);
 /* Appends a list of addresses; those without a domain get this one. */

@@ -32,22 +32,26 @@ static int fail(int status, const char *what, const char *why)
 
 void sendmail_add_recipient(struct sendmail *m, struct str address)
 {
+    for (size_t i = 0; i < m->n_recipients; i++)
+        if (str_eq(str_of(m->recipients[i]), address))
+            return;
     m->recipients = mem_grow(m->recipients, (m->n_recipients + 1) * sizeof *m->recipients);
     m->recipients[m->n_recipients++] = mem_dup(address.p, address.n);
 }
 
 /* --- options ---------------------------------------------------------------------------------- */
 
-enum mode { DELIVER, SPEAK_SMTP, PRINT_QUEUE, DO_NOTHING };
+enum mode { DELIVER, VERIFY, SPEAK_SMTP, PRINT_QUEUE, FLUSH_QUEUE, DO_NOTHING };
 
 struct options {
     enum mode mode;
     bool ignores_dots;
     const char *sender, *notify, *ret, *envid, *conf;
+    const char *flush[2]; /* words for penfold queue retry */
 };
 
 /* Letters that take a value, in the same word or the next. */
-static const char with_value[] = "fFrNRVBOCXLohpqdAD";
+static const char with_value[] = "fFrNRVBOCXLohpqdADe";
 
 static int take_mode(struct options *o, const char *value)
 {
@@ -63,16 +67,36 @@ static int take_mode(struct options *o, const char *value)
     case 'i':
         o->mode = DO_NOTHING;
         return EX_OK;
+    case 'v':
+        o->mode = VERIFY;
+        return EX_OK;
     default:
         return fail(EX_USAGE, "-b",
-                    "only -bm, -bs, -bp and -bi are known; the server is penfold "
+                    "only -bm, -bs, -bp, -bv and -bi are known; the server is penfold "
                     "serve");
     }
 }
 
+/* "-q" tries all that waits, "-qI", "-qR" and "-qS" the message, the domain or the sender that
+ * follows; "-q30m" asks for a server, which there is. */
+static void take_queue(struct options *o, const char *value)
+{
+    static const char *const filters[] = {['I'] = "", ['R'] = "--domain", ['S'] = "--sender"};
+    bool is_filter = value[0] && strchr("IRS", value[0]) && value[1];
+    o->mode = !value[0] || is_filter ? FLUSH_QUEUE : DO_NOTHING;
+    o->flush[0] = is_filter ? filters[(unsigned char)value[0]] : "--all";
+    o->flush[1] = is_filter ? value + 1 : "";
+}
+
+static int take_return(struct options *o, const char *value)
+{
+    o->ret = strcasecmp(value, "hdrs") == 0 ? "HDRS" : strcasecmp(value, "full") == 0 ? "FULL" : 0;
+    return o->ret ? EX_OK : fail(EX_USAGE, "-R", "expected hdrs or full");
+}
+
 static int take_option(struct sendmail *m, struct options *o, char letter, const char *value)
 {
-    const char *ignored = "rBOXLhpdADvUmGnse";
+    const char *ignored = "BOXLhpdADvUmGnsecx";
     switch (letter) {
     case 't':
         m->takes_header = true;
@@ -95,8 +119,7 @@ static int take_option(struct sendmail *m, struct options *o, char letter, const
         o->notify = value;
         return EX_OK;
     case 'R':
-        o->ret = value;
-        return EX_OK;
+        return take_return(o, value);
     case 'V':
         o->envid = value;
         return EX_OK;
@@ -104,7 +127,10 @@ static int take_option(struct sendmail *m, struct options *o, char letter, const
         o->conf = value;
         return EX_OK;
     case 'q':
-        o->mode = DO_NOTHING; /* the server tries by itself */
+        take_queue(o, value);
+        return EX_OK;
+    case 'I': /* as -bi */
+        o->mode = DO_NOTHING;
         return EX_OK;
     default:
         return strchr(ignored, letter) ? EX_OK
@@ -117,7 +143,7 @@ static int take_word(struct sendmail *m, struct options *o, char **argv, int *i)
 {
     for (const char *c = argv[*i] + 1; *c; c++) {
         bool wants = strchr(with_value, *c) || *c == 'b';
-        bool may_be_alone = *c == 'q' || *c == 'd' || *c == 'o'; /* "-q", "-o" need nothing */
+        bool may_be_alone = strchr("qdoe", *c); /* "-q", "-o" need nothing */
         const char *value = c + 1;
         if (wants && !*value && !may_be_alone) {
             if (!argv[*i + 1])
@@ -265,11 +291,11 @@ static int say_mail(struct server *s, const struct sendmail *m, const struct opt
     for (size_t i = 0; i < m->n_recipients; i++)
         is_utf8 |= !is_ascii(m->recipients[i]);
     buf_init(&b, LINE_BYTES);
-    buf_putf(&b, "MAIL FROM:<%s> BODY=8BITMIME", o->sender && !o->sender[0] ? "" : m->from.p);
+    buf_putf(&b, "MAIL FROM:<%s> BODY=8BITMIME", m->is_null_sender ? "" : m->from.p);
     if (is_utf8)
         buf_put(&b, STR(" SMTPUTF8"));
     if (o->ret)
-        buf_putf(&b, " RET=%s", strcmp(o->ret, "hdrs") == 0 ? "HDRS" : "FULL");
+        buf_putf(&b, " RET=%s", o->ret);
     if (o->envid) {
         buf_put(&b, STR(" ENVID="));
         put_xtext(&b, o->envid);
@@ -299,6 +325,8 @@ static int say_recipients(struct server *s, const struct sendmail *m, const stru
         int status = status_of(s, code, m->recipients[i]);
         if (status == EX_TEMPFAIL)
             return status; /* nothing is sent, so that another try sends nothing twice */
+        if (status == EX_OK && o->mode == VERIFY)
+            printf("%s... deliverable\n", m->recipients[i]);
         taken += status == EX_OK;
         *out_refused = status == EX_OK ? *out_refused : status;
     }
@@ -338,6 +366,7 @@ static int check_words(const struct sendmail *m, const struct options *o)
 static void set_names(struct sendmail *m, const struct options *o, const char *greeting)
 {
     const struct passwd *user = getpwuid(getuid());
+    const char *name = getenv("NAME");
     struct str rest = str_of(greeting), word = STR("localhost");
     char text[1024];
     str_cut(&rest, ' ', &word); /* "220 mail.example.org ESMTP" */
@@ -347,15 +376,16 @@ static void set_names(struct sendmail *m, const struct options *o, const char *g
     snprintf(text, sizeof text, "uid%u", (unsigned)getuid());
     if (user)
         snprintf(text, sizeof text, "%s", user->pw_name);
-    if (o->sender && o->sender[0])
-        snprintf(text, sizeof text, "%s", o->sender);
+    struct str sender = sendmail_path(o->sender ? str_of(o->sender) : (struct str){0});
+    m->is_null_sender = o->sender && sender.n == 0;
+    if (sender.n)
+        snprintf(text, sizeof text, "%.*s", STR_ARG(sender));
     size_t n = strlen(text);
     if (!strchr(text, '@'))
         snprintf(text + n, sizeof text - n, "@%.*s", STR_ARG(m->host));
-    struct str from = str_of(text);
-    if (from.n > 1 && from.p[0] == '<' && str_ends(from, STR(">")))
-        from = str_sub(from, 1, from.n - 2);
-    m->from = arena_dup(&m->arena, from);
+    m->from = arena_dup(&m->arena, str_of(text));
+    if (!m->full_name[0] && name)
+        snprintf(m->full_name, sizeof m->full_name, "%s", name);
     if (user && !m->full_name[0])
         snprintf(m->full_name, sizeof m->full_name, "%.*s", (int)strcspn(user->pw_gecos, ","),
                  user->pw_gecos);
@@ -368,9 +398,7 @@ static void add_words(struct sendmail *m)
         struct str rest = str_of(m->words[i]), one;
         while (str_cut(&rest, ',', &one)) {
             struct buf b;
-            one = str_trim(one);
-            if (one.n > 2 && one.p[0] == '<' && str_ends(one, STR(">")))
-                one = str_sub(one, 1, one.n - 2);
+            one = sendmail_path(one);
             buf_init(&b, LINE_BYTES);
             sendmail_qualify(&b, one, m->host);
             if (one.n)
@@ -402,7 +430,7 @@ static int hand_over(struct sendmail *m, const struct options *o, struct server 
         status = say_mail(s, m, o);
     if (status == EX_OK)
         status = say_recipients(s, m, o, &refused);
-    if (status == EX_OK)
+    if (status == EX_OK && o->mode == DELIVER)
         status = say_message(s, buf_str(&message));
     buf_fini(&hello);
     buf_fini(&message);
@@ -414,7 +442,10 @@ static int deliver(struct sendmail *m, const struct options *o)
     struct server s = {.fd = -1};
     struct buf text;
     int status = EX_OSERR;
-    enum rc rc = sendmail_read(stdin, !o->ignores_dots, &text);
+    enum rc rc = RC_OK;
+    buf_init(&text, 0);
+    if (o->mode == DELIVER)
+        rc = sendmail_read(stdin, !o->ignores_dots, &text);
     if (rc != RC_OK)
         status = fail(EX_IOERR, "standard input", rc == RC_LIMIT ? "too long" : strerror(errno));
     else
@@ -457,6 +488,20 @@ static int pump(const struct options *o)
     return status;
 }
 
+/* penfold queue VERB, with the words and the configuration that there are. */
+static int ask_queue(const struct options *o, const char *verb)
+{
+    const char *const wanted[] = {
+        "penfold", "queue", verb, o->flush[0], o->flush[1], o->conf ? "-c" : NULL, o->conf};
+    char *words[sizeof wanted / sizeof *wanted + 1];
+    int n = 0;
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        if (wanted[i] && wanted[i][0])
+            words[n++] = (char *)(uintptr_t)wanted[i];
+    words[n] = NULL;
+    return ctl_main(n, words, NULL) == CTL_DONE ? EX_OK : EX_UNAVAILABLE;
+}
+
 bool ctl_is_sendmail(int argc, char **argv)
 {
     const char *slash = argc ? strrchr(argv[0], '/') : NULL;
@@ -471,7 +516,6 @@ int ctl_sendmail(int argc, char **argv)
 {
     struct sendmail m = {0};
     struct options o = {0};
-    char *list[] = {argv[0], (char[]){"queue"}, (char[]){"list"}, NULL};
     const char *slash = strrchr(argv[0], '/');
     const char *name = slash ? slash + 1 : argv[0];
     if (argc > 1 && strcmp(argv[1], "sendmail") == 0 && argc--)
@@ -481,14 +525,14 @@ int ctl_sendmail(int argc, char **argv)
         o.mode = PRINT_QUEUE;
     if (strcmp(name, "newaliases") == 0)
         o.mode = DO_NOTHING;
-    if (status == EX_OK && o.mode == DELIVER)
+    if (status == EX_OK && (o.mode == DELIVER || o.mode == VERIFY))
         status = deliver(&m, &o);
     else if (status == EX_OK && o.mode == SPEAK_SMTP)
         status = pump(&o);
-    else if (status == EX_OK && o.mode == PRINT_QUEUE) {
-        list[0] = (char[]){"penfold"};
-        status = ctl_main(3, list, NULL) == CTL_DONE ? EX_OK : EX_UNAVAILABLE;
-    }
+    else if (status == EX_OK && o.mode == PRINT_QUEUE)
+        status = ask_queue(&o, "list");
+    else if (status == EX_OK && o.mode == FLUSH_QUEUE)
+        status = ask_queue(&o, "retry");
     for (size_t i = 0; i < m.n_recipients; i++)
         free(m.recipients[i]);
     free(m.recipients);

@@ -1,6 +1,7 @@
 /* What the sendmail command makes of a text on standard input before it hands it over: lines end
- * with CRLF, addresses without a domain get this host's, From is there, and with -t the recipients
- * are read from the header. All else (Date, Message-ID, Bcc) is the server's. */
+ * with CRLF, what no mail can hold becomes something that it can (NUL and CR, lines without an
+ * end), addresses without a domain get this host's, From is there, and with -t the recipients are
+ * read from the header. All else (Date, Message-ID, Bcc) is the server's. */
 #include "ctl/ctl_int.h"
 
 #include "mime/mime.h"
@@ -10,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TEXT_MAX = 1 << 30, ADDRESS_MAX = 1024 };
+enum { TEXT_MAX = 1 << 30, ADDRESS_MAX = 1024, LINE_MAX_BYTES = 60000 };
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
@@ -21,8 +22,12 @@ static void put_line(struct buf *out, const char *line, size_t n)
         n--;
     while (n && line[n - 1] == '\r')
         n--;
-    for (size_t i = 0; i < n; i++)
-        buf_put(out, line[i] == '\r' ? STR(" ") : str_from(&line[i], 1));
+    for (size_t i = 0; i < n; i++) {
+        if (i && i % LINE_MAX_BYTES == 0)
+            buf_put(out, STR("\r\n "));
+        bool is_odd = line[i] == '\r' || line[i] == '\0';
+        buf_put(out, is_odd ? STR(" ") : str_from(&line[i], 1));
+    }
     buf_put(out, STR("\r\n"));
 }
 
@@ -42,6 +47,14 @@ enum rc sendmail_read(FILE *in, bool dot_ends, struct buf *out)
 }
 
 /* --- addresses -------------------------------------------------------------------------------- */
+
+struct str sendmail_path(struct str text)
+{
+    ptrdiff_t open = str_find_byte(text, '<'), close = str_rfind_byte(text, '>');
+    if (open >= 0 && close > open)
+        text = str_sub(text, (size_t)open + 1, (size_t)(close - open - 1));
+    return str_trim(text);
+}
 
 /* The end of what begins at s.p[i] with a quote or a parenthesis. */
 static size_t skip_quoted(struct str s, size_t i)
@@ -120,6 +133,20 @@ static bool is_one_of(struct str name, const char *const *names)
     return false;
 }
 
+static const char *const recipients[] = {"To", "Cc", "Bcc", NULL};
+static const char *const resent[] = {"Resent-To", "Resent-Cc", "Resent-Bcc", NULL};
+
+/* What is sent on goes to those whom that says, and not once more to the first ones
+ * [RFC5322 3.6.6]. */
+static const char *const *names_of_recipients(struct str header)
+{
+    struct mime_field field;
+    while (mime_header_next(&header, &field))
+        if (is_one_of(field.name, resent))
+            return resent;
+    return recipients;
+}
+
 static enum rc add_recipients(struct sendmail *m, struct str value)
 {
     struct buf address;
@@ -131,10 +158,12 @@ static enum rc add_recipients(struct sendmail *m, struct str value)
     return rc == RC_EOF ? RC_OK : rc;
 }
 
-static enum rc put_field(struct sendmail *m, const struct mime_field *field, struct buf *out)
+static enum rc put_field(struct sendmail *m, const struct mime_field *field,
+                         const char *const *names, struct buf *out)
 {
-    static const char *const addresses[] = {"From", "Sender", "Reply-To", "To", "Cc", "Bcc", NULL};
-    static const char *const recipients[] = {"To", "Cc", "Bcc", NULL};
+    static const char *const addresses[] = {
+        "From",        "Sender",        "Reply-To",  "To",        "Cc",         "Bcc",
+        "Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc", "Resent-Bcc", NULL};
     struct buf value;
     enum rc rc = RC_OK;
     m->has_from |= str_ieq(field->name, STR("From"));
@@ -147,7 +176,7 @@ static enum rc put_field(struct sendmail *m, const struct mime_field *field, str
     buf_putf(out, "%.*s:", STR_ARG(field->name));
     buf_put(out, buf_str(&value));
     buf_put(out, STR("\r\n"));
-    if (m->takes_header && is_one_of(field->name, recipients))
+    if (m->takes_header && is_one_of(field->name, names))
         rc = add_recipients(m, buf_str(&value));
     buf_fini(&value);
     return rc;
@@ -177,8 +206,9 @@ enum rc sendmail_prepare(struct sendmail *m, struct str text, struct buf *out)
     buf_init(&header, TEXT_MAX);
     if (str_istarts(rest, STR("From ")) && !str_istarts(rest, STR("From :")))
         rest = str_skip(rest, (size_t)str_find_byte(rest, '\n') + 1); /* of a mailbox file */
+    const char *const *names = names_of_recipients(rest);
     while (rc == RC_OK && mime_header_next(&rest, &field))
-        rc = put_field(m, &field, &header);
+        rc = put_field(m, &field, names, &header);
     if (!m->has_from)
         put_from(m, out);
     buf_put(out, buf_str(&header));

@@ -83,6 +83,56 @@ static void recipients_of_the_header(void **state)
     sendmail_fini(&bad);
 }
 
+static void what_is_sent_on_goes_to_others(void **state)
+{
+    struct sendmail m = {.takes_header = true};
+    struct buf out;
+    assert_rc(prepare(&m, "Resent-To: a, a\nFrom: x@y.test\nTo: b\n\n", &out), RC_OK);
+    assert_str(buf_str(&out), "Resent-To: a@h.test, a@h.test\r\nFrom: x@y.test\r\n"
+                              "To: b@h.test\r\n\r\n");
+    assert_int_equal(m.n_recipients, 1); /* once */
+    assert_string_equal(m.recipients[0], "a@h.test");
+    buf_fini(&out);
+    sendmail_fini(&m);
+}
+
+static void senders_as_options_have_them(void **state)
+{
+    static const char *const cases[][2] = {{"a@b.test", "a@b.test"},
+                                           {"<a@b.test>", "a@b.test"},
+                                           {" A B <a@b.test> ", "a@b.test"},
+                                           {"<>", ""},
+                                           {"", ""},
+                                           {">a<", ">a<"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_true(str_eq(sendmail_path(str_of(cases[i][0])), str_of(cases[i][1])));
+}
+
+/* A log in one line, or with what programs write between records, is sent all the same. */
+static void output_that_is_no_text(void **state)
+{
+    enum { LONG = 130000 };
+    char *text = malloc(LONG + 8);
+    struct buf in, out;
+    assert_non_null(text);
+    memset(text, 'x', LONG);
+    memcpy(text, "\n\0a", 3);
+    FILE *file = fmemopen(text, LONG, "r");
+    assert_rc(sendmail_read(file, false, &in), RC_OK);
+    fclose(file);
+    struct sendmail m = {.host = STR("h.test"), .from = STR("me@h.test")};
+    assert_rc(sendmail_prepare(&m, buf_str(&in), &out), RC_OK);
+    assert_true(str_find_byte(buf_str(&out), '\0') < 0 &&
+                str_find(buf_str(&out), STR("\n ax")) > 0);
+    size_t lines = 0;
+    for (struct str rest = buf_str(&out), line; str_cut(&rest, '\n', &line); lines++)
+        assert_true(line.n < 64000);
+    assert_int_equal(lines, 6); /* From, an empty one twice, three pieces; the last is whole */
+    buf_fini(&in);
+    buf_fini(&out);
+    free(text);
+}
+
 static void texts_without_a_header(void **state)
 {
     struct sendmail m = {0};
@@ -102,6 +152,9 @@ int main(void)
         cmocka_unit_test(bare_names_get_the_hosts),
         cmocka_unit_test(what_cron_writes),
         cmocka_unit_test(recipients_of_the_header),
+        cmocka_unit_test(what_is_sent_on_goes_to_others),
+        cmocka_unit_test(senders_as_options_have_them),
+        cmocka_unit_test(output_that_is_no_text),
         cmocka_unit_test(texts_without_a_header),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

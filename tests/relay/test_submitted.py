@@ -155,6 +155,42 @@ def test_the_sendmail_command(make_host, sink):
     host.start()
 
 
+def test_as_programs_call_it(make_host, sink):
+    """The options of who calls sendmail most, each in the words that it uses."""
+    host = make_host(settings=settings(to_sink('far.test', sink)))
+    head = 'To: x@far.test\nSubject: t\n\ntext\n'
+    calls = [('git send-email', ['-i', 'x@far.test']), ('mutt', ['-oem', '-oi', '-f', 'a@example.test', '-B8BITMIME', '--', 'x@far.test']),
+             ('php', ['-t', '-i']), ('logwatch', ['-t']), ('cron of Debian', ['-FCronDaemon', '-i', '-B8BITMIME', '-oem', 'x@far.test']),
+             ('cronie', ['-FCronDaemon', '-i', '-odi', '-oem', '-oi', '-t']), ('mailx', ['-i', '-eq', '-m', 'x@far.test']),
+             ('fetchmail', ['-i', '-f', 'a@example.test', '--', 'x@far.test']), ('procmail', ['-oi', '-f', '<>', 'x@far.test']),
+             ('vacation', ['-f', '', '-ti', '-oi']), ('bugzilla', ['-ODeliveryMode=deferred', '-t', '-oi', '-fa@example.test']),
+             ('unattended-upgrades', ['-oi', '-t']), ('mailman', ['-G', '-r', 'A <a@example.test>', '-v', '-Lmail', '-h', '3', '-Am', 'x@far.test'])]
+    for count, (who, words) in enumerate(calls, 1):
+        done = sendmail(host, *words, text=head)
+        assert done.returncode == 0, (who, done.stderr)
+        sink.wait(count)
+        mail = sink.messages[-1]
+        assert mail.recipients == ['x@far.test'], who
+        if os.geteuid() == 0:  # others have one sender
+            named = '' if who in ('procmail', 'vacation') else 'a@example.test' if 'a@example.test' in ' '.join(words) else 'root@mail.example.test'
+            assert mail.sender == named, who
+    done = sendmail(host, '-bv', 'x@far.test', 'nobody@example.test')
+    assert done.stdout == 'x@far.test... deliverable\n' and 'nobody@example.test' in done.stderr and done.returncode == 67
+    assert sendmail(host, '-t', text='Resent-To: y@far.test\n' + head).returncode == 0
+    sink.wait(len(calls) + 1)
+    assert sink.messages[-1].recipients == ['y@far.test'] and len(sink.messages) == len(calls) + 1
+    for words in (['-R', 'some', 'x@far.test'], ['-bd'], ['-t', '-f'], ['-N', 'sometimes', 'x@far.test']):
+        assert sendmail(host, *words, text=head).returncode in (64, 69), words
+    # What waits is tried when it is asked for: by -q all, by -qR those of a domain.
+    sink.rcpt = lambda address: '450 4.2.1 later'
+    assert sendmail(host, 'z@far.test', text=head).returncode == 0
+    wait_until(lambda: any(int(row['recipients']) for row in json.loads(host.run('queue', 'list', '--json'))))
+    assert 'z@far.test' in sendmail(host, '-bp').stdout
+    sink.rcpt = lambda address: '250 2.1.5 ok'
+    assert sendmail(host, '-qRfar.test').returncode == 0 and sendmail(host, '-q30m').returncode == 0
+    sink.wait(len(calls) + 2)
+
+
 def test_who_is_not_trusted(make_host, sink):
     """An ordinary user has one sender, and no domain's signature."""
     if os.geteuid() != 0:
