@@ -71,23 +71,6 @@ static struct deliver_outcome with_words(const struct deliver_outcome *o,
     return with;
 }
 
-/* As RCPT had it: of what is forwarded the address here, not the one that it has led to. */
-static struct str address_of(struct settle *s, const struct queue_recipient *r)
-{
-    struct str value = r->wish.orcpt, type, shown = r->address;
-    struct buf text;
-    if (!(s->item->flags & QUEUE_FORWARDED) || !str_cut(&value, ';', &type))
-        return shown;
-    buf_init(&text, 2 * SMTP_ORCPT_MAX);
-    bool is_known = str_ieq(type, STR("rfc822"))  ? smtp_xtext_decode(value, &text) == RC_OK
-                    : str_ieq(type, STR("utf-8")) ? smtp_unitext_decode(value, &text) == RC_OK
-                                                  : false;
-    if (is_known)
-        shown = arena_dup(&s->arena, buf_str(&text));
-    buf_fini(&text);
-    return shown;
-}
-
 static void tell(struct settle *s, const struct queue_recipient *r, const struct deliver_outcome *o,
                  enum report_kind kind)
 {
@@ -96,7 +79,7 @@ static void tell(struct settle *s, const struct queue_recipient *r, const struct
     if (!s->told[kind])
         s->told[kind] = arena_zero(&s->arena, s->n * sizeof *s->told[kind]);
     s->told[kind][s->n_told[kind]++] = (struct report_recipient){
-        .address = address_of(s, r),
+        .address = r->wish.address.n ? r->wish.address : r->address, /* [RFC3464 2.3.2] */
         .orcpt = r->wish.orcpt,
         .outcome = with_words(o, r),
         .is_expired = kind == REPORT_FAILED && o->verdict == DELIVER_DEFERRED,
@@ -143,7 +126,7 @@ static void take_success(struct settle *s, const struct queue_recipient *r,
                          const struct deliver_outcome *o)
 {
     struct deliver_outcome seen = *o;
-    if (r->flags & QUEUE_ALIAS && o->verdict != DELIVER_RELAYED)
+    if (r->flags & QUEUE_ALIAS)
         seen.verdict = DELIVER_EXPANDED; /* [RFC3461 5.2.7.3] (c) */
     if (o->verdict != DELIVER_RELAYED || r->flags & QUEUE_ALIAS)
         tell(s, r, &seen, REPORT_SUCCESS); /* [RFC3461 5.2.1]: a host that knows tells itself */

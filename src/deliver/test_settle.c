@@ -376,6 +376,28 @@ static void success_is_told_by_who_is_the_last_to_know(void **state)
     check_report(f, "relayed", "2.0.0");
 }
 
+/* Also when a host has taken it that tells of success itself: it has not been asked to
+ * [RFC3461 5.2.7.3] (c). */
+static void an_alias_elsewhere_tells_that_it_was_expanded(void **state)
+{
+    struct fixture *f = *state;
+    const struct deliver_outcome relayed = {.verdict = DELIVER_RELAYED, .code = 250};
+    struct queue_id id = add(f, STR("eve@outside.test"), SMTP_NOTIFY_SUCCESS, QUEUE_FORWARDED, 1);
+    struct queue_item item = *load(f, id);
+    struct queue_recipient r = item.recipients[0];
+    struct deliver_settle_op op = {.done = count_settled};
+    r.flags = QUEUE_ALIAS;
+    r.wish.address = STR("bob@elsewhere.test");
+    r.address = STR("secret@behind.test");
+    item.recipients = &r;
+    done = 0;
+    deliver_settle(f->deliver, &item, &relayed, 1, &op);
+    await_done();
+    assert_rc(op.rc, RC_OK);
+    struct str bytes = check_report(f, "expanded", "2.0.0"); /* names what RCPT had */
+    assert_true(str_find(bytes, STR("secret")) < 0);
+}
+
 static void recipients_that_end_together_share_a_report(void **state)
 {
     struct fixture *f = *state;
@@ -494,6 +516,7 @@ int main(void)
         TEST(a_delay_is_told_once_and_the_end_too),
         TEST(what_waits_too_long_has_failed),
         TEST(success_is_told_by_who_is_the_last_to_know),
+        TEST(an_alias_elsewhere_tells_that_it_was_expanded),
         TEST(recipients_that_end_together_share_a_report),
         TEST(a_lost_commit_tells_nobody),
         TEST(an_item_that_was_taken_off_is_told_of_no_more),

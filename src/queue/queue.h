@@ -51,9 +51,11 @@ void queue_lease_run(struct queue *queue, const struct queue_lease_conf *conf);
 
 /* What the sender of a message said of one recipient, for who writes reports [RFC3461 4]. */
 struct queue_wish {
-    uint8_t notify;     /* bits of NOTIFY as the protocol's folder has them; 0: not said */
-    struct str address; /* as RCPT had it */
-    struct str orcpt;   /* the value of ORCPT as it came; absent or empty: not said */
+    uint8_t notify; /* bits of NOTIFY as the protocol's folder has them; 0: not said */
+    /* As RCPT had it. queue_add: of a recipient that this has led to; otherwise empty, since it is
+     * the recipient's own. Loaded: always there. */
+    struct str address;
+    struct str orcpt; /* the value of ORCPT as it came; absent or empty: not said */
 };
 
 /* Flags of a recipient. */
@@ -64,11 +66,11 @@ enum {
 };
 
 struct queue_recipient {
-    uint16_t number;        /* among the item's; given by the queue */
-    uint64_t account;       /* here; 0: elsewhere */
-    struct str address;     /* as RCPT had it, in plain form; may be empty for one here */
-    struct str domain;      /* elsewhere: lower case, in A-labels, or a literal in brackets */
-    struct queue_wish wish; /* its address is the one above, and ignored by queue_add */
+    uint16_t number;    /* among the item's; given by the queue */
+    uint64_t account;   /* here; 0: elsewhere */
+    struct str address; /* where it goes, in plain form; may be empty for one here */
+    struct str domain;  /* elsewhere: lower case, in A-labels, or a literal in brackets */
+    struct queue_wish wish;
     uint8_t flags;
     uint64_t due; /* elsewhere: of the next try, ns since 1970; here the item's status says it */
     /* What the tries until now came to: its own, or without one, what has put it off. */

@@ -48,7 +48,7 @@ enum {
     QUEUE_ATTEMPTS = 10,   /* of a commit that others get in the way of */
     QUEUE_REFERENCES = 16, /* references kept with an item */
     QUEUE_TEXT_MAX = 998,  /* bytes of each text kept with an item */
-    QUEUE_RECIPIENT_MAX = 128 + 6 * (QUEUE_TEXT_MAX + 2),
+    QUEUE_RECIPIENT_MAX = 128 + 7 * (QUEUE_TEXT_MAX + 2),
     QUEUE_DUE_MAX = 16 + QUEUE_TEXT_MAX,
     QUEUE_ITEM_MAX = 256 + (QUEUE_REFERENCES + 6) * (QUEUE_TEXT_MAX + 2) + QUEUE_SUMMARY_MAX +
                      3 * QUEUE_RECIPIENTS + QUEUE_RECIPIENT_MAX

@@ -247,8 +247,11 @@ struct str queue_recipient_pack(const struct queue_recipient *r,
     pack_u8(&w, r->flags);
     pack_u64(&w, r->due);
     pack_u32(&w, r->tries);
-    if (r->tries || r->status.n || r->reply.n)
+    bool is_led_to = r->wish.address.n && !str_eq(r->wish.address, r->address);
+    if (r->tries || r->status.n || r->reply.n || is_led_to)
         pack_tries(&w, r);
+    if (is_led_to)
+        pack_str16(&w, short_enough(r->wish.address));
     return pack_done(&w);
 }
 
@@ -266,6 +269,8 @@ static void unpack_state(struct unpacker *from, struct queue_recipient *out)
     out->status = unpack_str16(from);
     out->host = unpack_str16(from);
     out->reply = unpack_str16(from);
+    if (from->n > 0) /* only of what another address has led to */
+        out->wish.address = unpack_str16(from);
 }
 
 enum rc queue_recipient_unpack(struct str row, struct queue_recipient *out)

@@ -265,15 +265,25 @@ static enum rc put_mail(struct conn *c, struct relay_session *s)
     return smtp_mail_put(net_out(c), &mail);
 }
 
-/* The address that the sender meant, for those who report later [RFC3461 5.2.1]. */
-static struct str orcpt_of(const struct queue_recipient *r, char *mem, size_t size)
+/* The address that the sender meant, for those who report later: what RCPT had, here, unless
+ * there was an ORCPT [RFC3461 5.2.1] (d). Outside ASCII where the host does not take that it is
+ * encoded [RFC6533 3]. */
+static struct str orcpt_of(const struct relay_session *s, const struct queue_recipient *r,
+                           char *mem, size_t size)
 {
     struct buf text = {.cap = size};
-    struct str orcpt = {NULL, 0};
-    if (r->wish.orcpt.n > 0)
+    struct str orcpt = {NULL, 0}, given = r->wish.address.n ? r->wish.address : r->address;
+    bool may_be_utf8 = offers(s, SMTP_HAS_SMTPUTF8) && is_utf8_wanted(s);
+    if (r->wish.orcpt.n > 0 && (may_be_utf8 || utf8_is_ascii(r->wish.orcpt)))
         return r->wish.orcpt;
-    buf_put(&text, STR("rfc822;"));
-    if (utf8_is_ascii(r->address) && smtp_xtext_put(&text, r->address) == RC_OK) {
+    enum rc rc = RC_OK;
+    if (r->wish.orcpt.n > 0)
+        rc = smtp_unitext_put(&text, r->wish.orcpt);
+    else if (!utf8_is_ascii(given) || buf_add(&text, STR("rfc822;")) != RC_OK)
+        rc = RC_LIMIT;
+    else
+        rc = smtp_xtext_put(&text, given);
+    if (rc == RC_OK && !text.over) {
         memcpy(mem, buf_str(&text).p, buf_len(&text));
         orcpt = str_from(mem, buf_len(&text));
     }
@@ -281,13 +291,22 @@ static struct str orcpt_of(const struct queue_recipient *r, char *mem, size_t si
     return orcpt;
 }
 
+/* Of an address that stood for several the success has been told here [RFC3461 5.2.7.3] (c). */
+static unsigned notify_of(const struct queue_recipient *r)
+{
+    unsigned rest = r->wish.notify & ~(unsigned)SMTP_NOTIFY_SUCCESS;
+    if (!(r->flags & QUEUE_ALIAS) || rest == r->wish.notify)
+        return r->wish.notify;
+    return rest ? rest : SMTP_NOTIFY_NEVER;
+}
+
 static enum rc put_rcpt(struct conn *c, struct relay_session *s, const struct queue_recipient *r)
 {
     char orcpt[SMTP_ORCPT_MAX];
     struct smtp_rcpt rcpt = {.address = r->address};
     if (offers(s, SMTP_HAS_DSN)) {
-        rcpt.notify = r->wish.notify;
-        rcpt.orcpt = orcpt_of(r, orcpt, sizeof orcpt);
+        rcpt.notify = notify_of(r);
+        rcpt.orcpt = orcpt_of(s, r, orcpt, sizeof orcpt);
     }
     return smtp_rcpt_put(net_out(c), &rcpt);
 }

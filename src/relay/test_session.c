@@ -11,7 +11,7 @@ struct dialog {
     struct str message;
     const char *from;
     unsigned flags;
-    uint8_t ret, notify;
+    uint8_t ret, notify, recipient_flags;
     const char *envid, *orcpt;
     enum relay_protocol protocol;
 };
@@ -28,6 +28,7 @@ static void play(const struct dialog *d, size_t at_once)
     l->item.ret = d->ret;
     l->item.envid = str_of(d->envid);
     l->recipients[0].wish.notify = d->notify;
+    l->recipients[0].flags = d->recipient_flags;
     l->recipients[0].wish.orcpt = str_of(d->orcpt);
     relay_session_send(h.session, &l->job);
     int fd = home_accept(&h);
@@ -116,6 +117,23 @@ static const struct dialog dialogs[] = {
      .notify = SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_FAILURE,
      .envid = "q+2B",
      .orcpt = "rfc822;old@b.test"},
+    /* ... but the success of an address that stood for several has been told here
+     * [RFC3461 5.2.7.3]. */
+    {.script = HELLO "S: 250-mx.test\nS: 250 DSN\nC: MAIL FROM:<me@us.test>\nS: 250 ok\n"
+                     "C: RCPT TO:<a@b.test> NOTIFY=FAILURE ORCPT=rfc822;old@b.test\n"
+                     "S: 250 ok\nC: DATA\nS: 354 go\n" BODY "S: 250 queued\n",
+     "a@b.test",
+     "ok 10 250 2.0.0 queued|open",
+     .notify = SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_FAILURE,
+     .recipient_flags = QUEUE_ALIAS,
+     .orcpt = "rfc822;old@b.test"},
+    /* An original recipient in UTF-8 for a host without SMTPUTF8 [RFC6533 3]. */
+    {.script = HELLO "S: 250-mx.test\nS: 250 DSN\nC: MAIL FROM:<me@us.test>\nS: 250 ok\n"
+                     "C: RCPT TO:<a@b.test> ORCPT=utf-8;j\\x{F6}rg@b.test\n"
+                     "S: 250 ok\nC: DATA\nS: 354 go\n" BODY "S: 250 queued\n",
+     "a@b.test",
+     "ok 10 250 2.0.0 queued|open",
+     .orcpt = "utf-8;j\xc3\xb6rg@b.test"},
     /* Outside ASCII [RFC6531 3.4]. */
     {.script = HELLO "S: 250-mx.test\nS: 250-8BITMIME\nS: 250 SMTPUTF8\n"
                      "C: MAIL FROM:<me@us.test> BODY=8BITMIME SMTPUTF8\nS: 250 ok\n"

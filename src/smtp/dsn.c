@@ -155,6 +155,20 @@ enum rc smtp_unitext_decode(struct str s, struct buf *out)
     return RC_OK;
 }
 
+enum rc smtp_unitext_put(struct buf *out, struct str s)
+{
+    if (!utf8_is_valid(s))
+        return RC_SYNTAX;
+    while (s.n > 0) {
+        uint32_t point = utf8_take(&s);
+        if (point < 0x80)
+            TRY(buf_add_byte(out, (char)point));
+        else
+            TRY(buf_printf(out, "\\x{%X}", (unsigned)point));
+    }
+    return RC_OK;
+}
+
 static enum rc check_unitext(struct str s, bool is_utf8)
 {
     struct buf address;

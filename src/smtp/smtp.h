@@ -115,6 +115,8 @@ enum rc smtp_xtext_decode(struct str s, struct buf *out);
 /* Appends the address that the value of an ORCPT of type utf-8 stands for [RFC6533 3]. RC_SYNTAX,
  * RC_LIMIT. */
 enum rc smtp_unitext_decode(struct str s, struct buf *out);
+/* Appends what is outside ASCII in that encoding, and all else as it is. RC_LIMIT. */
+enum rc smtp_unitext_put(struct buf *out, struct str s);
 
 /* --- replies ---------------------------------------------------------------------------------- */
 

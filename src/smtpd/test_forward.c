@@ -60,7 +60,8 @@ static void a_bounce_comes_back_to_the_first_sender(void **state)
     load_for(&f, STR("elsewhere.test"), &arena, &item);
     assert_true(item.flags & QUEUE_FORWARDED);
     assert_str(item.recipients[0].address, "carol@elsewhere.test");
-    assert_str(item.recipients[0].wish.orcpt, "rfc822;away@example.test");
+    assert_str(item.recipients[0].wish.address, "away@example.test");
+    assert_int_equal(item.recipients[0].wish.orcpt.n, 0); /* [RFC3461 6.3] (d) */
     assert_int_equal(item.recipients[0].flags, 0);
     assert_true(str_starts(item.sender, STR("SRS0=")));
     assert_true(str_ends(item.sender, STR("=Other.test=Dave@example.test")));

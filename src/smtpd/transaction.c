@@ -4,7 +4,6 @@
 
 #include "base/mem.h"
 #include "base/random.h"
-#include "base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,20 +68,6 @@ static void wish(const struct recipient *r, bool is_alias, struct queue_recipien
     copy->flags = is_alias && is_first ? QUEUE_ALIAS : 0;
 }
 
-/* So that reports name the address here, and not the one that it leads to [RFC3461 5.2.1] (d). */
-static struct str orcpt_of(struct transaction *t, const struct recipient *r)
-{
-    struct buf b;
-    if (r->orcpt.n || !utf8_is_ascii(r->address))
-        return r->orcpt;
-    buf_init(&b, SMTP_ORCPT_MAX);
-    buf_put(&b, STR("rfc822;"));
-    bool fits = smtp_xtext_put(&b, r->address) == RC_OK;
-    struct str orcpt = fits ? arena_dup(&t->arena, buf_str(&b)) : (struct str){0};
-    buf_fini(&b);
-    return orcpt;
-}
-
 static struct queue_recipient *add_copy(struct transaction *t, struct recipient *r, bool is_alias)
 {
     struct queue_recipient *copy = &t->copies[t->n_copies++];
@@ -98,7 +83,7 @@ static void forward(struct transaction *t, struct recipient *r, struct str targe
     copy->address = target;
     copy->domain = str_skip(target, (size_t)(str_rfind_byte(target, '@') + 1));
     copy->flags |= QUEUE_FORWARD;
-    copy->wish.orcpt = orcpt_of(t, r);
+    copy->wish.address = r->address; /* what reports name */
 }
 
 enum rc smtpd_transaction_add(struct session *s, const struct recipient *recipient)
@@ -126,7 +111,10 @@ enum rc smtpd_transaction_add(struct session *s, const struct recipient *recipie
     if (recipient->domain.n) {
         struct queue_recipient *copy = add_copy(t, r, false);
         copy->domain = recipient->domain;
-        copy->address = recipient->target.n ? recipient->target : r->address;
+        if (recipient->target.n) {
+            copy->wish.address = r->address;
+            copy->address = recipient->target;
+        }
     }
     return RC_OK;
 }
