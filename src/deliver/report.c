@@ -415,7 +415,8 @@ static void put_decoded(const char *name, struct str type, struct str xtext, str
 static void put_message_fields(const struct writer *w, struct buf *b)
 {
     const struct report *r = w->r;
-    buf_put(b, STR("Reporting-MTA: dns; "));
+    bool is_name = str_find_byte(r->hostname, '.') > 0; /* [RFC3461 6.3] (b) */
+    buf_put(b, is_name ? STR("Reporting-MTA: dns; ") : STR("Reporting-MTA: x-local-hostname; "));
     put_safe(b, r->hostname, false);
     buf_put(b, STR("\r\n"));
     if (r->envid.n) /* [RFC3461 6.3] (a) */
@@ -457,16 +458,20 @@ static const char *action_of(const struct report *r, const struct report_recipie
     return of->outcome.verdict == DELIVER_EXPANDED ? "expanded" : "relayed";
 }
 
+/* Up to three digits, without zeroes in front [RFC3464 2.3.4]. */
+static bool is_detail(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!ascii_is_digit(s.p[i]))
+            return false;
+    return s.n >= 1 && s.n <= 3 && (s.n == 1 || s.p[0] != '0');
+}
+
 static bool is_status(struct str s, char class)
 {
-    unsigned dots = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        dots += s.p[i] == '.';
-        bool is_part = s.p[i] == '.' && i > 0 && s.p[i - 1] != '.' && i + 1 < s.n;
-        if (!ascii_is_digit(s.p[i]) && !is_part)
-            return false;
-    }
-    return s.n >= 5 && s.n <= 9 && dots == 2 && s.p[0] == class && s.p[1] == '.';
+    struct str first, second;
+    return str_cut(&s, '.', &first) && str_cut(&s, '.', &second) && first.n == 1 &&
+           first.p[0] == class && is_detail(second) && is_detail(s);
 }
 
 /* Of the class that the action has [RFC3464 2.3.4]; of what expired, that of the last try, which
@@ -504,8 +509,8 @@ static void put_recipient(const struct report *r, const struct report_recipient 
         put_safe(b, name_of(o->host), false);
         buf_put(b, STR("\r\n"));
     }
-    if (o->code) { /* [RFC3461 9.2] */
-        buf_put(b, STR("Diagnostic-Code: smtp; "));
+    if (o->code || (o->text.n && r->kind != REPORT_SUCCESS)) { /* [RFC3461 6.3] (i), 9.2 */
+        buf_put(b, o->code ? STR("Diagnostic-Code: smtp; ") : STR("Diagnostic-Code: x-penfold; "));
         put_reply(o, b);
         buf_put(b, STR("\r\n"));
     }

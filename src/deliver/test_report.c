@@ -466,6 +466,32 @@ static void what_was_held_says_so(void **state)
     buf_fini(&k.bytes);
 }
 
+static void fields_are_what_they_must_be(void **state)
+{
+    struct report_recipient bob = {
+        .address = STR("Bob@elsewhere.test"),
+        .outcome = {
+            .verdict = DELIVER_FAILED, .code = 550, .status = STR("5.01.1"), .text = STR("no")}};
+    struct report r = report_for(&bob, 1);
+    struct kept k;
+    write_report(&r,
+                 &k); /* no zero in front [RFC3464 2.3.4], the case of letters [RFC3464 2.3.2] */
+    assert_true(str_find(buf_str(&k.bytes), STR("\r\nStatus: 5.0.0\r\n")) > 0);
+    assert_true(str_find(buf_str(&k.bytes), STR("Final-Recipient: rfc822; Bob@elsewhere.test")) >
+                0);
+    assert_true(str_find(buf_str(&k.bytes), STR("Original-Recipient")) < 0); /* [RFC3461 6.3] (d) */
+    assert_true(str_find(buf_str(&k.bytes), STR("Will-Retry-Until")) < 0);   /* [RFC3464 2.3.9] */
+    assert_true(str_find(buf_str(&k.bytes), STR("Last-Attempt-Date")) < 0);  /* [RFC3464 2.3.7] */
+    assert_true(str_find(buf_str(&k.bytes), STR("Remote-MTA")) < 0);         /* [RFC3464 2.3.5] */
+    buf_fini(&k.bytes);
+    r.hostname = STR("myhost"); /* is in no DNS [RFC3461 6.3] (b) */
+    bob.outcome.code = 0;
+    write_report(&r, &k);
+    assert_true(str_find(buf_str(&k.bytes), STR("Reporting-MTA: x-local-hostname; myhost")) > 0);
+    assert_true(str_find(buf_str(&k.bytes), STR("Diagnostic-Code: x-penfold; no\r\n")) > 0);
+    buf_fini(&k.bytes);
+}
+
 static void only_reports_are_read(void **state)
 {
     struct arena arena = {0};
@@ -502,6 +528,7 @@ int main(void)
         cmocka_unit_test(hostile_words_are_harmless),
         cmocka_unit_test(what_is_sent_back),
         cmocka_unit_test(what_was_held_says_so),
+        cmocka_unit_test(fields_are_what_they_must_be),
         cmocka_unit_test(only_reports_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,9 +105,13 @@ def test_held_and_recalled(make_host, sink):
     client = login(host)
     longest, until = client.esmtp_features['futurerelease'].split()
     assert int(longest) == 30 * 86400 and until.endswith('Z')
-    for bad in ('HOLDFOR=2592001', 'HOLDFOR=x', 'HOLDUNTIL=2026-02-30T00:00:00Z', 'HOLDFOR=1 HOLDUNTIL=2026-11-22T00:00:00Z'):
+    with smtplib.SMTP('127.0.0.1', host.port('smtp'), timeout=60) as other:  # [RFC4865 4.2]: of submission alone
+        other.ehlo('x.test')
+        assert 'futurerelease' not in other.esmtp_features and other.docmd('MAIL FROM:<x@y.test> HOLDFOR=1')[0] == 555
+    for bad in ('HOLDFOR=2592001', 'HOLDFOR=x', 'HOLDFOR=0', 'HOLDUNTIL=2026-02-30T00:00:00Z', 'HOLDUNTIL=2030-02-01T00:00:00+01:00',
+                'HOLDUNTIL=9999-01-01T00:00:00Z', 'HOLDFOR=1 HOLDUNTIL=2026-11-22T00:00:00Z', 'HOLDFOR=1 HOLDFOR=1'):
         code, text = client.docmd(f'MAIL FROM:<{host.address("alice")}> {bad}')
-        assert code == 501 and text.startswith(b'5.5.4'), bad
+        assert code == 501 and text.startswith(b'5.5.4'), bad  # [RFC4865 4.2]
     begun = time.time()
     soon = datetime.datetime.fromtimestamp(int(begun) + 6, datetime.timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
     client.sendmail(host.address('alice'), ['x@far.test', host.address('bob')], letter(host, 'soon'), [f'HOLDUNTIL={soon}'])
@@ -124,6 +128,10 @@ def test_held_and_recalled(make_host, sink):
     assert 'no such message' in host.run('queue', 'recall', host.address('alice'), identity, check=False).stderr
     assert len(json.loads(host.run('queue', 'list', '--json'))) == 1  # "never" waits
     assert len(sink.messages) == 1 and len(inbox(host, 'bob')) == 1
+    sink.rcpt = lambda address: '550 5.1.1 gone'  # a report says what was asked [RFC4865 5.1.2]
+    client.sendmail(host.address('alice'), ['x@far.test'], letter(host, 'returns'), ['HOLDFOR=1'])
+    report = wait_for_mail(host, 1)[0]
+    assert b'\r\nFuture-Release-Request: for;1\r\n' in report and b'\r\nArrival-Date: ' in report
 
 
 def test_the_sendmail_command(make_host, sink):
