@@ -134,14 +134,15 @@ static unsigned whole_year(uint64_t year, size_t digits)
     return (unsigned)(digits == 3 ? year + 1900 : year);
 }
 
-bool imap_read_date(struct str value, int64_t *out_day)
+/* Takes the day and what stands before it off *s. */
+static bool read_day(struct str *s, int64_t *out_day)
 {
     uint64_t day, year;
     unsigned month = 0;
-    take_run(&value, ascii_is_alpha); /* the day of the week */
-    struct str days = take_run(&value, ascii_is_digit);
-    struct str name = take_run(&value, ascii_is_alpha);
-    struct str years = take_run(&value, ascii_is_digit);
+    take_run(s, ascii_is_alpha); /* the day of the week */
+    struct str days = take_run(s, ascii_is_digit);
+    struct str name = take_run(s, ascii_is_alpha);
+    struct str years = take_run(s, ascii_is_digit);
     for (unsigned m = 0; m < 12 && !month; m++)
         if (str_ieq(str_head(name, 3), str_from(months + 3 * m, 3)))
             month = m + 1;
@@ -152,6 +153,68 @@ bool imap_read_date(struct str value, int64_t *out_day)
     if (!is_day(whole, month, (unsigned)day))
         return false;
     *out_day = day_of(whole, month, (unsigned)day);
+    return true;
+}
+
+bool imap_read_date(struct str value, int64_t *out_day)
+{
+    return read_day(&value, out_day);
+}
+
+static bool read_clock(struct str *s, int64_t *out_seconds)
+{
+    uint64_t n[3] = {0};
+    struct str rest = *s;
+    for (unsigned i = 0; i < 3; i++) {
+        struct str digits = take_run(&rest, ascii_is_digit);
+        if (!digits.n || digits.n > 2 || str_to_u64(digits, &n[i]) != RC_OK)
+            return false;
+        struct str behind = str_trim(rest);
+        if (i == 2 || (i == 1 && !str_starts(behind, STR(":"))))
+            break;
+        if (!str_starts(behind, STR(":")))
+            return false;
+        rest = str_skip(behind, 1);
+    }
+    if (n[0] > 23 || n[1] > 59 || n[2] > 60)
+        return false;
+    *s = rest;
+    *out_seconds = (int64_t)(n[0] * 3600 + n[1] * 60 + n[2]);
+    return true;
+}
+
+/* East of Greenwich; what is no zone is UTC [RFC5256 2.2] [RFC5322 4.3]. */
+static int64_t read_zone(struct str s)
+{
+    static const struct {
+        struct str name;
+        int hours;
+    } zones[] = {{STR_INIT("EST"), -5}, {STR_INIT("EDT"), -4}, {STR_INIT("CST"), -6},
+                 {STR_INIT("CDT"), -5}, {STR_INIT("MST"), -7}, {STR_INIT("MDT"), -6},
+                 {STR_INIT("PST"), -8}, {STR_INIT("PDT"), -7}};
+    uint64_t n;
+    s = str_trim(s);
+    for (ptrdiff_t end; str_starts(s, STR("(")) && (end = str_find_byte(s, ')')) > 0;)
+        s = str_trim(str_skip(s, (size_t)end + 1));
+    if (s.n >= 5 && (s.p[0] == '+' || s.p[0] == '-') && str_to_u64(str_sub(s, 1, 4), &n) == RC_OK &&
+        n % 100 < 60) {
+        int64_t seconds = (int64_t)(n / 100 * 3600 + n % 100 * 60);
+        return s.p[0] == '-' ? -seconds : seconds;
+    }
+    for (size_t i = 0; i < sizeof zones / sizeof *zones; i++)
+        if (str_istarts(s, zones[i].name))
+            return (int64_t)zones[i].hours * 3600;
+    return 0;
+}
+
+bool imap_read_sent(struct str value, int64_t *out_seconds)
+{
+    int64_t day, seconds = 0, zone = 0;
+    if (!read_day(&value, &day))
+        return false;
+    if (read_clock(&value, &seconds)) /* otherwise midnight [RFC5256 2.2] */
+        zone = read_zone(value);
+    *out_seconds = day * 86400 + seconds - zone;
     return true;
 }
 

@@ -37,6 +37,8 @@ struct imap_columns {
     struct map by_key;
     struct list all; /* the one used last first */
     size_t bytes, max;
+    size_t held; /* by commands under way */
+    uint64_t hash_key[2];
     bool is_learning; /* one search makes columns at a time: what it holds is not in `bytes` */
 };
 void imap_columns_init(struct imap_columns *c, size_t max);
@@ -206,6 +208,9 @@ bool imap_take_date(struct imap_parse *p, int64_t *out_day);      /* days since 
 /* The day that a Date field names, as it is written there: whatever the time and the zone are.
  * False: it names none. [RFC5322 3.3, 4.3] */
 bool imap_read_date(struct str value, int64_t *out_day);
+/* When a Date field says that it was, in seconds since 1970 UTC [RFC5256 2.2]. False: there is no
+ * date in it. */
+bool imap_read_sent(struct str value, int64_t *out_seconds);
 /* A date and time as INTERNALDATE has it, with its quotes and in UTC: so many bytes from `to` on.
  * The end of them. */
 enum { IMAP_DATE_TIME = 28 };
@@ -437,10 +442,12 @@ enum net_step imap_noop(struct conn *c, struct imap_session *s, struct imap_pars
 enum net_step imap_rename(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_search(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_select(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_sort(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_starttls(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_status_(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_store(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_subscribe(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_thread(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_unauthenticate(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_unselect(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_unsubscribe(struct conn *c, struct imap_session *s, struct imap_parse *p);

@@ -101,12 +101,18 @@ static enum rc open_message(struct conn *c, struct imap_session *s, struct imap_
     return RC_OK;
 }
 
+size_t imap_search_index(const struct imap_search *k)
+{
+    return k->page->indices[k->page->next];
+}
+
 enum rc imap_search_summary_of(struct conn *c, struct imap_session *s, struct imap_search *k,
                                uint64_t until, struct str *out)
 {
-    struct str envelope, structure;
+    struct str envelope, structure, ids;
     *out = k->page->summaries[k->page->next];
-    if (mime_summary_read(*out, &envelope, &structure))
+    if (mime_summary_read(*out, &envelope, &structure) &&
+        (!k->needs_ids || mime_summary_thread(*out, &ids)))
         return RC_OK;
     struct buf *made = &k->made;
     *made = (struct buf){.cap = MIME_SUMMARY_MAX};

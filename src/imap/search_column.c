@@ -5,9 +5,10 @@
  * message: a column is true for ever. It is never changed once it can be found: one that goes on
  * replaces it, and whoever holds the old one keeps it. All together are bounded; the one that was
  * asked for least lately goes first. Losing one costs time and nothing else. */
-#include "imap/search_int.h"
+#include "imap/sort_int.h"
 
 #include "base/mem.h"
+#include "base/random.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ void imap_columns_init(struct imap_columns *c, size_t max)
     pthread_mutex_init(&c->mutex, NULL);
     map_init(&c->by_key);
     list_init(&c->all);
-    c->bytes = 0;
+    c->bytes = c->held = 0;
+    random_bytes(c->hash_key, sizeof c->hash_key);
     c->is_learning = false;
     c->max = max;
 }
@@ -29,6 +31,7 @@ static void column_free(struct imap_column *column)
     free(column->uids);
     free(column->ends);
     free(column->text);
+    free(column->ranks);
     free(column);
 }
 
@@ -57,7 +60,7 @@ void imap_columns_fini(struct imap_columns *c)
 
 static uint64_t hash_of(const struct imap_column_key *key)
 {
-    return map_hash_u64(key->account * 8 + key->field) ^
+    return map_hash_u64(key->account * 32 + key->field) ^
            map_hash_u64((uint64_t)key->mailbox << 32 | key->uidvalidity);
 }
 
@@ -180,6 +183,54 @@ static struct imap_column *join(const struct imap_column *old, struct imap_colum
     return column;
 }
 
+/* Takes a reference, and the place of the one before it. */
+static void share(struct imap_columns *c, struct imap_column *column)
+{
+    pthread_mutex_lock(&c->mutex);
+    struct imap_column *before = find(c, &column->key);
+    if (before)
+        drop(c, before);
+    column->refs++;
+    list_add_head(&c->all, &column->link);
+    map_add(&c->by_key, &column->node, hash_of(&column->key));
+    c->bytes += column->bytes;
+    while (c->bytes > c->max)
+        drop(c, CONTAINER(c->all.prev, struct imap_column, link));
+    pthread_mutex_unlock(&c->mutex);
+}
+
+struct imap_column *imap_column_made(struct imap_columns *c, const struct imap_column_key *key,
+                                     const struct imap_column *old, struct imap_column_maker *m,
+                                     bool is_shared)
+{
+    struct imap_column *column = join(old, m);
+    column->key = *key;
+    if (imap_sort_is_text(key->field)) {
+        imap_column_rank(column, old, old ? old->n : 0);
+        column->bytes += column->n * sizeof *column->ranks;
+    }
+    if (is_shared && column->bytes <= c->max / 2) /* not at the cost of all others */
+        share(c, column);
+    return column;
+}
+
+bool imap_columns_hold(struct imap_columns *c, size_t bytes)
+{
+    pthread_mutex_lock(&c->mutex);
+    bool has_room = bytes <= c->max * 4 && c->held <= c->max * 4 - bytes;
+    if (has_room)
+        c->held += bytes;
+    pthread_mutex_unlock(&c->mutex);
+    return has_room;
+}
+
+void imap_columns_let(struct imap_columns *c, size_t bytes)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->held -= bytes;
+    pthread_mutex_unlock(&c->mutex);
+}
+
 void imap_column_publish(struct imap_columns *c, const struct imap_column_key *key,
                          const struct imap_column *old, struct imap_column_maker *m)
 {
@@ -187,20 +238,6 @@ void imap_column_publish(struct imap_columns *c, const struct imap_column_key *k
     bool follows = !old || !old->n || !m->n || old->uids[old->n - 1] < m->uids[0];
     if (m->is_off || !m->n || !follows || text_old + m->text_n > COLUMN_MAX)
         return;
-    struct imap_column *column = join(old, m);
-    column->key = *key;
-    if (column->bytes > c->max / 2) { /* not at the cost of all others */
-        column_free(column);
-        return;
-    }
-    pthread_mutex_lock(&c->mutex);
-    struct imap_column *before = find(c, key);
-    if (before)
-        drop(c, before);
-    list_add_head(&c->all, &column->link);
-    map_add(&c->by_key, &column->node, hash_of(key));
-    c->bytes += column->bytes;
-    while (c->bytes > c->max)
-        drop(c, CONTAINER(c->all.prev, struct imap_column, link));
-    pthread_mutex_unlock(&c->mutex);
+    struct imap_column *column = imap_column_made(c, key, old, m, true);
+    imap_column_release(c, &column);
 }

@@ -11,15 +11,9 @@
 
 #include <string.h>
 
-/* A string of the envelope, where it stands. */
-struct raw {
-    struct str text; /* absent: NIL */
-    bool is_escaped;
-};
-
 /* --- taking it apart -------------------------------------------------------------------------- */
 
-static bool take_raw_quoted(struct str *s, struct raw *out)
+static bool take_raw_quoted(struct str *s, struct imap_raw *out)
 {
     size_t n = 1;
     for (;;) {
@@ -39,7 +33,7 @@ static bool take_raw_quoted(struct str *s, struct raw *out)
     return true;
 }
 
-static bool take_raw_literal(struct str *s, struct raw *out)
+static bool take_raw_literal(struct str *s, struct imap_raw *out)
 {
     uint64_t n;
     ptrdiff_t end = str_find_byte(*s, '}');
@@ -61,9 +55,9 @@ static bool take_byte(struct str *s, char c)
     return true;
 }
 
-static bool take_raw(struct str *s, struct raw *out)
+bool imap_take_raw(struct str *s, struct imap_raw *out)
 {
-    *out = (struct raw){0};
+    *out = (struct imap_raw){0};
     if (s->n && s->p[0] == '"')
         return take_raw_quoted(s, out);
     if (s->n && s->p[0] == '{')
@@ -73,18 +67,14 @@ static bool take_raw(struct str *s, struct raw *out)
     return is_nil;
 }
 
-struct address {
-    struct raw name, route, mailbox, host;
-};
-
-static bool take_address(struct str *s, struct address *out)
+bool imap_take_address(struct str *s, struct imap_address *out)
 {
-    return take_byte(s, '(') && take_raw(s, &out->name) && take_byte(s, ' ') &&
-           take_raw(s, &out->route) && take_byte(s, ' ') && take_raw(s, &out->mailbox) &&
-           take_byte(s, ' ') && take_raw(s, &out->host) && take_byte(s, ')');
+    return take_byte(s, '(') && imap_take_raw(s, &out->name) && take_byte(s, ' ') &&
+           imap_take_raw(s, &out->route) && take_byte(s, ' ') && imap_take_raw(s, &out->mailbox) &&
+           take_byte(s, ' ') && imap_take_raw(s, &out->host) && take_byte(s, ')');
 }
 
-static void put_raw(struct buf *out, struct raw raw)
+void imap_put_raw(struct buf *out, struct imap_raw raw)
 {
     if (!raw.is_escaped) {
         buf_put(out, raw.text);
@@ -104,25 +94,25 @@ static bool is_plain(struct str s)
 }
 
 /* The name, decoded. */
-static void put_name(struct imap_search_text *t, struct raw name)
+static void put_name(struct imap_search_text *t, struct imap_raw name)
 {
     struct buf bytes = {.cap = name.text.n + 1};
     if (!name.text.n || is_plain(name.text)) {
-        put_raw(&t->value, name);
+        imap_put_raw(&t->value, name);
         return;
     }
-    put_raw(&bytes, name);
+    imap_put_raw(&bytes, name);
     if (mime_words_decode(buf_str(&bytes), t->charsets, &t->value) != RC_OK)
         t->value.over = true;
     buf_fini(&bytes);
 }
 
-static void put_address(struct imap_search_text *t, const struct address *a)
+static void put_address(struct imap_search_text *t, const struct imap_address *a)
 {
     struct buf *out = &t->value;
     bool has_name = a->name.text.p;
     if (!a->host.text.p) { /* a group begins or ends */
-        put_raw(out, a->mailbox);
+        imap_put_raw(out, a->mailbox);
         buf_put(out, a->mailbox.text.p ? STR(": ") : STR("; "));
         return;
     }
@@ -131,10 +121,10 @@ static void put_address(struct imap_search_text *t, const struct address *a)
         buf_put(out, STR(" <"));
     }
     if (!str_eq(a->mailbox.text, STR("MISSING_MAILBOX")))
-        put_raw(out, a->mailbox);
+        imap_put_raw(out, a->mailbox);
     if (!str_eq(a->host.text, STR("MISSING_DOMAIN"))) {
         buf_put(out, STR("@"));
-        put_raw(out, a->host);
+        imap_put_raw(out, a->host);
     }
     buf_put(out, has_name ? STR(">, ") : STR(", "));
 }
@@ -142,7 +132,7 @@ static void put_address(struct imap_search_text *t, const struct address *a)
 /* A list of addresses into `value`; false: it is NIL, or no list. */
 static bool put_addresses(struct imap_search_text *t, struct str *s, bool is_wanted)
 {
-    struct address a;
+    struct imap_address a;
     buf_clear(&t->value);
     if (!take_byte(s, '(')) {
         bool is_nil = str_starts(*s, STR("NIL"));
@@ -150,7 +140,7 @@ static bool put_addresses(struct imap_search_text *t, struct str *s, bool is_wan
         return false;
     }
     while (!take_byte(s, ')')) {
-        if (!take_address(s, &a)) {
+        if (!imap_take_address(s, &a)) {
             *s = (struct str){0};
             return false;
         }
@@ -247,12 +237,13 @@ static void answer_date(struct imap_search_text *t, struct str value)
 }
 
 /* NIL is learned too, and as nothing: keys that look for nothing do without columns. */
-static void answer_string(struct imap_search_text *t, enum imap_search_field field, struct raw raw)
+static void answer_string(struct imap_search_text *t, enum imap_search_field field,
+                          struct imap_raw raw)
 {
     struct str value = raw.text;
     if (raw.is_escaped) {
         buf_clear(&t->value);
-        put_raw(&t->value, raw);
+        imap_put_raw(&t->value, raw);
         value = buf_str(&t->value);
     }
     if (field == IMAP_SEARCH_DATE) {
@@ -307,7 +298,7 @@ bool imap_search_from_columns(struct imap_search_text *t)
 
 void imap_search_envelope(struct imap_search_text *t, struct str envelope)
 {
-    struct raw raw;
+    struct imap_raw raw;
     t->value.cap = envelope.n * 16 + 1000; /* Latin letters as UTF-8, words undone */
     for (size_t i = 0; i < t->program->n_texts; i++)
         if (t->program->texts[i]->kind <= IMAP_SEARCH_ENVELOPE)
@@ -319,7 +310,7 @@ void imap_search_envelope(struct imap_search_text *t, struct str envelope)
         if (field && !take_byte(&envelope, ' '))
             return;
         if (field <= IMAP_SEARCH_SUBJECT) {
-            if (!take_raw(&envelope, &raw))
+            if (!imap_take_raw(&envelope, &raw))
                 return;
             if (is_wanted)
                 answer_string(t, field, raw);

@@ -139,7 +139,7 @@ enum imap_search_answer imap_search_row(const struct imap_search_key *all,
 struct imap_column_key {
     uint64_t account;
     uint32_t mailbox, uidvalidity;
-    enum imap_search_field field;
+    unsigned field; /* enum imap_search_field, or imap_sort_field */
 };
 
 /* Of one field: what messages say, decoded and folded; of the date its day, as a uint64_t, or
@@ -152,6 +152,7 @@ struct imap_column {
     size_t n, bytes;
     uint32_t *uids, *ends; /* ascending; where in the text each one's ends */
     char *text;
+    uint32_t *ranks; /* of what is sorted: by value from 0 on, the same for the same; or NULL */
 };
 
 /* The newest one of a key; NULL: there is none. To be released. */
@@ -174,11 +175,32 @@ struct imap_column_maker {
 };
 void imap_column_add(struct imap_column_maker *m, uint32_t uid, struct str text);
 void imap_column_maker_fini(struct imap_column_maker *m);
+/* The old one (NULL: none) and what was made, held; with is_shared it becomes the newest, when it
+ * is not too large for that. */
+struct imap_column *imap_column_made(struct imap_columns *c, const struct imap_column_key *key,
+                                     const struct imap_column *old, struct imap_column_maker *m,
+                                     bool is_shared);
+/* Memory that commands hold, of which there is four times as much as for columns. False: not so
+ * much. */
+bool imap_columns_hold(struct imap_columns *c, size_t bytes);
+void imap_columns_let(struct imap_columns *c, size_t bytes);
 /* The old one (NULL: none) and what was made become the newest. */
 void imap_column_publish(struct imap_columns *c, const struct imap_column_key *key,
                          const struct imap_column *old, struct imap_column_maker *m);
 
 /* --- search_envelope.c and search_text.c ------------------------------------------------------ */
+
+/* A string of an envelope, where it stands. */
+struct imap_raw {
+    struct str text; /* absent: NIL */
+    bool is_escaped; /* has backslashes that do not count */
+};
+struct imap_address {
+    struct imap_raw name, route, mailbox, host;
+};
+bool imap_take_raw(struct str *s, struct imap_raw *out);
+bool imap_take_address(struct str *s, struct imap_address *out);
+void imap_put_raw(struct buf *out, struct imap_raw raw); /* as it is meant */
 
 /* What looks at messages, one after the other. */
 struct imap_search_text {
@@ -257,6 +279,7 @@ struct imap_search {
     struct imap_search_program program; /* the command's */
     bool wants_first;                   /* of the hits only the first one is asked for */
     bool needs_summaries;               /* imap_search_over: of every message */
+    bool needs_ids;                     /* and in them what mime_summary_thread tells */
     /* The results. */
     size_t count;          /* rows; with wants_first perhaps fewer */
     uint64_t *hits;        /* one bit a row; more than there are rows */
@@ -287,6 +310,7 @@ enum net_step imap_search_over(struct conn *c, struct imap_session *s, imap_sear
 /* For a look: the summary of the message at hand, until it ends. */
 enum rc imap_search_summary_of(struct conn *c, struct imap_session *s, struct imap_search *k,
                                uint64_t until, struct str *out);
+size_t imap_search_index(const struct imap_search *k); /* of the message at hand */
 /* The first set bit from i on, or count. */
 size_t imap_search_next_bit(const uint64_t *bits, size_t i, size_t count);
 /* Zeroes, one for each row; NULL: the arena is full. */

@@ -1,0 +1,91 @@
+/* SORT and THREAD, inside [RFC5256].
+ *
+ * sort.c is the commands; sort_values.c knows what a message is sorted by; sort_rank.c puts values
+ * into an order, once; thread.c makes trees, pure.
+ *
+ * What messages are sorted by stays in memory as columns (search_column.c), text with the rank of
+ * each value, so that the next SORT compares numbers. */
+#ifndef IMAP_SORT_INT_H
+#define IMAP_SORT_INT_H
+
+#include "imap/search_int.h"
+#include "mime/subject.h"
+
+/* Columns, behind those of SEARCH. */
+enum imap_sort_field {
+    IMAP_SORT_DATE = IMAP_SEARCH_FIELDS, /* a uint64_t, see imap_sort_time; or nothing */
+    IMAP_SORT_SUBJECT,                   /* strings from here on, as i;unicode-casemap has them */
+    IMAP_SORT_FROM,
+    IMAP_SORT_TO,
+    IMAP_SORT_CC,
+    IMAP_SORT_DISPLAYFROM,
+    IMAP_SORT_DISPLAYTO, /* up to here */
+    IMAP_SORT_REPLY,     /* one byte, of a reply or a forward; or nothing */
+    IMAP_SORT_IDS,       /* uint64_t: the hash of the message's own id, 0 for none; and of those it
+                            refers to */
+    IMAP_SORT_END
+};
+enum { IMAP_SORT_FIELDS = IMAP_SORT_END - IMAP_SEARCH_FIELDS, IMAP_SORT_CRITERIA = 32 };
+
+static inline bool imap_sort_is_text(unsigned field)
+{
+    return field >= IMAP_SORT_SUBJECT && field <= IMAP_SORT_DISPLAYTO;
+}
+
+/* --- sort_values.c ---------------------------------------------------------------------------- */
+
+/* Seconds, so that none is below 0. */
+uint64_t imap_sort_time(int64_t since_1970);
+
+struct imap_sort_values {
+    unsigned fields; /* that are wanted: 1 << (field - IMAP_SEARCH_FIELDS) */
+    const struct mime_charsets *charsets;
+    const uint64_t *hash_key; /* of ids: two of them */
+    struct buf text[IMAP_SORT_FIELDS];
+    struct buf value, work; /* between the steps */
+};
+/* What one message is sorted by, into `text`; of one that cannot be read: nothing. */
+void imap_sort_values_read(struct imap_sort_values *v, struct str summary);
+void imap_sort_values_fini(struct imap_sort_values *v);
+
+/* --- sort_rank.c ------------------------------------------------------------------------------ */
+
+/* Ranks the values of a column whose first n_old are those of `old`, which has ranks. The work is
+ * that of the new ones and a walk over all. */
+void imap_column_rank(struct imap_column *column, const struct imap_column *old, size_t n_old);
+
+/* Sorts by keys, and leaves those with the same key in their order. `room` is for n more. */
+struct imap_sort_pair {
+    uint64_t key;
+    uint32_t at;
+};
+void imap_sort_pairs(struct imap_sort_pair *pairs, struct imap_sort_pair *room, size_t n);
+
+/* --- thread.c --------------------------------------------------------------------------------- */
+
+enum imap_thread_kind { IMAP_THREAD_ORDEREDSUBJECT, IMAP_THREAD_REFERENCES, IMAP_THREAD_REFS };
+
+/* A message; in the order of the mailbox. */
+struct imap_thread_row {
+    uint64_t date;
+    uint32_t subject; /* its rank */
+    bool has_subject; /* and that is not empty */
+    bool is_reply;
+    const char *ids; /* as IMAP_SORT_IDS has them, not aligned */
+    size_t n_ids;
+};
+/* A message in an answer: what stands before its number. */
+struct imap_thread_step {
+    uint32_t at; /* in the rows */
+    uint32_t closes : 30;
+    uint32_t opens : 2; /* parentheses; neither: a space */
+};
+struct imap_threads {
+    struct imap_thread_step *steps; /* malloc'd */
+    size_t n;
+    uint32_t closes; /* at the end */
+};
+void imap_threads_make(enum imap_thread_kind kind, const struct imap_thread_row *rows, size_t n,
+                       struct imap_threads *out);
+
+#endif
