@@ -372,24 +372,14 @@ static enum rc check_row(struct queue_check *k, struct kv_row row)
 
 static enum rc check_shard(struct queue_check *k)
 {
-    struct kv_range range = {0};
-    struct arena arena = {0};
-    struct kv_page page = {.has_more = true};
-    unsigned char after[KV_KEY_MAX];
-    enum rc rc = RC_OK;
-    while (rc == RC_OK && page.has_more) {
-        arena_reset(&arena);
-        rc = kv_scan(k->queue->kv, part_of(k), range, 0, KV_ONCE, &arena, &page);
-        for (size_t i = 0; rc == RC_OK && i < page.n; i++)
-            rc = check_row(k, page.rows[i]);
-        if (rc == RC_OK && page.n) {
-            struct str last = page.rows[page.n - 1].key;
-            memcpy(after, last.p, last.n);
-            range.after = str_from(after, last.n);
-        }
-    }
-    arena_fini(&arena);
-    return rc;
+    struct kv_walk walk;
+    struct kv_row row;
+    enum rc rc;
+    kv_walk_begin(&walk, k->queue->kv, part_of(k), (struct kv_range){0}, KV_ONCE);
+    while ((rc = kv_walk_next(&walk, &row)) == RC_OK && (rc = check_row(k, row)) == RC_OK)
+        ;
+    kv_walk_end(&walk);
+    return rc == RC_EOF ? RC_OK : rc;
 }
 
 enum rc queue_fsck(struct queue *queue, struct queue_fsck *fsck)

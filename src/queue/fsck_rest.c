@@ -89,29 +89,17 @@ static enum {
 /* Items of the shard that name it now. */
 static enum rc count_named(struct queue_check *k, struct kv_blob_id blob, uint32_t *out)
 {
-    struct kv_range range = {.from = STR("m"), .to = STR("n")};
-    struct arena arena = {0};
-    struct kv_page page = {.has_more = true};
-    unsigned char after[KV_KEY_MAX];
-    enum rc rc = RC_OK;
+    const struct kv_range range = {.from = STR("m"), .to = STR("n")};
+    struct kv_walk walk;
+    struct kv_row row;
+    enum rc rc;
     *out = 0;
-    while (rc == RC_OK && page.has_more) {
-        arena_reset(&arena);
-        rc = kv_scan(k->queue->kv, (struct kv_part){KV_QUEUE, k->shard}, range, 0, KV_ONCE, &arena,
-                     &page);
-        for (size_t i = 0; rc == RC_OK && i < page.n; i++) {
-            struct str value = page.rows[i].value;
-            *out += value.n >= QUEUE_BLOB_AT + sizeof blob.b &&
-                    memcmp(value.p + QUEUE_BLOB_AT, blob.b, sizeof blob.b) == 0;
-        }
-        if (rc == RC_OK && page.n) {
-            struct str last = page.rows[page.n - 1].key;
-            memcpy(after, last.p, last.n);
-            range.after = str_from(after, last.n);
-        }
-    }
-    arena_fini(&arena);
-    return rc;
+    kv_walk_begin(&walk, k->queue->kv, (struct kv_part){KV_QUEUE, k->shard}, range, KV_ONCE);
+    while ((rc = kv_walk_next(&walk, &row)) == RC_OK)
+        *out += row.value.n >= QUEUE_BLOB_AT + sizeof blob.b &&
+                memcmp(row.value.p + QUEUE_BLOB_AT, blob.b, sizeof blob.b) == 0;
+    kv_walk_end(&walk);
+    return rc == RC_EOF ? RC_OK : rc;
 }
 
 static void blob_fault(struct queue_check *k, bool is_mended, struct kv_blob_id blob,
