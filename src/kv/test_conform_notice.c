@@ -291,6 +291,76 @@ static void t507(void **state)
     assert_int_equal(fsck.rows, 1);
 }
 
+struct told {
+    struct kv_fsck fsck;
+    struct kv_blob_id ids[2];
+    uint64_t counts[2][2]; /* by blob and partition */
+    size_t others;
+};
+
+static const struct kv_part second = {KV_QUEUE, 7};
+
+static void note_reference(struct kv_fsck *fsck, struct kv_part part, const struct kv_blob_id *blob,
+                           uint64_t count)
+{
+    struct told *t = CONTAINER(fsck, struct told, fsck);
+    bool is_known = false;
+    for (size_t i = 0; i < 2; i++) {
+        if (!kv_blob_id_eq(*blob, t->ids[i]))
+            continue;
+        is_known = kv_part_eq(part, CONFORM_PART) || kv_part_eq(part, second);
+        t->counts[i][kv_part_eq(part, second)] += count;
+    }
+    t->others += !is_known;
+}
+
+static void t509(void **state)
+{
+    struct conform *c = *state;
+    struct told told = {.fsck.reference = note_reference};
+    for (size_t i = 0; i < 2; i++) {
+        told.ids[i] = conform_blob(c, CONFORM_PART, i, 1000);
+        for (size_t n = 0; n < 2 + i; n++)
+            assert_rc(conform_ref(c, CONFORM_PART, told.ids[i]), RC_OK);
+        kv_blob_forget(c->kv, told.ids[i]);
+    }
+    assert_rc(conform_ref(c, second, told.ids[1]), RC_OK);
+    assert_rc(conform_drop(c, CONFORM_PART, told.ids[0]), RC_OK);
+    assert_rc(kv_fsck(c->kv, &told.fsck), RC_OK);
+    assert_int_equal(told.counts[0][0], 1);
+    assert_int_equal(told.counts[0][1], 0);
+    assert_int_equal(told.counts[1][0], 3);
+    assert_int_equal(told.counts[1][1], 1);
+    assert_int_equal(told.others, 0);
+}
+
+/* Whose lease it is, what a damaged one is, and how it is made anew. */
+static void t510(void **state)
+{
+    struct conform *c = *state;
+    const struct kv_part leases = {KV_LEASES, jobs.id};
+    const struct str name = STR("looked"), holder = STR("Jhlooked");
+    struct kv_lease_state lease;
+    uint64_t first = 0, second_epoch = 0;
+    assert_rc(kv_lease_look(c->kv, jobs, name, &lease), RC_NOTFOUND);
+    assert_rc(kv_lease_take(c->kv, jobs, name, STR("a"), 30 * NS_PER_SEC, &first), RC_OK);
+    assert_rc(kv_lease_look(c->kv, jobs, name, &lease), RC_OK);
+    assert_string_equal(lease.owner, "a");
+    assert_int_equal(lease.until, clock_wall(c->ctx.clock) + 30 * NS_PER_SEC);
+    assert_rc(kv_lease_give(c->kv, jobs, name, STR("a")), RC_OK);
+    assert_rc(kv_lease_look(c->kv, jobs, name, &lease), RC_OK);
+    assert_int_equal(lease.until, 0);
+    assert_rc(kv_lease_take(c->kv, jobs, name, STR("a"), 30 * NS_PER_SEC, &first), RC_OK);
+    conform_put(c, leases, holder, STR("?"));
+    assert_rc(kv_lease_look(c->kv, jobs, name, &lease), RC_CORRUPT);
+    assert_rc(kv_lease_reset(c->kv, jobs, name), RC_OK);
+    assert_rc(kv_lease_look(c->kv, jobs, name, &lease), RC_OK);
+    assert_rc(write_under(c, name, first), RC_CONFLICT);
+    assert_rc(kv_lease_take(c->kv, jobs, name, STR("b"), NS_PER_SEC, &second_epoch), RC_OK);
+    assert_true(second_epoch > first);
+    assert_rc(write_under(c, name, second_epoch), RC_OK);
+}
+
 static void t508(void **state)
 {
     struct conform *c = *state;
@@ -319,5 +389,7 @@ const struct conform_test conform_notice_tests[] = {
     {"506 a restored store has a larger generation and all that was committed", t506, CONFORM_ANY},
     {"507 a sound store says so", t507, CONFORM_ANY},
     {"508 a generation is raised, never lowered, and lasts", t508, CONFORM_ANY},
+    {"509 a check tells of all references", t509, CONFORM_ANY},
+    {"510 a lease can be looked at, and made anew", t510, CONFORM_ANY},
     {0},
 };
