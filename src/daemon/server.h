@@ -20,9 +20,9 @@ struct server {
     struct deliver *deliver;
     struct budget memory;
     struct net *net;
-    struct outside *outside; /* NULL: nothing is sent to other hosts */
-    struct secrets secrets;  /* until it is open */
-    struct relay *relay;     /* outside's */
+    struct outside *outside;     /* NULL: nothing is sent to other hosts */
+    struct secrets secrets;      /* until it is open */
+    struct relay *_Atomic relay; /* outside's; a request may look before it is there */
     struct web *web;
     struct mime_charsets *charsets;
     struct users users;

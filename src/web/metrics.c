@@ -156,6 +156,7 @@ void web_metrics(void *app, const struct http_request *request, struct http_resp
         put_histogram(&response->body, counters, (enum histogram)i);
     put_services(&response->body, web->conf.net);
     put_gauges(&response->body, &web->conf);
-    if (web->conf.relay && *web->conf.relay)
-        put_relay(&response->body, *web->conf.relay);
+    struct relay *relay = web->conf.relay ? atomic_load(web->conf.relay) : NULL;
+    if (relay)
+        put_relay(&response->body, relay);
 }

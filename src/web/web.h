@@ -16,7 +16,7 @@ struct web;
 struct web_conf { /* all of it outlives the sessions */
     struct admin *admin;
     struct net *net;
-    struct relay *const *relay; /* NULL, or *relay is NULL: nothing is sent to other hosts */
+    struct relay *_Atomic *relay; /* NULL, or *relay is NULL: nothing is sent to other hosts */
     int statm_fd;     /* /proc/self/statm, opened before the sandbox closed; -1: no figure */
     uint64_t started; /* when the server started: ns since 1970 */
 };
