@@ -59,6 +59,10 @@ struct conf {
         uint64_t cache;            /* bytes */
     } dns;
     struct {
+        uint64_t fetch_time, age_max; /* seconds: of a whole fetch; that a policy holds */
+        uint64_t domains, memory;     /* in memory; bytes of their policies */
+    } mta_sts;
+    struct {
         struct conf_list smtp, submission, submissions, pop3, pop3s, imap, imaps,
             admin;                 /* "address:port" */
         struct conf_list lmtp;     /* the same, or the path of a Unix socket */
@@ -91,7 +95,8 @@ struct conf {
         uint64_t recipients;                            /* of a transaction */
         uint64_t memory;                                /* bytes, of recipients that are due */
         uint64_t idle_time, connect_time, command_time; /* seconds */
-        struct conf_route *routes;                      /* n_routes, each domain once */
+        uint64_t lookup_least;     /* seconds that an answer of DNS is used at least */
+        struct conf_route *routes; /* n_routes, each domain once */
         size_t n_routes;
     } relay;
     struct {

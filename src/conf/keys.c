@@ -56,6 +56,10 @@ const struct key conf_keys[] = {
     KEY("dns", "resolver", ADDRESSES, dns.resolver, NULL),
     WORDS("dns", "trust_anchor", PATH, dns.trust_anchor, "", {"none"}),
     AMOUNT("dns", "cache", SIZE, dns.cache, "16M", 1 << 20, TIB),
+    AMOUNT("mta_sts", "fetch_time", TIME, mta_sts.fetch_time, "30s", 1, 600),
+    AMOUNT("mta_sts", "age_max", TIME, mta_sts.age_max, "365d", DAY, YEAR),
+    AMOUNT("mta_sts", "domains", NUMBER, mta_sts.domains, "10000", 100, 10000000),
+    AMOUNT("mta_sts", "memory", SIZE, mta_sts.memory, "16M", 1 << 20, TIB),
     KEY("listen", "smtp", ADDRESSES, listen.smtp, "0.0.0.0:25,[::]:25"),
     KEY("listen", "submission", ADDRESSES, listen.submission, "0.0.0.0:587,[::]:587"),
     KEY("listen", "submissions", ADDRESSES, listen.submissions, "0.0.0.0:465,[::]:465"),
@@ -91,6 +95,7 @@ const struct key conf_keys[] = {
     AMOUNT("relay", "idle_time", TIME, relay.idle_time, "5s", 0, 3600),
     AMOUNT("relay", "connect_time", TIME, relay.connect_time, "30s", 1, 3600),
     AMOUNT("relay", "command_time", TIME, relay.command_time, "5m", 1, 3600),
+    AMOUNT("relay", "lookup_least", TIME, relay.lookup_least, "30s", 1, DAY),
     AMOUNT("trace", "keep", TIME, trace.keep, "30d", 0, 100ULL * YEAR),
     AMOUNT("trace", "disk", SIZE, trace.disk, "1G", 1 << 20, 1024 * TIB),
     AMOUNT("trace", "memory", SIZE, trace.memory, "4M", 64 << 10, UINT64_C(1) << 30),
@@ -130,8 +135,9 @@ const struct key conf_route_keys[] = {
     ROUTE("source", IPS, source, NULL, {NULL}),
 };
 
-const char *const conf_sections[] = {"store",      "tls",      "dns",   "listen", "dkim", "smtp",
-                                     "submission", "sendmail", "relay", "trace",  "auth", "limits"};
+const char *const conf_sections[] = {"store", "tls",  "dns",        "mta_sts",  "listen",
+                                     "dkim",  "smtp", "submission", "sendmail", "relay",
+                                     "trace", "auth", "limits"};
 
 const size_t conf_n_keys = sizeof conf_keys / sizeof *conf_keys,
              conf_n_route_keys = sizeof conf_route_keys / sizeof *conf_route_keys,

@@ -159,8 +159,9 @@ struct server_start {
     int ready_fd;                        /* gets one byte when every listener accepts */
     /* Before a SIGHUP these come here: "signer" and "certificate" with their files, "socket SERVICE
      * ADDRESS" for each that is new, "password FILE" with its text for each that a route names,
-     * last "configuration FILE" with its text. The answer is "ok", or "refused CAUSE" and nothing
-     * has changed. */
+     * "resolvers", "anchors" and "authorities" with theirs when mail goes to other hosts, last
+     * "configuration FILE" with its text. The answer is "ok", or "refused CAUSE" and nothing has
+     * changed. */
     int news_fd;
     pid_t supervisor; /* without which it does not run */
     uid_t uid;

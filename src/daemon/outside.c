@@ -2,8 +2,7 @@
  * configuration they go by.
  *
  * Files are read before the sandbox closes (outside_prepare); of a later configuration the
- * supervisor sends what has changed, the passwords. What is read once only - resolvers, trust
- * anchor and authorities - needs a restart to change (reload.c says so). */
+ * supervisor reads and sends them all: passwords, resolvers, trust anchor, authorities. */
 #include "daemon/outside.h"
 
 #include "base/mem.h"
@@ -20,13 +19,11 @@
 
 enum { OWN_MAX = 256, ENTRY_BYTES = 64, DRAIN_MS = 30000 };
 
-static const char system_authorities[] = "/etc/ssl/certs/ca-certificates.crt";
-
 struct outside {
     struct ctx ctx;
-    struct dns_conf dns_conf;
-    struct arena arena; /* of dns_conf, and of own */
-    struct str ca_pem;
+    struct outside_files files;
+    uint64_t cache; /* and what else dns was made with */
+    bool must_validate;
     struct in6_addr own[OWN_MAX]; /* addresses of this machine */
     size_t n_own;
     struct dns *dns;
@@ -108,31 +105,29 @@ static void read_own(struct outside *o)
     freeifaddrs(all);
 }
 
-static enum rc read_dns(struct outside *o, const struct conf *c)
+/* In the arena. */
+static enum rc dns_conf_of(const struct conf *c, const struct outside_files *files,
+                           struct arena *arena, struct dns_conf *out, char why[256])
 {
-    struct str resolvers[CONF_LIST_MAX];
-    char why[256] = "";
-    for (size_t i = 0; i < c->dns.resolver.n; i++)
-        resolvers[i] = str_of(c->dns.resolver.item[i]);
-    const char *anchor = c->dns.trust_anchor[0] ? c->dns.trust_anchor : NULL;
-    enum rc rc = dns_conf_read(resolvers, c->dns.resolver.n, anchor, &o->arena, &o->dns_conf, why);
-    o->dns_conf.cache_bytes = c->dns.cache;
-    if (rc != RC_OK)
-        log_event(o->ctx.log, LOG_ERROR, "dns-refused", "cause", why, NULL);
-    return rc;
+    struct str texts[CONF_LIST_MAX], rest = files->resolvers, line;
+    size_t n = 0;
+    while (n < CONF_LIST_MAX && str_cut(&rest, '\n', &line))
+        if (line.n)
+            texts[n++] = line;
+    TRY(dns_conf_read(texts, n, "none", arena, out, why));
+    out->anchors = files->anchors;
+    out->must_validate = c->dns.trust_anchor[0] && files->anchors.n;
+    out->cache_bytes = c->dns.cache;
+    return RC_OK;
 }
 
-/* Without the system's own there is nothing to verify with, which is no error. */
-static enum rc read_authorities(struct outside *o, const struct conf *c)
+static struct tlspol_conf tlspol_conf_of(const struct conf *c, const struct outside_files *files)
 {
-    bool is_named = c->tls.ca_file[0] != '\0';
-    const char *path = is_named ? c->tls.ca_file : system_authorities;
-    enum rc rc = file_read(path, &o->ca_pem);
-    if (rc == RC_OK || !is_named)
-        return RC_OK;
-    log_event(o->ctx.log, LOG_ERROR, "authorities-refused", "file", path, "cause", strerror(errno),
-              NULL);
-    return rc;
+    return (struct tlspol_conf){.ca_pem = files->authorities,
+                                .fetch_ms = c->mta_sts.fetch_time * 1000,
+                                .domains = (uint32_t)c->mta_sts.domains,
+                                .memory_bytes = c->mta_sts.memory,
+                                .age_max_s = c->mta_sts.age_max};
 }
 
 enum rc outside_prepare(const struct ctx *ctx, const struct conf *c, struct outside **out)
@@ -140,9 +135,12 @@ enum rc outside_prepare(const struct ctx *ctx, const struct conf *c, struct outs
     struct outside *o = mem_zero(sizeof *o);
     o->ctx = *ctx;
     *out = o;
+    char why[256] = "";
     read_own(o);
-    TRY(read_dns(o, c));
-    return read_authorities(o, c);
+    enum rc rc = outside_files_read(c, &o->files, why);
+    if (rc != RC_OK)
+        log_event(ctx->log, LOG_ERROR, "relay-refused", "cause", why, NULL);
+    return rc;
 }
 
 /* --- settings --------------------------------------------------------------------------------- */
@@ -274,6 +272,7 @@ static struct relay_settings *settings_of(const struct outside *o, const struct 
     s->idle_ms = c->relay.idle_time * 1000;
     s->connect_ms = c->relay.connect_time * 1000;
     s->command_ms = c->relay.command_time * 1000;
+    s->lookup_least_s = c->relay.lookup_least;
     return s;
 }
 
@@ -285,20 +284,32 @@ static enum rc sign(struct relay_signer *signer, const struct queue_item *item, 
     return deliver_sign(&CONTAINER(signer, struct outside, signer)->signs, item, hostname, out);
 }
 
+static void note_dns(struct outside *o, const struct conf *c)
+{
+    o->cache = c->dns.cache;
+    o->must_validate = c->dns.trust_anchor[0] != 0;
+}
+
 enum rc outside_open(struct outside *o, const struct outside_house *house, const struct conf *c,
                      const struct secrets *secrets)
 {
     char why[256] = "";
-    enum rc rc = dns_new(&o->ctx, &o->dns_conf, &o->dns, why);
-    const struct tlspol_conf tlspol = {.ca_pem = o->ca_pem};
+    struct arena arena = {0};
+    struct dns_conf dns;
+    const struct tlspol_conf tlspol = tlspol_conf_of(c, &o->files);
+    enum rc rc = dns_conf_of(c, &o->files, &arena, &dns, why);
+    if (rc == RC_OK)
+        rc = dns_new(&o->ctx, &dns, &o->dns, why);
+    arena_fini(&arena);
     if (rc == RC_OK)
         rc = tlspol_new(&o->ctx, house->kv, o->dns, &tlspol, &o->tlspol, why);
     if (rc == RC_OK)
-        rc = net_tls_client_new(o->ca_pem, &o->tls, why);
+        rc = net_tls_client_new(o->files.authorities, &o->tls, why);
     if (rc != RC_OK) {
         log_event(o->ctx.log, LOG_ERROR, "relay-refused", "cause", why, NULL);
         return rc;
     }
+    note_dns(o, c);
     o->signer.sign = sign;
     o->signs = (struct deliver_signer){
         .ctx = &o->ctx, .kv = house->kv, .auth = house->auth, .client = house->dkim};
@@ -314,41 +325,71 @@ enum rc outside_open(struct outside *o, const struct outside_house *house, const
     return RC_OK;
 }
 
-/* Other resolvers, when they are named; files of the system cannot be read any more. */
-static void reload_dns(struct outside *o, const struct conf *c)
+enum rc outside_check(const struct outside *o, const struct outside_files *files, char why[256])
 {
-    struct str resolvers[CONF_LIST_MAX];
-    struct arena arena = {0};
-    struct dns_conf conf;
-    char why[256] = "";
-    size_t n = c->dns.resolver.n;
-    for (size_t i = 0; i < n; i++)
-        resolvers[i] = str_of(c->dns.resolver.item[i]);
-    if (n == 0)
-        return;
-    enum rc rc = dns_conf_read(resolvers, n, "none", &arena, &conf, why);
-    bool is_same = rc == RC_OK && conf.n_resolvers == o->dns_conf.n_resolvers &&
-                   memcmp(conf.resolvers, o->dns_conf.resolvers,
-                          conf.n_resolvers * sizeof *conf.resolvers) == 0;
-    if (rc == RC_OK && !is_same) {
-        struct dns_conf next = o->dns_conf;
-        size_t bytes = conf.n_resolvers * sizeof *conf.resolvers;
-        struct net_addr *kept = arena_zero(&o->arena, bytes);
-        memcpy(kept, conf.resolvers, bytes);
-        next.resolvers = kept;
-        next.n_resolvers = conf.n_resolvers;
-        rc = dns_reload(o->dns, &next, why);
-        if (rc == RC_OK)
-            o->dns_conf = next;
-    }
-    if (rc != RC_OK)
-        log_event(o->ctx.log, LOG_ERROR, "dns-not-reloaded", "cause", why, NULL);
-    arena_fini(&arena);
+    struct net_tls_client *tls = NULL;
+    if (!o || str_is_null(files->resolvers))
+        return RC_OK;
+    enum rc rc = net_tls_client_new(files->authorities, &tls, why);
+    net_tls_client_free(&tls);
+    return rc;
 }
 
-void outside_reload(struct outside *o, const struct conf *c, const struct secrets *secrets)
+/* With an empty cache, so only when there is something new. */
+static enum rc reload_dns(struct outside *o, const struct conf *c,
+                          const struct outside_files *files, char why[256])
 {
-    reload_dns(o, c);
+    struct arena arena = {0};
+    struct dns_conf next;
+    enum rc rc = dns_conf_of(c, files, &arena, &next, why);
+    if (rc == RC_OK)
+        rc = dns_reload(o->dns, &next, why);
+    arena_fini(&arena);
+    return rc;
+}
+
+static bool is_same_dns(const struct outside *o, const struct conf *c,
+                        const struct outside_files *files)
+{
+    return str_eq(o->files.resolvers, files->resolvers) &&
+           str_eq(o->files.anchors, files->anchors) && o->cache == c->dns.cache &&
+           o->must_validate == (c->dns.trust_anchor[0] != 0);
+}
+
+static void copy(struct str *to, struct str from)
+{
+    free((void *)(uintptr_t)to->p);
+    *to = str_is_null(from) ? from : str_from(mem_dup(from.p, from.n), from.n);
+}
+
+/* What cannot be used after all stays as it was, and the log says so. */
+static void reload_files(struct outside *o, const struct conf *c, const struct outside_files *files)
+{
+    char why[256] = "";
+    if (!is_same_dns(o, c, files)) {
+        if (reload_dns(o, c, files, why) == RC_OK) {
+            copy(&o->files.resolvers, files->resolvers);
+            copy(&o->files.anchors, files->anchors);
+            note_dns(o, c);
+        } else {
+            log_event(o->ctx.log, LOG_ERROR, "dns-not-reloaded", "cause", why, NULL);
+        }
+    }
+    if (!str_eq(o->files.authorities, files->authorities)) {
+        if (net_tls_client_renew(o->tls, files->authorities, why) == RC_OK)
+            copy(&o->files.authorities, files->authorities);
+        else
+            log_event(o->ctx.log, LOG_ERROR, "authorities-not-reloaded", "cause", why, NULL);
+    }
+}
+
+void outside_reload(struct outside *o, const struct conf *c, const struct secrets *secrets,
+                    const struct outside_files *files)
+{
+    if (!str_is_null(files->resolvers))
+        reload_files(o, c, files);
+    const struct tlspol_conf tlspol = tlspol_conf_of(c, &o->files);
+    tlspol_reload(o->tlspol, &tlspol);
     relay_set(o->relay, settings_of(o, c, secrets));
 }
 
@@ -391,8 +432,7 @@ void outside_free(struct outside **outside)
         return;
     if (o->tls)
         net_tls_client_free(&o->tls);
-    free((void *)(uintptr_t)o->ca_pem.p);
-    arena_fini(&o->arena);
+    outside_files_fini(&o->files);
     free(o);
     *outside = NULL;
 }

@@ -20,6 +20,17 @@ void secrets_add(struct secrets *s, struct str path, struct str text); /* the fi
 enum rc secrets_read(const struct conf *c, struct secrets *out, const char **out_path);
 void secrets_fini(struct secrets *s); /* wipes */
 
+/* --- files.c: what else is read as root, at the start and for each reload --------------------- */
+
+struct outside_files {
+    struct str authorities; /* PEM; absent: there are none */
+    struct str resolvers;   /* "address:port" a line; absent: nothing was read */
+    struct str anchors;     /* records in text; absent: nothing is validated */
+};
+/* What the configuration names, or the system has. The cause is in `why`. */
+enum rc outside_files_read(const struct conf *c, struct outside_files *out, char why[256]);
+void outside_files_fini(struct outside_files *files);
+
 /* --- outside.c -------------------------------------------------------------------------------- */
 
 struct outside;
@@ -38,7 +49,10 @@ enum rc outside_prepare(const struct ctx *ctx, const struct conf *c, struct outs
 /* Begins to send; after net_start. */
 enum rc outside_open(struct outside *o, const struct outside_house *house, const struct conf *c,
                      const struct secrets *secrets);
-void outside_reload(struct outside *o, const struct conf *c, const struct secrets *secrets);
+/* Whether the files can be used; the cause is in `why`. Changes nothing. */
+enum rc outside_check(const struct outside *o, const struct outside_files *files, char why[256]);
+void outside_reload(struct outside *o, const struct conf *c, const struct secrets *secrets,
+                    const struct outside_files *files);
 struct relay *outside_relay(struct outside *o); /* NULL before outside_open */
 /* Both may be NULL. Drain: nothing new is sent; before net_stop. Close: after it; waits until
  * nothing is under way. */

@@ -35,17 +35,10 @@ struct candidate {
     int signer_fds[2];
     struct child signer;
     struct secrets secrets;
+    struct outside_files files;
 };
 
 /* --- what only a restart changes -------------------------------------------------------------- */
-
-static bool same_list(const struct conf_list *a, const struct conf_list *b)
-{
-    bool is_same = a->n == b->n;
-    for (size_t i = 0; is_same && i < a->n; i++)
-        is_same = strcmp(a->item[i], b->item[i]) == 0;
-    return is_same;
-}
 
 /* Settings of the engine and of threads that are made at the start, and files that are read then.
  */
@@ -73,10 +66,6 @@ static void warn_of_restart(const struct conf *now, const struct conf *next)
         {"store body_pool", strcmp(now->store.body_pool, next->store.body_pool) == 0},
         {"store name", strcmp(now->store.name, next->store.name) == 0},
         {"store plugin", strcmp(now->store.plugin, next->store.plugin) == 0},
-        {"tls ca_file", strcmp(now->tls.ca_file, next->tls.ca_file) == 0},
-        {"dns resolver", same_list(&now->dns.resolver, &next->dns.resolver)},
-        {"dns trust_anchor", strcmp(now->dns.trust_anchor, next->dns.trust_anchor) == 0},
-        {"dns cache", now->dns.cache == next->dns.cache},
         {"relay connections", !now->relay.connections == !next->relay.connections},
         {"auth hash_ops", now->auth.hash_ops == next->auth.hash_ops},
         {"auth hash_memory", now->auth.hash_memory == next->auth.hash_memory},
@@ -114,6 +103,8 @@ static enum rc make(const struct supervisor *s, struct candidate *c)
     TRY(read_chain(c->conf, &c->chain_pem));
     if (secrets_read(c->conf, &c->secrets, &path) != RC_OK)
         return complain(path, strerror(errno));
+    if (c->conf->relay.connections && outside_files_read(c->conf, &c->files, why) != RC_OK)
+        return complain("relay", why);
     if (sockets_change(c->conf, &s->sockets, &c->sockets, why) != RC_OK)
         return complain("listen", why);
     return make_signer(s, c);
@@ -175,6 +166,11 @@ static enum rc send_all(const struct supervisor *s, const struct candidate *c)
     for (size_t i = 0; i < c->secrets.n; i++) {
         const struct secret *secret = &c->secrets.items[i];
         TRY(send_text(s->news_fd, "password", secret->path, str_from(secret->text, secret->n)));
+    }
+    if (!str_is_null(c->files.resolvers)) {
+        TRY(send_text(s->news_fd, "resolvers", "", c->files.resolvers));
+        TRY(send_text(s->news_fd, "anchors", "", c->files.anchors));
+        TRY(send_text(s->news_fd, "authorities", "", c->files.authorities));
     }
     struct buf text;
     buf_init(&text, CONF_TEXT_MAX);
@@ -255,6 +251,7 @@ void supervisor_reload(struct supervisor *s)
         drop(s, &c);
     }
     secrets_fini(&c.secrets);
+    outside_files_fini(&c.files);
     if (s->was_ready)
         notify("READY=1");
 }

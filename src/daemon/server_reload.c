@@ -14,6 +14,7 @@ struct reload {
     struct str text; /* of the configuration */
     char path[NEWS_TEXT];
     struct secrets secrets;
+    struct outside_files files;
     int signer_fd;
     bool is_whole;
 };
@@ -49,6 +50,22 @@ static enum rc add_secret(struct reload *r, struct str path, int fd)
     return RC_OK;
 }
 
+/* Texts that come once each; NULL: it is none of them. */
+static struct str *text_named(struct reload *r, struct str what)
+{
+    const struct {
+        const char *name;
+        struct str *to;
+    } texts[] = {{"certificate", &r->chain_pem},
+                 {"authorities", &r->files.authorities},
+                 {"resolvers", &r->files.resolvers},
+                 {"anchors", &r->files.anchors}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (str_eq(what, str_of(texts[i].name)))
+            return texts[i].to;
+    return NULL;
+}
+
 /* The file is the message's until it is kept. */
 static enum rc take_news(struct reload *r, struct news *news)
 {
@@ -67,8 +84,9 @@ static enum rc take_news(struct reload *r, struct news *news)
     }
     if (str_eq(what, STR("password")))
         return add_secret(r, rest, news->fd);
-    if (str_eq(what, STR("certificate")) && !r->chain_pem.p)
-        return file_read_open(news->fd, &r->chain_pem);
+    struct str *text = text_named(r, what);
+    if (text && !text->p)
+        return file_read_open(news->fd, text);
     if (str_eq(what, STR("configuration")) && !r->text.p) {
         rc = file_read_open(news->fd, &r->text);
         snprintf(r->path, sizeof r->path, "%.*s", STR_ARG(rest));
@@ -98,6 +116,7 @@ static void reload_fini(struct reload *r)
     if (r->signer_fd >= 0)
         close(r->signer_fd);
     secrets_fini(&r->secrets);
+    outside_files_fini(&r->files);
     free((void *)(uintptr_t)r->chain_pem.p);
     free((void *)(uintptr_t)r->text.p);
 }
@@ -134,7 +153,7 @@ static void put_in_force(struct server *s, struct reload *r, struct generation *
     auth_guard_reload(s->admin.auth, &guard);
     deliver_set_times(s->deliver, c->relay.expire * 1000, c->relay.delay_notice * 1000);
     if (s->outside)
-        outside_reload(s->outside, c, &r->secrets);
+        outside_reload(s->outside, c, &r->secrets, &r->files);
     budget_limit(&s->memory, c->limits.memory);
     log_level_set(s->log, server_log_level(c->log_level));
     atomic_store(&s->admin.keep_removed_ns, c->store.keep_removed * NS_PER_SEC);
@@ -178,6 +197,8 @@ static enum rc reload(struct server *s, struct reload *r, char why[256])
         return rc;
     snprintf(why, 256, "limits.trusted has what is no network");
     rc = server_trusted(s, conf, &trusted);
+    if (rc == RC_OK)
+        rc = outside_check(s->outside, &r->files, why);
     if (rc != RC_OK) {
         conf_free(&conf);
         return rc;

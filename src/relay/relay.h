@@ -79,6 +79,7 @@ struct relay_settings {
     uint32_t entries;        /* recipients in memory: 262,144 */
     uint64_t idle_ms;        /* how long a connection waits for the next message: 5,000 */
     uint64_t connect_ms;     /* 30,000 */
+    uint64_t lookup_least_s; /* an answer of DNS is used at least that long: 30 */
     uint64_t command_ms;     /* 300,000; the others of [RFC5321 4.5.3.2] in proportion */
 };
 struct relay_settings *relay_settings_new(void);

@@ -72,9 +72,11 @@ static const struct {
     [FAULT_ROUTE] = {RC_TEMP, "4.3.5", "the route that is set for %s leads nowhere: %s"},
 };
 
-static uint64_t clamp(uint64_t ttl)
+static uint64_t ttl_within(const struct finder *f)
 {
-    return ttl < TTL_LEAST ? TTL_LEAST : ttl > TTL_MOST ? TTL_MOST : ttl;
+    uint64_t least = f->where->settings->lookup_least_s;
+    least = least ? least : TTL_LEAST;
+    return f->ttl < least ? least : f->ttl > TTL_MOST ? TTL_MOST : f->ttl;
 }
 
 static void finish(struct finder *f)
@@ -110,7 +112,7 @@ static void fail(struct finder *f, enum fault fault, const char *why)
     o->text = arena_dup(&f->where->arena,
                         str_from(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1));
     f->where->n_targets = 0;
-    f->where->ttl = o->rc == RC_TEMP ? TTL_TEMP : clamp(f->ttl);
+    f->where->ttl = o->rc == RC_TEMP ? TTL_TEMP : ttl_within(f);
     finish(f);
 }
 #pragma GCC diagnostic pop
@@ -398,7 +400,7 @@ static void build(struct finder *f)
         return;
     }
     f->where->outcome = (struct relay_outcome){.rc = RC_OK};
-    f->where->ttl = broken ? TTL_TEMP : clamp(f->ttl);
+    f->where->ttl = broken ? TTL_TEMP : ttl_within(f);
     finish(f);
 }
 

@@ -127,6 +127,12 @@ static void failed(struct check *c, enum tlspol_result result, const char *why)
               "result", tlspol_result_name(result), "cause", why, NULL);
 }
 
+static uint64_t age_of(const struct tlspol *t, const struct tlspol_policy *policy)
+{
+    uint64_t most = t->conf.age_max_s;
+    return most && policy->max_age > most ? most : policy->max_age;
+}
+
 void check_fetched(struct check *c, enum tlspol_result result, struct str text, const char *why)
 {
     struct tlspol *t = c->tlspol;
@@ -143,7 +149,7 @@ void check_fetched(struct check *c, enum tlspol_result result, struct str text, 
                          .id = str_of(c->id),
                          .text = text,
                          .fetched = now,
-                         .expires = now + policy.max_age};
+                         .expires = now + age_of(t, &policy)};
         entry_policy(t, c->entry, text, c->id, k.fetched, k.expires);
         enum rc rc = keep_write(t->kv, &k);
         if (rc != RC_OK)

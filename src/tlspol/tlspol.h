@@ -127,6 +127,7 @@ struct tlspol_conf {
     uint32_t fetches;      /* at once; 0: 100 */
     uint32_t domains;      /* in memory; 0: 10,000 */
     uint64_t memory_bytes; /* of policies in memory; 0: 16 MB */
+    uint64_t age_max_s;    /* that one holds at most; 0: a year */
 };
 
 /* Copies conf. The others outlive it, dns too. */

@@ -10,6 +10,8 @@ from harness import wire
 from harness.host import DOMAIN
 from test_serve import is_running, log_has, new_certificate, process, tls_certificate, wait_until
 
+ANCHOR = '. IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n'
+
 
 def change(host, *replacements, more=''):
     with open(host.conf, encoding='ascii') as f:
@@ -133,6 +135,30 @@ def test_what_needs_a_restart_is_said(make_host):
     host.run('stat', check=False)
     with wire.smtp(host) as connection:
         assert connection.command('NOOP')[0] == 250
+
+
+def test_files_for_the_way_to_others_are_read_again(make_host, tmp_path):
+    """Authorities and trust anchor: what is no such file changes nothing, what is needs no restart."""
+    host = make_host()
+    authorities, anchor = tmp_path / 'authorities.pem', tmp_path / 'root.ds'
+    with open(os.path.join(host.folder, 'tls', 'certificate.pem'), encoding='ascii') as f:
+        authorities.write_text(f.read())
+    anchor.write_text(ANCHOR)
+    at = len(host.log_text())
+    change(host, more=f'tls {{ ca_file = "{authorities}" }}\ndns {{ trust_anchor = "{anchor}" resolver = {{"127.0.0.1:9"}} cache = 2M }}\n')
+    reload(host)
+    change(host, more='limits { message_size = 1M }\n')
+    for path, bad, why in ((authorities, 'no certificate\n', 'authorities: no certificate in it'), (anchor, '', 'root.ds: empty')):
+        good, before = path.read_text(), len(host.log_text())
+        path.write_text(bad)
+        reload(host, 'reload-refused')
+        assert why in host.log_text()[before:] and size_limit(host) != 'SIZE 1048576'
+        path.write_text(good)
+    anchor.write_text(ANCHOR.replace('20326', '20327'))
+    authorities.write_text(authorities.read_text() * 2)
+    reload(host)
+    assert size_limit(host) == 'SIZE 1048576'
+    assert not re.search('event=(needs-restart|dns-not-reloaded|authorities-not-reloaded)', host.log_text()[at:])
 
 
 def test_removed_accounts_are_kept_as_long_as_it_says_now(make_host):

@@ -168,6 +168,7 @@ virtual_gid_maps = static:{UID}
 alias_maps =
 smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination
 minimal_backoff_time = 1s
+maximal_backoff_time = 2s
 queue_run_delay = 1s
 ''')
 
