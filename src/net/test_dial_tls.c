@@ -376,7 +376,7 @@ static void authorities_are_checked(void **state)
     char why[256] = "";
     assert_rc(net_tls_client_new(STR("nothing\n"), &tls, why), RC_SYNTAX);
     assert_null(tls);
-    assert_string_equal(why, "authorities: no start line");
+    assert_string_equal(why, "authorities: no certificate in it");
     assert_rc(net_tls_client_new((struct str){NULL, 0}, &tls, why), RC_OK);
     net_tls_client_free(&tls);
     world_begin(&w, &leaf, false);

@@ -391,6 +391,44 @@ static void tls_is_taken_where_it_is(void **state)
     tls_end(&t);
 }
 
+/* A handshake that comes byte by byte, and one whose messages are never whole: a bound in time or
+ * size, and an end. */
+static void tls_that_never_ends(void **state)
+{
+    static char record[5 + 16384] = "\x16\x03\x03\x40\x00\x02\xff\xff\xff";
+    for (int is_flood = 0; is_flood < 2; is_flood++) {
+        struct home h;
+        struct net_tls_client *tls;
+        char why[256], got[PEER_STORY];
+        size_t at = 0;
+        home_begin(&h);
+        assert_rc(net_tls_client_new((struct str){NULL, 0}, &tls, why), RC_OK);
+        h.house.tls = tls;
+        h.target.must_tls = true;
+        h.settings.command_ms = is_flood ? 300000 : 3000;
+        home_open(&h);
+        struct letter *l = letter_new(&h, "me@us.test", "a@b.test", STR("x\r\n"));
+        relay_session_send(h.session, &l->job);
+        int fd = home_accept(&h);
+        peer_play(
+            fd, "S: 220 mx\nC: EHLO us.test\nS: 250-mx\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\n",
+            4096);
+        while (!l->done) {
+            size_t n = is_flood ? sizeof record - at : 1;
+            ssize_t sent = send(fd, record + at, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+            at = (at + (sent > 0 ? (size_t)sent : 0)) % sizeof record;
+            usleep(is_flood ? 100 : 20000);
+        }
+        letter_story(l, got);
+        assert_true(str_starts(str_of(got), STR("temp 4 0 4.7.5 no TLS: ")));
+        letter_free(&l);
+        home_wait_gone(&h);
+        close(fd);
+        home_end(&h);
+        net_tls_client_free(&tls);
+    }
+}
+
 /* Where it must show something nothing is said in clear. */
 static void required_tls_is_never_left_out(void **state)
 {
@@ -568,6 +606,7 @@ int main(void)
         cmocka_unit_test(early_answers_count),
         cmocka_unit_test(bare_line_ends_are_not_sent),
         cmocka_unit_test(tls_is_taken_where_it_is),
+        cmocka_unit_test(tls_that_never_ends),
         cmocka_unit_test(required_tls_is_never_left_out),
         cmocka_unit_test(requiretls_is_kept_to),
         cmocka_unit_test(reports_require_tls_where_they_can),

@@ -28,6 +28,7 @@ struct fetch {
     CURL *easy;
     struct curl_slist *addresses;
     struct buf body;
+    size_t header_n;
     char error[CURL_ERROR_SIZE];
     struct list link;
 };
@@ -81,6 +82,14 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct fetch *fetch = arg;
     return buf_add(&fetch->body, str_from(p, size * n)) == RC_OK ? size * n : 0;
+}
+
+/* Fields are looked at by libcurl alone, which may keep them: no more than of a policy. */
+static size_t on_header(char *p, size_t size, size_t n, void *arg)
+{
+    struct fetch *fetch = arg;
+    fetch->header_n += size * n;
+    return fetch->header_n <= TLSPOL_TEXT_MAX ? size * n : 0;
 }
 
 /* "mta-sts.example.org:443:192.0.2.1,[2001:db8::1]" */
@@ -140,9 +149,12 @@ static CURLcode set_up(const struct tlspol *t, struct fetch *fetch, const char *
                     {CURLOPT_RESOLVE, fetch->addresses},
                     {CURLOPT_ERRORBUFFER, fetch->error},
                     {CURLOPT_WRITEDATA, fetch},
+                    {CURLOPT_HEADERDATA, fetch},
                     {CURLOPT_PRIVATE, fetch}};
     for (size_t i = 0; rc == CURLE_OK && i < sizeof pointers / sizeof *pointers; i++)
         rc = curl_easy_setopt(e, pointers[i].option, pointers[i].value);
+    if (rc == CURLE_OK)
+        rc = curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
     return rc == CURLE_OK ? curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) : rc;
 }
 

@@ -254,6 +254,25 @@ static void test_fetched_and_kept(void **state)
     close_world(&w);
 }
 
+/* What the operator says comes before what the policy does. */
+static void test_age_is_bounded(void **state)
+{
+    struct world w;
+    open_world(&w);
+    tlspol_free(&w.tlspol);
+    w.conf.age_max_s = 100000;
+    start(&w);
+    dns_is(&w, GOOD("1"));
+    w.answer = HEAD POLICY; /* ten days */
+    assert_int_equal(ask(&w, "good.test", "mx.good.test"), TLSPOL_ENFORCE);
+    dns_is(&w, "");
+    later(&w, 100000 - 1);
+    assert_int_equal(ask(&w, "good.test", "mx.good.test"), TLSPOL_ENFORCE);
+    later(&w, 2);
+    assert_int_equal(ask(&w, "good.test", "mx.good.test"), TLSPOL_NONE);
+    close_world(&w);
+}
+
 static void test_new_id(void **state)
 {
     struct world w;
@@ -296,6 +315,10 @@ static void test_failures(void **state)
 {
     static char large[TLSPOL_TEXT_MAX + 1024] = HEAD POLICY;
     memset(large + strlen(large), '\n', TLSPOL_TEXT_MAX);
+    static char fields[3 * TLSPOL_TEXT_MAX] = "HTTP/1.1 200 OK\r\n";
+    while (strlen(fields) < 2 * TLSPOL_TEXT_MAX)
+        strcat(fields, "X-More: and more of them, and more of them, and more of them\r\n");
+    strcat(fields, "Content-Type: text/plain\r\n\r\n" POLICY);
     const struct {
         const char *answer;
         enum tlspol_result result;
@@ -307,6 +330,7 @@ static void test_failures(void **state)
         {"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" POLICY, TLSPOL_STS_POLICY_INVALID},
         {HEAD "version: STSv9\n", TLSPOL_STS_POLICY_INVALID},
         {large, TLSPOL_STS_POLICY_FETCH_ERROR},
+        {fields, TLSPOL_STS_POLICY_FETCH_ERROR},
         {"nonsense\r\n\r\n", TLSPOL_STS_POLICY_FETCH_ERROR},
         {NULL, TLSPOL_STS_POLICY_FETCH_ERROR}, /* silence: bounded in time */
     };
@@ -466,6 +490,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fetched_and_kept),
+        cmocka_unit_test(test_age_is_bounded),
         cmocka_unit_test(test_new_id),
         cmocka_unit_test(test_renewed_by_itself),
         cmocka_unit_test(test_failures),
