@@ -1,6 +1,6 @@
-/* Fuzz target: the values of RET, ENVID, NOTIFY and ORCPT. Aborts when one that was taken could
- * break a report: xtext that decodes to something that is not printable, a value over its limit,
- * one that is not UTF-8. */
+/* Fuzz target: the values of RET, ENVID, NOTIFY, ORCPT, HOLDFOR and HOLDUNTIL. Aborts when one that
+ * was taken could break a report: xtext that decodes to something that is not printable, a value
+ * over its limit, one that is not UTF-8. */
 #include "base/utf8.h"
 #include "fuzz/fuzz.h"
 #include "smtp/smtp.h"
@@ -30,6 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct buf small;
     unsigned notify;
     enum smtp_ret ret;
+    uint64_t seconds;
     if (smtp_envid_check(value) == RC_OK) {
         FUZZ_DEMAND(size <= SMTP_ENVID_MAX);
         demand_printable(value);
@@ -42,6 +43,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_DEMAND(utf8_is_ascii(value) && smtp_orcpt_check(value, true) == RC_OK);
     if (smtp_notify_parse(value, &notify) == RC_OK)
         FUZZ_DEMAND(notify == SMTP_NOTIFY_NEVER || (notify > 0 && notify % 2 == 0 && notify < 16));
+    if (smtp_holdfor_parse(value, &seconds) == RC_OK)
+        FUZZ_DEMAND(seconds > 0 && seconds < 1000000000);
+    if (smtp_holduntil_parse(value, &seconds) == RC_OK)
+        FUZZ_DEMAND(seconds <= UINT64_C(253402300801)); /* the last second of 9999, and one more */
     if (smtp_ret_parse(value, &ret) == RC_OK)
         FUZZ_DEMAND(size == 4);
     buf_init(&small, 8); /* a cap is kept, whatever comes */

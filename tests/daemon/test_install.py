@@ -44,13 +44,15 @@ def test_only_the_plugin_needs_ceph(installed):
 
 
 def test_example_is_a_configuration(installed, tmp_path):
-    """It says nothing but defaults, a certificate apart."""
+    """It says nothing but defaults, a certificate and the socket of the sendmail command apart, which the package installs."""
     example = os.path.join(installed, 'share/doc/penfold/examples/penfold.conf')
     empty = tmp_path / 'empty.conf'
     empty.write_text('')
     shown = [subprocess.run([os.path.join(installed, 'bin/penfold'), 'check', '--show', '-c', path], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout for path in (example, empty)]
     assert 'message_size' in shown[0]
+    assert re.search(r'^    sendmail = {"/run/penfold/sendmail"}$', shown[0], re.M)
+    shown[0] = shown[0].replace('sendmail = {"/run/penfold/sendmail"}', 'sendmail = {}')
     without = [re.sub(r'^    (certificate|key) = .*\n', '', text, flags=re.M) for text in shown]
     assert without[0] == without[1]
 
