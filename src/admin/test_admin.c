@@ -482,6 +482,9 @@ static void fsck_gives_figures_and_names_faults(void **state)
     assert_string_equal(figure(h, "faults"), "0");
     assert_string_equal(figure(h, "fault"), "(none)");
     assert_string_not_equal(figure(h, "rows"), "0");
+    expect(h, "fsck --mend", RC_OK, NULL);
+    assert_string_equal(figure(h, "queued"), "0");
+    assert_string_equal(figure(h, "mended"), "0");
     /* An address whose mailboxes were never made, and one account whose record is damaged. */
     assert_rc(auth_account_reserve(h->admin.auth, &id), RC_OK);
     assert_rc(auth_account_add(h->admin.auth, id, STR("bob@example.test"), STR("pass word")),

@@ -6,7 +6,8 @@
  * seen when its item is loaded. */
 #include "relay/shell_int.h"
 
-enum { PAGE = 256, ROOM_MS = 100, AGAIN_MS = 1000 };
+/* SHARE_MS: should nobody tell that a destination which was cut has room again. */
+enum { PAGE = 256, ROOM_MS = 100, AGAIN_MS = 1000, SHARE_MS = 60000 };
 
 void page_init(struct relay *relay)
 {
@@ -28,9 +29,19 @@ void page_again(struct relay *relay, struct queue_id id, uint64_t at)
 
 void page_entry(struct relay *relay, const struct queue_due *entry, uint64_t now)
 {
-    if (entry->due > now || schedule_add(&relay->schedule, entry) == RC_LIMIT)
-        look(relay, &relay->shards[queue_shard_of(entry->id)], entry->due,
-             entry->due > now ? entry->due : now + ROOM_MS * NS_PER_MS);
+    enum rc rc = entry->due > now ? RC_EOF : schedule_add(&relay->schedule, entry);
+    uint64_t at = rc == RC_EOF     ? entry->due
+                  : rc == RC_LIMIT ? now + ROOM_MS * NS_PER_MS
+                                   : now + SHARE_MS * NS_PER_MS;
+    if (rc == RC_EOF || rc == RC_LIMIT || rc == RC_AGAIN)
+        look(relay, &relay->shards[queue_shard_of(entry->id)], entry->due, at);
+}
+
+void page_room(struct relay *relay, uint64_t now)
+{
+    for (size_t i = 0; i < QUEUE_SHARDS; i++)
+        if (relay->shards[i].from <= now)
+            look(relay, &relay->shards[i], relay->shards[i].from, now);
 }
 
 /* A fresh scan only when a good part is free again, not for each one that goes. */
@@ -48,7 +59,10 @@ static bool take_page(struct relay *relay, const struct queue_due_page *page, ui
     relay_lock(relay);
     for (size_t i = 0; i < page->n && !is_full; i++) {
         const struct queue_due *e = &page->entries[i];
-        is_full = schedule_add(&relay->schedule, e) == RC_LIMIT;
+        enum rc rc = schedule_add(&relay->schedule, e);
+        if (rc == RC_AGAIN) /* those behind it may have room */
+            look(relay, &relay->shards[queue_shard_of(e->id)], e->due, now + SHARE_MS * NS_PER_MS);
+        is_full = rc == RC_LIMIT;
         *from = e->due;
     }
     schedule_run(&relay->schedule, now);

@@ -142,6 +142,9 @@ static void work(struct relay *relay)
 {
     while (empty_inbox(relay))
         schedule_run(&relay->schedule, clock_wall(relay->ctx.clock));
+    if (relay->schedule.has_room_again)
+        page_room(relay, clock_wall(relay->ctx.clock));
+    relay->schedule.has_room_again = false;
     relay_wake_at(relay, schedule_next(&relay->schedule));
     if (relay->is_ending)
         pthread_cond_signal(&relay->changed);

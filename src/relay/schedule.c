@@ -80,6 +80,11 @@ static void press(struct destination *d)
         d->peers[i]->until = 0;
 }
 
+static size_t share_of(const struct schedule *s)
+{
+    return s->limits.entries / 2 + 1;
+}
+
 enum rc schedule_add(struct schedule *s, const struct queue_due *due)
 {
     struct entry *known = entry_find(s, due->id, due->number);
@@ -92,6 +97,10 @@ enum rc schedule_add(struct schedule *s, const struct queue_due *due)
     if (s->entries.count >= s->limits.entries)
         return RC_LIMIT;
     struct destination *d = destination_get(s, due->destination, due->tls);
+    if (d->n_entries >= share_of(s)) {
+        d->is_cut = true;
+        return RC_AGAIN;
+    }
     struct entry *e = entry_new(s, due->id, due->number);
     e->destination = d;
     list_add_tail(&d->entries, &e->link);
@@ -118,6 +127,15 @@ static void move_to_batch(struct batch *b, struct entry *e)
     b->n++;
 }
 
+/* A destination that was cut is looked for again when half of its share is gone. */
+static void note_room(struct schedule *s, struct destination *d)
+{
+    if (!d->is_cut || d->n_entries > share_of(s) / 2)
+        return;
+    d->is_cut = false;
+    s->has_room_again = true;
+}
+
 static struct batch *batch_new(struct schedule *s, struct destination *d, enum batch_kind kind)
 {
     struct batch *b = mem_zero(sizeof *b);
@@ -132,6 +150,7 @@ static struct batch *batch_new(struct schedule *s, struct destination *d, enum b
             break;
         move_to_batch(b, e);
     }
+    note_room(s, d);
     return b;
 }
 
@@ -277,6 +296,7 @@ static void gather(struct schedule *s, struct batch *b, const struct peer *p, ui
             first_of(d, now) != p)
             continue;
         move_to_batch(b, e);
+        note_room(s, e->destination);
         missed = 0;
     }
 }

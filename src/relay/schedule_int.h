@@ -81,6 +81,7 @@ struct destination {
     struct list resting; /* of those that have nothing to do, the longest ago first */
     struct list entries;
     size_t n_entries, n_under_way; /* in the list; in batches */
+    bool is_cut;                   /* it has its share of the memory: others of it wait outside */
     enum destination_state state;
     uint64_t answer_until;    /* how long the state holds */
     uint64_t until;           /* left alone before */
@@ -179,6 +180,7 @@ struct schedule {
     size_t n_new, n_slow, n_open; /* links; n_new: not those that are slow; n_open: busy and idle */
     uint64_t last_run;
     bool is_draining;
+    bool has_room_again; /* for a destination that was cut; whoever sees it takes it back */
 };
 
 /* --- destination.c ---------------------------------------------------------------------------- */
@@ -222,8 +224,9 @@ void schedule_fini(struct schedule *s); /* no link, question or batch is under w
 void schedule_limit(struct schedule *s, const struct schedule_limits *limits);
 
 /* A recipient that is due. RC_EXISTS: it is known, and looked at again after what is under way with
- * it; RC_LIMIT: there is no room now. With is_pressing its destination and the hosts of that are
- * no longer left alone. */
+ * it; RC_LIMIT: there is no room now; RC_AGAIN: for others there is, but this destination has half
+ * of it, so that no backlog of one keeps all others out. With is_pressing its destination and the
+ * hosts of that are no longer left alone. */
 enum rc schedule_add(struct schedule *s, const struct queue_due *due);
 /* Does all that can be done now. To be called after any of the others, and at schedule_next(). */
 void schedule_run(struct schedule *s, uint64_t now);
