@@ -114,14 +114,6 @@ static void log_failed(const struct settle *s, const struct queue_recipient *r,
 
 /* --- each outcome ----------------------------------------------------------------------------- */
 
-static const struct queue_recipient *find(const struct queue_item *item, uint16_t number)
-{
-    for (size_t i = 0; i < item->n_recipients; i++)
-        if (item->recipients[i].number == number)
-            return &item->recipients[i];
-    return NULL;
-}
-
 static void take_success(struct settle *s, const struct queue_recipient *r,
                          const struct deliver_outcome *o)
 {
@@ -179,7 +171,7 @@ static const struct queue_recipient *take_deferred(struct settle *s,
 
 static void take(struct settle *s, const struct deliver_outcome *o)
 {
-    const struct queue_recipient *r = find(s->item, o->number), *next = NULL;
+    const struct queue_recipient *r = queue_recipient_of(s->item, o->number), *next = NULL;
     if (!r)
         return;
     if (o->verdict == DELIVER_DEFERRED) {

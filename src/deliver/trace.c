@@ -33,32 +33,15 @@ void deliver_trace_held(const struct deliver_conf *conf, const struct queue_item
                                                    .other = str_of(why)});
 }
 
-static const struct queue_recipient *recipient_of(const struct settle *s, uint16_t number)
-{
-    for (size_t i = 0; i < s->item->n_recipients; i++)
-        if (s->item->recipients[i].number == number)
-            return &s->item->recipients[i];
-    return NULL;
-}
-
-/* What is still there of it after this; NULL: it is gone. */
-static const struct queue_recipient *rest_of(const struct settle *s, uint16_t number)
-{
-    for (size_t i = 0; i < s->settlement.n_changes; i++)
-        if (s->changes[i].number == number)
-            return s->changes[i].state;
-    return NULL;
-}
-
+/* rest: what is still there of it; NULL: it is gone. */
 static void trace_outcome(const struct settle *s, const struct queue_recipient *r,
-                          const struct deliver_outcome *o)
+                          const struct deliver_outcome *o, const struct queue_recipient *rest)
 {
     static const enum trace_what whats[] = {
         [DELIVER_DELIVERED] = TRACE_RELAYED, [DELIVER_RELAYED] = TRACE_RELAYED,
         [DELIVER_HANDED] = TRACE_RELAYED,    [DELIVER_EXPANDED] = TRACE_RELAYED,
         [DELIVER_DEFERRED] = TRACE_DEFERRED, [DELIVER_FAILED] = TRACE_FAILED,
     };
-    const struct queue_recipient *rest = rest_of(s, r->number);
     bool is_expired = o->verdict == DELIVER_DEFERRED && !rest;
     bool is_forwarded = s->item->flags & QUEUE_FORWARDED;
     struct str remark = is_expired      ? STR("its time is over")
@@ -101,12 +84,14 @@ void settle_trace(const struct settle *s)
 {
     if (!s->conf->trace)
         return;
+    const struct queue_change *change = s->changes; /* one for each that was there */
     for (size_t i = 0; i < s->n; i++) {
         const struct deliver_outcome *o = &s->outcomes[i];
-        const struct queue_recipient *r = recipient_of(s, o->number);
+        const struct queue_recipient *r = queue_recipient_of(s->item, o->number);
         bool is_told = r && r->account && o->verdict == DELIVER_DELIVERED; /* by deliver_trace */
         if (r && !is_told)
-            trace_outcome(s, r, o);
+            trace_outcome(s, r, o, change->state);
+        change += r != NULL;
     }
     for (size_t i = 0; i < s->n_reports; i++)
         trace_report(s, &s->reports[i]);

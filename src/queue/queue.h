@@ -145,6 +145,9 @@ struct queue_op {
     unsigned attempts;
 };
 
+/* Of a loaded item; NULL: it is gone. */
+const struct queue_recipient *queue_recipient_of(const struct queue_item *item, uint16_t number);
+
 enum { QUEUE_ITEMS_AT_ONCE = 8 };
 
 /* One commit of up to QUEUE_ITEMS_AT_ONCE items, which come to the same shard. RC_OK means done()

@@ -292,6 +292,21 @@ enum rc queue_recipient_unpack(struct str row, struct queue_recipient *out)
     return unpack_done(&r);
 }
 
+const struct queue_recipient *queue_recipient_of(const struct queue_item *item, uint16_t number)
+{
+    size_t from = 0, to = item->n_recipients;
+    while (from < to) {
+        size_t middle = (from + to) / 2;
+        if (item->recipients[middle].number == number)
+            return &item->recipients[middle];
+        if (item->recipients[middle].number < number)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return NULL;
+}
+
 /* --- the index -------------------------------------------------------------------------------- */
 
 struct str queue_due_pack(const struct queue_due *entry, unsigned char to[QUEUE_DUE_MAX])

@@ -256,21 +256,6 @@ static void all_alike(struct delivery *d, const struct relay_outcome *outcome)
         d->job.outcomes[i] = *outcome;
 }
 
-static const struct queue_recipient *find(const struct queue_item *item, uint16_t number)
-{
-    size_t from = 0, to = item->n_recipients;
-    while (from < to) {
-        size_t middle = (from + to) / 2;
-        if (item->recipients[middle].number == number)
-            return &item->recipients[middle];
-        if (item->recipients[middle].number < number)
-            from = middle + 1;
-        else
-            to = middle;
-    }
-    return NULL;
-}
-
 /* Those of the batch that are still there and due; a hint may be old. */
 static void choose_recipients(struct delivery *d, uint64_t now)
 {
@@ -279,7 +264,7 @@ static void choose_recipients(struct delivery *d, uint64_t now)
     d->job.outcomes = arena_zero(&d->arena, b->n * sizeof *d->job.outcomes);
     LIST_EACH (&b->entries, it) {
         const struct entry *e = CONTAINER(it, struct entry, link);
-        const struct queue_recipient *r = find(&d->entry.item, e->number);
+        const struct queue_recipient *r = queue_recipient_of(&d->entry.item, e->number);
         if (r && r->account == 0 && r->due <= now)
             d->job.recipients[d->job.n++] = r;
     }
