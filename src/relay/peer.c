@@ -6,8 +6,9 @@
  * fewer when it refuses one. With no link left that works, it is left alone for a time.
  *
  * Places: links that have been answered take one of `connections`. New ones have as many of their
- * own, and one that is not answered within limits.slow gives its place away (as many again may be
- * so slow), so that hosts which never answer do not hold up those which do. */
+ * own, and one that is not answered within limits.slow gives its place away. As many again may be
+ * so slow; when they are, only hosts that have answered before get new ones, so that hosts which
+ * never answer do not hold up those which do. */
 #include "relay/schedule_int.h"
 
 #include "base/mem.h"
@@ -211,7 +212,12 @@ void peer_succeeded(struct schedule *s, struct peer *p)
 
 bool link_is_place(const struct schedule *s)
 {
-    return s->n_open + s->n_new < s->limits.connections && s->n_slow < s->limits.connections;
+    return s->n_open + s->n_new < s->limits.connections;
+}
+
+bool link_may_be_slow(const struct schedule *s, const struct peer *p)
+{
+    return s->n_slow < s->limits.connections || (p->has_answered && !p->failures);
 }
 
 struct link *link_take(struct schedule *s, struct peer *p)

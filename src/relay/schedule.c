@@ -27,8 +27,9 @@ void schedule_init(struct schedule *s, struct schedule_driver *driver,
     map_init(&s->entries);
     map_init(&s->destinations);
     map_init(&s->peers);
-    struct list *lists[] = {&s->turns,   &s->want_place, &s->want_question, &s->want_put_off,
-                            &s->resting, &s->idle,       &s->fresh,         &s->unused};
+    struct list *lists[] = {&s->turns,         &s->want_place,   &s->want_answers,
+                            &s->want_question, &s->want_put_off, &s->resting,
+                            &s->idle,          &s->fresh,        &s->unused};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         list_init(lists[i]);
 }
@@ -329,7 +330,8 @@ static void leave_alone(struct schedule *s, struct destination *d)
 
 static void wait_for_place(struct schedule *s, struct destination *d, struct peer *p)
 {
-    destination_wait(d, p->n_new || p->n_busy ? &p->waiting : &s->want_place);
+    struct list *want = link_may_be_slow(s, p) ? &s->want_place : &s->want_answers;
+    destination_wait(d, p->n_new || p->n_busy ? &p->waiting : want);
 }
 
 static void dispatch(struct schedule *s, struct destination *d, uint64_t now)
@@ -347,7 +349,8 @@ static void dispatch(struct schedule *s, struct destination *d, uint64_t now)
             return;
         }
         if (peer_has_room(s, p)) {
-            if (link_is_place(s) && link_open(s, p, now, &l) == RC_OK)
+            bool is_place = link_is_place(s) && link_may_be_slow(s, p);
+            if (is_place && link_open(s, p, now, &l) == RC_OK)
                 send_next(s, d, l, now);
             else
                 wait_for_place(s, d, p);
@@ -420,6 +423,8 @@ void schedule_run(struct schedule *s, uint64_t now)
         return;
     if (link_is_place(s))
         wake(&s->want_place, &s->turns, s->limits.connections - s->n_open - s->n_new);
+    if (s->n_slow < s->limits.connections)
+        wake(&s->want_answers, &s->turns, s->limits.connections - s->n_slow);
     wake(&s->want_question, &s->turns, s->limits.questions - s->n_questions);
     if (s->n_put_off < s->limits.put_off)
         wake(&s->want_put_off, &s->turns, s->limits.put_off - s->n_put_off);

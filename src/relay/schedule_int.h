@@ -14,8 +14,8 @@
  *   1. An entry is in exactly one place: its destination's list, or a batch. It leaves memory only
  *      when the queue has taken what became of it, or when it is dropped to be read again later.
  *   2. A destination that has entries and could go on is in exactly one list: of turns, of a peer
- *      that has no room, of those that wait for a place, for a question, or for a commit. One that
- *      has been asked about is in none.
+ *      that has no room, of those that wait for a place, for slow hosts to answer or be given up,
+ *      for a question, or for a commit. One that has been asked about is in none.
  *   3. A link is new, busy or idle; it counts against its peer's window until it is gone.
  *   4. Nothing here waits for an hour: what cannot be sent for a while goes back to the queue.
  */
@@ -170,10 +170,10 @@ struct schedule {
     struct schedule_driver *driver;
     struct schedule_limits limits;
     struct map entries, destinations, peers;
-    uint64_t key[2];                                            /* of the hashes of names */
-    struct list turns, want_place, want_question, want_put_off; /* destinations */
-    struct list resting;                                        /* destinations */
-    struct list idle, fresh;                                    /* links */
+    uint64_t key[2]; /* of the hashes of names */
+    struct list turns, want_place, want_answers, want_question, want_put_off; /* destinations */
+    struct list resting;                                                      /* destinations */
+    struct list idle, fresh;                                                  /* links */
     struct entry_block *blocks;
     struct list unused; /* entries */
     size_t n_resting, n_questions, n_put_off, n_under_way;
@@ -215,6 +215,8 @@ enum rc link_open(struct schedule *s, struct peer *p, uint64_t now, struct link 
 void link_idle(struct schedule *s, struct link *l, uint64_t now);
 void link_close(struct schedule *s, struct link *l); /* an idle one */
 bool link_is_place(const struct schedule *s);        /* for one more */
+/* For one more that may never be answered. */
+bool link_may_be_slow(const struct schedule *s, const struct peer *p);
 
 /* --- schedule.c ------------------------------------------------------------------------------- */
 

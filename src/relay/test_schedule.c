@@ -423,6 +423,26 @@ static void a_thousand_dead_of_ten_thousand_delay_nobody(void **state)
     assert_true(silent <= alone + SEC(5)); /* the places of those that are slow are given away */
 }
 
+/* Its connections end after some messages, and it gets new ones although as many hosts as may be
+ * are silent. */
+static void a_host_that_answers_goes_on_beside_silent_ones(void **state)
+{
+    struct world w;
+    world_begin(&w, 100);
+    for (unsigned i = 1; i <= 150; i++)
+        w.hosts[i].temper = SILENT;
+    for (unsigned i = 0; i < 150; i++)
+        assert_rc(add(&w, i, 0, i), RC_OK);
+    for (unsigned i = 150; i < 50000; i++)
+        assert_rc(add(&w, i, 0, 0), RC_OK);
+    w.live_left = 50000 - 149;
+    uint64_t begun = w.now;
+    run_until(&w, w.now + SEC(250));
+    assert_int_equal(w.sent, 50000 - 149);
+    assert_true(w.live_done - begun < SEC(25)); /* before the first silent one is given up */
+    world_end(&w);
+}
+
 static void what_was_put_off_goes_when_the_host_is_back(void **state)
 {
     struct world w;
@@ -778,6 +798,7 @@ int main(void)
         cmocka_unit_test(a_message_goes_and_its_connection_is_kept_and_closed),
         cmocka_unit_test(a_hundred_thousand_for_a_dead_host_delay_nobody),
         cmocka_unit_test(a_thousand_dead_of_ten_thousand_delay_nobody),
+        cmocka_unit_test(a_host_that_answers_goes_on_beside_silent_ones),
         cmocka_unit_test(what_was_put_off_goes_when_the_host_is_back),
         cmocka_unit_test(the_next_host_takes_over),
         cmocka_unit_test(a_busy_better_host_is_waited_for),
