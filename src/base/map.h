@@ -29,8 +29,8 @@ void map_remove(struct map *m, struct map_node *node); /* it must be in the map 
 struct map_node *map_find(const struct map *m, uint64_t hash);
 struct map_node *map_next(const struct map_node *node);
 
-/* All items, in no order; start with *slot = 0 and node = NULL. The map must not change meanwhile.
- */
+/* All items, in no order; start with *slot = 0 and node = NULL. The map must not change meanwhile;
+ * but with NULL each time, it goes on behind items that were removed. */
 struct map_node *map_each(const struct map *m, size_t *slot, struct map_node *node);
 
 uint64_t map_hash_u64(uint64_t x); /* for keys that no peer chooses */

@@ -43,18 +43,15 @@ static void free_all_destinations(struct schedule *s)
 {
     size_t slot = 0;
     struct map_node *node;
-    while ((node = map_each(&s->destinations, &slot, NULL)) != NULL) {
+    while ((node = map_each(&s->destinations, &slot, NULL)) != NULL)
         destination_free(s, CONTAINER(node, struct destination, node));
-        slot = 0;
-    }
 }
 
 void schedule_fini(struct schedule *s)
 {
-    while (s->entries.count) {
-        size_t slot = 0;
+    size_t slot = 0;
+    while (s->entries.count)
         entry_free(s, CONTAINER(map_each(&s->entries, &slot, NULL), struct entry, node));
-    }
     free_all_destinations(s);
     while (s->blocks) {
         void *block = s->blocks;
