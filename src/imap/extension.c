@@ -16,8 +16,9 @@ static const struct extension {
     unsigned bits;   /* what ENABLE sets; 0: it needs no ENABLE, which passes over it */
 } extensions[] = {
     {STR_INIT("LITERAL-"), BEFORE, 0}, /* one of the two, never both [RFC7888 5] */
-    {STR_INIT("LITERAL+"), AFTER, 0},  {STR_INIT("ESEARCH"), AFTER, 0},
-    {STR_INIT("SEARCHRES"), AFTER, 0}, {STR_INIT("WITHIN"), AFTER, 0},
+    {STR_INIT("LITERAL+"), AFTER, 0},    {STR_INIT("ESEARCH"), AFTER, 0},
+    {STR_INIT("SEARCHRES"), AFTER, 0},   {STR_INIT("WITHIN"), AFTER, 0},
+    {STR_INIT("I18NLEVEL=1"), AFTER, 0}, /* [RFC5255 4.3] */
 };
 enum { N_EXTENSIONS = sizeof extensions / sizeof *extensions };
 

@@ -1,9 +1,8 @@
-/* Case folding and substrings. The only file that meets libunistring.
+/* i;unicode-casemap [RFC5051 2], and substrings. The only file that meets libunistring.
  *
- * A character is decomposed in full, each character of that put into upper and then into lower case
- * [RFC5051 2]; sharp s becomes "ss". ASCII, which is nearly all, takes no table. What is outside
- * ASCII and folded the same on both sides is found; marks are not put in order, since that would
- * need more than one character at a time. */
+ * A character is put into title case and what comes of that decomposed, in full; nothing of it is
+ * put into title case again. ASCII, which is nearly all, takes no table. Marks are not put in order
+ * [RFC5051 4]. */
 #include "mime/subject.h"
 #include "mime/text.h"
 
@@ -39,31 +38,45 @@ static size_t fold_ascii(struct str s, char *to)
     return i;
 }
 
-/* One character of a decomposition. */
-static size_t put_folded(ucs4_t c, uint8_t *to)
+/* Hangul is in no table of decompositions that i;unicode-casemap knows. */
+static int decompose(ucs4_t c, ucs4_t parts[UC_DECOMPOSITION_MAX_LENGTH])
 {
-    c = uc_tolower(uc_toupper(c));
-    if (c == 0xdf) {
-        to[0] = to[1] = 's';
-        return 2;
-    }
+    int tag;
+    return c >= 0xac00 && c <= 0xd7a3 ? -1 : uc_decomposition(c, &tag, parts);
+}
+
+/* A decomposition may hold characters that can be decomposed again, at its beginning or anywhere.
+ * Each character is given to `put`. */
+static size_t put_decomposed(ucs4_t c, uint8_t *to, unsigned depth,
+                             size_t (*put)(ucs4_t c, uint8_t *to))
+{
+    ucs4_t parts[UC_DECOMPOSITION_MAX_LENGTH];
+    int n = decompose(c, parts);
+    size_t length = 0;
+    if (n <= 0 || depth == 4)
+        return put(c, to);
+    for (int i = 0; i < n; i++)
+        length += put_decomposed(parts[i], to + length, depth + 1, put);
+    return length;
+}
+
+static size_t put_as_is(ucs4_t c, uint8_t *to)
+{
     int n = u8_uctomb(to, c, 8);
     return n > 0 ? (size_t)n : 0;
 }
 
-/* A decomposition may hold characters that can be decomposed again, at its beginning or anywhere.
- */
-static size_t fold_character(ucs4_t c, uint8_t *to, unsigned depth)
+/* In lower case stands what i;unicode-casemap has in upper case: text that is ASCII, which is
+ * nearly all, is compared as it is read. What it has in lower case ASCII, parts of a ligature and
+ * the like, is no letter to it that any other letter equals: it becomes a noncharacter. */
+static size_t put_folded(ucs4_t c, uint8_t *to)
 {
-    ucs4_t parts[UC_DECOMPOSITION_MAX_LENGTH];
-    int tag, n = c >= 0xac00 && c <= 0xd7a3 ? -1 : uc_decomposition(c, &tag, parts);
-    size_t length = 0;
-    if (n <= 0 || depth == 4)
-        return put_folded(c, to);
-    for (int i = 0; i < n; i++)
-        length += parts[i] < 0x80 ? put_folded(parts[i], to + length)
-                                  : fold_character(parts[i], to + length, depth + 1);
-    return length;
+    enum { NONCHARACTERS = 0xfdd0 };
+    if (c >= 'A' && c <= 'Z')
+        c |= 0x20;
+    else if (c >= 'a' && c <= 'z')
+        c = NONCHARACTERS + (c - 'a');
+    return put_as_is(c, to);
 }
 
 /* The character that s begins with, or a byte that is none; returns its length. */
@@ -75,7 +88,8 @@ static size_t fold_one(struct str s, char *to, size_t *n)
         to[(*n)++] = s.p[0];
         return 1;
     }
-    *n += fold_character(c, (uint8_t *)to + *n, 0);
+    *n += c < 0x80 ? put_as_is((unsigned char)ascii_lower((char)c), (uint8_t *)to + *n)
+                   : put_decomposed(uc_totitle(c), (uint8_t *)to + *n, 0, put_folded);
     return (size_t)length;
 }
 
@@ -103,22 +117,6 @@ enum rc mime_fold(struct str utf8, struct buf *out)
 
 /* ---- i;unicode-casemap ---- */
 
-/* In title case, which only the character itself is put into; then decomposed, and what comes of
- * that again [RFC5051 2]. */
-static size_t put_decomposed(ucs4_t c, uint8_t *to, unsigned depth)
-{
-    ucs4_t parts[UC_DECOMPOSITION_MAX_LENGTH];
-    int tag, n = c >= 0xac00 && c <= 0xd7a3 ? -1 : uc_decomposition(c, &tag, parts);
-    size_t length = 0;
-    if (n <= 0 || depth == 4) {
-        int one = u8_uctomb(to, c, 8);
-        return one > 0 ? (size_t)one : 0;
-    }
-    for (int i = 0; i < n; i++)
-        length += put_decomposed(parts[i], to + length, depth + 1);
-    return length;
-}
-
 enum rc mime_casemap(struct str utf8, struct buf *out)
 {
     size_t before = buf_len(out);
@@ -132,7 +130,7 @@ enum rc mime_casemap(struct str utf8, struct buf *out)
         } else if (c < 0x80) {
             rc = buf_add_byte(out, (char)(c >= 'a' && c <= 'z' ? c - 0x20 : c));
         } else {
-            size_t n = put_decomposed(uc_totitle(c), (uint8_t *)mapped, 0);
+            size_t n = put_decomposed(uc_totitle(c), (uint8_t *)mapped, 0, put_as_is);
             rc = buf_add(out, str_from(mapped, n));
         }
         utf8 = str_skip(utf8, length > 0 ? (size_t)length : 0);

@@ -9,10 +9,10 @@
 
 /* ---- Folding ---- */
 
-/* Appends well-formed UTF-8 folded: each character decomposed, then in lower case, much as
- * i;unicode-casemap does [RFC5051 2]. Characters are folded one by one, so text may come in pieces
- * of whole characters. Bytes that are no UTF-8 stay as they are. RC_LIMIT: it does not fit, and out
- * is as it was. */
+/* Appends well-formed UTF-8 folded: two strings are the same then when they are for
+ * i;unicode-casemap [RFC5051 2] [RFC5255 4.2], and ASCII is in lower case. Characters are folded
+ * one by one, so text may come in pieces of whole characters. Bytes that are no UTF-8 stay as they
+ * are. RC_LIMIT: it does not fit, and out is as it was. */
 enum rc mime_fold(struct str utf8, struct buf *out);
 
 /* ---- Looking ---- */

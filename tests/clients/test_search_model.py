@@ -28,10 +28,12 @@ MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()
 
 
 def fold(text):
-    """As i;unicode-casemap: decomposed, then without case."""
-    folded = ''.join(c.upper().lower() if len(c.upper()) == 1 or c == 'ß' else c.lower()
-                     for c in unicodedata.normalize('NFKD', text) if c not in '\r')
-    return folded
+    """i;unicode-casemap: each character in title case, then decomposed [RFC5051 2]."""
+    mapped = ''
+    for c in text:
+        title = c.title() if len(c.title()) == 1 else c
+        mapped += title if '\uac00' <= title <= '\ud7a3' else unicodedata.normalize('NFKD', title)
+    return mapped.replace('\r', '')
 
 
 def guess(raw):
