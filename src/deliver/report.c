@@ -419,7 +419,7 @@ static void put_message_fields(const struct writer *w, struct buf *b)
     buf_put(b, is_name ? STR("Reporting-MTA: dns; ") : STR("Reporting-MTA: x-local-hostname; "));
     put_safe(b, r->hostname, false);
     buf_put(b, STR("\r\n"));
-    if (r->envid.n) /* [RFC3461 6.3] (a) */
+    if (r->envid.n) /* [RFC3461 6.3] (a), [RFC3464 2.2.1] */
         put_decoded("Original-Envelope-Id: ", STR(""), r->envid, b);
     put_date("Arrival-Date", r->arrived, b); /* [RFC4865 5.1.2] */
     if (r->hold.n) {                         /* [RFC4865 5.1.2] */
@@ -499,12 +499,13 @@ static void put_recipient(const struct report *r, const struct report_recipient 
     const struct deliver_outcome *o = &of->outcome;
     buf_put(b, STR("\r\n"));
     put_original(of->orcpt, b);
+    /* As it came, also in the case of its letters [RFC3464 2.3.2]. */
     buf_put(b, utf8_is_ascii(of->address) ? STR("Final-Recipient: rfc822; ")
                                           : STR("Final-Recipient: utf-8; "));
     put_safe(b, of->address, true);
-    buf_putf(b, "\r\nAction: %s\r\n", action_of(r, of));
+    buf_putf(b, "\r\nAction: %s\r\n", action_of(r, of)); /* [RFC3464 2.3.3] */
     put_status(r, of, b);
-    if (o->host.n) {
+    if (o->host.n) { /* [RFC3461 6.3] (h), [RFC3464 2.3.5] */
         buf_put(b, STR("Remote-MTA: dns; "));
         put_safe(b, name_of(o->host), false);
         buf_put(b, STR("\r\n"));
@@ -514,17 +515,18 @@ static void put_recipient(const struct report *r, const struct report_recipient 
         put_reply(o, b);
         buf_put(b, STR("\r\n"));
     }
-    if (of->tried)
+    if (of->tried) /* [RFC3464 2.3.7] */
         put_date("Last-Attempt-Date", of->tried, b);
     if (r->log_id.n) {
         buf_put(b, STR("Final-Log-ID: "));
         put_safe(b, r->log_id, false);
         buf_put(b, STR("\r\n"));
     }
-    if (r->kind == REPORT_DELAYED)
+    if (r->kind == REPORT_DELAYED) /* [RFC3464 2.3.9] */
         put_date("Will-Retry-Until", r->retry_until, b);
 }
 
+/* In 7 bits, unless it is of the kind that holds UTF-8 [RFC3464 2.1], [RFC6533 4.1]. */
 static enum rc write_status(struct writer *w)
 {
     const struct report *r = w->r;

@@ -133,7 +133,7 @@ static void user_unknown(void **state)
     r.envid = STR("QQ+2B314159");
     check_file("user-unknown", &r, &arena, &facts);
     assert_int_equal(facts.n_recipients, 1);
-    assert_str(facts.envid, "QQ+314159"); /* [RFC3461 6.3] (a) */
+    assert_str(facts.envid, "QQ+314159"); /* [RFC3461 6.3] (a), [RFC3464 2.2.1] */
     assert_str(facts.recipients[0].action, "failed");
     assert_str(facts.recipients[0].status, "5.1.1");
     assert_str(facts.recipients[0].final, "bob@elsewhere.test");      /* [RFC3461 6.3] (e) */
@@ -209,7 +209,7 @@ static void a_delay(void **state)
     r.original = STR(ORIGINAL_HEADER "the body stays here\r\n");
     r.is_whole = true;
     check_file("delayed", &r, &arena, &facts);
-    assert_str(facts.recipients[0].action, "delayed");
+    assert_str(facts.recipients[0].action, "delayed"); /* [RFC3464 2.3.3] */
     arena_fini(&arena);
 }
 
@@ -233,7 +233,7 @@ static void successes(void **state)
     assert_str(facts.recipients[0].action, "delivered");
     assert_str(facts.recipients[0].status, "2.1.5");
     assert_str(facts.recipients[1].action, "relayed");
-    assert_str(facts.recipients[2].action, "expanded");
+    assert_str(facts.recipients[2].action, "expanded"); /* [RFC3464 2.3.3] */
     arena_fini(&arena);
 }
 
