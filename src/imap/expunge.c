@@ -29,6 +29,13 @@ static enum net_step expunged(struct conn *c, struct imap_session *s)
     return imap_finish(c, s, IMAP_DONE);
 }
 
+/* [RFC7162 3.2.7, 3.2.9]: but CLOSE must not tell [RFC7162 3.2.8]. */
+static void part_done(struct imap_session *s)
+{
+    const struct expunging *k = s->job;
+    s->tells_modseq = s->tells_modseq || (k->change.op.op.changed && !k->is_closing);
+}
+
 static enum rc queue(struct imap_session *s, unsigned flags)
 {
     struct expunging *k = s->job;
@@ -57,6 +64,7 @@ static enum net_step look(struct conn *c, struct imap_session *s)
     k->change.root = k->newest;
     k->change.with_flags = STORE_DELETED;
     k->change.queue = queue;
+    k->change.part = part_done;
     k->change.then = expunged;
     return imap_change_run(c, s);
 }

@@ -16,9 +16,14 @@ static const struct extension {
     unsigned bits;   /* what ENABLE sets; 0: it needs no ENABLE, which passes over it */
 } extensions[] = {
     {STR_INIT("LITERAL-"), BEFORE, 0}, /* one of the two, never both [RFC7888 5] */
-    {STR_INIT("LITERAL+"), AFTER, 0},    {STR_INIT("ESEARCH"), AFTER, 0},
-    {STR_INIT("SEARCHRES"), AFTER, 0},   {STR_INIT("WITHIN"), AFTER, 0},
-    {STR_INIT("I18NLEVEL=1"), AFTER, 0}, /* [RFC5255 4.3] */
+    {STR_INIT("LITERAL+"), AFTER, 0},
+    {STR_INIT("ESEARCH"), AFTER, 0},
+    {STR_INIT("SEARCHRES"), AFTER, 0},
+    {STR_INIT("WITHIN"), AFTER, 0},
+    {STR_INIT("I18NLEVEL=1"), AFTER, 0},                               /* [RFC5255 4.3] */
+    {STR_INIT("CONDSTORE"), AFTER, IMAP_EN_CONDSTORE},                 /* [RFC7162 3.1.1] */
+    {STR_INIT("QRESYNC"), AFTER, IMAP_EN_CONDSTORE | IMAP_EN_QRESYNC}, /* [RFC7162 3.2.3] */
+    {STR_INIT("UIDONLY"), AFTER, IMAP_EN_UIDONLY},                     /* [RFC9586 3] */
 };
 enum { N_EXTENSIONS = sizeof extensions / sizeof *extensions };
 
@@ -52,6 +57,22 @@ static bool take_names(struct imap_parse *p, uint64_t *out_rows)
         *out_rows |= i < N_EXTENSIONS ? UINT64_C(1) << i : 0;
     } while (imap_take_byte(p, ' '));
     return imap_take_end(p);
+}
+
+void imap_put_highest_modseq(const struct imap_session *s, struct buf *out)
+{
+    buf_put(out, STR("* OK [HIGHESTMODSEQ "));
+    imap_put_u64(out, s->view.modseq);
+    buf_put(out, STR("] all is told up to here\r\n"));
+}
+
+void imap_enable_condstore(struct conn *c, struct imap_session *s)
+{
+    if (s->enabled & IMAP_EN_CONDSTORE)
+        return;
+    s->enabled |= IMAP_EN_CONDSTORE;
+    if (s->state == IMAP_SELECTED)
+        imap_put_highest_modseq(s, net_out(c));
 }
 
 /* The answer names what this command has turned on, and nothing that was on before

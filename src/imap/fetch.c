@@ -201,6 +201,13 @@ static void add_row(struct imap_session *s, struct imap_fetch *f, bool sets_seen
     f->indices[f->n++] = (uint32_t)f->index++;
 }
 
+/* [RFC7162 3.1.4.1] */
+static void skip_unchanged(struct imap_session *s, struct imap_fetch *f, size_t to)
+{
+    if (f->program.has_since)
+        f->index = store_root_changed(s->view.root, f->index, to, f->program.since, NULL);
+}
+
 static enum net_step choose_page(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     bool sets_seen = f->program.sets_seen && !s->view.is_read_only;
@@ -211,8 +218,11 @@ static enum net_step choose_page(struct conn *c, struct imap_session *s, struct 
         const struct imap_span *span = &f->spans.at[f->span];
         if (f->index < span->from)
             f->index = span->from;
-        while (f->index < span->to && f->n < f->most)
+        skip_unchanged(s, f, span->to);
+        while (f->index < span->to && f->n < f->most) {
             add_row(s, f, sets_seen);
+            skip_unchanged(s, f, span->to);
+        }
         if (f->index < span->to)
             break;
     }
@@ -262,8 +272,8 @@ static void begin_row(struct imap_session *s, struct imap_fetch *f)
 
 static void end_row(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
-    if (f->is_changed && !f->program.has_flags) {
-        enum rc rc = imap_fetch_put_seen(c, s, f); /* [RFC3501 6.4.5] */
+    if (f->is_changed) {
+        enum rc rc = imap_fetch_put_seen(c, s, f);
         if (rc != RC_OK)
             fail(c, s, f, rc);
     }
@@ -373,19 +383,56 @@ static bool make_room(struct imap_session *s, struct imap_fetch *f)
     return is_good;
 }
 
+/* Before the messages, so that it is clear what their numbers mean [RFC7162 3.2.6]. */
+static enum net_step put_vanished(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    enum net_step next = imap_vanished_put(c, s, &f->vanished);
+    if (next == NET_READ)
+        f->stage = choose_page;
+    return next;
+}
+
+static enum net_step look_back(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    enum rc rc = imap_vanished_begin(c, s, &f->vanished, &f->set, 0, f->program.since);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
+    if (rc != RC_OK)
+        return imap_finish_rc(c, s, rc);
+    f->stage = put_vanished;
+    return NET_READ;
+}
+
+/* [RFC7162 3.2.3, 3.2.6] */
+static bool is_allowed(struct imap_session *s, struct imap_parse *p,
+                       const struct imap_fetch_program *program)
+{
+    if (!program->has_vanished)
+        return true;
+    if (!s->is_uid)
+        return imap_fail(p, "UID before a FETCH with VANISHED");
+    if (!program->has_since)
+        return imap_fail(p, "CHANGEDSINCE with VANISHED");
+    return s->enabled & IMAP_EN_QRESYNC || imap_fail(p, "ENABLE QRESYNC first");
+}
+
 enum net_step imap_fetch(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
-    struct imap_set set;
     struct imap_fetch *f = arena_zero(&s->arena, sizeof *f);
-    if (!f || !imap_take_set(p, &set) || !imap_take_sp(p) ||
-        !imap_take_fetch(p, s->is_uid, &f->program))
+    bool is_uidonly = s->enabled & IMAP_EN_UIDONLY;
+    if (!f || !imap_take_set(p, &f->set) || !imap_take_sp(p) ||
+        !imap_take_fetch(p, s->is_uid && !is_uidonly, &f->program) ||
+        !is_allowed(s, p, &f->program))
         return imap_finish_syntax(c, s, p);
-    enum rc rc = imap_set_resolve(&set, s->view.root, s->is_uid, &s->arena, &f->spans);
+    enum rc rc = imap_set_resolve(&f->set, s->view.root, s->is_uid, &s->arena, &f->spans);
     if (rc == RC_NOTFOUND)
         return imap_finish(c, s, IMAP_NO_MESSAGE);
     if (rc != RC_OK || !make_room(s, f))
         return imap_finish_rc(c, s, RC_LIMIT);
-    f->stage = choose_page;
+    if (f->program.has_modseq)
+        imap_enable_condstore(c, s); /* [RFC7162 3.1] */
+    f->is_uidonly = is_uidonly;
+    f->stage = f->program.has_vanished ? look_back : choose_page;
     f->most = f->program.needs_summary ? IMAP_FETCH_SUMMARIES : IMAP_FETCH_ROWS;
     f->answer = IMAP_DONE;
     s->job = f;

@@ -30,6 +30,7 @@ enum imap_fetch_kind {
     IMAP_FETCH_FLAGS,
     IMAP_FETCH_INTERNALDATE,
     IMAP_FETCH_SIZE,
+    IMAP_FETCH_MODSEQ,
     IMAP_FETCH_ENVELOPE,
     IMAP_FETCH_BODYSTRUCTURE,
     IMAP_FETCH_BODY,
@@ -57,12 +58,15 @@ struct imap_fetch_program {
     size_t n;
     size_t n_names;
     bool sets_seen; /* an item without PEEK is among them */
-    bool has_flags;
+    bool has_uid, has_flags, has_modseq;
     bool needs_summary;
+    /* Modifiers [RFC7162 3.1.4.1, 3.2.6]. */
+    bool has_since, has_vanished;
+    uint64_t since; /* only messages that have changed after it */
 };
 
-/* The items of a FETCH, to its end: a macro, an item, or a list of them. needs_uid: an item for
- * UID comes first when none is there [RFC3501 6.4.8]. */
+/* The items of a FETCH, to its end: a macro, an item, or a list of them, perhaps with modifiers.
+ * needs_uid: an item for UID comes first when none is there [RFC3501 6.4.8]. */
 bool imap_take_fetch(struct imap_parse *p, bool needs_uid, struct imap_fetch_program *out);
 
 /* --- fetch_body.c: the message at hand -------------------------------------------------------- */
@@ -130,7 +134,10 @@ typedef enum net_step (*imap_fetch_stage)(struct conn *c, struct imap_session *s
 
 struct imap_fetch {
     struct imap_fetch_program program;
+    struct imap_set set;
     struct imap_spans spans;
+    bool is_uidonly;
+    struct imap_vanished vanished;
     imap_fetch_stage stage;
     size_t span, index; /* the first message behind the page */
     enum imap_text answer;
@@ -167,7 +174,8 @@ enum rc imap_fetch_put(struct conn *c, struct imap_session *s, struct imap_fetch
                        const struct imap_fetch_item *item);
 /* Writes a page of the stream. RC_EOF: that was the last one. RC_AGAIN as above. */
 enum rc imap_fetch_put_page(struct conn *c, struct imap_fetch *f);
-/* The flags of a message that had to become \Seen, when no item tells them. */
+/* The flags of a message that had to become \Seen, and what else is told with a change, when no
+ * item tells them. */
 enum rc imap_fetch_put_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f);
 
 #endif

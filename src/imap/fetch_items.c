@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    BEGIN_MAX = 40, /* "* 4294967295 FETCH (" */
+    BEGIN_MAX = 40, /* "* 4294967295 UIDFETCH (" */
     NUMBER_MAX = 20,
     LITERAL_MAX = NUMBER_MAX + 5, /* "~{" "}" CRLF */
     SYSTEM_FLAGS = 2 * STORE_DRAFT - 1
@@ -40,8 +40,8 @@ static char *begin(struct imap_fetch *f, struct buf *out, struct str label, size
         *to++ = ' ';
     } else {
         to = put_bytes(to, STR("* "));
-        to = put_number(to, (uint64_t)f->indices[f->at] + 1);
-        to = put_bytes(to, STR(" FETCH ("));
+        to = put_number(to, f->is_uidonly ? f->row->uid : (uint64_t)f->indices[f->at] + 1);
+        to = put_bytes(to, f->is_uidonly ? STR(" UIDFETCH (") : STR(" FETCH ("));
     }
     return put_bytes(to, label);
 }
@@ -116,9 +116,35 @@ static enum rc put_flags(struct conn *c, struct imap_session *s, struct imap_fet
     return put_flags_as(c, s, f, item->label);
 }
 
+static enum rc put_modseq_as(struct imap_fetch *f, struct buf *out, struct str label)
+{
+    char *to = begin(f, out, label, NUMBER_MAX + 2);
+    if (!to)
+        return RC_LIMIT;
+    *to++ = '(';
+    to = put_number(to, f->row->modseq);
+    *to++ = ')';
+    return end(f, out, to);
+}
+
+static enum rc put_modseq(struct conn *c, struct imap_session *s, struct imap_fetch *f,
+                          const struct imap_fetch_item *item)
+{
+    return put_modseq_as(f, net_out(c), item->label);
+}
+
+/* [RFC3501 6.4.5] [RFC7162 3.2.4] */
 enum rc imap_fetch_put_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
-    return put_flags_as(c, s, f, STR("FLAGS "));
+    const struct imap_fetch_program *program = &f->program;
+    bool has_all = !(s->enabled & IMAP_EN_CONDSTORE);
+    if (!program->has_flags)
+        TRY(put_flags_as(c, s, f, STR("FLAGS ")));
+    if (!has_all && !program->has_uid && !f->is_uidonly)
+        TRY(put_number_item(f, net_out(c), STR("UID "), f->row->uid));
+    if (!has_all && !program->has_modseq)
+        TRY(put_modseq_as(f, net_out(c), STR("MODSEQ ")));
+    return RC_OK;
 }
 
 /* --- what its summary says -------------------------------------------------------------------- */
@@ -363,6 +389,7 @@ enum rc imap_fetch_put(struct conn *c, struct imap_session *s, struct imap_fetch
         [IMAP_FETCH_FLAGS] = put_flags,
         [IMAP_FETCH_INTERNALDATE] = put_date,
         [IMAP_FETCH_SIZE] = put_size,
+        [IMAP_FETCH_MODSEQ] = put_modseq,
         [IMAP_FETCH_ENVELOPE] = put_envelope,
         [IMAP_FETCH_BODYSTRUCTURE] = put_structure,
         [IMAP_FETCH_BODY] = put_body,

@@ -1,4 +1,5 @@
-/* The items of FETCH [RFC3501 6.4.5] [RFC3516 4.2]: from the command to a program, once. Pure.
+/* The items of FETCH and its modifiers [RFC3501 6.4.5] [RFC3516 4.2] [RFC7162 3.1.4]: from the
+ * command to a program, once. Pure.
  *
  * Items are done in the order of the command, and twice what is there twice. Each carries the words
  * that stand before its value in the answers, so that nothing is composed message by message. */
@@ -28,6 +29,7 @@ static const struct name names[] = {
     {STR_INIT("BINARY"), BINARY, IMAP_FETCH_BINARY, 0, true},
     {STR_INIT("BINARY.PEEK"), BINARY, IMAP_FETCH_BINARY, 0, false},
     {STR_INIT("BINARY.SIZE"), BINARY_SIZE, IMAP_FETCH_BINARY_SIZE, 0, false},
+    {STR_INIT("MODSEQ"), PLAIN, IMAP_FETCH_MODSEQ, 0, false},
     {STR_INIT("RFC822.SIZE"), PLAIN, IMAP_FETCH_SIZE, 0, false},
     {STR_INIT("RFC822"), PLAIN, IMAP_FETCH_SECTION, MIME_SECTION_WHOLE, true},
     {STR_INIT("RFC822.HEADER"), PLAIN, IMAP_FETCH_SECTION, MIME_SECTION_HEADER, false},
@@ -201,7 +203,9 @@ static struct imap_fetch_item *add(struct imap_parse *p, struct imap_fetch_progr
     struct imap_fetch_item *item = &out->items[out->n++];
     *item = (struct imap_fetch_item){.kind = name->kind, .section = name->section};
     out->sets_seen = out->sets_seen || name->sets_seen;
+    out->has_uid = out->has_uid || name->kind == IMAP_FETCH_UID;
     out->has_flags = out->has_flags || name->kind == IMAP_FETCH_FLAGS;
+    out->has_modseq = out->has_modseq || name->kind == IMAP_FETCH_MODSEQ;
     out->needs_summary = out->needs_summary || name->kind == IMAP_FETCH_ENVELOPE ||
                          name->kind == IMAP_FETCH_BODYSTRUCTURE || name->kind == IMAP_FETCH_BODY;
     return item;
@@ -267,15 +271,69 @@ static bool take_items(struct imap_parse *p, struct imap_fetch_program *out)
     return imap_take_byte(p, ')') || imap_fail(p, "the end of the list of items");
 }
 
-static bool take_all(struct imap_parse *p, struct imap_fetch_program *out)
+/* A macro stands alone, never in a list. */
+static bool take_macro_or_items(struct imap_parse *p, struct imap_fetch_program *out)
 {
     for (size_t i = 0; i < sizeof macros / sizeof *macros; i++) {
-        if (!str_ieq(p->rest, macros[i].name)) /* alone, never in a list */
+        struct imap_parse q = *p;
+        if (!imap_take_word(&q, macros[i].name))
             continue;
         p->rest = macros[i].meaning;
-        break;
+        bool is_good = take_items(p, out);
+        p->rest = q.rest;
+        return is_good;
     }
-    return take_items(p, out) && imap_take_end(p);
+    return take_items(p, out);
+}
+
+/* --- modifiers -------------------------------------------------------------------------------- */
+
+static bool take_since(struct imap_parse *p, struct imap_fetch_program *out)
+{
+    out->has_since = true;
+    return imap_take_sp(p) && imap_take_modseq(p, &out->since);
+}
+
+static bool take_vanished(struct imap_parse *p, struct imap_fetch_program *out)
+{
+    out->has_vanished = true;
+    return true;
+}
+
+static const struct {
+    struct str name;
+    bool (*take)(struct imap_parse *p, struct imap_fetch_program *out);
+} modifiers[] = {
+    {STR_INIT("CHANGEDSINCE"), take_since},
+    {STR_INIT("VANISHED"), take_vanished},
+};
+enum { N_MODIFIERS = sizeof modifiers / sizeof *modifiers };
+
+/* fetch-modifiers [RFC7162 7] */
+static bool take_modifiers(struct imap_parse *p, struct imap_fetch_program *out)
+{
+    if (!p->rest.n)
+        return true;
+    if (!imap_take_byte(p, ' ') || !imap_take_byte(p, '('))
+        return imap_fail(p, "the end of the command");
+    do {
+        size_t i = 0;
+        while (i < N_MODIFIERS && !imap_take_word(p, modifiers[i].name))
+            i++;
+        if (i == N_MODIFIERS)
+            return imap_fail(p, "a modifier that is known here");
+        if (!modifiers[i].take(p, out))
+            return false;
+    } while (imap_take_byte(p, ' '));
+    if (!imap_take_byte(p, ')'))
+        return imap_fail(p, "the end of modifiers");
+    /* What has changed tells when [RFC7162 3.1.4.1]. */
+    return !out->has_since || out->has_modseq || add_item(p, out, find(STR("MODSEQ"), false));
+}
+
+static bool take_all(struct imap_parse *p, struct imap_fetch_program *out)
+{
+    return take_macro_or_items(p, out) && take_modifiers(p, out) && imap_take_end(p);
 }
 
 /* The item for UID that was put first is not needed when there is another one. */

@@ -64,6 +64,7 @@ enum imap_text {
     IMAP_SELECTED_READ_ONLY,
     IMAP_UNAUTHENTICATED,
     IMAP_IDLE_OVER,
+    IMAP_MODIFIED,
     IMAP_EXPUNGED, /* NO from here on */
     IMAP_NOT_SAVED,
     IMAP_AUTH_FAILED,
@@ -186,6 +187,7 @@ bool imap_take_string(struct imap_parse *p, struct str *out);
 bool imap_take_nstring(struct imap_parse *p, struct str *out); /* absent for NIL */
 bool imap_take_number(struct imap_parse *p, uint32_t *out);
 bool imap_take_nz_number(struct imap_parse *p, uint32_t *out);
+bool imap_take_modseq(struct imap_parse *p, uint64_t *out);         /* 0 to 2^63 - 1 */
 bool imap_take_list_mailbox(struct imap_parse *p, struct str *out); /* with its wildcards */
 /* A mailbox name, from modified UTF-7 to UTF-8 and its levels [RFC3501 5.1.3]. The first level
  * INBOX in any case is "INBOX". */
@@ -559,9 +561,30 @@ void imap_tell_keywords(struct conn *c, struct imap_session *s, bool always);
 /* --- extension.c ------------------------------------------------------------------------------ */
 
 void imap_put_extensions(const struct imap_session *s, struct buf *out); /* " A B" */
+/* For a command that means ENABLE CONDSTORE as well [RFC7162 3.1]. */
+void imap_enable_condstore(struct conn *c, struct imap_session *s);
+/* "* OK [HIGHESTMODSEQ 12] ..." of the selected mailbox. */
+void imap_put_highest_modseq(const struct imap_session *s, struct buf *out);
 
-/* --- vanished.c: what is gone, by UIDs [RFC7162 3.2.10] ----------------------------------------
- */
+/* --- vanished.c: what is gone, by UIDs [RFC7162 3.2.10] --------------------------------------- */
+
+/* What a client missed while it was away. Zeroed to begin with. */
+struct imap_vanished {
+    struct imap_range *ranges; /* UIDs that it asks about: ascending, disjoint, in the arena */
+    size_t n;
+    uint32_t *gone; /* ascending, in the arena */
+    size_t n_gone;
+    bool is_unknown; /* the log does not reach back: whatever is not there is told */
+    size_t range, at;
+    uint32_t next; /* UID; 0: the range has not begun */
+    struct imap_vanished_line line;
+};
+/* Of the UIDs in `set` (NULL: any) and above this one, those that have gone from the selected
+ * mailbox since. RC_AGAIN: on a worker. */
+enum rc imap_vanished_begin(struct conn *c, struct imap_session *s, struct imap_vanished *v,
+                            const struct imap_set *set, uint32_t above, uint64_t modseq);
+/* "* VANISHED (EARLIER) ...". NET_READ: all of them; others: call again. */
+enum net_step imap_vanished_put(struct conn *c, struct imap_session *s, struct imap_vanished *v);
 
 /* UIDs that ascend: one range after the other. */
 void imap_vanished_add(struct buf *out, struct imap_vanished_line *l, uint32_t from, uint32_t to);

@@ -191,6 +191,19 @@ bool imap_take_nz_number(struct imap_parse *p, uint32_t *out)
     return (take_digits(p, out) && *out) || imap_fail(p, "a number from 1 to 4294967295");
 }
 
+/* mod-sequence-valzer; where 0 is not allowed it is taken all the same, for it is clear what it
+ * means [RFC7162 7]. */
+bool imap_take_modseq(struct imap_parse *p, uint64_t *out)
+{
+    size_t n = 0;
+    while (n < p->rest.n && ascii_is_digit(p->rest.p[n]))
+        n++;
+    if (str_to_u64(str_head(p->rest, n), out) != RC_OK || *out > INT64_MAX)
+        return imap_fail(p, "a mod-sequence");
+    p->rest = str_skip(p->rest, n);
+    return true;
+}
+
 /* --- flags ------------------------------------------------------------------------------------ */
 
 const struct imap_system_flag imap_system_flags[IMAP_SYSTEM_FLAGS] = {

@@ -140,22 +140,19 @@ enum net_step imap_count_error(struct conn *c, struct imap_session *s)
  * not miss it [RFC7162 3.2]. In the tagged answer where that has no code of its own. */
 static void tell_modseq(struct conn *c, struct imap_session *s)
 {
-    struct buf code = {.cap = 64};
     bool is_behind = s->state == IMAP_SELECTED && s->view.is_behind;
     if (s->state != IMAP_SELECTED || !(s->enabled & IMAP_EN_QRESYNC) ||
         !(s->tells_modseq || is_behind))
         return;
+    if (s->code.p || s->answer != IMAP_DONE) {
+        imap_put_highest_modseq(s, net_out(c));
+        return;
+    }
+    struct buf code = {.cap = 64};
     buf_put(&code, STR("[HIGHESTMODSEQ "));
     imap_put_u64(&code, s->view.modseq);
     buf_put(&code, STR("] "));
-    bool has_room = !s->code.p && s->answer == IMAP_DONE;
-    if (has_room)
-        s->code = arena_dup(&s->arena, buf_str(&code));
-    if (!has_room || !s->code.p) {
-        buf_put(net_out(c), STR("* OK "));
-        buf_put(net_out(c), buf_str(&code));
-        buf_put(net_out(c), STR("all is told up to here\r\n"));
-    }
+    s->code = arena_dup(&s->arena, buf_str(&code));
     buf_fini(&code);
 }
 

@@ -489,6 +489,10 @@ static enum rc begin(struct imap_session *s, struct imap_search *k)
 
 enum imap_text imap_search_begin(struct imap_session *s, struct imap_search *k, imap_step found)
 {
+    if (k->program.has_numbers && s->enabled & IMAP_EN_UIDONLY)
+        return IMAP_UID_REQUIRED; /* [RFC9586 3.5] */
+    /* While numbers are meant none may move [RFC7162 3.2.10.2]. */
+    s->keeps_numbers = k->program.has_numbers && s->enabled & IMAP_EN_QRESYNC;
     enum rc rc = imap_search_fold(&k->program, s->imap->conf.charsets, &s->arena);
     if (rc == RC_NOTFOUND)
         return IMAP_BAD_CHARSET;

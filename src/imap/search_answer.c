@@ -376,6 +376,8 @@ enum net_step imap_answer(struct conn *c, struct imap_session *s, struct imap_an
     a->n = count_hits(a);
     a->text = k->answer;
     a->wants_modseq = k->program.has_modseq;
+    if (a->wants_modseq)
+        imap_enable_condstore(c, s); /* [RFC7162 3.1] */
     bool is_marked = true;
     if (a->wants_modseq || a->want.items & IMAP_RETURN_SAVE)
         is_marked = mark_hits(s, a);

@@ -94,6 +94,7 @@ struct imap_search_program {
     struct imap_search_key **texts; /* the keys beyond the row */
     size_t n_texts, n_keys, n_ranges;
     bool has_modseq;    /* the answer tells the highest one [RFC7162 3.1.5] */
+    bool has_numbers;   /* of messages */
     struct str charset; /* of the strings; absent: none was named */
 };
 

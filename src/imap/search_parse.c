@@ -198,15 +198,9 @@ static bool take_modseq(struct taker *t, struct imap_search_key *key)
         if (!imap_take_sp(p))
             return false;
     }
-    size_t n = 0;
-    while (n < p->rest.n && ascii_is_digit(p->rest.p[n]))
-        n++;
-    if (str_to_u64(str_head(p->rest, n), &key->from) != RC_OK || key->from > INT64_MAX)
-        return imap_fail(p, "a mod-sequence");
-    p->rest = str_skip(p->rest, n);
     key->last = UINT64_MAX;
     t->program->has_modseq = true;
-    return true;
+    return imap_take_modseq(p, &key->from);
 }
 
 static bool take_day(struct taker *t, const struct row *row, struct imap_search_key *key)
@@ -298,7 +292,10 @@ static bool take_list(struct taker *t, unsigned depth, struct imap_search_key **
 static bool take_numbers(struct taker *t, struct imap_search_key **out)
 {
     *out = new_key(t, IMAP_SEARCH_SET);
-    return *out && take_set(t, *out);
+    if (!*out || !take_set(t, *out))
+        return false;
+    t->program->has_numbers = t->program->has_numbers || !(*out)->set.is_saved;
+    return true;
 }
 
 static bool take_named(struct taker *t, unsigned depth, struct imap_search_key **out)

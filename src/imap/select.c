@@ -1,10 +1,196 @@
-/* SELECT, EXAMINE and UNSELECT [RFC3501 6.3.1, 6.3.2] [RFC3691]. */
+/* SELECT, EXAMINE and UNSELECT [RFC3501 6.3.1, 6.3.2] [RFC3691], and what a client that comes back
+ * is told of the time it was away [RFC7162 3.2.5]. */
 #include "imap/imap_int.h"
+
+/* What the client knows of the mailbox. */
+struct knowledge {
+    uint32_t uidvalidity; /* 0: it does not say */
+    uint64_t modseq;
+    bool has_uids, has_pairs;
+    struct imap_set uids;
+    struct imap_set numbers, their_uids; /* ascending, as many of the one as of the other */
+};
 
 struct select {
     struct store_path path;
-    bool is_read_only;
+    bool is_read_only, is_condstore, is_qresync;
+    struct knowledge known;
+    struct imap_vanished vanished;
+    struct imap_spans spans; /* messages that it knows, as far as they are there */
+    size_t span, index;
 };
+
+/* --- parameters ------------------------------------------------------------------------------- */
+
+/* Without '*', and ascending where it is said to be [RFC7162 3.2.5.2, 7]. *out_n: how many are in
+ * it. */
+static bool take_known(struct imap_parse *p, bool is_ascending, struct imap_set *out,
+                       uint64_t *out_n)
+{
+    uint32_t last = 0;
+    *out_n = 0;
+    if (!imap_peek_byte(p, '$') && !imap_take_set(p, out))
+        return false;
+    for (size_t i = 0; i < out->n; i++) {
+        struct imap_range r = out->ranges[i];
+        if (r.to == UINT32_MAX || (is_ascending && r.from <= last))
+            return imap_fail(p, "known UIDs, ascending and without *");
+        last = r.to;
+        *out_n += (uint64_t)r.to - r.from + 1;
+    }
+    return out->n || imap_fail(p, "known UIDs");
+}
+
+/* seq-match-data */
+static bool take_pairs(struct imap_parse *p, struct knowledge *k)
+{
+    uint64_t n, m;
+    if (!imap_take_byte(p, '(') || !take_known(p, true, &k->numbers, &n) || !imap_take_sp(p) ||
+        !take_known(p, true, &k->their_uids, &m))
+        return imap_fail(p, "message numbers and their UIDs");
+    k->has_pairs = true;
+    return (n == m && imap_take_byte(p, ')')) || imap_fail(p, "as many UIDs as message numbers");
+}
+
+static bool take_qresync(struct imap_parse *p, struct knowledge *k)
+{
+    uint64_t n;
+    if (!imap_take_sp(p) || !imap_take_byte(p, '(') || !imap_take_nz_number(p, &k->uidvalidity) ||
+        !imap_take_sp(p) || !imap_take_modseq(p, &k->modseq))
+        return imap_fail(p, "UIDVALIDITY and a mod-sequence");
+    bool has_more = imap_take_byte(p, ' ');
+    k->has_uids = has_more && !imap_peek_byte(p, '(');
+    if (k->has_uids && !take_known(p, false, &k->uids, &n))
+        return false;
+    if (k->has_uids)
+        has_more = imap_take_byte(p, ' ');
+    if (has_more && !take_pairs(p, k))
+        return false;
+    return imap_take_byte(p, ')') || imap_fail(p, "the end of what is known");
+}
+
+static bool take_parameter(struct imap_parse *p, struct select *k)
+{
+    if (imap_take_word(p, STR("CONDSTORE"))) {
+        k->is_condstore = true;
+        return true;
+    }
+    k->is_qresync = imap_take_word(p, STR("QRESYNC"));
+    return k->is_qresync ? take_qresync(p, &k->known) : imap_fail(p, "CONDSTORE or QRESYNC");
+}
+
+static bool take_parameters(struct imap_parse *p, struct select *k)
+{
+    if (!p->rest.n)
+        return true;
+    if (!imap_take_byte(p, ' ') || !imap_take_byte(p, '('))
+        return imap_fail(p, "the end of the command");
+    do
+        if (!take_parameter(p, k))
+            return false;
+    while (imap_take_byte(p, ' '));
+    return (imap_take_byte(p, ')') && imap_take_end(p)) || imap_fail(p, "the end of parameters");
+}
+
+/* --- what has happened ------------------------------------------------------------------------ */
+
+/* The n-th number in a set, from 0. */
+static uint32_t number_at(const struct imap_set *set, uint64_t n)
+{
+    for (size_t i = 0; i < set->n; i++) {
+        uint64_t all = (uint64_t)set->ranges[i].to - set->ranges[i].from + 1;
+        if (n < all)
+            return set->ranges[i].from + (uint32_t)n;
+        n -= all;
+    }
+    return 0;
+}
+
+static uint64_t count_numbers(const struct imap_set *set)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < set->n; i++)
+        n += (uint64_t)set->ranges[i].to - set->ranges[i].from + 1;
+    return n;
+}
+
+/* The UID of the last pair that is still right: what went before it, the client knows
+ * [RFC7162 3.2.5.2]. Where one is right, so are those before it. */
+static uint32_t last_match(const struct store_root *root, const struct knowledge *k)
+{
+    uint64_t from = 0, to = k->has_pairs ? count_numbers(&k->numbers) : 0;
+    uint32_t best = 0;
+    while (from < to) {
+        uint64_t mid = from + (to - from) / 2;
+        uint32_t uid = number_at(&k->their_uids, mid);
+        const struct store_row *row = store_root_at(root, number_at(&k->numbers, mid) - 1);
+        if (row && row->uid == uid) {
+            best = uid;
+            from = mid + 1;
+        } else {
+            to = mid;
+        }
+    }
+    return best;
+}
+
+static enum net_step finish(struct conn *c, struct imap_session *s)
+{
+    const struct select *k = s->job;
+    return imap_finish(c, s, k->is_read_only ? IMAP_SELECTED_READ_ONLY : IMAP_SELECTED_READ_WRITE);
+}
+
+static enum net_step put_changed(struct conn *c, struct imap_session *s)
+{
+    struct select *k = s->job;
+    const struct store_root *root = s->view.root;
+    for (; k->span < k->spans.n; k->span++) {
+        const struct imap_span *span = &k->spans.at[k->span];
+        k->index = k->index > span->from ? k->index : span->from;
+        while ((k->index = store_root_changed(root, k->index, span->to, k->known.modseq, NULL)) <
+               span->to) {
+            if (net_out_is_full(c))
+                return NET_MORE;
+            const struct store_row *row = store_root_at(root, k->index);
+            imap_put_fetch_flags(s, net_out(c), k->index++, row, true);
+        }
+    }
+    return finish(c, s);
+}
+
+static enum net_step put_vanished(struct conn *c, struct imap_session *s)
+{
+    struct select *k = s->job;
+    enum net_step next = imap_vanished_put(c, s, &k->vanished);
+    if (next != NET_READ)
+        return next;
+    s->go_on = put_changed;
+    return put_changed(c, s);
+}
+
+/* The mailbox is open by now, so when this fails, the client hears of it and not that it is in
+ * step. */
+static enum net_step look_back(struct conn *c, struct imap_session *s)
+{
+    static const struct imap_range all = {1, UINT32_MAX};
+    struct select *k = s->job;
+    struct imap_set whole = {.ranges = (struct imap_range *)(uintptr_t)&all, .n = 1};
+    const struct imap_set *uids = k->known.has_uids ? &k->known.uids : NULL;
+    uint32_t above = last_match(s->view.root, &k->known);
+    enum rc rc = imap_vanished_begin(c, s, &k->vanished, uids, above, k->known.modseq);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
+    if (rc == RC_OK)
+        rc = imap_set_resolve(uids ? uids : &whole, s->view.root, true, &s->arena, &k->spans);
+    if (rc != RC_OK) {
+        imap_view_close(s);
+        return imap_finish_rc(c, s, rc);
+    }
+    s->go_on = put_vanished;
+    return put_vanished(c, s);
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static void put_ok(struct buf *out, struct str code, uint64_t n, struct str text)
 {
@@ -26,17 +212,27 @@ static void put_state(struct conn *c, struct imap_session *s)
     buf_put(out, STR("* "));
     imap_put_u64(out, count);
     buf_put(out, STR(" EXISTS\r\n* 0 RECENT\r\n"));
-    if (unseen < count)
+    if (unseen < count && !(s->enabled & IMAP_EN_UIDONLY)) /* it is a number [RFC9586 3] */
         put_ok(out, STR("UNSEEN "), unseen + 1, STR("the first that is not seen"));
     put_ok(out, STR("UIDVALIDITY "), m->uidvalidity, STR("UIDs are valid"));
     put_ok(out, STR("UIDNEXT "), m->uidnext, STR("the next one is not below"));
+    if (s->enabled & IMAP_EN_CONDSTORE) /* [RFC7162 3.1.2.1] */
+        imap_put_highest_modseq(s, out);
+}
+
+/* Also when the new one cannot be opened [RFC3501 6.3.1]. */
+static void close_old(struct conn *c, struct imap_session *s)
+{
+    if (s->state == IMAP_SELECTED)
+        buf_put(net_out(c), STR("* OK [CLOSED] the mailbox before\r\n")); /* [RFC7162 3.2.11] */
+    imap_view_close(s);
 }
 
 static enum net_step open_mailbox(struct conn *c, struct imap_session *s)
 {
     const struct select *k = s->job;
     uint32_t id;
-    imap_view_close(s); /* also when the new one cannot be opened [RFC3501 6.3.1] */
+    close_old(c, s);
     enum rc rc = store_mailbox_find(s->account, k->path, &id);
     if (rc == RC_OK) {
         rc = imap_view_open(c, s, id, k->is_read_only);
@@ -51,15 +247,26 @@ static enum net_step open_mailbox(struct conn *c, struct imap_session *s)
     if (rc != RC_OK)
         return imap_finish_rc(c, s, rc);
     put_state(c, s);
-    return imap_finish(c, s, k->is_read_only ? IMAP_SELECTED_READ_ONLY : IMAP_SELECTED_READ_WRITE);
+    if (k->known.uidvalidity != s->view.uidvalidity) /* [RFC7162 3.2.5] */
+        return finish(c, s);
+    s->go_on = look_back;
+    return look_back(c, s);
 }
 
 static enum net_step select_or_examine(struct conn *c, struct imap_session *s, struct imap_parse *p,
                                        bool is_read_only)
 {
     struct select *k = arena_zero(&s->arena, sizeof *k);
-    if (!k || !imap_take_mailbox(p, &k->path) || !imap_take_end(p))
+    if (!k || !imap_take_mailbox(p, &k->path) || !take_parameters(p, k))
         return imap_finish_syntax(c, s, p);
+    if (k->is_qresync && !(s->enabled & IMAP_EN_QRESYNC)) { /* [RFC7162 3.2.5] */
+        imap_fail(p, "ENABLE QRESYNC first");
+        return imap_finish_syntax(c, s, p);
+    }
+    if (k->known.has_pairs && s->enabled & IMAP_EN_UIDONLY) /* [RFC9586 3.7] */
+        return imap_finish(c, s, IMAP_UID_REQUIRED);
+    if (k->is_condstore) /* for the mailbox that is to be opened, which tells HIGHESTMODSEQ */
+        s->enabled |= IMAP_EN_CONDSTORE;
     k->is_read_only = is_read_only;
     s->job = k;
     s->go_on = open_mailbox;

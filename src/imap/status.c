@@ -1,12 +1,16 @@
 /* STATUS [RFC3501 6.3.10]: answered from the mailbox's record, whatever its size. */
 #include "imap/imap_int.h"
 
-enum item { MESSAGES, RECENT, UIDNEXT, UIDVALIDITY, UNSEEN, APPENDLIMIT, ITEMS };
+enum item { MESSAGES, RECENT, UIDNEXT, UIDVALIDITY, UNSEEN, APPENDLIMIT, HIGHESTMODSEQ, ITEMS };
 
 static const struct str items[ITEMS] = {
-    [MESSAGES] = STR_INIT("MESSAGES"), [RECENT] = STR_INIT("RECENT"),
-    [UIDNEXT] = STR_INIT("UIDNEXT"),   [UIDVALIDITY] = STR_INIT("UIDVALIDITY"),
-    [UNSEEN] = STR_INIT("UNSEEN"),     [APPENDLIMIT] = STR_INIT("APPENDLIMIT"), /* [RFC7889 3] */
+    [MESSAGES] = STR_INIT("MESSAGES"),
+    [RECENT] = STR_INIT("RECENT"),
+    [UIDNEXT] = STR_INIT("UIDNEXT"),
+    [UIDVALIDITY] = STR_INIT("UIDVALIDITY"),
+    [UNSEEN] = STR_INIT("UNSEEN"),
+    [APPENDLIMIT] = STR_INIT("APPENDLIMIT"),     /* [RFC7889 3] */
+    [HIGHESTMODSEQ] = STR_INIT("HIGHESTMODSEQ"), /* [RFC7162 3.1.7] */
 };
 
 static uint64_t value_of(const struct imap_session *s, const struct store_mailbox *m,
@@ -23,6 +27,8 @@ static uint64_t value_of(const struct imap_session *s, const struct store_mailbo
         return m->unseen;
     case APPENDLIMIT:
         return s->imap->conf.message_size;
+    case HIGHESTMODSEQ:
+        return m->highest_modseq;
     case RECENT: /* never set */
     case ITEMS:
         break;
@@ -55,6 +61,8 @@ enum net_step imap_status_(struct conn *c, struct imap_session *s, struct imap_p
     if (!imap_take_mailbox(p, &path) || !imap_take_sp(p) || !take_items(p, &wanted) ||
         !imap_take_end(p))
         return imap_finish_syntax(c, s, p);
+    if (wanted & 1U << HIGHESTMODSEQ)
+        imap_enable_condstore(c, s); /* [RFC7162 3.1] */
     enum rc rc = store_mailbox_find(s->account, path, &id);
     if (rc == RC_OK)
         rc = store_mailbox_get(s->account, id, &s->arena, &m);

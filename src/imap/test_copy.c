@@ -96,6 +96,7 @@ static void copies_keep_flags_and_tell_uids(void **state) /* [RFC3501 6.4.7] [RF
     assert_int_equal(mailbox(h, STORE_ARCHIVE).exists, 6);
     client_talk(fd,
                 "C: f EXAMINE Archive\n"
+                "P: * OK [CLOSED] \n"
                 "P: * FLAGS\nP: * OK [PERM\nS: * 6 EXISTS\nS: * 0 RECENT\n"
                 "P: * OK [UNSEEN 1]\nP: * OK [UIDV\nP: * OK [UIDNEXT 7]\nP: f OK [READ-ONLY]\n"
                 "C: g FETCH 2 FLAGS\n"

@@ -170,6 +170,7 @@ static void answers_are_what_was_asked_for(void **state)
         "S: * ESEARCH (TAG \"m\") PARTIAL (9:20 NIL)\n"
         "S: m OK SEARCH completed\n"
         "C: n SEARCH RETURN (ALL) MODSEQ 99999999\n" /* [RFC4731 3.2] */
+        "P: * OK [HIGHESTMODSEQ \n"                  /* [RFC7162 3.1] */
         "S: * ESEARCH (TAG \"n\")\n"
         "S: n OK SEARCH completed\n"
         "C: o SEARCH SAVEDATESUPPORTED SAVEDSINCE 1-Jan-2020 SAVEDBEFORE 1-Jan-2999\n"
@@ -201,6 +202,7 @@ static void modseqs_are_told(void **state)
     char line[CLIENT_LINE], old[64], number[64];
     int fd = select_eight(&h);
     client_send(fd, STR("a SEARCH MODSEQ 1\r\n"));
+    client_expect_line(fd, STR("* OK [HIGHESTMODSEQ ")); /* [RFC7162 3.1] */
     struct str all = client_line(fd, line, sizeof line);
     assert_true(str_starts(all, STR("* SEARCH 1 2 3 4 5 6 7 8 (MODSEQ ")));
     assert_true(str_ends(all, STR(")\r\n")) || str_ends(all, STR(")")));
@@ -338,6 +340,7 @@ static void results_are_saved(void **state)
                 "C: H SEARCH RETURN (SAVE) ALL\n"
                 "S: H OK SEARCH completed\n"
                 "C: I EXAMINE INBOX\n"
+                "P: * OK [CLOSED] \n"
                 "P: * FLAGS\n",
                 1 << 20);
     char line[CLIENT_LINE];

@@ -220,6 +220,12 @@ static void messages_are_sorted(void **state)
 {
     struct home h;
     int fd = select_five(&h);
+    client_talk(fd,
+                "C: a SEARCH MODSEQ 999999\n" /* which is told once [RFC7162 3.1] */
+                "P: * OK [HIGHESTMODSEQ \n"
+                "S: * SEARCH\n"
+                "S: a OK SEARCH completed\n",
+                1 << 20);
     for (unsigned i = 0; i < 2; i++) { /* learned, and known */
         client_talk(fd, sorting, 1 << 20);
         client_talk(fd, threading, 1 << 20);

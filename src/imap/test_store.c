@@ -282,6 +282,7 @@ static void messages_with_many_copies_go_in_smaller_parts(void **state)
     client_talk(fd,
                 "S: c OK UID FETCH completed\n"
                 "C: d SELECT Copies\n"
+                "P: * OK [CLOSED] \n"
                 "P: * FLAGS \nP: * OK [PERM\nS: * 5500 EXISTS\nS: * 0 RECENT\n" /* none UNSEEN */
                 "P: * OK [UIDV\nP: * OK [UIDN\nP: d OK \n"
                 "C: e SEARCH UNFLAGGED\n"

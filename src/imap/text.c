@@ -25,6 +25,7 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_SELECTED_READ_ONLY] = TELL(IMAP_OK, "READ-ONLY", "selected, to be read only"),
     [IMAP_UNAUTHENTICATED] = SAY(IMAP_OK, "logged out, log in again"),
     [IMAP_IDLE_OVER] = SAY(IMAP_OK, "IDLE completed"),
+    [IMAP_MODIFIED] = SAY(IMAP_OK, "changed, but for what others have changed meanwhile"),
     [IMAP_EXPUNGED] = TELL(IMAP_NO, "EXPUNGEISSUED", "some of the messages have been expunged"),
     [IMAP_NOT_SAVED] = TELL(IMAP_NO, "NOTSAVED", "the result is too long to be kept"),
     [IMAP_AUTH_FAILED] = TELL(IMAP_NO, "AUTHENTICATIONFAILED", "name or password is wrong"),

@@ -257,6 +257,7 @@ static void add_chunk(struct building *b, struct chunk *chunk, uint32_t rows, ui
         (struct child){.p = chunk,
                        .start = r->count - r->table->children[r->n_nodes - 1].start,
                        .first_uid = first_uid};
+    root_note_newest(&b->node->newest, root_newest(&chunk->newest));
     r->last_chunks++;
     r->count += rows;
 }
@@ -268,6 +269,8 @@ static void add_row(struct building *b, const struct store_row *row)
         add_chunk(b, b->chunk, 0, row->uid);
     }
     b->chunk->rows[b->chunk->used++] = *row;
+    root_note_newest(&b->chunk->newest, row->modseq);
+    root_note_newest(&b->node->newest, row->modseq);
     b->root->count++;
 }
 

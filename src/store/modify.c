@@ -138,9 +138,15 @@ static enum rc change_one(struct modifying *p, struct change *c, struct mailbox 
 {
     struct store_row row;
     enum rc rc = head_row(&p->attempt, m, uid, &row);
-    if (rc == RC_NOTFOUND || (rc == RC_OK && row.modseq > p->flags->unchanged_since))
+    if (rc == RC_NOTFOUND)
         return RC_OK;
     TRY(rc);
+    if (row.modseq > p->flags->unchanged_since) {
+        if (p->flags->out_left)
+            p->flags->out_left[p->op->left] = uid;
+        p->op->left++;
+        return RC_OK;
+    }
     const struct row_delta *earlier = row.flags & ROW_SHARED ? delta_of(c, p->mailbox, uid) : NULL;
     if (earlier) {
         change_again(p, c, m, (size_t)(earlier - c->deltas));
@@ -177,7 +183,7 @@ static enum rc run_flags(struct attempt *attempt)
         return RC_NOTFOUND;
     struct change *c = change_new(attempt->account, p->op);
     bool is_making = p->flags->how != STORE_FLAGS_REMOVE;
-    p->op->changed = 0;
+    p->op->changed = p->op->left = 0;
     enum rc rc = change_keywords(c, p->flags->keywords, p->flags->n_keywords, is_making, &p->bits);
     for (size_t i = 0; i < p->n_uids && (rc == RC_OK || rc == RC_AGAIN); i++) {
         enum rc one = c->rc == RC_OK ? change_one(p, c, m, p->uids[i]) : c->rc;

@@ -29,6 +29,7 @@ struct chunk *chunk_new(size_t size)
     c->used = 0;
     c->size = (uint32_t)size;
     c->origin = (struct origin){0};
+    atomic_init(&c->newest, 0);
     return c;
 }
 
@@ -39,7 +40,20 @@ struct node *node_new(size_t size)
     n->used = 0;
     n->size = (uint32_t)size;
     n->origin = (struct origin){0};
+    atomic_init(&n->newest, 0);
     return n;
+}
+
+uint64_t root_newest(const _Atomic uint64_t *newest)
+{
+    return atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)newest, memory_order_relaxed);
+}
+
+/* Only the writer raises it where others look; for them both values are true. */
+void root_note_newest(_Atomic uint64_t *newest, uint64_t modseq)
+{
+    if (modseq > root_newest(newest))
+        atomic_store_explicit(newest, modseq, memory_order_relaxed);
 }
 
 static bool unref(_Atomic uint32_t *refs)
@@ -203,6 +217,45 @@ size_t store_root_find(const struct store_root *r, uint32_t uid)
            rows_find(chunk->rows, chunk_count(r, at, in), uid);
 }
 
+/* The same for the rows of one chunk. */
+static uint32_t changed_in_chunk(const struct chunk *chunk, uint32_t from, uint32_t to,
+                                 uint64_t modseq, size_t *looked)
+{
+    uint32_t i = from;
+    if (root_newest(&chunk->newest) <= modseq)
+        return to;
+    while (i < to && chunk->rows[i].modseq <= modseq)
+        i++;
+    if (looked)
+        *looked += i - from + (i < to);
+    return i;
+}
+
+size_t store_root_changed(const struct store_root *r, size_t index, size_t to, uint64_t modseq,
+                          size_t *looked)
+{
+    size_t at, in, most = to < r->count ? to : r->count;
+    while (index < most) {
+        at = child_at(r->table->children, r->n_nodes, (uint32_t)index);
+        const struct node *node = r->table->children[at].p;
+        uint32_t first = r->table->children[at].start, end = node_end(r, at);
+        if (root_newest(&node->newest) <= modseq) {
+            index = end;
+            continue;
+        }
+        in = child_at(node->children, chunks_of(r, at), (uint32_t)index - first);
+        for (; index < end && index < most; in++) {
+            const struct child *c = &node->children[in];
+            uint32_t n = chunk_count(r, at, in), from = (uint32_t)index - first - c->start;
+            uint32_t i = changed_in_chunk(c->p, from, n, modseq, looked);
+            index += i - from;
+            if (i < n)
+                return index < most ? index : to;
+        }
+    }
+    return to;
+}
+
 const struct store_row *root_row(const struct store_root *r, uint32_t uid)
 {
     const struct store_row *row = store_root_at(r, store_root_find(r, uid));
@@ -239,8 +292,10 @@ static struct node *node_copy(const struct node *old, size_t n, size_t room, boo
     if (n)
         memcpy(copy->children, old->children, n * sizeof old->children[0]);
     copy->used = (uint32_t)n;
-    if (!is_table)
-        copy->origin = old->origin; /* the same rows */
+    if (!is_table) { /* the same rows */
+        copy->origin = old->origin;
+        root_note_newest(&copy->newest, root_newest(&old->newest));
+    }
     for (size_t i = 0; i < n; i++)
         root_share(is_table ? &((struct node *)old->children[i].p)->refs
                             : &((struct chunk *)old->children[i].p)->refs);
@@ -303,6 +358,7 @@ static struct chunk *chunk_grow(struct store_root *r, struct chunk *old, size_t 
     memcpy(copy->rows, old->rows, n * sizeof old->rows[0]);
     copy->used = (uint32_t)n;
     copy->origin = old->origin; /* the same rows */
+    root_note_newest(&copy->newest, root_newest(&old->newest));
     struct node *old_node = r->table->children[r->n_nodes - 1].p;
     struct node *node = node_copy(old_node, r->last_chunks, NODE_CHUNKS, false);
     table_make_own(r);
@@ -321,9 +377,13 @@ static void append_row(struct store_root *r, const struct store_row *row)
         struct chunk *chunk = node->children[r->last_chunks - 1].p;
         uint32_t n = chunk_count(r, r->n_nodes - 1, r->last_chunks - 1);
         if (n < CHUNK_ROWS) {
-            if (chunk->used != n || chunk->used == chunk->size)
+            if (chunk->used != n || chunk->used == chunk->size) {
                 chunk = chunk_grow(r, chunk, n);
+                node = r->table->children[r->n_nodes - 1].p;
+            }
             chunk->rows[chunk->used++] = *row;
+            root_note_newest(&chunk->newest, row->modseq);
+            root_note_newest(&node->newest, row->modseq);
             r->count++;
             return;
         }
@@ -332,6 +392,8 @@ static void append_row(struct store_root *r, const struct store_row *row)
     struct chunk *chunk = chunk_new(r->n_nodes > 1 || r->last_chunks ? CHUNK_ROWS : CHUNK_FIRST);
     chunk->rows[chunk->used++] = *row;
     chunk->origin.made = r->info.highest_modseq;
+    root_note_newest(&chunk->newest, row->modseq);
+    root_note_newest(&node->newest, row->modseq);
     node->children[node->used++] =
         (struct child){.p = chunk,
                        .start = r->count - r->table->children[r->n_nodes - 1].start,
@@ -370,6 +432,7 @@ static struct chunk *chunk_change(const struct chunk *old, size_t n, const struc
         if (is_hit)
             note_change(&copy->origin, copy->used);
         copy->rows[copy->used++] = is_hit ? deltas->row : old->rows[i];
+        root_note_newest(&copy->newest, copy->rows[copy->used - 1].modseq);
     }
     if (copy->used)
         return copy;
@@ -389,6 +452,7 @@ static void node_add(struct node *node, struct chunk *chunk, uint32_t n, uint32_
 {
     node->children[node->used++] =
         (struct child){.p = chunk, .start = *count, .first_uid = chunk->rows[0].uid};
+    root_note_newest(&node->newest, root_newest(&chunk->newest));
     *count += n;
 }
 

@@ -15,10 +15,13 @@ struct origin {
     uint64_t made, came_from;          /* 0: not known */
 };
 
+/* `newest`: no row in it has a higher modseq. It may be higher than that of all of them: others may
+ * have added rows behind those of a root that is looked at. */
 struct chunk {
     _Atomic uint32_t refs;
     uint32_t used, size;
     struct origin origin;
+    _Atomic uint64_t newest;
     struct store_row rows[];
 };
 
@@ -34,6 +37,7 @@ struct node {
     _Atomic uint32_t refs;
     uint32_t used, size;
     struct origin origin;    /* not of a table */
+    _Atomic uint64_t newest; /* the same */
     struct child children[]; /* chunks; in a table: nodes */
 };
 
@@ -51,6 +55,8 @@ struct store_root {
 struct chunk *chunk_new(size_t size);
 struct node *node_new(size_t size);
 void root_share(_Atomic uint32_t *refs); /* one more reference */
+uint64_t root_newest(const _Atomic uint64_t *newest);
+void root_note_newest(_Atomic uint64_t *newest, uint64_t modseq); /* raises it */
 struct store_root *root_alloc(const struct store_mailbox *info, uint64_t since,
                               uint32_t first_unseen); /* without rows */
 

@@ -181,6 +181,7 @@ struct store_op {
     uint64_t email;            /* of an append: the first one's */
     uint64_t modseq;           /* of the change */
     uint32_t changed;          /* messages that were changed or expunged; 0: modseq is 0 too */
+    uint32_t left;             /* messages left alone by a change of flags: out_left */
     void *private_[8];
 };
 
@@ -243,6 +244,8 @@ struct store_flag_change {
     size_t n_keywords;
     uint64_t unchanged_since; /* UINT64_MAX: whatever happened; otherwise rows with a higher modseq
                                  are left alone [RFC7162 3.1.3] */
+    uint32_t *out_left;       /* NULL, or room for n_uids: those left alone so, op->left of them.
+                                 Filled when the call returns */
 };
 enum rc store_change_flags(struct store_account *account, const struct store_flag_change *change,
                            unsigned flags, struct store_op *op);
@@ -309,6 +312,12 @@ const struct store_row *store_root_at(const struct store_root *root,
 const struct store_row *store_root_rows(const struct store_root *root, size_t index, size_t *out_n);
 size_t store_root_find(const struct store_root *root,
                        uint32_t uid); /* index of the first row with this UID or a greater one */
+
+/* Index of the first row, from `index` on and before `to`, that has changed after this modseq, or
+ * came after it; `to` when there is none. Most others are passed over unseen, many at once, so that
+ * the work is that of what has changed. *looked, unless NULL: rows looked at are added to it. */
+size_t store_root_changed(const struct store_root *root, size_t index, size_t to, uint64_t modseq,
+                          size_t *looked);
 
 /* Index of the first row that is not \Seen; the number of rows when all are. What it has learned
  * stays with the root and those that follow, so that looking again costs nothing. */

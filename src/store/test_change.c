@@ -371,7 +371,7 @@ static void unchanged_since_is_kept(void **state)
     struct fixture *f = *state;
     struct store_account *a = fixture_account(f, 1);
     struct store_op op;
-    uint32_t uids[] = {1, 2};
+    uint32_t uids[] = {1, 2}, left[2] = {0};
     assert_rc(fixture_append(f, a, STR("1"), NULL, NULL), RC_OK);
     assert_rc(fixture_append(f, a, STR("2"), NULL, &op), RC_OK);
     uint64_t then = op.modseq;
@@ -381,9 +381,12 @@ static void unchanged_since_is_kept(void **state)
                                        .n_uids = 2,
                                        .how = STORE_FLAGS_SET,
                                        .flags = STORE_SEEN,
-                                       .unchanged_since = then};
+                                       .unchanged_since = then,
+                                       .out_left = left};
     assert_rc(fixture_flags(a, &change, &op), RC_OK);
     assert_int_equal(op.changed, 1);
+    assert_int_equal(op.left, 1);
+    assert_int_equal(left[0], 1);
     fixture_assert_rows(a, 1, "1:F 2:S");
     uint32_t wrong[] = {2, 1};
     change.uids = wrong;

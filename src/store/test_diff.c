@@ -220,6 +220,63 @@ static void only_what_was_changed_is_looked_at(void **state)
     store_root_release(&root);
 }
 
+static void assert_changed(const struct store_root *root, uint64_t modseq)
+{
+    size_t count = store_root_count(root), from = pick((uint32_t)count + 1),
+           to = from + pick((uint32_t)(count - from) + 2);
+    for (size_t i = from, at = from; i < to; i++) {
+        const struct store_row *row = store_root_at(root, i);
+        if (row && row->modseq <= modseq)
+            continue;
+        at = store_root_changed(root, at, to, modseq, NULL);
+        assert_int_equal(at, row ? i : to);
+        at++;
+    }
+    assert_int_equal(store_root_changed(root, to, to, modseq, NULL), to);
+}
+
+static void what_has_changed_since_is_found(void **state)
+{
+    enum { STEPS = 300 };
+    struct store_root *root = make(3000, 0), *view = root_ref(root);
+    uint32_t uidnext = 3001;
+    for (uint64_t step = 2; step < STEPS; step++) {
+        change_some(&root, &uidnext, step);
+        for (int i = 0; i < 3; i++)
+            assert_changed(root, step - 1 - pick((uint32_t)(step < 20 ? step - 1 : 20)));
+        assert_changed(root, step);
+        struct store_root *kept = store_root_keep(view, root);
+        assert_changed(kept, step - 1 - pick((uint32_t)(step < 20 ? step - 1 : 20)));
+        store_root_release(&view);
+        view = pick(4) ? root_ref(kept) : root_ref(root);
+        store_root_release(&kept);
+    }
+    store_root_release(&root);
+    store_root_release(&view);
+}
+
+/* [RFC7162 3.1.4.1]: of a million, only those near what has changed. */
+static void what_has_changed_costs_what_it_is(void **state)
+{
+    size_t at = 0, n = 0, found = 0;
+    struct store_root *root = make(LARGE, 0);
+    assert_int_equal(store_root_changed(root, 0, LARGE, 1, &n), LARGE);
+    assert_int_equal(n, 0);
+    for (uint32_t i = 0; i < 10; i++)
+        change(&root, 1 + i * 99999, 2, STORE_SEEN);
+    for (uint32_t i = 1; i <= 10; i++)
+        change(&root, LARGE + i, 2, 0);
+    expunge(&root, 500000);
+    while ((at = store_root_changed(root, at, store_root_count(root), 1, &n)) <
+           store_root_count(root)) {
+        at++;
+        found++;
+    }
+    assert_int_equal(found, 20);
+    assert_true(n <= (size_t)11 * CHUNK_ROWS);
+    store_root_release(&root);
+}
+
 static void without_an_expunge_nothing_is_made(void **state)
 {
     struct store_root *old = make(1000, 0), *root = root_ref(old);
@@ -277,6 +334,8 @@ int main(void)
         cmocka_unit_test(differences_are_what_a_walk_finds),
         cmocka_unit_test(what_is_shared_is_passed_over),
         cmocka_unit_test(only_what_was_changed_is_looked_at),
+        cmocka_unit_test(what_has_changed_since_is_found),
+        cmocka_unit_test(what_has_changed_costs_what_it_is),
         cmocka_unit_test(without_an_expunge_nothing_is_made),
         cmocka_unit_test(a_root_keeps_the_name),
         cmocka_unit_test(what_clients_cannot_see_is_no_change),
