@@ -98,7 +98,7 @@ struct destination *destination_get(struct schedule *s, struct str name, enum qu
     struct map_node *node = map_find(&s->destinations, hash);
     for (; node; node = map_next(node)) {
         struct destination *known = CONTAINER(node, struct destination, node);
-        if (str_eq(known->name, name) && known->where.tls == tls)
+        if (str_eq(known->name, name) && known->tls == tls)
             return known;
     }
     struct destination *d = mem_zero(sizeof *d + name.n + 1);
@@ -109,7 +109,7 @@ struct destination *destination_get(struct schedule *s, struct str name, enum qu
     list_init(&d->resting);
     list_init(&d->entries);
     d->where.domain = d->name;
-    d->where.tls = tls;
+    d->tls = tls;
     map_add(&s->destinations, &d->node, hash);
     return d;
 }

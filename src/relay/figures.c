@@ -58,7 +58,7 @@ size_t relay_destinations(struct relay *relay, struct relay_destination *out, si
     for (size_t i = 0; i < count; i++) {
         const struct destination *d = best[i];
         snprintf(out[i].name, sizeof out[i].name, "%.*s", STR_ARG(d->name));
-        out[i].tls = tls_names[d->where.tls];
+        out[i].tls = tls_names[d->tls];
         out[i].waiting = d->n_entries + d->n_under_way;
         out[i].sent = d->sent;
         out[i].deferred = d->deferred;

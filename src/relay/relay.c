@@ -228,7 +228,8 @@ static void ask(struct schedule_driver *driver, struct destination *d)
     q->settings = relay->settings;
     atomic_fetch_add(&q->settings->refs, 1);
     d->own = q;
-    d->where = (struct relay_where){.done = answered, .domain = d->name, .settings = q->settings};
+    d->where = (struct relay_where){
+        .done = answered, .domain = d->name, .settings = q->settings, .tls = d->tls};
     relay_where(&relay->house, &d->where);
 }
 

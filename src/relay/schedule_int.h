@@ -93,6 +93,7 @@ struct destination {
     uint64_t sent, deferred, bounced; /* recipients, since it is known */
     void *own;                        /* the driver's */
     struct str name;
+    enum queue_tls tls; /* what the senders of all that is here care for */
 };
 
 struct peer {

@@ -107,6 +107,7 @@ static void ask(struct schedule_driver *driver, struct destination *d)
     struct world *w = CONTAINER(driver, struct world, driver);
     unsigned n = (unsigned)atoi(d->name.p + 1);
     struct relay_where *where = &d->where;
+    *where = (struct relay_where){.domain = d->name, .tls = d->tls}; /* as relay.c does */
     where->outcome = (struct relay_outcome){.rc = w->dns, .text = STR("the words of DNS")};
     where->n_targets = w->dns == RC_OK ? w->mx_per_domain : 0;
     where->targets = arena_zero(&where->arena, (where->n_targets + 1) * sizeof *where->targets);
@@ -116,7 +117,7 @@ static void ask(struct schedule_driver *driver, struct destination *d)
         t->addr.sa.sin6_family = AF_INET6;
         t->addr.sa.sin6_port = htons((uint16_t)(w->one_host ? w->one_host : n + i));
         t->preference = (uint16_t)i;
-        t->requires_tls = where->tls == QUEUE_TLS_REQUIRED;
+        t->requires_tls = d->tls == QUEUE_TLS_REQUIRED;
     }
     where->ttl = 3600;
     push(w, w->now + MS(1), ANSWERED, d);

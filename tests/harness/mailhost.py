@@ -56,10 +56,11 @@ class Mailhost(host.Host):
 
     # --- mail ----------------------------------------------------------------------------------------------------
 
-    def submit(self, subject, *to, user='alice'):
+    def submit(self, subject, *to, user='alice', headers=()):
         """A user's mail program hands a message in."""
+        more = [word for header in headers for word in ('--add-header', header)]
         with self.place.inside():
-            status, dialog = clients.swaks(self, 'submission', '--header', f'Subject: {subject}', '--body', f'This is {subject}.',
+            status, dialog = clients.swaks(self, 'submission', '--header', f'Subject: {subject}', *more, '--body', f'This is {subject}.',
                                            auth='PLAIN', login=(self.address(user), self.passwords[user]), sender=self.address(user),
                                            to=','.join(to))
         assert status == 0, dialog

@@ -147,3 +147,42 @@ def test_unsigned_names_prove_nothing(world):
     world.zones.set({'open.plain': ['MX 10 mx.open.plain.'], 'mx.open.plain': [f'A {sink.at}'], '_25._tcp.mx.open.plain': [OTHER_KEY]})
     world.near.submit('plain', 'u@open.plain')
     comes(world, sink, 'u@open.plain')
+
+
+# --- what the sender asks for ----------------------------------------------------------------------------------------------
+
+def test_tls_required_no(world):
+    """Who says so in the header gets through where DANE would not let a message go [RFC8689 4.2.2]; TLS is used all the same."""
+    world.far.take('lax.example')
+    world.zones.set({'lax.example': ['MX 10 mx.lax.example.'], 'mx.lax.example': ['A 192.0.2.11'], '_25._tcp.mx.lax.example': [OTHER_KEY]})
+    world.near.submit('strict', 'strict@lax.example')
+    world.near.submit('lax', 'carol@lax.example', headers=['TLS-Required: No'])
+    world.near.wait_for_event('relayed', to='carol@lax.example')
+    assert 'DANE' in world.near.wait_for_event('deferred', to='strict@lax.example')['reply']
+    assert not world.near.events('relayed', to='strict@lax.example')
+    sink = world.sink()
+    world.zones.set({'clearly.example': ['MX 10 mx.clearly.example.'], 'mx.clearly.example': [f'A {sink.at}'],
+                     '_25._tcp.mx.clearly.example': [OTHER_KEY]})
+    world.near.submit('in clear', 'u@clearly.example', headers=['TLS-Required: No'])
+    comes(world, sink, 'u@clearly.example')
+
+
+def test_requiretls(world):
+    """To a host that DNSSEC vouches for and that offers it too; from all others it comes back at once [RFC8689 4.2.1]."""
+    near, sink = world.near, world.sink()
+    world.far.take('sure.example')
+    world.zones.set({'sure.example': ['MX 10 mx.sure.example.'], 'mx.sure.example': ['A 192.0.2.11'],
+                     '_25._tcp.mx.sure.example': [dns.tlsa(world.far.certificate())],
+                     'unsure.example': ['MX 10 mx.unsure.example.'], 'mx.unsure.example': [f'A {sink.at}'],
+                     'unsure.plain': ['MX 10 mx.unsure.plain.'], 'mx.unsure.plain': [f'A {sink.at}']})
+    recipients = ['carol@sure.example', 'u@unsure.example', 'u@unsure.plain']
+    with near.place.inside(), smtplib.SMTP('127.0.0.1', near.port('submission'), 'client.example', timeout=60) as s:
+        s.starttls()
+        s.login(near.address('alice'), near.passwords['alice'])
+        text = f'From: {near.address("alice")}\r\nSubject: for sure\r\nTLS-Required: No\r\n\r\ntext\r\n'
+        assert s.sendmail(near.address('alice'), recipients, text, mail_options=['REQUIRETLS']) == {}
+    near.wait_for_event('relayed', to=recipients[0])
+    for recipient in recipients[1:]:
+        reply = near.wait_for_event('bounced', to=recipient)['reply']
+        assert '5.7.10' in reply, reply
+    assert not sink.messages
