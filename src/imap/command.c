@@ -18,6 +18,7 @@ static const struct imap_command commands[] = {
     {"FETCH", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_fetch, "BINARY", "[RFC3501 6.4.5]", NULL},
     {"STORE", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_store, NULL, "[RFC3501 6.4.6]", NULL},
     {"SEARCH", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_search, NULL, "[RFC3501 6.4.4]", NULL},
+    {"UIDBATCHES", OPEN, 0, imap_uidbatches, "UIDBATCHES", "[RFC10022 3.1]", NULL},
     {"SORT", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_sort, "SORT SORT=DISPLAY ESORT", "[RFC5256 3]",
      NULL},
     {"THREAD", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_thread,

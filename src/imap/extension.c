@@ -20,6 +20,8 @@ static const struct extension {
     {STR_INIT("ESEARCH"), AFTER, 0},
     {STR_INIT("SEARCHRES"), AFTER, 0},
     {STR_INIT("WITHIN"), AFTER, 0},
+    {STR_INIT("SAVEDATE"), AFTER, 0},                                  /* [RFC8514 4.1] */
+    {STR_INIT("STATUS=SIZE"), AFTER, 0},                               /* [RFC8438 3] */
     {STR_INIT("I18NLEVEL=1"), AFTER, 0},                               /* [RFC5255 4.3] */
     {STR_INIT("CONDSTORE"), AFTER, IMAP_EN_CONDSTORE},                 /* [RFC7162 3.1.1] */
     {STR_INIT("QRESYNC"), AFTER, IMAP_EN_CONDSTORE | IMAP_EN_QRESYNC}, /* [RFC7162 3.2.3] */

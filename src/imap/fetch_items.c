@@ -86,6 +86,14 @@ static enum rc put_date(struct conn *c, struct imap_session *s, struct imap_fetc
     return to ? end(f, net_out(c), imap_put_date_time(to, f->row->received)) : RC_LIMIT;
 }
 
+/* When it came into this mailbox, whatever its date is [RFC8514 3, 4.2]. */
+static enum rc put_save_date(struct conn *c, struct imap_session *s, struct imap_fetch *f,
+                             const struct imap_fetch_item *item)
+{
+    char *to = begin(f, net_out(c), item->label, IMAP_DATE_TIME);
+    return to ? end(f, net_out(c), imap_put_date_time(to, f->row->saved)) : RC_LIMIT;
+}
+
 /* Most messages have one of a few sets of flags. */
 static struct str flags_text(struct imap_session *s, struct imap_fetch *f, uint32_t flags)
 {
@@ -390,6 +398,7 @@ enum rc imap_fetch_put(struct conn *c, struct imap_session *s, struct imap_fetch
         [IMAP_FETCH_INTERNALDATE] = put_date,
         [IMAP_FETCH_SIZE] = put_size,
         [IMAP_FETCH_MODSEQ] = put_modseq,
+        [IMAP_FETCH_SAVEDATE] = put_save_date,
         [IMAP_FETCH_ENVELOPE] = put_envelope,
         [IMAP_FETCH_BODYSTRUCTURE] = put_structure,
         [IMAP_FETCH_BODY] = put_body,

@@ -81,6 +81,9 @@ enum imap_text {
     IMAP_ALREADY_EXISTS,
     IMAP_HAS_CHILDREN,
     IMAP_CANNOT,
+    IMAP_TOO_FEW,
+    IMAP_TOO_MANY,
+    IMAP_TOO_OFTEN,
     IMAP_OVER_QUOTA,
     IMAP_LIMIT,
     IMAP_TOO_BIG,
@@ -99,6 +102,7 @@ enum imap_text {
     IMAP_LOGGED_IN_ALREADY,
     IMAP_SELECT_FIRST,
     IMAP_UID_REQUIRED,
+    IMAP_WRONG_ORDER,
     IMAP_SYNTAX, /* what the parser says */
     IMAP_NO_MESSAGE,
     IMAP_BARE,
@@ -314,6 +318,10 @@ struct imap_view {
     struct store_diff diff;
     size_t told_gone, told_new;
     struct imap_vanished_line vanished;
+    struct imap_batches { /* what UIDBATCHES was asked last, and what there was then */
+        uint32_t size, from, to;
+        uint32_t uidnext, count;
+    } batches;
     uint64_t modseq; /* all up to here has been told */
     bool is_behind; /* `root` has messages that are gone and that the client must not hear of yet */
     struct imap_saved *saved; /* NULL: nothing */
@@ -450,6 +458,7 @@ enum net_step imap_status_(struct conn *c, struct imap_session *s, struct imap_p
 enum net_step imap_store(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_subscribe(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_thread(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_uidbatches(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_unauthenticate(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_unselect(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_unsubscribe(struct conn *c, struct imap_session *s, struct imap_parse *p);

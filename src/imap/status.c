@@ -1,7 +1,17 @@
 /* STATUS [RFC3501 6.3.10]: answered from the mailbox's record, whatever its size. */
 #include "imap/imap_int.h"
 
-enum item { MESSAGES, RECENT, UIDNEXT, UIDVALIDITY, UNSEEN, APPENDLIMIT, HIGHESTMODSEQ, ITEMS };
+enum item {
+    MESSAGES,
+    RECENT,
+    UIDNEXT,
+    UIDVALIDITY,
+    UNSEEN,
+    APPENDLIMIT,
+    HIGHESTMODSEQ,
+    SIZE,
+    ITEMS
+};
 
 static const struct str items[ITEMS] = {
     [MESSAGES] = STR_INIT("MESSAGES"),
@@ -11,6 +21,7 @@ static const struct str items[ITEMS] = {
     [UNSEEN] = STR_INIT("UNSEEN"),
     [APPENDLIMIT] = STR_INIT("APPENDLIMIT"),     /* [RFC7889 3] */
     [HIGHESTMODSEQ] = STR_INIT("HIGHESTMODSEQ"), /* [RFC7162 3.1.7] */
+    [SIZE] = STR_INIT("SIZE"),                   /* [RFC8438 3] */
 };
 
 static uint64_t value_of(const struct imap_session *s, const struct store_mailbox *m,
@@ -29,6 +40,8 @@ static uint64_t value_of(const struct imap_session *s, const struct store_mailbo
         return s->imap->conf.message_size;
     case HIGHESTMODSEQ:
         return m->highest_modseq;
+    case SIZE: /* what quota counts, and the sum of RFC822.SIZE */
+        return m->bytes;
     case RECENT: /* never set */
     case ITEMS:
         break;
