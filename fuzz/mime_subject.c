@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_DEMAND(rc == RC_OK || (rc == RC_SYNTAX && !buf_len(&mapped)));
     FUZZ_DEMAND(mime_casemap(buf_str(&lower), &mapped_lower) == rc);
     FUZZ_DEMAND(str_eq(buf_str(&mapped), buf_str(&mapped_lower)));
-    mime_summary_thread(text, &thread);
+    FUZZ_DEMAND(!mime_summary_thread(text, &thread) || thread.n <= size);
     buf_fini(&base);
     buf_fini(&again);
     buf_fini(&mapped);

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NONE = UINT32_MAX, STEPS = 10 << 20 };
+#define NONE UINT32_MAX
+enum { STEPS = 10 << 20 };
 
 struct child {
     uint32_t node, parent; /* NONE: below the root */
