@@ -38,7 +38,8 @@ static const struct imap_command commands[] = {
     {"RENAME", AFTER, 0, imap_rename, NULL, "[RFC3501 6.3.5]", NULL},
     {"SUBSCRIBE", AFTER, 0, imap_subscribe, NULL, "[RFC3501 6.3.6]", NULL},
     {"UNSUBSCRIBE", AFTER, 0, imap_unsubscribe, NULL, "[RFC3501 6.3.7]", NULL},
-    {"LIST", AFTER, 0, imap_list, "SPECIAL-USE CHILDREN", "[RFC3501 6.3.8]", NULL},
+    {"LIST", AFTER, 0, imap_list, "SPECIAL-USE CHILDREN LIST-EXTENDED LIST-STATUS",
+     "[RFC3501 6.3.8]", NULL},
     {"LSUB", AFTER, 0, imap_lsub, NULL, "[RFC3501 6.3.9]", NULL},
     {"APPEND", AFTER, 0, imap_append, "MULTIAPPEND", "[RFC3501 6.3.11]", imap_append_literal},
     {"STATUS", AFTER, 0, imap_status_, NULL, "[RFC3501 6.3.10]", NULL},
@@ -163,7 +164,8 @@ static bool keep(struct imap_session *s, struct imap_parse *p)
 
 enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct str text)
 {
-    struct imap_parse p = {.rest = text, .arena = &s->arena, .saved = s->view.saved};
+    struct imap_parse p = {
+        .rest = text, .arena = &s->arena, .is_utf8 = imap_has_utf8(s), .saved = s->view.saved};
     bool is_uid;
     s->tag_n = 0;
     if (!take_tag(s, &p)) {
@@ -189,7 +191,7 @@ enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct st
 enum imap_taken imap_command_literal(struct conn *c, struct imap_session *s, struct str text,
                                      const struct imap_literal *literal)
 {
-    struct imap_parse p = {.rest = text, .arena = &s->arena};
+    struct imap_parse p = {.rest = text, .arena = &s->arena, .is_utf8 = imap_has_utf8(s)};
     bool is_uid;
     if (!take_tag(s, &p))
         return IMAP_NOT_TAKEN;

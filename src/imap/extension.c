@@ -40,6 +40,11 @@ void imap_put_extensions(const struct imap_session *s, struct buf *out)
     }
 }
 
+bool imap_has_utf8(const struct imap_session *s)
+{
+    return s->enabled & (IMAP_EN_UTF8 | IMAP_EN_REV2);
+}
+
 static size_t find(struct str name)
 {
     size_t i = 0;

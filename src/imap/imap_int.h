@@ -177,6 +177,7 @@ struct imap_parse {
     struct arena *arena;
     const char *error;
     bool is_limit;                  /* it was not the syntax: too much of it */
+    bool is_utf8;                   /* names of mailboxes are UTF-8, and not modified UTF-7 */
     const struct imap_saved *saved; /* what "$" means; NULL: no message */
 };
 bool imap_fail(struct imap_parse *p, const char *expected); /* false */
@@ -272,8 +273,10 @@ size_t imap_uid_find(const uint32_t *uids, size_t n, uint32_t uid);
 
 enum rc imap_utf7_decode(struct str name, struct buf *out); /* RC_SYNTAX, RC_LIMIT */
 enum rc imap_utf7_encode(struct str utf8, struct buf *out);
-/* A path with its '/', as astring in modified UTF-7. */
-void imap_put_name(struct buf *out, struct str path);
+/* A name as the client sends it, or a pattern, to UTF-8. */
+enum rc imap_name_decode(const struct imap_parse *p, struct str name, struct buf *out);
+/* A path with its '/', as astring in modified UTF-7; or in UTF-8, when the client takes that. */
+void imap_put_name(const struct imap_session *s, struct buf *out, struct str path);
 /* "a/b" in the arena; absent when that is full. */
 struct str imap_join_path(struct arena *arena, struct store_path path);
 /* Whether a name matches a pattern of LIST [RFC3501 6.3.8]. INBOX matches in any case of letters.
@@ -494,6 +497,18 @@ void imap_put_u64(struct buf *out, uint64_t n);
 /* As a quoted string, or a literal where it cannot be one; absent: NIL. */
 void imap_put_nstring(struct buf *out, struct str s);
 void imap_put_astring(struct buf *out, struct str s);
+/* The same for a client that takes UTF-8 in quoted strings [RFC9755 3]. */
+void imap_put_utf8(struct buf *out, struct str s);
+
+/* --- status.c --------------------------------------------------------------------------------- */
+
+/* "(MESSAGES UNSEEN)"; *out is for imap_put_status. */
+bool imap_take_status_items(struct imap_parse *p, unsigned *out);
+/* What asking for them turns on. */
+void imap_status_enable(struct conn *c, struct imap_session *s, unsigned wanted);
+/* "* STATUS path (MESSAGES 1 UNSEEN 0)" */
+void imap_put_status(const struct imap_session *s, struct buf *out, struct str path,
+                     const struct store_mailbox *m, unsigned wanted);
 
 /* --- op.c: changes ---------------------------------------------------------------------------- */
 
@@ -569,6 +584,8 @@ void imap_tell_keywords(struct conn *c, struct imap_session *s, bool always);
 
 /* --- extension.c ------------------------------------------------------------------------------ */
 
+/* Whether the client takes UTF-8 in quoted strings and names [RFC9755 3] [RFC9051 5.1]. */
+bool imap_has_utf8(const struct imap_session *s);
 void imap_put_extensions(const struct imap_session *s, struct buf *out); /* " A B" */
 /* For a command that means ENABLE CONDSTORE as well [RFC7162 3.1]. */
 void imap_enable_condstore(struct conn *c, struct imap_session *s);

@@ -1,125 +1,75 @@
-/* LIST and LSUB [RFC3501 6.3.8, 6.3.9], with special uses [RFC6154 2] and children [RFC3348].
+/* LIST and LSUB [RFC3501 6.3.8, 6.3.9], LIST with its options [RFC5258], special uses [RFC6154 2],
+ * children [RFC3348] and STATUS of what is listed [RFC5819].
  *
  * The tree of mailboxes is taken once, when the command begins, with the whole name of each; then a
  * line after the other goes out. Names are in order of their bytes, INBOX first. */
-#include "imap/imap_int.h"
+#include "imap/list_int.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-enum { SORT_MAX = 1000 };
-
-struct entry {
-    struct str path;
-    const struct store_mailbox *mailbox; /* NULL: only a name */
-    bool has_children;
-};
 
 struct listing {
-    struct str pattern;
+    struct imap_list list;
+    struct imap_list_tree tree;
     bool is_lsub;
-    struct entry *entries;
-    size_t n, at;
-    struct str *subscribed; /* of LSUB */
-    size_t n_subscribed;
+    size_t at;
     struct str told; /* the ancestor that LSUB told last */
 };
 
-/* --- the tree --------------------------------------------------------------------------------- */
+/* --- LIST ------------------------------------------------------------------------------------- */
 
-static int by_id(const void *a, const void *b)
+/* Only with RECURSIVEMATCH [RFC5258 3.5]. */
+static void put_childinfo(struct buf *out, const struct imap_list *list)
 {
-    const struct store_mailbox *x = a, *y = b;
-    return x->id < y->id ? -1 : x->id > y->id;
+    bool is_subscribed = list->select & IMAP_LIST_SUBSCRIBED;
+    bool is_special = list->select & IMAP_LIST_SPECIAL_USE;
+    buf_put(out, STR(" (\"CHILDINFO\" ("));
+    buf_put(out, is_subscribed ? STR("\"SUBSCRIBED\"") : STR(""));
+    buf_put(out, is_subscribed && is_special ? STR(" ") : STR(""));
+    buf_put(out, is_special ? STR("\"SPECIAL-USE\"") : STR(""));
+    buf_put(out, STR("))"));
 }
 
-static const struct store_mailbox *find(const struct store_mailbox *list, size_t n, uint32_t id)
+static bool is_there(const struct imap_list_entry *e)
 {
-    struct store_mailbox key = {.id = id};
-    return id ? bsearch(&key, list, n, sizeof *list, by_id) : NULL;
+    return e->mailbox && !e->mailbox->is_placeholder;
 }
 
-static struct str path_of(struct arena *arena, const struct store_mailbox *list, size_t n,
-                          const struct store_mailbox *m)
+static void put_line(struct imap_session *s, struct buf *out, const struct imap_list *list,
+                     const struct imap_list_entry *e)
 {
-    struct str levels[STORE_LEVELS + 1];
-    size_t at = STORE_LEVELS + 1;
-    for (; m && at; m = find(list, n, m->parent))
-        levels[--at] = m->name;
-    return imap_join_path(arena, (struct store_path){levels + at, STORE_LEVELS + 1 - at});
-}
-
-/* '/' before all other bytes, so that what is below a mailbox follows it; INBOX first. */
-static int by_path(const void *a, const void *b)
-{
-    struct str x = ((const struct entry *)a)->path, y = ((const struct entry *)b)->path;
-    bool is_x = str_eq(x, STR("INBOX")), is_y = str_eq(y, STR("INBOX"));
-    if (is_x != is_y)
-        return is_x ? -1 : 1;
-    for (size_t i = 0; i < x.n && i < y.n; i++) {
-        unsigned char p = (unsigned char)x.p[i], q = (unsigned char)y.p[i];
-        if (p != q)
-            return (p == '/' ? 0 : p) < (q == '/' ? 0 : q) ? -1 : 1;
-    }
-    return x.n < y.n ? -1 : x.n > y.n;
-}
-
-/* RC_AGAIN: there are so many that putting them in order is nothing for a loop. */
-static enum rc take_tree(struct conn *c, struct imap_session *s, struct listing *k)
-{
-    struct store_mailbox *list;
-    size_t n;
-    TRY(store_mailbox_list(s->account, &s->arena, &list, &n));
-    if (n > SORT_MAX && !net_can_block(c))
-        return RC_AGAIN;
-    k->entries = arena_zero(&s->arena, n * sizeof *k->entries + 1);
-    if (!k->entries)
-        return RC_LIMIT;
-    for (size_t i = 0; i < n; i++) {
-        k->entries[i].mailbox = &list[i];
-        k->entries[i].path = path_of(&s->arena, list, n, &list[i]);
-        if (!k->entries[i].path.p)
-            return RC_LIMIT;
-    }
-    for (size_t i = 0; i < n; i++) {
-        const struct store_mailbox *parent = find(list, n, list[i].parent);
-        if (parent)
-            k->entries[parent - list].has_children = true;
-    }
-    k->n = n;
-    qsort(k->entries, n, sizeof *k->entries, by_path);
-    return RC_OK;
-}
-
-/* --- lines ------------------------------------------------------------------------------------ */
-
-static const struct str roles[] = {
-    [STORE_DRAFTS] = STR_INIT(" \\Drafts"),   [STORE_SENT] = STR_INIT(" \\Sent"),
-    [STORE_JUNK] = STR_INIT(" \\Junk"),       [STORE_TRASH] = STR_INIT(" \\Trash"),
-    [STORE_ARCHIVE] = STR_INIT(" \\Archive"),
-};
-
-static void put_line(struct buf *out, const struct listing *k, struct str path,
-                     const struct entry *e)
-{
-    buf_put(out, k->is_lsub ? STR("* LSUB (") : STR("* LIST ("));
-    if (!e || e->mailbox->is_placeholder)
-        buf_put(out, k->is_lsub ? STR("\\Noselect") : STR("\\NonExistent \\Noselect"));
-    if (e && !k->is_lsub) {
-        buf_put(out, e->mailbox->is_placeholder ? STR(" ") : STR(""));
-        buf_put(out, e->has_children ? STR("\\HasChildren") : STR("\\HasNoChildren"));
-        if (e->mailbox->role < sizeof roles / sizeof *roles && roles[e->mailbox->role].p)
-            buf_put(out, roles[e->mailbox->role]);
-    }
+    struct str use = imap_special_use(e->mailbox);
+    buf_put(out, STR("* LIST ("));
+    /* The second is what the first implies, for who does not know it [RFC5258 3]. */
+    buf_put(out, is_there(e) ? STR("") : STR("\\NonExistent \\Noselect "));
+    buf_put(out, e->has_children ? STR("\\HasChildren") : STR("\\HasNoChildren")); /* [RFC5258 4] */
+    buf_put(out, use.p ? use : STR(""));
+    if (e->is_subscribed)
+        buf_put(out, STR(" \\Subscribed")); /* [RFC5258 3.2] */
     buf_put(out, STR(") \"/\" "));
-    imap_put_name(out, path);
+    imap_put_name(s, out, e->path);
+    if (e->has_wanted_below)
+        put_childinfo(out, list);
     buf_put(out, STR("\r\n"));
 }
 
-static const struct entry *entry_of(const struct listing *k, struct str path)
+static void put_entry(struct imap_session *s, struct buf *out, const struct imap_list *list,
+                      const struct imap_list_entry *e)
 {
-    struct entry key = {.path = path};
-    return bsearch(&key, k->entries, k->n, sizeof *k->entries, by_path);
+    if (!e->is_wanted && !(e->has_hidden_below && imap_list_matches(list, e->path)))
+        return;
+    put_line(s, out, list, e);
+    /* Of what is told only for what is below it, there is none [RFC5819 3]. */
+    if (list->returns & IMAP_LIST_STATUS && e->is_wanted && is_there(e))
+        imap_put_status(s, out, e->path, e->mailbox, list->status);
+}
+
+/* --- LSUB ------------------------------------------------------------------------------------- */
+
+static void put_lsub(struct imap_session *s, struct buf *out, struct str path, bool is_selectable)
+{
+    buf_put(out, is_selectable ? STR("* LSUB () \"/\" ") : STR("* LSUB (\\Noselect) \"/\" "));
+    imap_put_name(s, out, path);
+    buf_put(out, STR("\r\n"));
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -127,28 +77,27 @@ static int by_bytes(const void *a, const void *b)
     return str_cmp(*(const struct str *)a, *(const struct str *)b);
 }
 
-static bool is_subscribed(const struct listing *k, struct str path)
+static bool is_subscribed(const struct imap_list_tree *t, struct str path)
 {
-    return bsearch(&path, k->subscribed, k->n_subscribed, sizeof path, by_bytes);
+    return bsearch(&path, t->subscribed, t->n_subscribed, sizeof path, by_bytes);
 }
 
 /* A subscribed name; or, when the pattern ends above it, its first ancestor that matches. */
-static void put_subscribed(struct buf *out, struct listing *k, struct str path)
+static void put_subscribed(struct imap_session *s, struct buf *out, struct listing *k,
+                           struct str path)
 {
-    static const struct store_mailbox nothing = {.is_placeholder = true};
-    static const struct entry absent = {.mailbox = &nothing};
-    if (imap_name_matches(path, k->pattern)) {
-        const struct entry *e = entry_of(k, path);
+    if (imap_list_matches(&k->list, path)) {
+        const struct imap_list_entry *e = imap_list_find(&k->tree, path);
         /* A name without a mailbox cannot be selected either. */
-        put_line(out, k, path, e ? e : &absent);
+        put_lsub(s, out, path, e && is_there(e));
         return;
     }
     for (size_t i = 0; i < path.n; i++) {
         struct str above = str_head(path, i);
-        if (path.p[i] != '/' || !imap_name_matches(above, k->pattern))
+        if (path.p[i] != '/' || !imap_list_matches(&k->list, above))
             continue;
-        if (!(k->told.p && str_eq(k->told, above)) && !is_subscribed(k, above))
-            put_line(out, k, above, NULL); /* [RFC3501 6.3.9] */
+        if (!(k->told.p && str_eq(k->told, above)) && !is_subscribed(&k->tree, above))
+            put_lsub(s, out, above, false); /* [RFC3501 6.3.9] */
         k->told = above;
     }
 }
@@ -158,14 +107,14 @@ static void put_subscribed(struct buf *out, struct listing *k, struct str path)
 static enum net_step put_lines(struct conn *c, struct imap_session *s)
 {
     struct listing *k = s->job;
-    size_t n = k->is_lsub ? k->n_subscribed : k->n;
+    size_t n = k->is_lsub ? k->tree.n_subscribed : k->tree.n;
     for (; k->at < n; k->at++) {
         if (net_out_is_full(c))
             return NET_MORE;
         if (k->is_lsub)
-            put_subscribed(net_out(c), k, k->subscribed[k->at]);
-        else if (imap_name_matches(k->entries[k->at].path, k->pattern))
-            put_line(net_out(c), k, k->entries[k->at].path, &k->entries[k->at]);
+            put_subscribed(s, net_out(c), k, k->tree.subscribed[k->at]);
+        else
+            put_entry(s, net_out(c), &k->list, &k->tree.at[k->at]);
     }
     return imap_finish(c, s, IMAP_DONE);
 }
@@ -173,10 +122,8 @@ static enum net_step put_lines(struct conn *c, struct imap_session *s)
 static enum net_step list(struct conn *c, struct imap_session *s)
 {
     struct listing *k = s->job;
-    enum rc rc = take_tree(c, s, k);
-    if (rc == RC_OK && k->is_lsub)
-        rc = store_subscriptions(s->account, imap_flags(c), &s->arena, &k->subscribed,
-                                 &k->n_subscribed);
+    bool needs_subscriptions = k->is_lsub || k->list.returns & IMAP_LIST_SUBSCRIBED;
+    enum rc rc = imap_list_take_tree(c, s, &k->list, needs_subscriptions, &k->tree);
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
     if (rc != RC_OK)
@@ -185,41 +132,19 @@ static enum net_step list(struct conn *c, struct imap_session *s)
     return put_lines(c, s);
 }
 
-/* The reference goes before the pattern as it is [RFC3501 6.3.8]; a pattern that is no name in
- * modified UTF-7 matches nothing. */
-static bool take_pattern(struct imap_session *s, struct imap_parse *p, struct listing *k,
-                         bool *out_is_root)
-{
-    struct str reference, pattern;
-    struct buf wire = {.cap = 2 * IMAP_LINE_MAX}, name = {.cap = 8192};
-    if (!imap_take_astring(p, &reference) || !imap_take_sp(p) ||
-        !imap_take_list_mailbox(p, &pattern) || !imap_take_end(p))
-        return false;
-    *out_is_root = !pattern.n;
-    buf_put(&wire, reference);
-    buf_put(&wire, pattern);
-    if (!wire.over && imap_utf7_decode(buf_str(&wire), &name) == RC_OK)
-        k->pattern = arena_dup(&s->arena, buf_len(&name) ? buf_str(&name) : STR(""));
-    else
-        k->pattern = STR("");
-    buf_fini(&wire);
-    buf_fini(&name);
-    return true;
-}
-
 static enum net_step begin(struct conn *c, struct imap_session *s, struct imap_parse *p,
                            bool is_lsub)
 {
     struct listing *k = arena_zero(&s->arena, sizeof *k);
-    bool is_root;
-    if (!k || !take_pattern(s, p, k, &is_root))
+    if (!k || !(is_lsub ? imap_take_lsub(p, &k->list) : imap_take_list(p, &k->list)))
         return imap_finish_syntax(c, s, p);
     k->is_lsub = is_lsub;
-    if (is_root) { /* only the separator is asked for, and the root, which is nameless */
+    if (k->list.is_root) { /* only the separator is asked for, and the root, which is nameless */
         buf_put(net_out(c), is_lsub ? STR("* LSUB") : STR("* LIST"));
         buf_put(net_out(c), STR(" (\\Noselect) \"/\" \"\"\r\n"));
         return imap_finish(c, s, IMAP_DONE);
     }
+    imap_status_enable(c, s, k->list.status);
     s->job = k;
     s->go_on = list;
     return list(c, s);

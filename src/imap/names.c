@@ -123,14 +123,17 @@ enum rc imap_utf7_encode(struct str utf8, struct buf *out)
 
 /* --- paths ------------------------------------------------------------------------------------ */
 
+enum rc imap_name_decode(const struct imap_parse *p, struct str name, struct buf *out)
+{
+    if (!utf8_is_valid(name))
+        return RC_SYNTAX;
+    return p->is_utf8 || !utf8_is_ascii(name) ? buf_add(out, name) : imap_utf7_decode(name, out);
+}
+
 static bool to_utf8(struct imap_parse *p, struct str name, struct str *out)
 {
     struct buf text = {.cap = STORE_LEVELS * (STORE_NAME_MAX + 1)};
-    enum rc rc = RC_SYNTAX;
-    if (utf8_is_ascii(name))
-        rc = imap_utf7_decode(name, &text);
-    else if (utf8_is_valid(name))
-        rc = buf_add(&text, name);
+    enum rc rc = imap_name_decode(p, name, &text);
     if (rc == RC_OK)
         *out = arena_dup(p->arena, buf_len(&text) ? buf_str(&text) : STR(""));
     buf_fini(&text);
@@ -159,8 +162,12 @@ bool imap_take_mailbox(struct imap_parse *p, struct store_path *out)
     return levels || imap_fail(p, "fewer levels in the mailbox name");
 }
 
-void imap_put_name(struct buf *out, struct str path)
+void imap_put_name(const struct imap_session *s, struct buf *out, struct str path)
 {
+    if (imap_has_utf8(s)) {
+        imap_put_utf8(out, path);
+        return;
+    }
     struct buf name = {.cap = STORE_LEVELS * 4 * (STORE_NAME_MAX + 1)};
     if (imap_utf7_encode(path, &name) != RC_OK)
         out->over = true;

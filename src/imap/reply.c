@@ -24,13 +24,14 @@ void imap_put_page(struct conn *c, struct str *rest)
 
 /* --- strings ---------------------------------------------------------------------------------- */
 
+enum { QUOTED_MAX = 1000 };
+
 static bool is_quotable(struct str s)
 {
-    enum { MOST = 1000 };
     for (size_t i = 0; i < s.n; i++)
         if ((unsigned char)s.p[i] >= 0x80 || strchr("\r\n", s.p[i])) /* and NUL */
             return false;
-    return s.n <= MOST;
+    return s.n <= QUOTED_MAX;
 }
 
 static void put_quoted(struct buf *out, struct str s)
@@ -62,6 +63,15 @@ void imap_put_nstring(struct buf *out, struct str s)
         buf_put(out, STR("}\r\n"));
         buf_put(out, s);
     }
+}
+
+void imap_put_utf8(struct buf *out, struct str s)
+{
+    if (utf8_is_ascii(s) || !utf8_is_valid(s) || s.n > QUOTED_MAX || str_find_byte(s, '\n') >= 0 ||
+        str_find_byte(s, '\r') >= 0 || str_find_byte(s, 0) >= 0)
+        imap_put_astring(out, s);
+    else
+        put_quoted(out, s);
 }
 
 static bool is_atom(struct str s)

@@ -49,7 +49,7 @@ static uint64_t value_of(const struct imap_session *s, const struct store_mailbo
     return 0;
 }
 
-static bool take_items(struct imap_parse *p, unsigned *out)
+bool imap_take_status_items(struct imap_parse *p, unsigned *out)
 {
     *out = 0;
     if (!imap_take_byte(p, '('))
@@ -65,17 +65,38 @@ static bool take_items(struct imap_parse *p, unsigned *out)
     return imap_take_byte(p, ')') || imap_fail(p, "the end of the list of status items");
 }
 
+void imap_status_enable(struct conn *c, struct imap_session *s, unsigned wanted)
+{
+    if (wanted & 1U << HIGHESTMODSEQ)
+        imap_enable_condstore(c, s); /* [RFC7162 3.1] */
+}
+
+void imap_put_status(const struct imap_session *s, struct buf *out, struct str path,
+                     const struct store_mailbox *m, unsigned wanted)
+{
+    buf_put(out, STR("* STATUS "));
+    imap_put_name(s, out, path);
+    for (unsigned i = 0, n = 0; i < ITEMS; i++) {
+        if (!(wanted & 1U << i))
+            continue;
+        buf_put(out, n++ ? STR(" ") : STR(" ("));
+        buf_put(out, items[i]);
+        buf_put(out, STR(" "));
+        imap_put_u64(out, value_of(s, m, i));
+    }
+    buf_put(out, STR(")\r\n"));
+}
+
 enum net_step imap_status_(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
     struct store_path path;
     struct store_mailbox m;
     unsigned wanted;
     uint32_t id;
-    if (!imap_take_mailbox(p, &path) || !imap_take_sp(p) || !take_items(p, &wanted) ||
+    if (!imap_take_mailbox(p, &path) || !imap_take_sp(p) || !imap_take_status_items(p, &wanted) ||
         !imap_take_end(p))
         return imap_finish_syntax(c, s, p);
-    if (wanted & 1U << HIGHESTMODSEQ)
-        imap_enable_condstore(c, s); /* [RFC7162 3.1] */
+    imap_status_enable(c, s, wanted);
     enum rc rc = store_mailbox_find(s->account, path, &id);
     if (rc == RC_OK)
         rc = store_mailbox_get(s->account, id, &s->arena, &m);
@@ -85,17 +106,6 @@ enum net_step imap_status_(struct conn *c, struct imap_session *s, struct imap_p
         return imap_finish_rc(c, s, rc);
     if (m.is_placeholder)
         return imap_finish(c, s, IMAP_NOT_SELECTABLE);
-    struct buf *out = net_out(c);
-    buf_put(out, STR("* STATUS "));
-    imap_put_name(out, imap_join_path(&s->arena, path));
-    for (unsigned i = 0, n = 0; i < ITEMS; i++) {
-        if (!(wanted & 1U << i))
-            continue;
-        buf_put(out, n++ ? STR(" ") : STR(" ("));
-        buf_put(out, items[i]);
-        buf_put(out, STR(" "));
-        imap_put_u64(out, value_of(s, &m, i));
-    }
-    buf_put(out, STR(")\r\n"));
+    imap_put_status(s, net_out(c), imap_join_path(&s->arena, path), &m, wanted);
     return imap_finish(c, s, IMAP_DONE);
 }
