@@ -104,7 +104,7 @@ static void lease_queue(struct server *s)
     size_t n = strlen(c->data), most = sizeof node - sizeof host - 2;
     snprintf(node, sizeof node, "%s:%s", host, n > most ? c->data + n - most : c->data);
     const struct queue_lease_conf lease = {.node = is_local ? "local" : node,
-                                           .lease_ms = is_local ? 24 * 3600 * 1000 : 0,
+                                           .lease_ms = is_local ? QUEUE_LEASE_MOST_MS : 0,
                                            .is_shared = !is_local};
     queue_lease_run(s->admin.queue, &lease);
 }

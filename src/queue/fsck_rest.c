@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t LEASE_FAR_NS = 3600 * NS_PER_SEC; /* no node asks for so long */
+/* Beyond the longest lease, for clocks of nodes that do not agree. */
+static const uint64_t CLOCKS_APART_NS = 3600 * NS_PER_SEC;
 
 struct queue_refs {
     struct queue_nameds shards[QUEUE_SHARDS];
@@ -178,7 +179,8 @@ enum rc queue_check_lease(struct queue_check *k)
         return RC_OK;
     if (rc != RC_OK && rc != RC_CORRUPT)
         return rc;
-    bool is_far = rc == RC_OK && lease.until > now + LEASE_FAR_NS;
+    bool is_far =
+        rc == RC_OK && lease.until > now + QUEUE_LEASE_MOST_MS * NS_PER_MS + CLOCKS_APART_NS;
     if (rc == RC_OK && !is_far)
         return RC_OK;
     bool is_mended =

@@ -39,11 +39,12 @@ void queue_close(struct queue **queue); /* nothing may be under way */
 /* With leases, a process tries only items of the shards that it holds, under the node's durable
  * name: a restart has them at once, another node when they have run out, or were given back by
  * closing. Without (commands, tests), all shards are everybody's. Takes them in the background. */
-enum { QUEUE_LEASE_MS = 120 * 1000, QUEUE_NODE_MAX = 128 };
+enum { QUEUE_LEASE_MS = 120 * 1000, QUEUE_LEASE_MOST_MS = 24 * 3600 * 1000, QUEUE_NODE_MAX = 128 };
 struct queue_lease_conf {
-    const char *node;  /* no two that use the store at once have the same; under QUEUE_NODE_MAX */
-    uint64_t lease_ms; /* 0: QUEUE_LEASE_MS; renewed three times as often */
-    bool is_shared;    /* other processes may use the store: what they add is looked for */
+    const char *node; /* no two that use the store at once have the same; under QUEUE_NODE_MAX */
+    uint64_t
+        lease_ms; /* 0: QUEUE_LEASE_MS; at most QUEUE_LEASE_MOST_MS; renewed three times as often */
+    bool is_shared; /* other processes may use the store: what they add is looked for */
 };
 void queue_lease_run(struct queue *queue, const struct queue_lease_conf *conf);
 

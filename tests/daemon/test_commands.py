@@ -165,7 +165,7 @@ def test_passwords(host):
     ['account'], ['account', 'frob'], ['account', 'add'], ['account', 'show', 'a', 'b'], ['domain', 'add'],
     ['account', 'set', f'alice@{DOMAIN}'], ['account', 'set', f'alice@{DOMAIN}', '--quota'],
     ['account', 'set', f'alice@{DOMAIN}', '--quota', 'much'], ['account', 'set', f'alice@{DOMAIN}', '--colour', 'red'],
-    ['domain', 'list', '--password-stdin'], ['nonsense'], ['fsck', 'now'], ['check', '--dns'], ['serve', 'now']])
+    ['domain', 'list', '--password-stdin'], ['nonsense'], ['fsck', 'now'], ['check', '--dsn'], ['serve', 'now']])
 def test_wrong_usage(host, words):
     say(host, *words, status=2)
 
