@@ -263,6 +263,18 @@ struct imap_spans {
 };
 enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *root, bool is_uid,
                          struct arena *arena, struct imap_spans *out);
+/* Some of many, in their order [RFC9394 3.1]. */
+struct imap_partial {
+    uint32_t from, to;    /* from <= to, the first is 1 */
+    bool is_from_the_end; /* counted from there */
+    bool is_turned;       /* it was said the other way round */
+};
+/* "1:100" or "-1:-100" [RFC9394 4]. */
+bool imap_take_partial(struct imap_parse *p, struct imap_partial *out);
+/* Which of n that is: so many from *out_first on, from 0. */
+size_t imap_partial_of(const struct imap_partial *p, size_t n, size_t *out_first);
+/* Leaves those of the messages. */
+void imap_spans_cut(struct imap_spans *spans, const struct imap_partial *part);
 /* The first span that ends behind the index; n: none does. And whether one holds it. */
 size_t imap_spans_find(const struct imap_spans *spans, size_t index);
 bool imap_spans_have(const struct imap_spans *spans, size_t index);

@@ -23,21 +23,6 @@ static const struct {
     {STR_INIT("SAVE"), IMAP_RETURN_SAVE}, {STR_INIT("PARTIAL"), IMAP_RETURN_PARTIAL},
 };
 
-bool imap_take_partial(struct imap_parse *p, struct imap_partial *out)
-{
-    out->is_from_the_end = imap_take_byte(p, '-');
-    if (!imap_take_nz_number(p, &out->from) || !imap_take_byte(p, ':') ||
-        (out->is_from_the_end && !imap_take_byte(p, '-')) || !imap_take_nz_number(p, &out->to))
-        return imap_fail(p, "a range such as 1:100 or -1:-100");
-    if (out->to < out->from) { /* 500:400 is the same as 400:500 [RFC9394 4] */
-        uint32_t to = out->from;
-        out->from = out->to;
-        out->to = to;
-        out->is_turned = true;
-    }
-    return true;
-}
-
 static bool take_option(struct imap_parse *p, struct imap_return *out)
 {
     unsigned item = 0;
@@ -133,18 +118,6 @@ static bool last_hit(struct imap_answer *a, size_t *out_index)
         return false;
     go_to(a, a->n - 1);
     return next_hit(a, out_index);
-}
-
-/* What PARTIAL names of n hits: from the first one's place on so many, perhaps none. Those from the
- * end come in the same order as all others [RFC9394 3.1]. */
-size_t imap_partial_of(const struct imap_partial *p, size_t n, size_t *out_first)
-{
-    size_t from = p->from - 1, to = p->to < n ? p->to : n;
-    size_t here = from < to ? to - from : 0;
-    *out_first = p->is_from_the_end ? n - from - here : from;
-    if (!here)
-        *out_first = 0;
-    return here;
 }
 
 static uint32_t number_of(struct imap_session *s, size_t index)

@@ -328,20 +328,11 @@ enum {
     IMAP_RETURN_PARTIAL = 16,
     IMAP_RETURN_SAVE = 32
 };
-struct imap_partial {
-    uint32_t from, to;    /* from <= to, the first is 1 */
-    bool is_from_the_end; /* counted from there */
-    bool is_turned;       /* it was said the other way round */
-};
 struct imap_return {
     bool is_given;
     unsigned items;
     struct imap_partial partial;
 };
-/* "1:100" or "-1:-100" [RFC9394 4]. */
-bool imap_take_partial(struct imap_parse *p, struct imap_partial *out);
-/* Which of n that is: so many from *out_first on, from 0. */
-size_t imap_partial_of(const struct imap_partial *p, size_t n, size_t *out_first);
 /* "RETURN (...) ", or nothing. */
 bool imap_take_return(struct imap_parse *p, struct imap_return *out);
 

@@ -98,6 +98,53 @@ static void merge(struct imap_spans *s)
         s->total += s->at[i].to - s->at[i].from;
 }
 
+/* --- parts ------------------------------------------------------------------------------------ */
+
+bool imap_take_partial(struct imap_parse *p, struct imap_partial *out)
+{
+    out->is_from_the_end = imap_take_byte(p, '-');
+    if (!imap_take_nz_number(p, &out->from) || !imap_take_byte(p, ':') ||
+        (out->is_from_the_end && !imap_take_byte(p, '-')) || !imap_take_nz_number(p, &out->to))
+        return imap_fail(p, "a range such as 1:100 or -1:-100");
+    if (out->to < out->from) { /* 500:400 is the same as 400:500 [RFC9394 4] */
+        uint32_t to = out->from;
+        out->from = out->to;
+        out->to = to;
+        out->is_turned = true;
+    }
+    return true;
+}
+
+/* What PARTIAL names of n: from the first one's place on so many, perhaps none. Those from the
+ * end come in the same order as all others [RFC9394 3.1]. */
+size_t imap_partial_of(const struct imap_partial *p, size_t n, size_t *out_first)
+{
+    size_t from = p->from - 1, to = p->to < n ? p->to : n;
+    size_t here = from < to ? to - from : 0;
+    *out_first = p->is_from_the_end ? n - from - here : from;
+    if (!here)
+        *out_first = 0;
+    return here;
+}
+
+void imap_spans_cut(struct imap_spans *spans, const struct imap_partial *part)
+{
+    size_t first, left = imap_partial_of(part, spans->total, &first), n = 0;
+    spans->total = left;
+    for (size_t i = 0; i < spans->n && left; i++) {
+        struct imap_span span = spans->at[i];
+        size_t here = span.to - span.from, passed = first < here ? first : here;
+        first -= passed;
+        span.from += passed;
+        if (span.to - span.from > left)
+            span.to = span.from + left;
+        left -= span.to - span.from;
+        if (span.from < span.to)
+            spans->at[n++] = span;
+    }
+    spans->n = n;
+}
+
 enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *root, bool is_uid,
                          struct arena *arena, struct imap_spans *out)
 {

@@ -80,6 +80,27 @@ static void parts_are_counted_from_both_ends(void **state) /* [RFC9394 3.1] */
     }
 }
 
+static void spans_are_cut(void **state) /* [RFC9394 3.3] */
+{
+    static const struct imap_span whole[] = {{2, 5}, {7, 8}, {10, 20}};
+    for (uint32_t from = 1; from <= 16; from++)
+        for (uint32_t to = from; to <= 16; to++) {
+            struct imap_span at[3] = {whole[0], whole[1], whole[2]};
+            struct imap_spans spans = {.at = at, .n = 3, .total = 14};
+            struct imap_partial part = {.from = from, .to = to};
+            size_t place = 0, seen = 0;
+            imap_spans_cut(&spans, &part);
+            for (size_t i = 0; i < 20; i++) {
+                bool was_there = (i >= 2 && i < 5) || i == 7 || i >= 10;
+                place += was_there;
+                bool is_there = was_there && place >= from && place <= to;
+                seen += is_there;
+                assert_int_equal(imap_spans_have(&spans, i), is_there);
+            }
+            assert_int_equal(spans.total, seen);
+        }
+}
+
 /* --- ages ------------------------------------------------------------------------------------- */
 
 static bool is_hit(const char *text, uint64_t received, uint64_t now)
@@ -421,10 +442,15 @@ static void long_answers_come_in_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(options_are_read),  cmocka_unit_test(parts_are_counted_from_both_ends),
-        cmocka_unit_test(ages_are_exact),    cmocka_unit_test(answers_are_what_was_asked_for),
-        cmocka_unit_test(modseqs_are_told),  cmocka_unit_test(results_are_saved),
-        cmocka_unit_test(saving_is_bounded), cmocka_unit_test(long_answers_come_in_pages),
+        cmocka_unit_test(options_are_read),
+        cmocka_unit_test(parts_are_counted_from_both_ends),
+        cmocka_unit_test(spans_are_cut),
+        cmocka_unit_test(ages_are_exact),
+        cmocka_unit_test(answers_are_what_was_asked_for),
+        cmocka_unit_test(modseqs_are_told),
+        cmocka_unit_test(results_are_saved),
+        cmocka_unit_test(saving_is_bounded),
+        cmocka_unit_test(long_answers_come_in_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
