@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NONE UINT32_MAX
+static const uint32_t none = UINT32_MAX;
 enum { STEPS = 10 << 20 };
 
 struct child {
-    uint32_t node, parent; /* NONE: below the root */
+    uint32_t node, parent; /* none: below the root */
     uint64_t date;
     uint32_t at; /* of the message that counts, for those of one date */
 };
@@ -48,7 +48,7 @@ static uint32_t new_dummy(struct trees *t)
             mem_array(t->n_children, &size, (size_t)t->n_nodes + 1, sizeof *t->n_children);
         t->is_gone = mem_array(t->is_gone, &marks, t->size, sizeof *t->is_gone);
     }
-    t->parent[t->n_nodes] = NONE;
+    t->parent[t->n_nodes] = none;
     t->n_children[t->n_nodes] = 0;
     t->is_gone[t->n_nodes] = 0;
     return t->n_nodes++;
@@ -67,7 +67,7 @@ static uint64_t id_at(const struct imap_thread_row *row, size_t i)
 static size_t slot_of(const struct trees *t, uint64_t hash)
 {
     size_t slot = (size_t)hash & (t->n_slots - 1);
-    while (t->slots[slot] != NONE && t->hashes[slot] != hash)
+    while (t->slots[slot] != none && t->hashes[slot] != hash)
         slot = (slot + 1) & (t->n_slots - 1);
     return slot;
 }
@@ -86,7 +86,7 @@ static void know_ids(struct trees *t)
     for (uint32_t i = 0; i < t->n; i++) {
         uint64_t id = t->rows[i].n_ids ? id_at(&t->rows[i], 0) : 0;
         size_t slot = id ? slot_of(t, id) : 0;
-        if (!id || t->slots[slot] != NONE)
+        if (!id || t->slots[slot] != none)
             continue;
         t->hashes[slot] = id;
         t->slots[slot] = i;
@@ -96,7 +96,7 @@ static void know_ids(struct trees *t)
 static uint32_t node_of(struct trees *t, uint64_t id)
 {
     size_t slot = slot_of(t, id);
-    if (t->slots[slot] == NONE) {
+    if (t->slots[slot] == none) {
         t->hashes[slot] = id;
         t->slots[slot] = new_dummy(t);
     }
@@ -111,7 +111,7 @@ static bool makes_loop(struct trees *t, uint32_t parent, uint32_t child)
         return true;
     if (!t->n_children[child])
         return false;
-    for (uint32_t at = parent; at != NONE; at = t->parent[at]) {
+    for (uint32_t at = parent; at != none; at = t->parent[at]) {
         if (at == child || t->steps == 0)
             return true;
         t->steps--;
@@ -121,9 +121,9 @@ static bool makes_loop(struct trees *t, uint32_t parent, uint32_t child)
 
 static void unlink_node(struct trees *t, uint32_t child)
 {
-    if (t->parent[child] != NONE)
+    if (t->parent[child] != none)
         t->n_children[t->parent[child]]--;
-    t->parent[child] = NONE;
+    t->parent[child] = none;
 }
 
 static void link_node(struct trees *t, uint32_t parent, uint32_t child)
@@ -136,15 +136,15 @@ static void link_node(struct trees *t, uint32_t parent, uint32_t child)
 static void link_message(struct trees *t, uint32_t i)
 {
     const struct imap_thread_row *row = &t->rows[i];
-    uint32_t before = NONE;
+    uint32_t before = none;
     for (size_t k = 1; k < row->n_ids; k++) {
         uint32_t node = node_of(t, id_at(row, k));
-        if (before != NONE && t->parent[node] == NONE && !makes_loop(t, before, node))
+        if (before != none && t->parent[node] == none && !makes_loop(t, before, node))
             link_node(t, before, node);
         before = node;
     }
     unlink_node(t, i);
-    if (before != NONE && !makes_loop(t, before, i))
+    if (before != none && !makes_loop(t, before, i))
         link_node(t, before, i);
 }
 
@@ -155,11 +155,11 @@ static void link_message(struct trees *t, uint32_t i)
 static uint32_t keeper_of(struct trees *t, uint32_t dummy, uint32_t *above)
 {
     uint32_t top = dummy;
-    while (is_dummy(t, top) && above[top] == NONE && t->parent[top] != NONE)
+    while (is_dummy(t, top) && above[top] == none && t->parent[top] != none)
         top = t->parent[top];
-    if (is_dummy(t, top) && above[top] != NONE)
+    if (is_dummy(t, top) && above[top] != none)
         top = above[top];
-    for (uint32_t at = dummy; is_dummy(t, at) && above[at] == NONE && at != top;) {
+    for (uint32_t at = dummy; is_dummy(t, at) && above[at] == none && at != top;) {
         above[at] = top;
         at = t->parent[at];
     }
@@ -172,20 +172,20 @@ static void prune(struct trees *t)
     uint32_t *above = mem_alloc((t->n_nodes + 1) * sizeof *above);
     memset(above, 0xff, t->n_nodes * sizeof *above);
     for (uint32_t i = 0; i < t->n; i++)
-        if (t->parent[i] != NONE && is_dummy(t, t->parent[i]))
+        if (t->parent[i] != none && is_dummy(t, t->parent[i]))
             above[i] = keeper_of(t, t->parent[i], above);
     for (uint32_t i = 0; i < t->n; i++)
-        t->parent[i] = above[i] != NONE ? above[i] : t->parent[i];
+        t->parent[i] = above[i] != none ? above[i] : t->parent[i];
     memset(t->n_children, 0, t->n_nodes * sizeof *t->n_children);
     for (uint32_t i = 0; i < t->n; i++)
-        if (t->parent[i] != NONE)
+        if (t->parent[i] != none)
             t->n_children[t->parent[i]]++;
     for (uint32_t i = 0; i < t->n; i++) /* one child takes the place of its dummy */
-        if (t->parent[i] != NONE && is_dummy(t, t->parent[i]) && t->n_children[t->parent[i]] == 1)
+        if (t->parent[i] != none && is_dummy(t, t->parent[i]) && t->n_children[t->parent[i]] == 1)
             unlink_node(t, i);
     for (uint32_t i = t->n; i < t->n_nodes; i++) {
         t->is_gone[i] = !t->n_children[i];
-        t->parent[i] = NONE;
+        t->parent[i] = none;
     }
     free(above);
 }
@@ -214,15 +214,15 @@ static void sort_children(struct trees *t, struct child *children, size_t n)
     free(sorted);
 }
 
-/* The first child of each dummy; of others NONE. */
+/* The first child of each dummy; of others none. */
 static uint32_t *first_children(const struct trees *t)
 {
     uint32_t *first = mem_alloc((t->n_nodes + 1) * sizeof *first);
     memset(first, 0xff, t->n_nodes * sizeof *first);
     for (uint32_t i = 0; i < t->n; i++) {
         uint32_t p = t->parent[i];
-        if (p != NONE && is_dummy(t, p) &&
-            (first[p] == NONE || t->rows[i].date < t->rows[first[p]].date))
+        if (p != none && is_dummy(t, p) &&
+            (first[p] == none || t->rows[i].date < t->rows[first[p]].date))
             first[p] = i;
     }
     return first;
@@ -247,7 +247,7 @@ static struct child *all_children(struct trees *t, size_t *out_n, size_t *out_ro
     sort_children(t, children, n);
     free(first);
     *out_n = *out_roots = n;
-    while (*out_roots && children[*out_roots - 1].parent == NONE)
+    while (*out_roots && children[*out_roots - 1].parent == none)
         --*out_roots;
     return children;
 }
@@ -262,7 +262,7 @@ static bool is_reply(const struct trees *t, uint32_t node)
 /* Step 5.B for one thread. */
 static bool takes_place(const struct trees *t, uint32_t here, uint32_t node)
 {
-    return here == NONE ||
+    return here == none ||
            (!is_dummy(t, here) && (is_dummy(t, node) || (is_reply(t, here) && !is_reply(t, node))));
 }
 
@@ -319,7 +319,7 @@ static void merge_subjects(struct trees *t)
     for (size_t i = roots; i < n; i++) {
         const struct imap_thread_row *row = &t->rows[children[i].at];
         uint32_t node = children[i].node;
-        if (!row->has_subject || table[row->subject] == node || t->parent[node] != NONE)
+        if (!row->has_subject || table[row->subject] == node || t->parent[node] != none)
             continue;
         table[row->subject] = merge_threads(t, children, roots, table[row->subject], node);
     }
@@ -337,10 +337,10 @@ static void date_threads(struct trees *t, struct child *roots, size_t n)
     memset(root, 0xff, t->n_nodes * sizeof *root);
     for (uint32_t i = 0; i < t->n; i++) {
         uint32_t top = i;
-        while (root[top] == NONE && t->parent[top] != NONE)
+        while (root[top] == none && t->parent[top] != none)
             top = t->parent[top];
-        top = root[top] != NONE ? root[top] : top;
-        for (uint32_t at = i; at != top && root[at] == NONE; at = t->parent[at])
+        top = root[top] != none ? root[top] : top;
+        for (uint32_t at = i; at != top && root[at] == none; at = t->parent[at])
             root[at] = top;
         newest[top] = t->rows[i].date > newest[top] ? t->rows[i].date : newest[top];
     }
@@ -362,13 +362,13 @@ static void write_steps(struct trees *t, const struct child *children, size_t n,
     size_t *first = mem_alloc((t->n_nodes + 1) * sizeof *first);
     for (size_t i = n; i-- > 0;) {
         place[children[i].node] = i;
-        if (children[i].parent != NONE)
+        if (children[i].parent != none)
             first[children[i].parent] = i;
     }
     uint32_t closes = 0, opens = 0;
     for (size_t at = roots; at < n;) {
         uint32_t node = children[at].node, parent = children[at].parent;
-        opens += parent == NONE || t->n_children[parent] > 1;
+        opens += parent == none || t->n_children[parent] > 1;
         if (!is_dummy(t, node)) {
             out->steps[out->n++] = (struct imap_thread_step){
                 .at = node, .closes = closes & 0x3fffffff, .opens = opens & 3};
@@ -380,9 +380,9 @@ static void write_steps(struct trees *t, const struct child *children, size_t n,
         }
         for (;; node = parent, at = place[node]) { /* up, until there is a next one */
             parent = children[at].parent;
-            closes += parent == NONE || t->n_children[parent] > 1;
-            size_t end = parent == NONE ? n : first[parent] + t->n_children[parent];
-            if (++at < end || parent == NONE)
+            closes += parent == none || t->n_children[parent] > 1;
+            size_t end = parent == none ? n : first[parent] + t->n_children[parent];
+            if (++at < end || parent == none)
                 break;
         }
     }
