@@ -19,6 +19,7 @@ static const struct extension {
     {STR_INIT("LITERAL+"), AFTER, 0},
     {STR_INIT("ESEARCH"), AFTER, 0},
     {STR_INIT("SEARCHRES"), AFTER, 0},
+    {STR_INIT("PARTIAL"), AFTER, 0},
     {STR_INIT("WITHIN"), AFTER, 0},
     {STR_INIT("SAVEDATE"), AFTER, 0},                                  /* [RFC8514 4.1] */
     {STR_INIT("STATUS=SIZE"), AFTER, 0},                               /* [RFC8438 3] */

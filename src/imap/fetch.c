@@ -407,6 +407,8 @@ static enum net_step look_back(struct conn *c, struct imap_session *s, struct im
 static bool is_allowed(struct imap_session *s, struct imap_parse *p,
                        const struct imap_fetch_program *program)
 {
+    if (program->has_partial && !s->is_uid) /* [RFC9394 3.3] */
+        return imap_fail(p, "UID before a FETCH with PARTIAL");
     if (!program->has_vanished)
         return true;
     if (!s->is_uid)
@@ -429,6 +431,8 @@ enum net_step imap_fetch(struct conn *c, struct imap_session *s, struct imap_par
         return imap_finish(c, s, IMAP_NO_MESSAGE);
     if (rc != RC_OK || !make_room(s, f))
         return imap_finish_rc(c, s, RC_LIMIT);
+    if (f->program.has_partial) /* and of them what has changed [RFC9394 3.4] */
+        imap_spans_cut(&f->spans, &f->program.partial);
     if (f->program.has_modseq)
         imap_enable_condstore(c, s); /* [RFC7162 3.1] */
     f->is_uidonly = is_uidonly;

@@ -63,6 +63,8 @@ struct imap_fetch_program {
     bool needs_summary;
     /* Modifiers [RFC7162 3.1.4.1, 3.2.6]. */
     bool has_since, has_vanished;
+    bool has_partial; /* only these of the messages [RFC9394 3.3] */
+    struct imap_partial partial;
     uint64_t since; /* only messages that have changed after it */
 };
 

@@ -301,12 +301,21 @@ static bool take_vanished(struct imap_parse *p, struct imap_fetch_program *out)
     return true;
 }
 
+static bool take_page(struct imap_parse *p, struct imap_fetch_program *out)
+{
+    if (out->has_partial)
+        return imap_fail(p, "PARTIAL once");
+    out->has_partial = true;
+    return imap_take_sp(p) && imap_take_partial(p, &out->partial);
+}
+
 static const struct {
     struct str name;
     bool (*take)(struct imap_parse *p, struct imap_fetch_program *out);
 } modifiers[] = {
     {STR_INIT("CHANGEDSINCE"), take_since},
     {STR_INIT("VANISHED"), take_vanished},
+    {STR_INIT("PARTIAL"), take_page},
 };
 enum { N_MODIFIERS = sizeof modifiers / sizeof *modifiers };
 

@@ -377,6 +377,39 @@ static void results_are_saved(void **state)
     home_end(&h);
 }
 
+/* [RFC9394 3.3, 3.4]: some of the messages, then what has changed of them. */
+static void fetches_are_cut(void **state)
+{
+    static const char *const talk = "C: a UID FETCH 1:* (UID) (PARTIAL -1:-2)\n"
+                                    "S: * 7 FETCH (UID 9)\n"
+                                    "S: * 8 FETCH (UID 10)\n"
+                                    "S: a OK UID FETCH completed\n"
+                                    "C: b UID FETCH 2:6,9:10 FLAGS (PARTIAL 2:4)\n"
+                                    "S: * 3 FETCH (UID 5 FLAGS (\\Flagged))\n"
+                                    "S: * 4 FETCH (UID 6 FLAGS ())\n"
+                                    "S: * 7 FETCH (UID 9 FLAGS (\\Flagged))\n"
+                                    "S: b OK UID FETCH completed\n"
+                                    "C: c UID FETCH 1:* UID (PARTIAL 9:12)\n"
+                                    "S: c OK UID FETCH completed\n"
+                                    "C: d FETCH 1:* UID (PARTIAL 1:2)\n"
+                                    "S: d BAD expected UID before a FETCH with PARTIAL\n"
+                                    "C: e UID FETCH 1:* UID (PARTIAL 1:2 PARTIAL 1:2)\n"
+                                    "S: e BAD expected PARTIAL once\n"
+                                    "C: f UID FETCH 1:* UID (PARTIAL 1)\n"
+                                    "S: f BAD expected a range such as 1:100 or -1:-100\n"
+                                    "C: g UID FETCH 1:* UID (PARTIAL -1:-3 CHANGEDSINCE 99999)\n"
+                                    "P: * OK [HIGHESTMODSEQ \n"
+                                    "S: g OK UID FETCH completed\n"
+                                    "C: h UID FETCH 1:* UID (CHANGEDSINCE 1 PARTIAL 1:1)\n"
+                                    "P: * 1 FETCH (UID 1 MODSEQ (\n"
+                                    "S: h OK UID FETCH completed\n";
+    struct home h;
+    int fd = select_eight(&h);
+    client_talk(fd, talk, 1 << 20);
+    client_close(h.net, fd);
+    home_end(&h);
+}
+
 /* More than all sessions may hold: refused, and "$" is nothing [RFC5182 2.5]. */
 static void saving_is_bounded(void **state)
 {
@@ -449,6 +482,7 @@ int main(void)
         cmocka_unit_test(answers_are_what_was_asked_for),
         cmocka_unit_test(modseqs_are_told),
         cmocka_unit_test(results_are_saved),
+        cmocka_unit_test(fetches_are_cut),
         cmocka_unit_test(saving_is_bounded),
         cmocka_unit_test(long_answers_come_in_pages),
     };
