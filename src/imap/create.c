@@ -2,7 +2,7 @@
 #include "imap/imap_int.h"
 
 struct making {
-    struct imap_op op; /* first: imap_op_finish */
+    struct imap_op op;
     struct store_path path;
     enum store_role role;
 };
@@ -38,6 +38,24 @@ static bool take_use(struct imap_parse *p, enum store_role *out)
     return (imap_take_byte(p, ')') && imap_take_byte(p, ')')) || imap_fail(p, "(USE (...))");
 }
 
+/* [RFC8474 4.1] */
+static enum net_step created(struct conn *c, struct imap_session *s)
+{
+    const struct making *m = s->job;
+    struct store_mailbox mailbox;
+    struct buf code = {.cap = 64};
+    if (m->op.op.rc != RC_OK)
+        return imap_finish_rc(c, s, m->op.op.rc);
+    if (store_mailbox_get(s->account, m->op.op.mailbox, &s->arena, &mailbox) != RC_OK)
+        return imap_finish(c, s, IMAP_DONE); /* removed meanwhile: there is nothing to name */
+    buf_put(&code, STR("["));
+    imap_put_mailbox_id(&code, &mailbox);
+    buf_put(&code, STR("] "));
+    struct str kept = arena_dup(&s->arena, buf_str(&code));
+    buf_fini(&code);
+    return imap_finish_code(c, s, IMAP_DONE, kept);
+}
+
 static enum net_step create(struct conn *c, struct imap_session *s)
 {
     struct making *m = s->job;
@@ -45,7 +63,7 @@ static enum net_step create(struct conn *c, struct imap_session *s)
         store_mailbox_create(s->account, m->path, m->role, imap_flags(c), imap_op_begin(&m->op, s));
     if (rc == RC_CONFLICT) /* another mailbox has the use [RFC6154 3] */
         return imap_finish(c, s, IMAP_USE_ATTR);
-    return imap_op_wait(c, s, rc, imap_op_finish);
+    return imap_op_wait(c, s, rc, created);
 }
 
 enum net_step imap_create(struct conn *c, struct imap_session *s, struct imap_parse *p)

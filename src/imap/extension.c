@@ -21,6 +21,7 @@ static const struct extension {
     {STR_INIT("SEARCHRES"), AFTER, 0},
     {STR_INIT("PARTIAL"), AFTER, 0},
     {STR_INIT("WITHIN"), AFTER, 0},
+    {STR_INIT("OBJECTID"), AFTER, 0},                                  /* [RFC8474 3] */
     {STR_INIT("SAVEDATE"), AFTER, 0},                                  /* [RFC8514 4.1] */
     {STR_INIT("STATUS=SIZE"), AFTER, 0},                               /* [RFC8438 3] */
     {STR_INIT("I18NLEVEL=1"), AFTER, 0},                               /* [RFC5255 4.3] */

@@ -94,6 +94,25 @@ static enum rc put_save_date(struct conn *c, struct imap_session *s, struct imap
     return to ? end(f, net_out(c), imap_put_date_time(to, f->row->saved)) : RC_LIMIT;
 }
 
+/* A message and its copies are one email [RFC8474 5.1]. */
+static enum rc put_email_id(struct conn *c, struct imap_session *s, struct imap_fetch *f,
+                            const struct imap_fetch_item *item)
+{
+    char *to = begin(f, net_out(c), item->label, NUMBER_MAX + 3);
+    if (!to)
+        return RC_LIMIT;
+    to = put_number(put_bytes(to, STR("(M")), f->row->email);
+    *to++ = ')';
+    return end(f, net_out(c), to);
+}
+
+/* Threads have no names here that clients could ask for [RFC8474 5.2]. */
+static enum rc put_thread_id(struct conn *c, struct imap_session *s, struct imap_fetch *f,
+                             const struct imap_fetch_item *item)
+{
+    return put_value(f, net_out(c), item->label, STR("NIL"));
+}
+
 /* Most messages have one of a few sets of flags. */
 static struct str flags_text(struct imap_session *s, struct imap_fetch *f, uint32_t flags)
 {
@@ -399,6 +418,8 @@ enum rc imap_fetch_put(struct conn *c, struct imap_session *s, struct imap_fetch
         [IMAP_FETCH_SIZE] = put_size,
         [IMAP_FETCH_MODSEQ] = put_modseq,
         [IMAP_FETCH_SAVEDATE] = put_save_date,
+        [IMAP_FETCH_EMAILID] = put_email_id,
+        [IMAP_FETCH_THREADID] = put_thread_id,
         [IMAP_FETCH_ENVELOPE] = put_envelope,
         [IMAP_FETCH_BODYSTRUCTURE] = put_structure,
         [IMAP_FETCH_BODY] = put_body,

@@ -506,6 +506,8 @@ void imap_command_end(struct imap_session *s);
 /* Takes as much off *rest as there is room for now; call again while something is left. */
 void imap_put_page(struct conn *c, struct str *rest);
 void imap_put_u64(struct buf *out, uint64_t n);
+/* "MAILBOXID (F12)" [RFC8474 4]: a mailbox has its UIDVALIDITY for itself, and keeps it. */
+void imap_put_mailbox_id(struct buf *out, const struct store_mailbox *mailbox);
 /* As a quoted string, or a literal where it cannot be one; absent: NIL. */
 void imap_put_nstring(struct buf *out, struct str s);
 void imap_put_astring(struct buf *out, struct str s);

@@ -11,6 +11,13 @@ void imap_put_u64(struct buf *out, uint64_t n)
         out->over = true;
 }
 
+void imap_put_mailbox_id(struct buf *out, const struct store_mailbox *mailbox)
+{
+    buf_put(out, STR("MAILBOXID (F"));
+    imap_put_u64(out, mailbox->uidvalidity);
+    buf_put(out, STR(")"));
+}
+
 /* What is written at once stays far below the output's cap. */
 void imap_put_page(struct conn *c, struct str *rest)
 {

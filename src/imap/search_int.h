@@ -44,6 +44,7 @@ enum imap_search_kind {
     IMAP_SEARCH_RECEIVED, /* the same, ns since 1970 */
     IMAP_SEARCH_SAVED,
     IMAP_SEARCH_MODSEQ,
+    IMAP_SEARCH_EMAIL,
     IMAP_SEARCH_SET,
     /* By the summary. */
     IMAP_SEARCH_SENT, /* from <= day of the Date field <= last, see imap_search_day */

@@ -12,6 +12,7 @@ enum argument {
     ARG_NUMBER,
     ARG_AGE,
     ARG_MODSEQ,
+    ARG_OBJECT,
     ARG_DATE,
     ARG_STRING,
     ARG_FIELD, /* a header field's name and a string */
@@ -80,6 +81,8 @@ static const struct row rows[] = {
     {"OLDER", IMAP_SEARCH_RECEIVED, ARG_AGE, 0, 0, SIDE_BELOW, 0},
     {"YOUNGER", IMAP_SEARCH_RECEIVED, ARG_AGE, 0, 0, SIDE_FROM, 0},
     OTHER("MODSEQ", IMAP_SEARCH_MODSEQ, ARG_MODSEQ),
+    {"EMAILID", IMAP_SEARCH_EMAIL, ARG_OBJECT, 0, 1, SIDE_AT, 0},
+    {"THREADID", IMAP_SEARCH_EMAIL, ARG_OBJECT, 0, 0, SIDE_AT, 0},
     DAY("SENTBEFORE", IMAP_SEARCH_SENT, SIDE_BELOW),
     DAY("SENTON", IMAP_SEARCH_SENT, SIDE_AT),
     DAY("SENTSINCE", IMAP_SEARCH_SENT, SIDE_FROM),
@@ -203,6 +206,24 @@ static bool take_modseq(struct taker *t, struct imap_search_key *key)
     return imap_take_modseq(p, &key->from);
 }
 
+/* Ids are as FETCH tells them, in these letters; of threads none is told [RFC8474 5.2, 6, 7]. */
+static bool take_object(struct taker *t, const struct row *row, struct imap_search_key *key)
+{
+    struct str id;
+    if (!imap_take_sp(t->p) || !imap_take_atom(t->p, &id))
+        return false;
+    for (size_t i = 0; i < id.n; i++)
+        if (!ascii_is_alpha(id.p[i]) && !ascii_is_digit(id.p[i]) && !strchr("_-", id.p[i]))
+            return imap_fail(t->p, "an object id");
+    uint64_t email;
+    struct str number = str_skip(id, 1);
+    bool is_ours = row->value && id.p[0] == 'M' && number.n && number.p[0] != '0' &&
+                   str_to_u64(number, &email) == RC_OK;
+    key->from = is_ours ? email : 1; /* else nothing */
+    key->last = is_ours ? email : 0;
+    return true;
+}
+
 static bool take_day(struct taker *t, const struct row *row, struct imap_search_key *key)
 {
     int64_t day;
@@ -249,6 +270,8 @@ static bool take_argument(struct taker *t, const struct row *row, unsigned depth
         return take_age(t, row, key);
     case ARG_MODSEQ:
         return take_modseq(t, key);
+    case ARG_OBJECT:
+        return take_object(t, row, key);
     case ARG_DATE:
         return take_day(t, row, key);
     case ARG_FIELD:

@@ -35,6 +35,11 @@ static inline bool was_saved(const struct imap_search_key *key, const struct sto
     return row->saved >= key->from && row->saved <= key->last;
 }
 
+static inline bool is_email(const struct imap_search_key *key, const struct store_row *row)
+{
+    return row->email >= key->from && row->email <= key->last;
+}
+
 static inline bool has_modseq(const struct imap_search_key *key, const struct store_row *row)
 {
     return row->modseq >= key->from;
@@ -148,6 +153,9 @@ static void eval(const struct imap_search_key *key, const struct store_row *rows
     case IMAP_SEARCH_SAVED:
         test_all(key, rows, n, was_saved, out->yes);
         break;
+    case IMAP_SEARCH_EMAIL:
+        test_all(key, rows, n, is_email, out->yes);
+        break;
     case IMAP_SEARCH_MODSEQ:
         test_all(key, rows, n, has_modseq, out->yes);
         break;
@@ -214,6 +222,8 @@ enum imap_search_answer imap_search_row(const struct imap_search_key *key,
         return answer_of(was_received(key, row));
     case IMAP_SEARCH_SAVED:
         return answer_of(was_saved(key, row));
+    case IMAP_SEARCH_EMAIL:
+        return answer_of(is_email(key, row));
     case IMAP_SEARCH_MODSEQ:
         return answer_of(has_modseq(key, row));
     case IMAP_SEARCH_SET:

@@ -216,6 +216,9 @@ static void put_state(struct conn *c, struct imap_session *s)
         put_ok(out, STR("UNSEEN "), unseen + 1, STR("the first that is not seen"));
     put_ok(out, STR("UIDVALIDITY "), m->uidvalidity, STR("UIDs are valid"));
     put_ok(out, STR("UIDNEXT "), m->uidnext, STR("the next one is not below"));
+    buf_put(out, STR("* OK [")); /* [RFC8474 4.2] */
+    imap_put_mailbox_id(out, m);
+    buf_put(out, STR("] whatever its name\r\n"));
     if (s->enabled & IMAP_EN_CONDSTORE) /* [RFC7162 3.1.2.1] */
         imap_put_highest_modseq(s, out);
 }

@@ -10,6 +10,7 @@ enum item {
     APPENDLIMIT,
     HIGHESTMODSEQ,
     SIZE,
+    MAILBOXID,
     ITEMS
 };
 
@@ -22,6 +23,7 @@ static const struct str items[ITEMS] = {
     [APPENDLIMIT] = STR_INIT("APPENDLIMIT"),     /* [RFC7889 3] */
     [HIGHESTMODSEQ] = STR_INIT("HIGHESTMODSEQ"), /* [RFC7162 3.1.7] */
     [SIZE] = STR_INIT("SIZE"),                   /* [RFC8438 3] */
+    [MAILBOXID] = STR_INIT("MAILBOXID"),         /* [RFC8474 4.3] */
 };
 
 static uint64_t value_of(const struct imap_session *s, const struct store_mailbox *m,
@@ -42,7 +44,8 @@ static uint64_t value_of(const struct imap_session *s, const struct store_mailbo
         return m->highest_modseq;
     case SIZE: /* what quota counts, and the sum of RFC822.SIZE */
         return m->bytes;
-    case RECENT: /* never set */
+    case MAILBOXID: /* is no number */
+    case RECENT:    /* never set */
     case ITEMS:
         break;
     }
@@ -80,6 +83,10 @@ void imap_put_status(const struct imap_session *s, struct buf *out, struct str p
         if (!(wanted & 1U << i))
             continue;
         buf_put(out, n++ ? STR(" ") : STR(" ("));
+        if (i == MAILBOXID) {
+            imap_put_mailbox_id(out, m);
+            continue;
+        }
         buf_put(out, items[i]);
         buf_put(out, STR(" "));
         imap_put_u64(out, value_of(s, m, i));

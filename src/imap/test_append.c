@@ -94,6 +94,7 @@ static void messages_come_as_they_are(void **state) /* [RFC3501 6.3.11] */
                 "P: * OK [UNSEEN 2]\n"
                 "P: * OK [UIDVALIDITY\n"
                 "P: * OK [UIDNEXT 7]\n"
+                "P: * OK [MAILBOXID (F\n"
                 "P: c OK\n"
                 "C: d FETCH 3 (FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])\n"
                 "S: * 3 FETCH (FLAGS (\\Seen $Label) INTERNALDATE \"17-Jul-1996 09:44:25 +0000\" "

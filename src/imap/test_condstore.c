@@ -72,8 +72,8 @@ static void many_commands_enable(void **state)
             3) "S: * STATUS INBOX (HIGHESTMODSEQ 3)\nS: x OK STATUS completed\n",
         "C: x SEARCH MODSEQ 3\n" HIGHEST(3) "S: * SEARCH 2 (MODSEQ 3)\nS: x OK SEARCH completed\n",
         "C: w SELECT INBOX (CONDSTORE)\nP: * OK [CLOSED] \nP: * FLAGS\nP: * OK [PERM\n"
-        "P: * 2 EX\nP: * 0 R\nP: * OK [UNSEEN 1]\nP: * OK [UIDV\nP: * OK [UIDN\n" HIGHEST(
-            3) "P: w OK [READ-WRITE]\nC: x NOOP\nS: x OK NOOP completed\n",
+        "P: * 2 EX\nP: * 0 R\nP: * OK [UNSEEN 1]\nP: * OK [UIDV\nP: * OK [UIDN\nP: * OK [MAILBOXID "
+        "(F\n" HIGHEST(3) "P: w OK [READ-WRITE]\nC: x NOOP\nS: x OK NOOP completed\n",
     };
     struct home *h = *state;
     close(with_messages(h, 2));
@@ -102,12 +102,14 @@ static void nobody_else_is_told(void **state)
                 "S: a OK STORE completed\n"
                 "C: b SELECT INBOX\n"
                 "S: * OK [CLOSED] the mailbox before\n"
-                "P: * FLAGS\nP: * OK [PERM\nP: * 1 EX\nP: * 0 R\nP: * OK [UIDV\nP: * OK [UIDN\n"
+                "P: * FLAGS\nP: * OK [PERM\nP: * 1 EX\nP: * 0 R\nP: * OK [UIDV\nP: * OK [UIDN\nP: "
+                "* OK [MAILBOXID (F\n"
                 "P: b OK [READ-WRITE]\n"
                 "C: c UNSELECT\n"
                 "S: c OK UNSELECT completed\n"
                 "C: d EXAMINE INBOX\n"
-                "P: * FLAGS\nP: * OK [PERM\nP: * 1 EX\nP: * 0 R\nP: * OK [UIDV\nP: * OK [UIDN\n"
+                "P: * FLAGS\nP: * OK [PERM\nP: * 1 EX\nP: * 0 R\nP: * OK [UIDV\nP: * OK [UIDN\nP: "
+                "* OK [MAILBOXID (F\n"
                 "P: d OK [READ-ONLY]\n"
                 "C: e SELECT nowhere\n"
                 "P: * OK [CLOSED]\n"

@@ -6,7 +6,7 @@
 #define HIGHEST(n) "S: * OK [HIGHESTMODSEQ " #n "] all is told up to here\n"
 #define STATE(exists, modseq)                                                                      \
     "P: * FLAGS\nP: * OK [PERM\nS: * " #exists " EXISTS\nP: * 0 RECENT\nP: * OK [UNSEEN\n"         \
-    "P: * OK [UIDVALIDITY %V]\nP: * OK [UIDNEXT\n" HIGHEST(modseq)
+    "P: * OK [UIDVALIDITY %V]\nP: * OK [UIDNEXT\nP: * OK [MAILBOXID (F\n" HIGHEST(modseq)
 
 static struct home home; /* one test at a time */
 
@@ -405,7 +405,7 @@ static void no_number_is_told_or_taken(void **state) /* [RFC9586 3, 3.2, 3.3, 3.
     int fd = enabled(h, "UIDONLY");
     talk(fd, "C: a SELECT INBOX\n"
              "P: * FLAGS\nP: * OK [PERM\nS: * 4 EXISTS\nS: * 0 RECENT\n"
-             "P: * OK [UIDVALIDITY\nP: * OK [UIDNEXT\nP: a OK [READ-WRITE]\n"
+             "P: * OK [UIDVALIDITY\nP: * OK [UIDNEXT\nP: * OK [MAILBOXID (F\nP: a OK [READ-WRITE]\n"
              "C: b FETCH 1 FLAGS\nP: b BAD [UIDREQUIRED] \n"
              "C: c STORE 1 FLAGS ()\nP: c BAD [UIDREQUIRED] \n"
              "C: d SEARCH ALL\nP: d BAD [UIDREQUIRED] \n"
@@ -455,7 +455,7 @@ static void only_uids_with_mod_sequences(void **state) /* [RFC9586 3.7] */
              "P: a BAD [UIDREQUIRED] \n"
              "C: b SELECT INBOX (QRESYNC (%V 11 1:10))\n"
              "P: * FLAGS\nP: * OK [PERM\nS: * 8 EXISTS\nS: * 0 RECENT\n"
-             "P: * OK [UIDVALIDITY\nP: * OK [UIDNEXT\n" HIGHEST(
+             "P: * OK [UIDVALIDITY\nP: * OK [UIDNEXT\nP: * OK [MAILBOXID (F\n" HIGHEST(
                  16) "S: * VANISHED (EARLIER) 3,5,9\n"
                      "S: * 7 UIDFETCH (FLAGS (\\Flagged) MODSEQ (14))\n"
                      "P: b OK [READ-WRITE]\n"

@@ -50,7 +50,7 @@ static void commands_behind_a_login_have_their_memory(void **state)
         client_send(fd, buf_str(&text));
         client_talk(fd,
                     "P: * OK \nP: a OK \nP: * FLAGS \nP: * OK [PERM\nS: * 0 EXISTS\n"
-                    "S: * 0 RECENT\nP: * OK [UIDV\nP: * OK [UIDN\nP: b OK \n"
+                    "S: * 0 RECENT\nP: * OK [UIDV\nP: * OK [UIDN\nP: * OK [MAILBOXID (F\nP: b OK \n"
                     "S: * SEARCH\nS: c OK SEARCH completed\n"
                     "S: * SEARCH\nS: d OK UID SEARCH completed\n",
                     1 << 20);
@@ -149,7 +149,7 @@ static void many_mailboxes_are_listed(void **state)
     make(&h);
     int fd = client_login(&h);
     for (int i = 0; i < 1100; i++) {
-        snprintf(create, sizeof create, "C: a CREATE m%d/below\nS: a OK CREATE completed\n", i);
+        snprintf(create, sizeof create, "C: a CREATE m%d/below\nP: a OK [MAILBOXID (F\n", i);
         client_talk(fd, create, 1 << 20);
     }
     client_talk(fd,

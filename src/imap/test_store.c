@@ -269,7 +269,7 @@ static void messages_with_many_copies_go_in_smaller_parts(void **state)
 {
     struct home *h = *state;
     int fd = with_messages(h, 100);
-    client_talk(fd, "C: a CREATE Copies\nS: a OK CREATE completed\n", AT_ONCE);
+    client_talk(fd, "C: a CREATE Copies\nP: a OK [MAILBOXID (F\n", AT_ONCE);
     for (int i = 0; i < 55; i++)
         client_talk(fd, "C: a COPY 1:* Copies\nP: a OK [COPYUID \n", AT_ONCE);
     client_talk(fd,
@@ -284,7 +284,7 @@ static void messages_with_many_copies_go_in_smaller_parts(void **state)
                 "C: d SELECT Copies\n"
                 "P: * OK [CLOSED] \n"
                 "P: * FLAGS \nP: * OK [PERM\nS: * 5500 EXISTS\nS: * 0 RECENT\n" /* none UNSEEN */
-                "P: * OK [UIDV\nP: * OK [UIDN\nP: d OK \n"
+                "P: * OK [UIDV\nP: * OK [UIDN\nP: * OK [MAILBOXID (F\nP: d OK \n"
                 "C: e SEARCH UNFLAGGED\n"
                 "S: * SEARCH\n"
                 "S: e OK SEARCH completed\n",

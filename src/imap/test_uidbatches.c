@@ -1,4 +1,4 @@
-/* UIDBATCHES [RFC10022], and what small extensions tell: SAVEDATE, STATUS=SIZE. */
+/* UIDBATCHES [RFC10022], and what small extensions tell: SAVEDATE, STATUS=SIZE, OBJECTID. */
 #include "imap/test_home.h"
 
 #include <stdio.h>
@@ -77,20 +77,21 @@ static void the_same_is_not_answered_again(void **state)
                 "C: e UID STORE 1:251 +FLAGS.SILENT (\\Deleted)\n"
                 "P: e OK\n",
                 AT_ONCE);
-    client_talk(fd,
-                "C: f ENABLE UIDONLY\nP: f BAD\nC: g UNSELECT\nP: g OK\nC: h ENABLE UIDONLY\n"
-                "S: * ENABLED UIDONLY\nP: h OK\nC: i SELECT INBOX\nP: * FLAGS\nP: * OK [PERM\n"
-                "S: * 850 EXISTS\nP: * 0 R\nP: * OK [UIDV\nP: * OK [UIDN\nP: i OK\n"
-                "C: j UIDBATCHES 500\n" /* [RFC10022 3.3] */
-                "S: * UIDBATCHES (TAG \"j\") 850:351,350:1\n"
-                "S: j OK UIDBATCHES completed\n"
-                "C: k EXPUNGE\n"
-                "P: * VANISHED \n"
-                "P: k OK\n"
-                "C: l UIDBATCHES 500\n"
-                "S: * UIDBATCHES (TAG \"l\") 850:351,350:1\n"
-                "S: l OK UIDBATCHES completed\n",
-                AT_ONCE);
+    client_talk(
+        fd,
+        "C: f ENABLE UIDONLY\nP: f BAD\nC: g UNSELECT\nP: g OK\nC: h ENABLE UIDONLY\n"
+        "S: * ENABLED UIDONLY\nP: h OK\nC: i SELECT INBOX\nP: * FLAGS\nP: * OK [PERM\n"
+        "S: * 850 EXISTS\nP: * 0 R\nP: * OK [UIDV\nP: * OK [UIDN\nP: * OK [MAILBOXID (F\nP: i OK\n"
+        "C: j UIDBATCHES 500\n" /* [RFC10022 3.3] */
+        "S: * UIDBATCHES (TAG \"j\") 850:351,350:1\n"
+        "S: j OK UIDBATCHES completed\n"
+        "C: k EXPUNGE\n"
+        "P: * VANISHED \n"
+        "P: k OK\n"
+        "C: l UIDBATCHES 500\n"
+        "S: * UIDBATCHES (TAG \"l\") 850:351,350:1\n"
+        "S: l OK UIDBATCHES completed\n",
+        AT_ONCE);
     client_close(h.net, fd);
     home_end(&h);
 }
@@ -150,6 +151,55 @@ static void status_tells_the_size(void **state) /* [RFC8438 3] */
     home_end(&h);
 }
 
+/* [RFC8474 4.1, 4.2, 4.3, 5.1, 5.2, 5.3, 6, 7]: mailboxes keep their ids when they are renamed, and
+ * messages when they are copied and moved. */
+static void objects_have_ids(void **state)
+{
+    struct home h;
+    char line[CLIENT_LINE], id[64], again[64], name[64];
+    home_make(&h);
+    home_start(&h);
+    home_deliver_many(&h, h.alice, STR("Subject: x\r\n\r\nx\r\n"), 2);
+    int fd = client_select(&h, "SELECT");
+    client_send(fd, STR("a CREATE one\r\n"));
+    client_line(fd, line, sizeof line);
+    assert_int_equal(sscanf(line, "a OK [MAILBOXID (F%60[0-9])] ", id), 1);
+    client_talk(fd, "C: b RENAME one two\nP: b OK\nC: c CREATE one\nP: c OK [MAILBOXID (F\n",
+                AT_ONCE);
+    client_send(fd, STR("d STATUS two (MAILBOXID)\r\n"));
+    client_line(fd, line, sizeof line);
+    assert_int_equal(sscanf(line, "* STATUS two (MAILBOXID (F%60[0-9]))", again), 1);
+    assert_string_equal(id, again);
+    client_talk(fd, "S: d OK STATUS completed\n", AT_ONCE);
+    client_send(fd, STR("e STATUS one (MESSAGES MAILBOXID)\r\n"));
+    client_line(fd, line, sizeof line);
+    assert_int_equal(sscanf(line, "* STATUS one (MESSAGES 0 MAILBOXID (F%60[0-9]))", again), 1);
+    assert_string_not_equal(id, again);
+    client_talk(fd,
+                "S: e OK STATUS completed\nC: f COPY 2 INBOX\nP: * 3 EXISTS\nP: f OK\n"
+                "C: g FETCH 2 (EMAILID THREADID)\n",
+                AT_ONCE);
+    client_line(fd, line, sizeof line);
+    assert_int_equal(sscanf(line, "* 2 FETCH (EMAILID (%60[M0-9]) THREADID NIL)", name), 1);
+    struct buf talk = {.cap = 1000};
+    buf_putf(&talk,
+             "S: g OK FETCH completed\n"
+             "C: h SEARCH EMAILID %s\nS: * SEARCH 2 3\nP: h OK\n"
+             "C: i UID MOVE 3 two\nP: * OK [COPY\nS: * 3 EXPUNGE\nP: i OK\n"
+             "C: j SELECT two\nP: * OK [CL\nP: * FL\nP: * OK [PERM\nS: * 1 EXISTS\nP: * 0 R\n"
+             "P: * OK [UNSEEN\nP: * OK [UIDV\nP: * OK [UIDN\nP: * OK [MAILBOXID (F%s)] \nP: j OK\n"
+             "C: k FETCH 1 EMAILID\nS: * 1 FETCH (EMAILID (%s))\nP: k OK\n"
+             "C: l SEARCH OR EMAILID M0 THREADID %s\nS: * SEARCH\nP: l OK\n"
+             "C: m SEARCH EMAILID X1\nS: * SEARCH\nP: m OK\n"
+             "C: n SEARCH EMAILID M1.2\nS: n BAD expected an object id\n",
+             name, id, name, name);
+    buf_put(&talk, str_from("", 1));
+    client_talk(fd, buf_str(&talk).p, AT_ONCE);
+    buf_fini(&talk);
+    client_close(h.net, fd);
+    home_end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +207,7 @@ int main(void)
         cmocka_unit_test(the_same_is_not_answered_again),
         cmocka_unit_test(a_message_is_saved_when_it_comes),
         cmocka_unit_test(status_tells_the_size),
+        cmocka_unit_test(objects_have_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
