@@ -143,7 +143,7 @@ def all_passing(side, rows, raw, quick):
 def bench_program(name, *args, raw):
     done = subprocess.run([os.path.join(ROOT, 'build', 'bench', name), *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           check=True)
-    raw.write(f'$ {name} {" ".join(args)}\n{done.stdout}')
+    raw.write(f'$ {name} {" ".join(args).replace(ROOT + "/", "")}\n{done.stdout}')
     raw.flush()
 
 
