@@ -164,8 +164,11 @@ static bool keep(struct imap_session *s, struct imap_parse *p)
 
 enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct str text)
 {
-    struct imap_parse p = {
-        .rest = text, .arena = &s->arena, .is_utf8 = imap_has_utf8(s), .saved = s->view.saved};
+    struct imap_parse p = {.rest = text,
+                           .arena = &s->arena,
+                           .is_utf8 = imap_has_utf8(s),
+                           .is_utf8_only = s->enabled & IMAP_EN_UTF8,
+                           .saved = s->view.saved};
     bool is_uid;
     s->tag_n = 0;
     if (!take_tag(s, &p)) {

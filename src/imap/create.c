@@ -73,6 +73,8 @@ enum net_step imap_create(struct conn *c, struct imap_session *s, struct imap_pa
     if (!m || !imap_take_mailbox(p, &m->path) ||
         (p->rest.n && (!imap_take_sp(p) || !take_use(p, &m->role))) || !imap_take_end(p))
         return imap_finish_syntax(c, s, p);
+    if (!imap_name_is_good(p, m->path)) /* [RFC9051 6.3.4] */
+        return imap_finish(c, s, IMAP_CANNOT);
     if (m->role == STORE_INBOX)
         return imap_finish(c, s, IMAP_USE_ATTR);
     s->go_on = create;

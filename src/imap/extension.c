@@ -27,6 +27,7 @@ static const struct extension {
     {STR_INIT("I18NLEVEL=1"), AFTER, 0},                               /* [RFC5255 4.3] */
     {STR_INIT("CONDSTORE"), AFTER, IMAP_EN_CONDSTORE},                 /* [RFC7162 3.1.1] */
     {STR_INIT("QRESYNC"), AFTER, IMAP_EN_CONDSTORE | IMAP_EN_QRESYNC}, /* [RFC7162 3.2.3] */
+    {STR_INIT("UTF8=ACCEPT"), AFTER, IMAP_EN_UTF8},                    /* [RFC9755 3] */
     {STR_INIT("UIDONLY"), AFTER, IMAP_EN_UIDONLY},                     /* [RFC9586 3] */
 };
 enum { N_EXTENSIONS = sizeof extensions / sizeof *extensions };

@@ -88,6 +88,7 @@ enum imap_text {
     IMAP_LIMIT,
     IMAP_TOO_BIG,
     IMAP_EMPTY,
+    IMAP_HEADER_8BIT,
     IMAP_BAD_CHARSET,
     IMAP_UNKNOWN_CTE,
     IMAP_USE_ATTR,
@@ -178,6 +179,8 @@ struct imap_parse {
     const char *error;
     bool is_limit;                  /* it was not the syntax: too much of it */
     bool is_utf8;                   /* names of mailboxes are UTF-8, and not modified UTF-7 */
+    bool has_8bit;                  /* the name taken last came in bytes that are not ASCII */
+    bool is_utf8_only;              /* strings are UTF-8, and say nothing else [RFC9755 3] */
     const struct imap_saved *saved; /* what "$" means; NULL: no message */
 };
 bool imap_fail(struct imap_parse *p, const char *expected); /* false */
@@ -287,6 +290,9 @@ enum rc imap_utf7_decode(struct str name, struct buf *out); /* RC_SYNTAX, RC_LIM
 enum rc imap_utf7_encode(struct str utf8, struct buf *out);
 /* A name as the client sends it, or a pattern, to UTF-8. */
 enum rc imap_name_decode(const struct imap_parse *p, struct str name, struct buf *out);
+/* Whether the name taken last may be that of a new mailbox: one that came in UTF-8 has to be
+ * Net-Unicode [RFC9051 5.1] [RFC9755 3]; what modified UTF-7 says is between its clients. */
+bool imap_name_is_good(const struct imap_parse *p, struct store_path path);
 /* A path with its '/', as astring in modified UTF-7; or in UTF-8, when the client takes that. */
 void imap_put_name(const struct imap_session *s, struct buf *out, struct str path);
 /* "a/b" in the arena; absent when that is full. */
@@ -672,7 +678,8 @@ struct imap_intake {
     /* intake.c's. */
     struct kv_blob_out *blob; /* NULL: none is under way */
     bool is_binary, is_parsing, is_head_whole;
-    char end[2]; /* its last bytes */
+    bool is_line_begun, is_header_over; /* of the message's own header */
+    char end[2];                        /* its last bytes */
     struct buf head;
     struct mime_parser parser;
     uint64_t charged, held; /* memory: taken from the budget; by messages that are finished */

@@ -7,6 +7,7 @@
  * back; one that is not finished is aborted by imap_intake_end. */
 #include "imap/imap_int.h"
 
+#include "base/utf8.h"
 #include "mime/summary.h"
 
 #include <string.h>
@@ -68,7 +69,7 @@ enum imap_text imap_intake_begin(struct imap_session *s, struct imap_intake *in,
         return IMAP_NOT_NOW;
     in->left = literal->n;
     in->is_binary = literal->is_binary;
-    in->is_head_whole = false;
+    in->is_head_whole = in->is_line_begun = in->is_header_over = false;
     memcpy(in->end, "\r\n", sizeof in->end);
     buf_init(&in->head, HEAD_MAX);
     in->blob = kv_blob_new(s->imap->conf.kv, part, 0, 0);
@@ -99,6 +100,22 @@ static void keep_head(struct imap_intake *in, struct str piece)
     in->is_head_whole = end >= 0 || buf_len(&in->head) == HEAD_MAX || str_starts(head, STR("\r\n"));
 }
 
+/* Whether there is a byte above 127 in what the piece has of the message's header. */
+static bool has_8bit_header(struct imap_intake *in, struct str piece)
+{
+    while (piece.n && !in->is_header_over) {
+        ptrdiff_t lf = str_find_byte(piece, '\n');
+        struct str line = lf < 0 ? piece : str_head(piece, (size_t)lf);
+        if (!utf8_is_ascii(line))
+            return true;
+        in->is_line_begun |= line.n && !str_eq(line, STR("\r"));
+        in->is_header_over = lf >= 0 && !in->is_line_begun;
+        in->is_line_begun &= lf < 0;
+        piece = str_skip(piece, lf < 0 ? piece.n : (size_t)lf + 1);
+    }
+    return false;
+}
+
 enum imap_text imap_intake_take(struct imap_session *s, struct imap_intake *in, struct str piece)
 {
     uint64_t size = kv_blob_size(in->blob) + piece.n;
@@ -106,6 +123,8 @@ enum imap_text imap_intake_take(struct imap_session *s, struct imap_intake *in, 
         return IMAP_DONE;
     if (!in->is_binary && memchr(piece.p, 0, piece.n)) /* [RFC3516 4.4] */
         return IMAP_NUL;
+    if (!imap_has_utf8(s) && has_8bit_header(in, piece)) /* [RFC9755 4] */
+        return IMAP_HEADER_8BIT;
     keep_head(in, piece);
     if (!charge(s, in, at_most(size, KV_BLOB_SMALL) + buf_len(&in->head)))
         return IMAP_NOT_NOW;

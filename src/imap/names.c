@@ -6,6 +6,7 @@
 #include "imap/imap_int.h"
 
 #include "base/utf8.h"
+#include "mime/text.h"
 
 #include <string.h>
 
@@ -148,6 +149,7 @@ bool imap_take_mailbox(struct imap_parse *p, struct store_path *out)
     struct str name, utf8 = {0}, level;
     if (!imap_take_astring(p, &name) || !to_utf8(p, name, &utf8))
         return false;
+    p->has_8bit = !utf8_is_ascii(name);
     struct str *levels = arena_alloc(p->arena, STORE_LEVELS * sizeof *levels);
     *out = (struct store_path){.levels = levels};
     while (levels && str_cut(&utf8, '/', &level)) {
@@ -160,6 +162,14 @@ bool imap_take_mailbox(struct imap_parse *p, struct store_path *out)
     if (levels && out->n && str_ieq(levels[0], STR("INBOX"))) /* [RFC3501 5.1] */
         levels[0] = STR("INBOX");
     return levels || imap_fail(p, "fewer levels in the mailbox name");
+}
+
+bool imap_name_is_good(const struct imap_parse *p, struct store_path path)
+{
+    for (size_t i = 0; p->has_8bit && i < path.n; i++)
+        if (!mime_is_net_unicode(path.levels[i]))
+            return false;
+    return true;
 }
 
 void imap_put_name(const struct imap_session *s, struct buf *out, struct str path)

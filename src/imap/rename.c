@@ -92,6 +92,8 @@ enum net_step imap_rename(struct conn *c, struct imap_session *s, struct imap_pa
     if (!m || !imap_take_mailbox(p, &m->path) || !imap_take_sp(p) ||
         !imap_take_mailbox(p, &m->to) || !imap_take_end(p))
         return imap_finish_syntax(c, s, p);
+    if (!imap_name_is_good(p, m->to))
+        return imap_finish(c, s, IMAP_CANNOT);
     s->go_on = rename_found;
     return rename_found(c, s);
 }

@@ -364,7 +364,10 @@ static bool take_program(struct imap_parse *p, struct imap_search_program *out)
 bool imap_take_search(struct imap_parse *p, struct imap_search_program *out)
 {
     *out = (struct imap_search_program){0};
-    if (imap_take_word(p, STR("CHARSET")) &&
+    bool has_charset = imap_take_word(p, STR("CHARSET"));
+    if (has_charset && p->is_utf8_only)
+        return imap_fail(p, "no CHARSET with UTF8=ACCEPT"); /* [RFC9755 3] */
+    if (has_charset &&
         (!imap_take_sp(p) || !imap_take_astring(p, &out->charset) || !imap_take_sp(p)))
         return false;
     return take_program(p, out);
@@ -373,7 +376,11 @@ bool imap_take_search(struct imap_parse *p, struct imap_search_program *out)
 bool imap_take_sort_search(struct imap_parse *p, struct imap_search_program *out)
 {
     *out = (struct imap_search_program){0};
-    return imap_take_astring(p, &out->charset) && imap_take_sp(p) && take_program(p, out);
+    if (!imap_take_astring(p, &out->charset) || !imap_take_sp(p))
+        return false;
+    if (p->is_utf8_only && !str_ieq(out->charset, STR("UTF-8")))
+        return imap_fail(p, "UTF-8 with UTF8=ACCEPT"); /* [RFC9755 3] */
+    return take_program(p, out);
 }
 
 /* --- before it runs --------------------------------------------------------------------------- */

@@ -51,6 +51,8 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_LIMIT] = TELL(IMAP_NO, "LIMIT", "this is more than is allowed"),
     [IMAP_TOO_BIG] = TELL(IMAP_NO, "TOOBIG", "the message is too large"),
     [IMAP_EMPTY] = SAY(IMAP_NO, "a message without a byte cancels the APPEND"),
+    [IMAP_HEADER_8BIT] =
+        TELL(IMAP_NO, "CANNOT", "a message with such a header needs ENABLE UTF8=ACCEPT first"),
     [IMAP_BAD_CHARSET] = TELL(IMAP_NO, "BADCHARSET (UTF-8 US-ASCII ISO-8859-1)",
                               "this character set is not known here"),
     [IMAP_UNKNOWN_CTE] =

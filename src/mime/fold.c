@@ -6,8 +6,10 @@
 #include "mime/subject.h"
 #include "mime/text.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unicase.h>
+#include <unictype.h>
 #include <uninorm.h>
 #include <unistr.h>
 
@@ -138,6 +140,33 @@ enum rc mime_casemap(struct str utf8, struct buf *out)
     if (rc != RC_OK)
         buf_truncate(out, before);
     return rc;
+}
+
+/* ---- Net-Unicode ---- */
+
+static bool is_for_names(ucs4_t c)
+{
+    bool is_control = c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029;
+    return !is_control && !uc_is_general_category(c, UC_UNASSIGNED);
+}
+
+bool mime_is_net_unicode(struct str utf8)
+{
+    const uint8_t *bytes = (const uint8_t *)utf8.p;
+    bool is_good = !str_starts(utf8, STR("\xef\xbb\xbf"));
+    for (size_t at = 0; is_good && at < utf8.n;) {
+        ucs4_t c;
+        int length = u8_mbtoucr(&c, bytes + at, utf8.n - at);
+        is_good = length > 0 && is_for_names(c);
+        at += length > 0 ? (size_t)length : 0;
+    }
+    if (!is_good || !utf8.n)
+        return is_good;
+    size_t n = 0;
+    uint8_t *composed = u8_normalize(UNINORM_NFC, bytes, utf8.n, NULL, &n);
+    is_good = composed && n == utf8.n && memcmp(composed, bytes, n) == 0;
+    free(composed);
+    return is_good;
 }
 
 /* ---- Substrings ---- */

@@ -207,6 +207,31 @@ static void long_foldings_fit(void **state)
     buf_fini(&message);
 }
 
+static void names_for_the_network(void **state) /* [RFC5198 2] [RFC9755 3] */
+{
+    static const char *const good[] = {
+        "", "plain name", "Entw\xc3\xbcrfe", "\xe6\x97\xa5\xe6\x9c\xac", "\xf0\x9f\x93\xac",
+    };
+    static const char *const bad[] = {
+        "tab\t",
+        "del\x7f",
+        "u\xcc\x88",        /* two characters for one */
+        "\xe2\x84\xab",     /* the sign of the angstrom is a letter */
+        "nel\xc2\x85",      /* a control of the upper half */
+        "\xe2\x80\xa8",     /* the end of a line */
+        "a\xe2\x80\xa9",    /* and of a paragraph */
+        "\xef\xbb\xbfmark", /* a byte order mark */
+        "\xcd\xb8",         /* not assigned */
+        "broken\xc3",
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (!mime_is_net_unicode(str_of(good[i])))
+            fail_msg("%zu was refused", i);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (mime_is_net_unicode(str_of(bad[i])))
+            fail_msg("%zu was taken", i);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +242,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_read_is_passed_over),
         cmocka_unit_test(values_are_decoded_and_folded),
         cmocka_unit_test(long_foldings_fit),
+        cmocka_unit_test(names_for_the_network),
     };
     return cmocka_run_group_tests(tests, make, unmake);
 }

@@ -15,6 +15,11 @@
  * are. RC_LIMIT: it does not fit, and out is as it was. */
 enum rc mime_fold(struct str utf8, struct buf *out);
 
+/* Whether a name in well-formed UTF-8 is one for the network: in normalization form C, its
+ * characters assigned, and without controls, ends of lines and of paragraphs, and a byte order mark
+ * [RFC5198 2] [RFC9755 3]. */
+bool mime_is_net_unicode(struct str utf8);
+
 /* ---- Looking ---- */
 
 enum { MIME_NEEDLE_MAX = 1024 };
