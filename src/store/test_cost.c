@@ -138,6 +138,32 @@ static void assert_cost(struct kv_mem_stats a, struct kv_mem_stats b)
     assert_int_equal(a.commits, b.commits);
 }
 
+/* What a client that was away is told of: what came, and three that went [RFC7162 3.2.5]. */
+static void assert_looking_back(struct fixture *f, struct store_account *a, uint64_t modseq,
+                                size_t came)
+{
+    struct kv_mem_stats before;
+    struct store_root *root;
+    struct arena arena;
+    uint32_t *uids;
+    size_t n, at = 0, found = 0, looked = 0;
+    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
+    kv_mem_stats(f->kv, &before);
+    arena_init(&arena, 0);
+    assert_rc(store_vanished(a, 1, modseq, &arena, &uids, &n), RC_OK);
+    assert_int_equal(n, 3);
+    assert_true(since(f, &before).rows_scanned <= 4);
+    while ((at = store_root_changed(root, at, store_root_count(root), modseq, &looked)) <
+           store_root_count(root)) {
+        at++;
+        found++;
+    }
+    assert_int_equal(found, came);
+    assert_true(looked <= 4 * 256);
+    arena_fini(&arena);
+    store_root_release(&root);
+}
+
 static void compare(struct fixture *f, bool is_loaded)
 {
     enum { LARGE = 1000000 };
@@ -163,11 +189,14 @@ static void compare(struct fixture *f, bool is_loaded)
     assert_int_equal(delivery.scans, 0);
     assert_true(delivery.keys_written <= 8);
     assert_cost(delivery, cost_of_delivery(f, large));
+    uint64_t modseq = fixture_mailbox(large, 1).highest_modseq - 1; /* before the delivery */
     for (size_t i = 0; i < 3; i++) {
         assert_cost(flag, cost_of_flag(f, large, uids[i]));
         assert_cost(expunge, cost_of_expunge(f, large, uids[i]));
     }
     assert_int_equal(fixture_mailbox(large, 1).exists, LARGE - 2);
+    if (is_loaded)
+        assert_looking_back(f, large, modseq, 1);
     if (is_loaded)
         assert_int_equal(store_root_count(root), LARGE);
     store_root_release(&root);
