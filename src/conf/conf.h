@@ -119,6 +119,7 @@ struct conf {
         uint64_t per_address;  /* from one address */
         uint64_t handshakes;   /* TLS handshakes under way */
         uint64_t handshakes_per_address;
+        uint64_t compressed;   /* connections that compress */
         uint64_t memory;       /* bytes of messages being received, all together */
         uint64_t command_time; /* seconds a peer may take for a command */
         uint64_t data_time;    /* seconds without a byte of a message being received */

@@ -115,6 +115,7 @@ const struct key conf_keys[] = {
     AMOUNT("limits", "handshakes", NUMBER, limits.handshakes, "1000", 1, 1000000),
     AMOUNT("limits", "handshakes_per_address", NUMBER, limits.handshakes_per_address, "20", 1,
            1000000),
+    AMOUNT("limits", "compressed", NUMBER, limits.compressed, "10000", 1, 1000000),
     AMOUNT("limits", "memory", SIZE, limits.memory, "256M", 1 << 20, TIB),
     AMOUNT("limits", "command_time", TIME, limits.command_time, "5m", 1, DAY),
     AMOUNT("limits", "data_time", TIME, limits.data_time, "3m", 1, DAY),

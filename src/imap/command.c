@@ -48,6 +48,7 @@ static const struct imap_command commands[] = {
     {"ID", ANY, 0, imap_id, "ID", "[RFC2971 3.1]", NULL},
     {"CAPABILITY", ANY, 0, imap_capability, NULL, "[RFC3501 6.1.1]", NULL},
     {"LOGOUT", ANY, IMAP_NO_NEWS, imap_logout, NULL, "[RFC3501 6.1.3]", NULL},
+    {"COMPRESS", AFTER, IMAP_NO_NEWS, imap_compress, "COMPRESS=DEFLATE", "[RFC4978 3]", NULL},
     {"STARTTLS", BEFORE, IMAP_CLEAR, imap_starttls, "STARTTLS", "[RFC3501 6.2.1]", NULL},
     {"AUTHENTICATE", BEFORE, IMAP_SECRET, imap_authenticate, "SASL-IR", "[RFC3501 6.2.2]", NULL},
     {"LOGIN", BEFORE, IMAP_SECRET, imap_login, NULL, "[RFC3501 6.2.3]", NULL},

@@ -63,6 +63,7 @@ enum imap_text {
     IMAP_SELECTED_READ_WRITE,
     IMAP_SELECTED_READ_ONLY,
     IMAP_UNAUTHENTICATED,
+    IMAP_COMPRESS,
     IMAP_IDLE_OVER,
     IMAP_MODIFIED,
     IMAP_EXPUNGED, /* NO from here on */
@@ -113,6 +114,7 @@ enum imap_text {
     IMAP_LITERAL_TOO_BIG,
     IMAP_INJECTION,
     IMAP_TLS_ACTIVE,
+    IMAP_COMPRESSED,
     IMAP_NOT_BASE64,
     IMAP_NOT_A_RESPONSE,
     IMAP_CANCELLED,
@@ -454,6 +456,7 @@ enum net_step imap_authenticate(struct conn *c, struct imap_session *s, struct i
 enum net_step imap_capability(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_check(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_close(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_compress(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_copy(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_create(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_delete(struct conn *c, struct imap_session *s, struct imap_parse *p);

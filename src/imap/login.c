@@ -277,5 +277,6 @@ enum net_step imap_unauthenticate(struct conn *c, struct imap_session *s, struct
     s->enabled = 0;
     s->state = IMAP_NOT_AUTHENTICATED;
     net_deadline(c, s->imap->conf.login_ms);
-    return imap_finish(c, s, IMAP_UNAUTHENTICATED);
+    enum net_step next = imap_finish(c, s, IMAP_UNAUTHENTICATED); /* tells no news */
+    return next == NET_READ && net_is_compressed(c) ? NET_EXPAND : next;
 }

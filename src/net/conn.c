@@ -36,6 +36,9 @@ void conn_free(struct conn *c)
 {
     struct net *net = c->loop->net;
     tls_free(&c->tls);
+    layer_free(c);
+    if (c->may_compress)
+        budget_give(&net->compressed, 1);
     buf_wipe(&c->in); /* a line that was cut may be one with a password */
     buf_fini(&c->out);
     if (c->fd >= 0)
@@ -251,6 +254,18 @@ bool net_is_secure(struct conn *c)
 bool net_has_tls(struct conn *c)
 {
     return c->conf->tls && !c->is_secure;
+}
+
+bool net_can_compress(struct conn *c)
+{
+    struct budget *b = &c->loop->net->compressed;
+    c->may_compress = c->may_compress || budget_take(b, 1);
+    return c->may_compress;
+}
+
+bool net_is_compressed(struct conn *c)
+{
+    return c->layer;
 }
 
 struct str net_tls_text(struct conn *c)

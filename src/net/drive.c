@@ -131,7 +131,7 @@ static enum turn begin_tls(struct conn *c)
     /* Bytes that arrived before STARTTLS was answered could be taken for protected ones: they were
      * put there by somebody in between, or the client has guessed [RFC3207 4.2]. So it is with
      * what a server sends behind its answer. */
-    if (buf_len(&c->in) > 0 || io_has_early_bytes(c))
+    if (buf_len(&c->in) > 0 || (c->layer && buf_len(&c->layer->in)) || io_has_early_bytes(c))
         return end_because(c, NET_FAILED_TLS, "starttls-refused",
                            c->ours ? "bytes in clear behind the answer to STARTTLS"
                                    : "bytes before the answer to STARTTLS");
@@ -159,6 +159,21 @@ static enum turn begin_wait(struct conn *c)
     return TURN_IDLE;
 }
 
+static enum turn change_layer(struct conn *c)
+{
+    bool is_on = c->last == NET_COMPRESS;
+    if (is_on == (c->layer != NULL) || (is_on && !c->may_compress))
+        return end_because(c, NET_FAILED_HERE, "connection-dropped", "no compression to change");
+    if (is_on)
+        layer_open(c);
+    else
+        layer_close(c);
+    c->last = NET_READ;
+    if (buf_len(&c->in)) /* what has come is yet to be looked at */
+        c->events |= NET_EV_INPUT;
+    return TURN_AGAIN;
+}
+
 /* Obeys what step() said. */
 static enum turn after_step(struct conn *c)
 {
@@ -178,6 +193,8 @@ static enum turn after_step(struct conn *c)
         return begin_wait(c);
     if (c->last == NET_TLS)
         return begin_tls(c);
+    if (c->last == NET_COMPRESS || c->last == NET_EXPAND)
+        return change_layer(c);
     /* A reset may have come together with the input, in one edge that does not tell of it. An
      * answer would find out when it is sent; without one, another read does. */
     if (c->last == NET_READ && buf_len(&c->out) == 0)

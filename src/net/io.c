@@ -1,11 +1,15 @@
-/* Reading and writing of a connection, plain or through TLS.
+/* Reading and writing of a connection, plain or through TLS, compressed or not: what goes is
+ * compressed first [RFC4978 3].
  *
  * What is read goes to the loop's scratch, behind the few bytes that were left unread before; only
  * what step() leaves unread is copied out of it (io_keep). A read that came back short has emptied
  * the socket, and edges tell when there is more: no second system call. */
 #include "net/net_int.h"
 
+#include "base/mem.h"
+
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -66,9 +70,123 @@ static enum rc receive_tls(struct conn *c, char *to, size_t n, size_t *out_n)
     return rc == RC_AGAIN ? RC_AGAIN : RC_EOF;
 }
 
-static enum rc receive(struct conn *c, char *to, size_t n, size_t *out_n)
+static enum rc receive_bytes(struct conn *c, char *to, size_t n, size_t *out_n)
 {
     return c->tls ? receive_tls(c, to, n, out_n) : receive_plain(c, to, n, out_n);
+}
+
+/* --- compression ------------------------------------------------------------------------------ */
+
+void layer_open(struct conn *c)
+{
+    struct loop *l = c->loop;
+    struct layer *layer = mem_zero(sizeof *layer);
+    if (!l->machines)
+        l->machines = deflate_machines_new();
+    layer->deflate = deflate_new(l->machines);
+    layer->in = c->in; /* sent too early, or not: it is what follows the command [RFC4978 3] */
+    layer->in.cap = c->in.cap > PACKED ? c->in.cap : PACKED;
+    layer->out = c->out;
+    layer->out.cap = 2 * c->out.cap;
+    buf_init(&c->in, c->in.cap);
+    buf_init(&c->out, layer->out.cap / 2);
+    c->layer = layer;
+    c->is_readable = true;
+}
+
+void layer_close(struct conn *c)
+{
+    struct layer *layer = c->layer;
+    size_t cap = c->out.cap;
+    deflate_pack(layer->deflate, buf_str(&c->out), true, &layer->out);
+    buf_fini(&c->out);
+    c->out = layer->out; /* goes as it is */
+    c->out.cap = cap;
+    if (buf_len(&layer->in) && buf_add(&c->in, buf_str(&layer->in)) != RC_OK)
+        c->is_broken = true;
+    layer->out = (struct buf){0};
+    layer_free(c);
+}
+
+void layer_free(struct conn *c)
+{
+    if (!c->layer)
+        return;
+    deflate_free(&c->layer->deflate);
+    buf_fini(&c->layer->in);
+    buf_fini(&c->layer->out);
+    free(c->layer);
+    c->layer = NULL;
+}
+
+/* What cannot be expanded ends the connection: nothing behind it has a meaning. */
+static enum rc refuse_packed(struct conn *c, enum rc rc)
+{
+    conn_log(c, LOG_INFO, "connection-dropped",
+             rc == RC_LIMIT ? "what came compressed grows without end"
+                            : "what came is not compressed as was agreed");
+    c->is_broken = true;
+    return RC_EOF;
+}
+
+/* One piece, read before or now, as far as there is room. */
+static enum rc expand_piece(struct conn *c, char *to, size_t n, size_t *out_n)
+{
+    struct layer *layer = c->layer;
+    struct str piece = buf_str(&layer->in);
+    size_t used, got;
+    bool is_kept = piece.n || deflate_has_more(layer->deflate);
+    if (!is_kept) {
+        enum rc rc = receive_bytes(c, c->loop->packed, PACKED, &got);
+        if (rc != RC_OK)
+            return rc;
+        piece = str_from(c->loop->packed, got);
+    }
+    enum rc rc = deflate_expand(layer->deflate, piece, &used, to, n, out_n);
+    if (rc != RC_OK)
+        return refuse_packed(c, rc);
+    if (is_kept)
+        buf_consume(&layer->in, used);
+    else
+        buf_put(&layer->in, str_skip(piece, used));
+    buf_release(&layer->in);
+    return RC_OK;
+}
+
+/* RC_OK with nothing at all: the peer flushes without end; others come first, then more of it. */
+static enum rc receive_packed(struct conn *c, char *to, size_t n, size_t *out_n)
+{
+    enum { PIECES = 4 };
+    struct layer *layer = c->layer;
+    enum rc rc = RC_OK;
+    *out_n = 0;
+    for (int i = 0; i < PIECES && rc == RC_OK && !*out_n; i++)
+        rc = deflate_is_over(layer->deflate) ? RC_EOF : expand_piece(c, to, n, out_n);
+    /* No edge tells of what is here already. */
+    if (rc == RC_OK && (!*out_n || buf_len(&layer->in) || deflate_has_more(layer->deflate) ||
+                        deflate_is_over(layer->deflate)))
+        c->is_readable = true;
+    return rc;
+}
+
+/* What there is to send now: all the output of the session, compressed. */
+static struct buf *packed_output(struct conn *c)
+{
+    struct layer *layer = c->layer;
+    if (!buf_len(&layer->out) && buf_len(&c->out)) {
+        deflate_pack(layer->deflate, buf_str(&c->out), false, &layer->out);
+        buf_clear(&c->out);
+        buf_release(&c->out);
+        c->is_broken = c->is_broken || layer->out.over;
+    }
+    return &layer->out;
+}
+
+/* --- both ------------------------------------------------------------------------------------- */
+
+static enum rc receive(struct conn *c, char *to, size_t n, size_t *out_n)
+{
+    return c->layer ? receive_packed(c, to, n, out_n) : receive_bytes(c, to, n, out_n);
 }
 
 enum rc io_read(struct conn *c)
@@ -150,11 +268,12 @@ static enum rc send_some(struct conn *c, struct str s, size_t *out_n)
 enum rc io_flush(struct conn *c)
 {
     bool has_progress = false;
-    while (buf_len(&c->out) > 0) {
+    struct buf *out;
+    while (buf_len(out = c->layer ? packed_output(c) : &c->out) > 0) {
         size_t n = 0;
         enum rc rc = c->is_broken    ? RC_EOF
                      : c->is_blocked ? RC_AGAIN
-                                     : send_some(c, buf_str(&c->out), &n);
+                                     : send_some(c, buf_str(out), &n);
         if (rc == RC_AGAIN) {
             c->is_blocked = true;
             if (has_progress || !c->stall_at)
@@ -164,11 +283,11 @@ enum rc io_flush(struct conn *c)
             c->is_broken = true;
         if (rc != RC_OK)
             return rc;
-        buf_consume(&c->out, n);
+        buf_consume(out, n);
         has_progress = true;
     }
     c->stall_at = 0;
-    buf_release(&c->out);
+    buf_release(out);
     return RC_OK;
 }
 

@@ -299,6 +299,7 @@ void loop_fini(struct loop *l)
     slots_fini(&l->slots);
     free(l->queue);
     free(l->spare);
+    deflate_machines_free(&l->machines);
     pthread_mutex_destroy(&l->mutex);
 }
 

@@ -27,6 +27,12 @@ static void set_default(uint64_t *value, uint64_t otherwise)
         *value = otherwise;
 }
 
+static uint64_t compressed(const struct net_limits *limits)
+{
+    enum { MOST = 10000 };
+    return limits->compressed ? limits->compressed : MOST;
+}
+
 struct net *net_new(const struct ctx *ctx, const struct net_conf *conf)
 {
     struct net *net = mem_zero(sizeof *net);
@@ -40,6 +46,7 @@ struct net *net_new(const struct ctx *ctx, const struct net_conf *conf)
     atomic_init(&net->old_ms, net->conf.limits.old_ms);
     net->overdue.fn = listener_overdue;
     limits_init(&net->limits, &net->conf.limits);
+    budget_init(&net->compressed, compressed(&net->conf.limits));
     list_init(&net->listeners);
     list_init(&net->next);
     atomic_init(&net->next_id, clock_wall(ctx->clock) / NS_PER_MS << 8);
@@ -155,6 +162,7 @@ void net_limit(struct net *net, const struct net_limits *limits)
     atomic_store(&net->greeting_ms, limits->greeting_ms ? limits->greeting_ms : GREETING_MS);
     atomic_store(&net->old_ms, limits->old_ms ? limits->old_ms : OLD_MS);
     limits_set(&net->limits, limits);
+    budget_limit(&net->compressed, compressed(limits));
 }
 
 void net_resume(struct net *net, struct net_handle h)

@@ -60,8 +60,11 @@ enum net_step {
     NET_HEAVY, /* the same on the heavy lane */
     NET_TLS, /* send the output, then start TLS; bytes that came before the answer was sent end the
                 connection */
-    NET_CLOSE, /* send the output, then close */
-    NET_ABORT  /* close now, output unsent */
+    NET_COMPRESS, /* send the output; what is behind it is compressed, both ways, and what is in
+                     net_in() is so already. net_can_compress() has said yes */
+    NET_EXPAND,   /* send the output, which ends the compression; so does what has been read */
+    NET_CLOSE,    /* send the output, then close */
+    NET_ABORT     /* close now, output unsent */
 };
 
 enum net_event {
@@ -130,6 +133,9 @@ bool net_is_loopback(const struct net_addr *a); /* 127.0.0.0/8, ::1, a Unix sock
 bool net_is_secure(struct conn *c);             /* in TLS */
 bool net_has_tls(
     struct conn *c); /* STARTTLS could be offered: there is a certificate, and no TLS yet */
+/* Takes a place among the connections that compress, until its end; false: there is none. */
+bool net_can_compress(struct conn *c);
+bool net_is_compressed(struct conn *c);
 struct str net_tls_text(
     struct conn *c); /* "TLSv1.3 TLS_AES_128_GCM_SHA256" for Received; absent without TLS */
 const char *net_id(struct conn *c); /* this session's id for log lines: session=... */
@@ -166,6 +172,8 @@ struct net_limits {       /* 0 means the default */
     uint32_t dials;                  /* connections of ours to other hosts: 1,000, or a sixteenth of
                                         RLIMIT_NOFILE, whichever is less; never more than an eighth of that */
     uint32_t dial_handshakes;        /* TLS handshakes of those under way; the others wait: 200 */
+    uint32_t compressed;             /* connections with compression, each up to 64 KB of memory,
+                                        while they are idle hardly any: 10,000 */
     uint64_t greeting_ms; /* until a protocol has set its own deadline, and for a TLS handshake:
                              30,000 */
     uint64_t stall_ms;    /* a peer that takes no output: 120,000 */

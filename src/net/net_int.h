@@ -6,7 +6,7 @@
  * address conn.c    a connection's life and its accessors        drive.c  what happens next with it
  *   io.c      reading and writing                          tls.c    the TLS layer (OpenSSL)
  *   addr.c    addresses and CIDR blocks                      dial.c   connections to other hosts
- *   tls_client.c the client's side of TLS
+ *   tls_client.c the client's side of TLS                 deflate.c compression (zlib)
  *
  * A connection is touched by its loop's thread only, except while `hands` says HANDS_LANE: then the
  * worker has the session, the buffers, the deadline and the TLS object, and the loop only the
@@ -14,6 +14,7 @@
 #ifndef NET_NET_INT_H
 #define NET_NET_INT_H
 
+#include "base/budget.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "net/net.h"
@@ -23,6 +24,7 @@
 enum {
     SCRATCH = 64 * 1024, /* most that is read at once */
     SCRATCH_HEAD = 4096, /* room before it, for what was left unread */
+    PACKED = 16 * 1024,  /* most compressed bytes that are read at once */
     PEER_TEXT = NET_IP_TEXT,
     ID_TEXT = 40
 };
@@ -129,7 +131,8 @@ struct loop {
     uint32_t *queue, *spare;
     size_t queued, queue_size, spare_size;
 
-    char scratch[SCRATCH_HEAD + SCRATCH];
+    struct deflate_machines *machines;
+    char scratch[SCRATCH_HEAD + SCRATCH], packed[PACKED];
 };
 
 void loop_init(struct loop *l, struct net *net, uint32_t index, uint32_t n_slots);
@@ -189,6 +192,7 @@ struct net {
     _Atomic bool is_draining;
     _Atomic uint64_t next_id;
     _Atomic uint32_t in_lanes; /* sessions that workers hold */
+    struct budget compressed;  /* connections */
     bool is_started;
     pthread_mutex_t mutex; /* with `changed`: a connection has gone */
     pthread_cond_t changed;
@@ -231,12 +235,14 @@ struct conn {
     bool is_in_scratch; /* where in_p points to: (loop) */
     bool is_secure, can_block, has_local;
     bool is_counted;     /* for its address */
+    bool may_compress;   /* has a place among those */
     int error;           /* errno of what broke it; 0: not known */
     struct dialed *ours; /* what only a connection to another host has; NULL: it was accepted */
     struct event *event;
     const struct net_listener *conf;
     struct listener *listener; /* that conf belongs to; NULL when adopted */
     struct tls *tls;
+    struct layer *layer; /* (loop) of compression; NULL: none */
 
     unsigned events; /* that net adds: open, input, end, timeout */
     unsigned job_events;
@@ -294,6 +300,33 @@ enum rc io_read(
 void io_keep(struct conn *c); /* moves what is unread to the connection's own buffer */
 bool io_has_early_bytes(struct conn *c); /* in the socket, unread */
 bool io_discard(struct conn *c);         /* false: the end was seen */
+
+/* --- compression: a layer between TLS, or the socket, and the session */
+struct layer {
+    struct deflate *deflate;
+    struct buf
+        in; /* has come and is not expanded yet: up to PACKED, or what was behind the command */
+    struct buf out; /* goes before anything else */
+};
+void layer_open(struct conn *c);  /* all output and input from here on */
+void layer_close(struct conn *c); /* the same */
+void layer_free(struct conn *c);
+
+struct deflate_machines; /* of a loop */
+struct deflate_machines *deflate_machines_new(void);
+void deflate_machines_free(struct deflate_machines **machines); /* after all that used them */
+
+struct deflate; /* of a connection, both ways */
+struct deflate *deflate_new(struct deflate_machines *machines);
+void deflate_free(struct deflate **deflate);
+/* RC_OK: so much was used, and so much came out, either of which may be nothing. RC_SYNTAX: it is
+ * none. RC_LIMIT: a bomb. Not after deflate_is_over. */
+enum rc deflate_expand(struct deflate *d, struct str from, size_t *out_used, char *to, size_t room,
+                       size_t *out_n);
+bool deflate_has_more(const struct deflate *d); /* even without more input */
+bool deflate_is_over(const struct deflate *d);  /* the peer's stream has ended */
+/* Adds all of it, so that the peer can read it at once. is_last: ends the stream. */
+void deflate_pack(struct deflate *d, struct str from, bool is_last, struct buf *out);
 
 void addr_text(const struct net_addr *a, char out[PEER_TEXT]);
 
