@@ -15,6 +15,7 @@ static const struct extension {
     unsigned states; /* in which it is told */
     unsigned bits;   /* what ENABLE sets; 0: it needs no ENABLE, which passes over it */
 } extensions[] = {
+    {STR_INIT("IMAP4rev2"), BEFORE | AFTER, IMAP_EN_REV2}, /* [RFC9051 6.3.1, 7.2.2] */
     {STR_INIT("LITERAL-"), BEFORE, 0}, /* one of the two, never both [RFC7888 5] */
     {STR_INIT("LITERAL+"), AFTER, 0},
     {STR_INIT("ESEARCH"), AFTER, 0},
@@ -25,9 +26,9 @@ static const struct extension {
     {STR_INIT("SAVEDATE"), AFTER, 0},                                  /* [RFC8514 4.1] */
     {STR_INIT("STATUS=SIZE"), AFTER, 0},                               /* [RFC8438 3] */
     {STR_INIT("I18NLEVEL=1"), AFTER, 0},                               /* [RFC5255 4.3] */
+    {STR_INIT("UTF8=ACCEPT"), AFTER, IMAP_EN_UTF8},                    /* [RFC9755 3] */
     {STR_INIT("CONDSTORE"), AFTER, IMAP_EN_CONDSTORE},                 /* [RFC7162 3.1.1] */
     {STR_INIT("QRESYNC"), AFTER, IMAP_EN_CONDSTORE | IMAP_EN_QRESYNC}, /* [RFC7162 3.2.3] */
-    {STR_INIT("UTF8=ACCEPT"), AFTER, IMAP_EN_UTF8},                    /* [RFC9755 3] */
     {STR_INIT("UIDONLY"), AFTER, IMAP_EN_UIDONLY},                     /* [RFC9586 3] */
 };
 enum { N_EXTENSIONS = sizeof extensions / sizeof *extensions };

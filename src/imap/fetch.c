@@ -267,6 +267,8 @@ static void begin_row(struct imap_session *s, struct imap_fetch *f)
         return;
     if (!mime_summary_read(f->summaries[f->at], &f->envelope, &f->structure))
         f->envelope = f->structure = (struct str){0};
+    if (s->enabled & IMAP_EN_REV2 && mime_structure_has_global(f->structure)) /* made anew */
+        f->envelope = f->structure = (struct str){0};
     f->body.keeps = !f->envelope.p;
 }
 

@@ -176,6 +176,16 @@ enum rc imap_fetch_put_seen(struct conn *c, struct imap_session *s, struct imap_
 
 /* --- what its summary says -------------------------------------------------------------------- */
 
+/* What IMAP4rev1 does not show of it [RFC9051 7.5.2]; not kept. */
+static enum rc make_rev2(struct imap_fetch *f)
+{
+    struct imap_body *b = &f->body;
+    buf_clear(&b->summary);
+    TRY(mime_summary_rev2(&b->tree, &b->summary));
+    bool is_good = mime_summary_read(buf_str(&b->summary), &f->envelope, &f->structure);
+    return is_good ? RC_OK : RC_CORRUPT;
+}
+
 /* Makes the summary of a message that has none, and leaves it for those who come later. */
 static enum rc make_summary(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
@@ -188,7 +198,8 @@ static enum rc make_summary(struct conn *c, struct imap_session *s, struct imap_
         return RC_CORRUPT;
     /* Where it cannot be kept it is made anew each time. */
     (void)store_summary_put(s->account, f->row->email, buf_str(&b->summary));
-    return RC_OK;
+    bool is_more = s->enabled & IMAP_EN_REV2 && mime_structure_has_global(f->structure);
+    return is_more ? make_rev2(f) : RC_OK;
 }
 
 static enum rc need_summary(struct conn *c, struct imap_session *s, struct imap_fetch *f)

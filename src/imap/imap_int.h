@@ -523,15 +523,29 @@ void imap_put_astring(struct buf *out, struct str s);
 /* The same for a client that takes UTF-8 in quoted strings [RFC9755 3]. */
 void imap_put_utf8(struct buf *out, struct str s);
 
+/* --- list.c ----------------------------------------------------------------------------------- */
+
+/* "* LIST (\Sent) "/" path", of a mailbox that is there, without a word about children; and where
+ * `old` is not absent, the name that it had. */
+void imap_put_list_line(struct imap_session *s, struct buf *out, struct str path,
+                        const struct store_mailbox *mailbox, struct str old);
+
 /* --- status.c --------------------------------------------------------------------------------- */
 
 /* "(MESSAGES UNSEEN)"; *out is for imap_put_status. */
 bool imap_take_status_items(struct imap_parse *p, unsigned *out);
 /* What asking for them turns on. */
 void imap_status_enable(struct conn *c, struct imap_session *s, unsigned wanted);
+/* What is told of a mailbox. RC_NOTFOUND; RC_AGAIN: on a worker. */
+struct imap_numbers {
+    struct store_mailbox mailbox;
+    size_t deleted; /* where it is wanted */
+};
+enum rc imap_status_look(struct conn *c, struct imap_session *s, uint32_t mailbox, unsigned wanted,
+                         struct imap_numbers *out);
 /* "* STATUS path (MESSAGES 1 UNSEEN 0)" */
 void imap_put_status(const struct imap_session *s, struct buf *out, struct str path,
-                     const struct store_mailbox *m, unsigned wanted);
+                     const struct imap_numbers *numbers, unsigned wanted);
 
 /* --- op.c: changes ---------------------------------------------------------------------------- */
 

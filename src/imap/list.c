@@ -35,12 +35,12 @@ static bool is_there(const struct imap_list_entry *e)
 }
 
 static void put_line(struct imap_session *s, struct buf *out, const struct imap_list *list,
-                     const struct imap_list_entry *e)
+                     const struct imap_list_entry *e, bool is_selectable)
 {
     struct str use = imap_special_use(e->mailbox);
     buf_put(out, STR("* LIST ("));
     /* The second is what the first implies, for who does not know it [RFC5258 3]. */
-    buf_put(out, is_there(e) ? STR("") : STR("\\NonExistent \\Noselect "));
+    buf_put(out, is_selectable ? STR("") : STR("\\NonExistent \\Noselect "));
     buf_put(out, e->has_children ? STR("\\HasChildren") : STR("\\HasNoChildren")); /* [RFC5258 4] */
     buf_put(out, use.p ? use : STR(""));
     if (e->is_subscribed)
@@ -52,15 +52,43 @@ static void put_line(struct imap_session *s, struct buf *out, const struct imap_
     buf_put(out, STR("\r\n"));
 }
 
-static void put_entry(struct imap_session *s, struct buf *out, const struct imap_list *list,
+/* False: on a worker. What has been removed meanwhile is told as such, without numbers; where they
+ * cannot be had, the line comes alone [RFC5819 2]. */
+static bool put_entry(struct conn *c, struct imap_session *s, const struct imap_list *list,
                       const struct imap_list_entry *e)
 {
+    struct imap_numbers numbers;
+    /* Of what is told only for what is below it, there are none [RFC5819 3]. */
+    bool has_numbers = list->returns & IMAP_LIST_STATUS && e->is_wanted && is_there(e);
+    enum rc rc = RC_OK;
     if (!e->is_wanted && !(e->has_hidden_below && imap_list_matches(list, e->path)))
-        return;
-    put_line(s, out, list, e);
-    /* Of what is told only for what is below it, there is none [RFC5819 3]. */
-    if (list->returns & IMAP_LIST_STATUS && e->is_wanted && is_there(e))
-        imap_put_status(s, out, e->path, e->mailbox, list->status);
+        return true;
+    if (has_numbers)
+        rc = imap_status_look(c, s, e->mailbox->id, list->status, &numbers);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return false;
+    put_line(s, net_out(c), list, e, is_there(e) && rc != RC_NOTFOUND);
+    if (has_numbers && rc == RC_OK && !numbers.mailbox.is_placeholder)
+        imap_put_status(s, net_out(c), e->path, &numbers, list->status);
+    return true;
+}
+
+/* --- one line for other commands -------------------------------------------------------------- */
+
+void imap_put_list_line(struct imap_session *s, struct buf *out, struct str path,
+                        const struct store_mailbox *mailbox, struct str old)
+{
+    struct str use = imap_special_use(mailbox);
+    buf_put(out, STR("* LIST ("));
+    buf_put(out, use.p ? str_skip(use, 1) : STR(""));
+    buf_put(out, STR(") \"/\" "));
+    imap_put_name(s, out, path);
+    if (old.p) { /* [RFC9051 6.3.9.7] */
+        buf_put(out, STR(" (\"OLDNAME\" ("));
+        imap_put_name(s, out, old);
+        buf_put(out, STR("))"));
+    }
+    buf_put(out, STR("\r\n"));
 }
 
 /* --- LSUB ------------------------------------------------------------------------------------- */
@@ -113,8 +141,8 @@ static enum net_step put_lines(struct conn *c, struct imap_session *s)
             return NET_MORE;
         if (k->is_lsub)
             put_subscribed(s, net_out(c), k, k->tree.subscribed[k->at]);
-        else
-            put_entry(s, net_out(c), &k->list, &k->tree.at[k->at]);
+        else if (!put_entry(c, s, &k->list, &k->tree.at[k->at]))
+            return NET_SHORT;
     }
     return imap_finish(c, s, IMAP_DONE);
 }

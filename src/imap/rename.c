@@ -67,6 +67,18 @@ static enum net_step inbox_made(struct conn *c, struct imap_session *s)
     return move_on(c, s);
 }
 
+/* [RFC9051 6.3.6, 6.3.9.7] */
+static enum net_step renamed(struct conn *c, struct imap_session *s)
+{
+    const struct renaming *m = s->job;
+    struct store_mailbox now;
+    if (m->op.op.rc == RC_OK && s->enabled & IMAP_EN_REV2 &&
+        store_mailbox_get(s->account, m->mailbox, &s->arena, &now) == RC_OK && !now.is_placeholder)
+        imap_put_list_line(s, net_out(c), imap_join_path(&s->arena, m->to), &now,
+                           imap_join_path(&s->arena, m->path));
+    return imap_op_finish(c, s);
+}
+
 static enum net_step rename_found(struct conn *c, struct imap_session *s)
 {
     struct renaming *m = s->job;
@@ -82,7 +94,7 @@ static enum net_step rename_found(struct conn *c, struct imap_session *s)
     if (rc == RC_OK)
         rc = store_mailbox_rename(s->account, m->mailbox, m->to, imap_flags(c),
                                   imap_op_begin(&m->op, s));
-    return imap_op_wait(c, s, rc, imap_op_finish);
+    return imap_op_wait(c, s, rc, renamed);
 }
 
 enum net_step imap_rename(struct conn *c, struct imap_session *s, struct imap_parse *p)

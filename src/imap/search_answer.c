@@ -404,6 +404,8 @@ enum net_step imap_search(struct conn *c, struct imap_session *s, struct imap_pa
     struct search *k = arena_zero(&s->arena, sizeof *k);
     if (!k || !imap_take_return(p, &k->answer.want) || !imap_take_search(p, &k->search.program))
         return imap_finish_syntax(c, s, p);
+    if (!k->answer.want.is_given && s->enabled & IMAP_EN_REV2) /* [RFC9051 6.4.4] */
+        k->answer.want = (struct imap_return){.is_given = true, .items = IMAP_RETURN_ALL};
     s->job = k;
     s->job_fini = free_job;
     k->search.wants_first = (k->answer.want.items & ~(unsigned)IMAP_RETURN_SAVE) == IMAP_RETURN_MIN;

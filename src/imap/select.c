@@ -202,18 +202,38 @@ static void put_ok(struct buf *out, struct str code, uint64_t n, struct str text
     buf_put(out, STR("\r\n"));
 }
 
+/* RECENT and UNSEEN are of IMAP4rev1 alone. */
+static void put_rev1(const struct imap_session *s, struct buf *out, size_t count)
+{
+    size_t unseen = store_root_first_unseen(s->view.root);
+    buf_put(out, STR("* 0 RECENT\r\n"));
+    if (unseen < count && !(s->enabled & IMAP_EN_UIDONLY)) /* it is a number [RFC9586 3] */
+        put_ok(out, STR("UNSEEN "), unseen + 1, STR("the first that is not seen"));
+}
+
+/* And LIST is of IMAP4rev2 [RFC9051 6.3.2]. */
+static void put_rev2(struct imap_session *s, struct buf *out, struct store_path path)
+{
+    struct store_mailbox m;
+    if (store_mailbox_get(s->account, s->view.mailbox, &s->arena, &m) == RC_OK)
+        imap_put_list_line(s, out, imap_join_path(&s->arena, path), &m, (struct str){0});
+}
+
 static void put_state(struct conn *c, struct imap_session *s)
 {
+    const struct select *k = s->job;
     const struct store_root *root = s->view.root;
     const struct store_mailbox *m = store_root_mailbox(root);
     struct buf *out = net_out(c);
-    size_t count = store_root_count(root), unseen = store_root_first_unseen(root);
+    size_t count = store_root_count(root);
     imap_tell_keywords(c, s, true);
     buf_put(out, STR("* "));
     imap_put_u64(out, count);
-    buf_put(out, STR(" EXISTS\r\n* 0 RECENT\r\n"));
-    if (unseen < count && !(s->enabled & IMAP_EN_UIDONLY)) /* it is a number [RFC9586 3] */
-        put_ok(out, STR("UNSEEN "), unseen + 1, STR("the first that is not seen"));
+    buf_put(out, STR(" EXISTS\r\n"));
+    if (s->enabled & IMAP_EN_REV2)
+        put_rev2(s, out, k->path);
+    else
+        put_rev1(s, out, count);
     put_ok(out, STR("UIDVALIDITY "), m->uidvalidity, STR("UIDs are valid"));
     put_ok(out, STR("UIDNEXT "), m->uidnext, STR("the next one is not below"));
     buf_put(out, STR("* OK [")); /* [RFC8474 4.2] */

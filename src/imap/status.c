@@ -1,4 +1,5 @@
-/* STATUS [RFC3501 6.3.10]: answered from the mailbox's record, whatever its size. */
+/* STATUS [RFC3501 6.3.10]: answered from the mailbox's record, whatever its size; but for DELETED
+ * [RFC9051 6.3.11], which nobody counts before he is asked. */
 #include "imap/imap_int.h"
 
 enum item {
@@ -11,6 +12,7 @@ enum item {
     HIGHESTMODSEQ,
     SIZE,
     MAILBOXID,
+    DELETED,
     ITEMS
 };
 
@@ -24,11 +26,13 @@ static const struct str items[ITEMS] = {
     [HIGHESTMODSEQ] = STR_INIT("HIGHESTMODSEQ"), /* [RFC7162 3.1.7] */
     [SIZE] = STR_INIT("SIZE"),                   /* [RFC8438 3] */
     [MAILBOXID] = STR_INIT("MAILBOXID"),         /* [RFC8474 4.3] */
+    [DELETED] = STR_INIT("DELETED"),             /* [RFC9051 6.3.11] */
 };
 
-static uint64_t value_of(const struct imap_session *s, const struct store_mailbox *m,
+static uint64_t value_of(const struct imap_session *s, const struct imap_numbers *numbers,
                          enum item item)
 {
+    const struct store_mailbox *m = &numbers->mailbox;
     switch (item) {
     case MESSAGES:
         return m->exists;
@@ -44,6 +48,8 @@ static uint64_t value_of(const struct imap_session *s, const struct store_mailbo
         return m->highest_modseq;
     case SIZE: /* what quota counts, and the sum of RFC822.SIZE */
         return m->bytes;
+    case DELETED:
+        return numbers->deleted;
     case MAILBOXID: /* is no number */
     case RECENT:    /* never set */
     case ITEMS:
@@ -74,8 +80,36 @@ void imap_status_enable(struct conn *c, struct imap_session *s, unsigned wanted)
         imap_enable_condstore(c, s); /* [RFC7162 3.1] */
 }
 
+static size_t count_deleted(const struct store_root *root)
+{
+    size_t deleted = 0, n;
+    for (size_t i = 0; i < store_root_count(root); i += n) {
+        const struct store_row *rows = store_root_rows(root, i, &n);
+        for (size_t r = 0; r < n; r++)
+            deleted += (rows[r].flags & STORE_DELETED) != 0;
+    }
+    return deleted;
+}
+
+enum rc imap_status_look(struct conn *c, struct imap_session *s, uint32_t mailbox, unsigned wanted,
+                         struct imap_numbers *out)
+{
+    struct store_root *root;
+    *out = (struct imap_numbers){0};
+    TRY(store_mailbox_get(s->account, mailbox, &s->arena, &out->mailbox));
+    if (!(wanted & 1U << DELETED) || out->mailbox.is_placeholder)
+        return RC_OK;
+    if (out->mailbox.exists > IMAP_LOOK_MAX && !net_can_block(c))
+        return RC_AGAIN;
+    TRY(store_mailbox_open(s->account, mailbox, imap_flags(c), &root));
+    out->mailbox = *store_root_mailbox(root); /* all of one moment; its name is not looked at */
+    out->deleted = count_deleted(root);
+    store_root_release(&root);
+    return RC_OK;
+}
+
 void imap_put_status(const struct imap_session *s, struct buf *out, struct str path,
-                     const struct store_mailbox *m, unsigned wanted)
+                     const struct imap_numbers *numbers, unsigned wanted)
 {
     buf_put(out, STR("* STATUS "));
     imap_put_name(s, out, path);
@@ -84,35 +118,49 @@ void imap_put_status(const struct imap_session *s, struct buf *out, struct str p
             continue;
         buf_put(out, n++ ? STR(" ") : STR(" ("));
         if (i == MAILBOXID) {
-            imap_put_mailbox_id(out, m);
+            imap_put_mailbox_id(out, &numbers->mailbox);
             continue;
         }
         buf_put(out, items[i]);
         buf_put(out, STR(" "));
-        imap_put_u64(out, value_of(s, m, i));
+        imap_put_u64(out, value_of(s, numbers, i));
     }
     buf_put(out, STR(")\r\n"));
 }
 
-enum net_step imap_status_(struct conn *c, struct imap_session *s, struct imap_parse *p)
-{
+struct status {
     struct store_path path;
-    struct store_mailbox m;
     unsigned wanted;
+};
+
+static enum net_step look(struct conn *c, struct imap_session *s)
+{
+    const struct status *k = s->job;
+    struct imap_numbers numbers;
     uint32_t id;
-    if (!imap_take_mailbox(p, &path) || !imap_take_sp(p) || !imap_take_status_items(p, &wanted) ||
-        !imap_take_end(p))
-        return imap_finish_syntax(c, s, p);
-    imap_status_enable(c, s, wanted);
-    enum rc rc = store_mailbox_find(s->account, path, &id);
+    enum rc rc = store_mailbox_find(s->account, k->path, &id);
     if (rc == RC_OK)
-        rc = store_mailbox_get(s->account, id, &s->arena, &m);
+        rc = imap_status_look(c, s, id, k->wanted, &numbers);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
     if (rc == RC_NOTFOUND || rc == RC_SYNTAX)
         return imap_finish(c, s, IMAP_NO_MAILBOX);
     if (rc != RC_OK)
         return imap_finish_rc(c, s, rc);
-    if (m.is_placeholder)
+    if (numbers.mailbox.is_placeholder)
         return imap_finish(c, s, IMAP_NOT_SELECTABLE);
-    imap_put_status(s, net_out(c), imap_join_path(&s->arena, path), &m, wanted);
+    imap_put_status(s, net_out(c), imap_join_path(&s->arena, k->path), &numbers, k->wanted);
     return imap_finish(c, s, IMAP_DONE);
+}
+
+enum net_step imap_status_(struct conn *c, struct imap_session *s, struct imap_parse *p)
+{
+    struct status *k = arena_zero(&s->arena, sizeof *k);
+    if (!k || !imap_take_mailbox(p, &k->path) || !imap_take_sp(p) ||
+        !imap_take_status_items(p, &k->wanted) || !imap_take_end(p))
+        return imap_finish_syntax(c, s, p);
+    imap_status_enable(c, s, k->wanted);
+    s->job = k;
+    s->go_on = look;
+    return look(c, s);
 }

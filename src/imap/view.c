@@ -130,7 +130,8 @@ void imap_put_fetch_flags(struct imap_session *s, struct buf *out, size_t index,
 {
     bool has_modseq = s->enabled & IMAP_EN_CONDSTORE;
     imap_put_fetch_begin(s, out, index, row->uid);
-    if (has_uid || has_modseq) /* [RFC3501 6.4.8] */
+    /* [RFC3501 6.4.8] [RFC9051 7.5.2] */
+    if (has_uid || has_modseq || s->enabled & IMAP_EN_REV2)
         put_uid(s, out, row->uid);
     buf_put(out, STR("FLAGS "));
     imap_put_flags(s, out, row);

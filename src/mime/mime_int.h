@@ -67,6 +67,7 @@ struct mime_writer {
     struct buf *out;
     struct buf text;      /* a string being put together */
     uint32_t n_addresses; /* how many may still be written */
+    bool has_global;      /* message/global is shown as message/rfc822 is [RFC9051 7.5.2] */
 };
 
 /* The kept fields of a part, a header block. */

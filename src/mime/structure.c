@@ -14,12 +14,13 @@ static const struct shown octets = {STR_INIT("application"), STR_INIT("octet-str
 static const struct shown message = {STR_INIT("message"), STR_INIT("rfc822"), {0}};
 static const struct shown mixed = {STR_INIT("multipart"), STR_INIT("mixed"), {0}};
 
-static struct shown shown_of(const struct mime_part *part, struct str value)
+static struct shown shown_of(const struct mime_part *part, struct str value, bool has_global)
 {
     struct mime_type type;
     bool is_known = mime_type_read(value, &type) == RC_OK;
-    bool is_message =
-        is_known && str_ieq(type.type, STR("message")) && str_ieq(type.subtype, STR("rfc822"));
+    bool is_global = is_known && has_global && str_ieq(type.subtype, STR("global"));
+    bool is_message = is_known && str_ieq(type.type, STR("message")) &&
+                      (is_global || str_ieq(type.subtype, STR("rfc822")));
     if (!is_known && part->kind == MIME_MULTIPART)
         return mixed; /* more fields than could be kept */
     if (!is_known && part->kind == MIME_MESSAGE)
@@ -31,7 +32,8 @@ static struct shown shown_of(const struct mime_part *part, struct str value)
     if (part->kind == MIME_LEAF && is_message)
         return octets;
     if (is_message) /* in one form, as clients look for it */
-        return (struct shown){message.type, message.subtype, type.params};
+        return (struct shown){message.type, is_global ? STR("global") : message.subtype,
+                              type.params};
     return (struct shown){type.type, type.subtype, type.params};
 }
 
@@ -98,7 +100,7 @@ static void put_child(struct mime_writer *w, const struct mime_tree *t, uint32_t
 static void put_multipart(struct mime_writer *w, const struct mime_tree *t,
                           const struct mime_part *part, const struct mime_facts *f)
 {
-    struct shown s = shown_of(part, f->values[MIME_FIELD_CONTENT_TYPE]);
+    struct shown s = shown_of(part, f->values[MIME_FIELD_CONTENT_TYPE], w->has_global);
     buf_put(w->out, STR("("));
     for (uint32_t c = part->first_child; c != MIME_NONE; c = t->parts[c].next)
         put_child(w, t, c);
@@ -127,9 +129,10 @@ static void put_message(struct mime_writer *w, const struct mime_tree *t, uint32
 static void put_leaf(struct mime_writer *w, const struct mime_tree *t, const struct mime_part *part,
                      const struct mime_facts *f)
 {
-    struct shown s = shown_of(part, f->values[MIME_FIELD_CONTENT_TYPE]);
+    struct shown s = shown_of(part, f->values[MIME_FIELD_CONTENT_TYPE], w->has_global);
     bool is_text = str_ieq(s.type, STR("text"));
-    bool is_message = part->kind == MIME_MESSAGE && str_ieq(s.subtype, STR("rfc822"));
+    bool is_message =
+        part->kind == MIME_MESSAGE && (str_ieq(s.subtype, STR("rfc822")) || w->has_global);
     buf_put(w->out, STR("("));
     mime_put_string(w->out, s.type);
     buf_put(w->out, STR(" "));

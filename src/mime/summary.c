@@ -16,11 +16,11 @@ struct str mime_kept_of(const struct mime_tree *t, uint32_t part)
     return str_sub(buf_str(&t->kept), p->kept_begin, p->kept_n);
 }
 
-enum rc mime_summary(const struct mime_tree *t, struct buf *out)
+static enum rc put_summary(const struct mime_tree *t, bool has_global, struct buf *out)
 {
     size_t before = buf_len(out);
     bool was_over = out->over;
-    struct mime_writer w = {.out = out, .n_addresses = ADDRESSES_MAX};
+    struct mime_writer w = {.out = out, .n_addresses = ADDRESSES_MAX, .has_global = has_global};
     struct mime_facts facts;
     unsigned char prefix[PREFIX] = {FORMAT};
     buf_init(&w.text, MIME_SUMMARY_MAX);
@@ -45,6 +45,31 @@ enum rc mime_summary(const struct mime_tree *t, struct buf *out)
     put_u32(at + 5, (uint32_t)n_structure);
     put_u32(at + 9, (uint32_t)n_thread);
     return RC_OK;
+}
+
+enum rc mime_summary(const struct mime_tree *t, struct buf *out)
+{
+    return put_summary(t, false, out);
+}
+
+enum rc mime_summary_rev2(const struct mime_tree *t, struct buf *out)
+{
+    return put_summary(t, true, out);
+}
+
+/* Quoted, and in any case of letters; where it is said of something else, nothing is lost. */
+bool mime_structure_has_global(struct str structure)
+{
+    static const struct str word = STR_INIT("\"global\"");
+    for (size_t i = 0; i + word.n <= structure.n; i++) {
+        ptrdiff_t at = str_find_byte(str_skip(structure, i), '"');
+        if (at < 0)
+            return false;
+        i += (size_t)at;
+        if (str_istarts(str_skip(structure, i), word))
+            return true;
+    }
+    return false;
 }
 
 /* *out_thread is absent where the format has none. */
@@ -173,7 +198,9 @@ static enum rc copy_leaf(struct str *s, unsigned depth, struct buf *out)
     TRY(copy_values(s, 6, out));
     if (str_ieq(type, STR("\"text\"")))
         return copy_values(s, 1, out);
-    if (!str_ieq(type, STR("\"message\"")) || !str_ieq(subtype, STR("\"rfc822\"")))
+    bool is_message = str_ieq(subtype, STR("\"rfc822\""));
+    bool is_global = str_ieq(subtype, STR("\"global\"")) && str_starts(*s, STR(" ("));
+    if (!str_ieq(type, STR("\"message\"")) || !(is_message || is_global))
         return RC_OK;
     TRY(copy_values(s, 1, out)); /* the envelope */
     if (s->n == 0 || s->p[0] != ' ')

@@ -23,6 +23,12 @@ enum { MIME_SUMMARY_MAX = 8 << 20 };
  * parser told to keep (mime_keep). RC_LIMIT: it does not fit, and out is as it was. */
 enum rc mime_summary(const struct mime_tree *t, struct buf *out);
 
+/* The same for IMAP4rev2, where message/global has the envelope and the structure of the message in
+ * it as well [RFC9051 7.5.2]; it differs only when mime_structure_has_global says so of what
+ * mime_summary wrote. Not for keeping. */
+enum rc mime_summary_rev2(const struct mime_tree *t, struct buf *out);
+bool mime_structure_has_global(struct str structure);
+
 /* The texts of a summary, each with its parentheses; views. False: it is damaged, or of another
  * format, and has to be made anew. */
 bool mime_summary_read(struct str summary, struct str *out_envelope, struct str *out_structure);
