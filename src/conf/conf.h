@@ -100,6 +100,10 @@ struct conf {
         size_t n_routes;
     } relay;
     struct {
+        char *
+            append_8bit; /* headers with bytes above 127: "enabled", who has enabled UTF-8; "any" */
+    } imap;
+    struct {
         uint64_t keep;         /* seconds; 0: nothing is noted */
         uint64_t disk, memory; /* bytes */
     } trace;

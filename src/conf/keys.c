@@ -96,6 +96,7 @@ const struct key conf_keys[] = {
     AMOUNT("relay", "connect_time", TIME, relay.connect_time, "30s", 1, 3600),
     AMOUNT("relay", "command_time", TIME, relay.command_time, "5m", 1, 3600),
     AMOUNT("relay", "lookup_least", TIME, relay.lookup_least, "30s", 1, DAY),
+    WORDS("imap", "append_8bit", CHOICE, imap.append_8bit, "enabled", {"enabled", "any"}),
     AMOUNT("trace", "keep", TIME, trace.keep, "30d", 0, 100ULL * YEAR),
     AMOUNT("trace", "disk", SIZE, trace.disk, "1G", 1 << 20, 1024 * TIB),
     AMOUNT("trace", "memory", SIZE, trace.memory, "4M", 64 << 10, UINT64_C(1) << 30),
@@ -136,9 +137,9 @@ const struct key conf_route_keys[] = {
     ROUTE("source", IPS, source, NULL, {NULL}),
 };
 
-const char *const conf_sections[] = {"store", "tls",  "dns",        "mta_sts",  "listen",
-                                     "dkim",  "smtp", "submission", "sendmail", "relay",
-                                     "trace", "auth", "limits"};
+const char *const conf_sections[] = {"store", "tls",   "dns",        "mta_sts",  "listen",
+                                     "dkim",  "smtp",  "submission", "sendmail", "relay",
+                                     "imap",  "trace", "auth",       "limits"};
 
 const size_t conf_n_keys = sizeof conf_keys / sizeof *conf_keys,
              conf_n_route_keys = sizeof conf_route_keys / sizeof *conf_route_keys,

@@ -99,6 +99,7 @@ static void open_protocols(struct generation *g)
                              .auth = house->admin->auth,
                              .store = house->admin->store};
     struct imap_conf imap = {.plaintext_on_loopback = plaintext,
+                             .takes_8bit_headers = strcmp(c->imap.append_8bit, "any") == 0,
                              .login_ms = patience_ms(c, 180000),
                              .message_size = c->limits.message_size,
                              .charsets = house->charsets,

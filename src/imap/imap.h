@@ -27,6 +27,7 @@ struct imap_conf { /* 0: the default */
     struct kv *kv;                        /* where bodies of APPEND go */
     const struct mime_charsets *charsets; /* for SEARCH */
     struct budget *memory;                /* of messages on their way in; NULL: none is asked */
+    bool takes_8bit_headers;              /* from clients that have not enabled UTF-8, too */
     bool plaintext_on_loopback;           /* LOGIN and PLAIN without TLS from 127.0.0.0/8 and ::1 */
     uint64_t login_ms;                    /* from the connection to a successful login: 180,000 */
     uint64_t idle_ms;                     /* without a command: 1,800,000 [RFC3501 5.4] */

@@ -123,7 +123,8 @@ enum imap_text imap_intake_take(struct imap_session *s, struct imap_intake *in, 
         return IMAP_DONE;
     if (!in->is_binary && memchr(piece.p, 0, piece.n)) /* [RFC3516 4.4] */
         return IMAP_NUL;
-    if (!imap_has_utf8(s) && has_8bit_header(in, piece)) /* [RFC9755 4] */
+    bool is_any = s->imap->conf.takes_8bit_headers || imap_has_utf8(s);
+    if (!is_any && has_8bit_header(in, piece)) /* [RFC9755 4] */
         return IMAP_HEADER_8BIT;
     keep_head(in, piece);
     if (!charge(s, in, at_most(size, KV_BLOB_SMALL) + buf_len(&in->head)))
