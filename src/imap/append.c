@@ -1,5 +1,6 @@
 /* APPEND: messages from the client, one or several, all or none [RFC3501 6.3.11] [RFC3502]
- * [RFC3516 4.4] [RFC4315 3] [RFC7889].
+ * [RFC3516 4.4] [RFC4315 3] [RFC7889]; and REPLACE, which is an APPEND of one message that takes
+ * another one's place in the same change [RFC8508].
  *
  * The command reads its own input, since a message does not fit into a command: a line up to the
  * announcement of a literal, its bytes, the rest of the line, which may announce the next one.
@@ -27,6 +28,9 @@ struct append {
     struct store_append *appends; /* in the arena */
     size_t n, room;
     uint64_t bytes; /* of all of them, as announced */
+    bool is_replace;
+    uint32_t replaced; /* UID in the selected mailbox */
+    uint64_t replaced_size;
     uint64_t unseen_progress;
     enum imap_text refusal;
 };
@@ -101,9 +105,22 @@ static enum net_step fail(struct conn *c, struct imap_session *s, enum rc rc)
     const struct append *k = s->job;
     if (rc == RC_NOTFOUND) /* removed meanwhile */
         return imap_finish(c, s, IMAP_NO_MAILBOX_TRYCREATE);
+    if (rc == RC_PERM && k->is_replace) /* what was to be replaced is gone */
+        return imap_finish(c, s, IMAP_EXPUNGED);
     if (rc == RC_LIMIT)
         return imap_finish(c, s, imap_change_limit(s, k->n, k->bytes));
     return imap_finish_rc(c, s, rc);
+}
+
+/* The new UID comes before the EXPUNGE, which is not told before all is done [RFC8508 3.4, 4.3],
+ * and whose modseq is told as that of UID EXPUNGE [RFC8508 4.5]. */
+static enum net_step replaced(struct conn *c, struct imap_session *s, struct str code)
+{
+    buf_put(net_out(c), STR("* OK "));
+    buf_put(net_out(c), code);
+    buf_put(net_out(c), STR("replaced\r\n"));
+    s->tells_modseq = true;
+    return imap_finish(c, s, IMAP_DONE);
 }
 
 static enum net_step commit(struct conn *c, struct imap_session *s);
@@ -116,7 +133,8 @@ static enum net_step committed(struct conn *c, struct imap_session *s)
         return commit(c, s);
     if (op->rc != RC_OK)
         return fail(c, s, op->rc);
-    return imap_finish_code(c, s, IMAP_DONE, appenduid(s, op));
+    struct str code = appenduid(s, op);
+    return k->is_replace ? replaced(c, s, code) : imap_finish_code(c, s, IMAP_DONE, code);
 }
 
 static enum net_step commit(struct conn *c, struct imap_session *s)
@@ -157,8 +175,20 @@ static struct store_append *add(struct imap_session *s, struct append *k)
             memcpy(more, k->appends, k->n * sizeof *more);
         k->appends = more;
     }
-    k->appends[k->n] = (struct store_append){.mailbox = k->mailbox};
+    k->appends[k->n] = (struct store_append){
+        .mailbox = k->mailbox, .replaced_mailbox = s->view.mailbox, .replaced_uid = k->replaced};
     return &k->appends[k->n];
+}
+
+/* Of a message that replaces another one only the difference counts [RFC8508 3.4]. */
+static bool has_room(struct imap_session *s, const struct append *k, uint64_t more)
+{
+    struct store_usage u;
+    if (!k->is_replace)
+        return store_account_has_room(s->account, k->bytes + more) != RC_LIMIT;
+    store_account_usage(s->account, &u);
+    return !u.quota.bytes || more <= k->replaced_size ||
+           u.bytes + (more - k->replaced_size) <= u.quota.bytes;
 }
 
 /* What the announcement alone can be refused for. */
@@ -171,8 +201,7 @@ static enum imap_text check(struct imap_session *s, const struct append *k,
         return IMAP_TOO_BIG; /* [RFC7889 4] */
     if (k->n == STORE_APPENDS)
         return IMAP_LIMIT;
-    return store_account_has_room(s->account, k->bytes + literal->n) == RC_LIMIT ? IMAP_OVER_QUOTA
-                                                                                 : IMAP_DONE;
+    return has_room(s, k, literal->n) ? IMAP_DONE : IMAP_OVER_QUOTA;
 }
 
 static enum imap_text expect_message(struct imap_session *s, struct append *k,
@@ -216,6 +245,7 @@ static enum net_step begin_message(struct conn *c, struct imap_session *s, struc
 /* Behind a message: the end of the command, or another message. */
 static enum net_step read_rest(struct conn *c, struct imap_session *s)
 {
+    const struct append *k = s->job;
     struct imap_gathered it;
     imap_gather_next(&s->gather, net_in(c), IMAP_LINE_MAX, &it);
     struct imap_parse p = {.rest = it.text, .arena = &s->arena};
@@ -225,6 +255,10 @@ static enum net_step read_rest(struct conn *c, struct imap_session *s)
         return imap_wait(s);
     case IMAP_INPUT_LITERAL:
         s->has_progress = true;
+        if (k->is_replace) { /* one message [RFC8508 4.7] */
+            imap_fail(&p, "the end of the command");
+            return refuse_syntax(s, &p, &it.literal);
+        }
         return begin_message(c, s, &p, &it.literal);
     case IMAP_INPUT_COMMAND:
         if (!it.text.n)
@@ -306,4 +340,68 @@ enum net_step imap_append(struct conn *c, struct imap_session *s, struct imap_pa
     if (imap_take_mailbox(p, &path))
         imap_fail(p, "a message as a literal");
     return imap_finish_syntax(c, s, p);
+}
+
+/* --- REPLACE ---------------------------------------------------------------------------------- */
+
+/* One number or UID; '*' is one too. */
+static bool take_number(struct imap_parse *p, struct imap_set *out)
+{
+    if (!imap_take_set(p, out))
+        return false;
+    bool is_one = !out->is_saved && out->n == 1 && out->ranges->from == out->ranges->to;
+    return is_one ? imap_take_sp(p) : imap_fail(p, "one message");
+}
+
+static enum imap_text find_replaced(struct imap_session *s, struct append *k,
+                                    const struct imap_set *set)
+{
+    struct imap_spans spans;
+    if (s->view.is_read_only)
+        return IMAP_READ_ONLY;
+    enum rc rc = imap_set_resolve(set, s->view.root, s->is_uid, &s->arena, &spans);
+    if (rc != RC_OK)
+        return rc == RC_NOTFOUND ? IMAP_NO_MESSAGE : IMAP_LIMIT;
+    if (!spans.total)
+        return IMAP_NO_UID;
+    const struct store_row *row = store_root_at(s->view.root, spans.at->from);
+    k->replaced = row->uid;
+    k->replaced_size = row->size;
+    return IMAP_DONE;
+}
+
+static void begin_replace(struct conn *c, struct imap_session *s, struct imap_parse *p,
+                          const struct imap_set *set, const struct imap_literal *literal)
+{
+    struct append *k = s->job;
+    k->is_replace = true;
+    enum imap_text text = find_replaced(s, k, set);
+    if (text != IMAP_DONE)
+        refuse(s, text, !literal->is_sync, literal->n);
+    else if (imap_take_mailbox(p, &k->path))
+        begin_message(c, s, p, literal);
+    else
+        refuse_syntax(s, p, literal);
+}
+
+enum imap_taken imap_replace_literal(struct conn *c, struct imap_session *s, struct imap_parse *p,
+                                     const struct imap_literal *literal)
+{
+    struct imap_set set;
+    if (literal->is_broken || !take_number(p, &set) || is_name(p->rest))
+        return IMAP_NOT_TAKEN;
+    struct append *k = arena_zero(&s->arena, sizeof *k);
+    if (!k)
+        return IMAP_NOT_TAKEN;
+    s->job = k;
+    s->job_fini = fini;
+    begin_replace(c, s, p, &set, literal);
+    return IMAP_TAKEN;
+}
+
+/* As APPEND without a message, or one that is no message's number. */
+enum net_step imap_replace(struct conn *c, struct imap_session *s, struct imap_parse *p)
+{
+    struct imap_set set;
+    return take_number(p, &set) ? imap_append(c, s, p) : imap_finish_syntax(c, s, p);
 }

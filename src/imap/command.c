@@ -42,6 +42,7 @@ static const struct imap_command commands[] = {
      "[RFC3501 6.3.8]", NULL},
     {"LSUB", AFTER, 0, imap_lsub, NULL, "[RFC3501 6.3.9]", NULL},
     {"APPEND", AFTER, 0, imap_append, "MULTIAPPEND", "[RFC3501 6.3.11]", imap_append_literal},
+    {"REPLACE", OPEN, NUMBERS, imap_replace, "REPLACE", "[RFC8508 3.5]", imap_replace_literal},
     {"STATUS", AFTER, 0, imap_status_, NULL, "[RFC3501 6.3.10]", NULL},
     {"NAMESPACE", AFTER, 0, imap_namespace, "NAMESPACE", "[RFC2342 5]", NULL},
     {"ENABLE", IMAP_AUTHENTICATED, 0, imap_enable, "ENABLE", "[RFC5161 3.1]", NULL},
@@ -202,10 +203,14 @@ enum imap_taken imap_command_literal(struct conn *c, struct imap_session *s, str
     const struct imap_command *k = take_verb(&p, &is_uid);
     if (!k || !k->literal || !(k->states & s->state))
         return IMAP_NOT_TAKEN;
+    if (k->flags & IMAP_NUMBERS && !is_uid && s->enabled & IMAP_EN_UIDONLY)
+        return IMAP_NOT_TAKEN; /* said when it is whole */
     s->command = k;
+    s->is_uid = is_uid;
     enum imap_taken taken = keep(s, &p) ? k->literal(c, s, &p, literal) : IMAP_NOT_TAKEN;
     if (taken == IMAP_NOT_TAKEN) {
         s->command = NULL;
+        s->is_uid = false;
         arena_fini(&s->arena);
     } else if (s->user) {
         s->user->commands++;

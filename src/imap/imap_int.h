@@ -75,6 +75,7 @@ enum imap_text {
     IMAP_NO_MECHANISM,
     IMAP_PRIVACY,
     IMAP_NO_TLS,
+    IMAP_NO_UID,
     IMAP_NO_MAILBOX,
     IMAP_NO_MAILBOX_TRYCREATE,
     IMAP_NOT_SELECTABLE,
@@ -474,6 +475,7 @@ enum net_step imap_move(struct conn *c, struct imap_session *s, struct imap_pars
 enum net_step imap_namespace(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_noop(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_rename(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_replace(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_search(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_select(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_sort(struct conn *c, struct imap_session *s, struct imap_parse *p);
@@ -489,6 +491,8 @@ enum net_step imap_unsubscribe(struct conn *c, struct imap_session *s, struct im
 
 enum imap_taken imap_append_literal(struct conn *c, struct imap_session *s, struct imap_parse *p,
                                     const struct imap_literal *literal);
+enum imap_taken imap_replace_literal(struct conn *c, struct imap_session *s, struct imap_parse *p,
+                                     const struct imap_literal *literal);
 
 /* --- reply.c: answers ------------------------------------------------------------------------- */
 

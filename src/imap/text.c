@@ -36,6 +36,7 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_NO_MECHANISM] = SAY(IMAP_NO, "there is no such mechanism"),
     [IMAP_PRIVACY] = TELL(IMAP_NO, "PRIVACYREQUIRED", "passwords only in TLS"),
     [IMAP_NO_TLS] = TELL(IMAP_NO, "UNAVAILABLE", "TLS is not available here"),
+    [IMAP_NO_UID] = SAY(IMAP_NO, "there is no message of this UID"),
     [IMAP_NO_MAILBOX] = TELL(IMAP_NO, "NONEXISTENT", "there is no such mailbox"),
     [IMAP_NO_MAILBOX_TRYCREATE] = TELL(IMAP_NO, "TRYCREATE", "there is no such mailbox"),
     [IMAP_NOT_SELECTABLE] =

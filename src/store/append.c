@@ -51,11 +51,13 @@ static enum rc check_delivery(struct appending *p)
     return str_is_null(value) ? RC_OK : RC_EXISTS;
 }
 
-/* Room for the messages, checked against all that is queued before them. */
-static enum rc check_limits(const struct appending *p)
+/* Room for the messages, checked against all that is queued before them and what this change takes
+ * away. */
+static enum rc check_limits(const struct appending *p, const struct hot *hot)
 {
     uint64_t bytes = 0;
     size_t n = 0;
+    uint64_t before = p->attempt.account->head.hot.bytes;
     for (size_t i = 0; i < p->n; i++) {
         if (p->appends[i].ignore_quota)
             continue;
@@ -64,8 +66,9 @@ static enum rc check_limits(const struct appending *p)
     }
     if (p->n > UINT32_MAX - p->mailbox->head.m.uidnext)
         return RC_LIMIT;
-    return n ? quota_check(p->attempt.account->store, &p->attempt.account->head.hot, n, bytes)
-             : RC_OK;
+    if (p->appends->replaced_uid && hot->bytes + bytes <= before)
+        return RC_OK; /* no more than there was */
+    return n ? quota_check(p->attempt.account->store, hot, n, bytes) : RC_OK;
 }
 
 /* --- threads ---------------------------------------------------------------------------------- */
@@ -242,19 +245,44 @@ static enum rc put_message(struct change *c, struct appending *p, size_t i, stru
     return RC_OK;
 }
 
-static enum rc queue_appends(struct appending *p)
+static enum rc put_messages(struct appending *p, struct change *c)
 {
-    struct change *c = change_new(p->attempt.account, p->op);
     struct touched *t = change_touch(c, p->mailbox);
-    for (size_t i = 0; i < p->n; i++) {
-        enum rc rc = put_message(c, p, i, t);
-        if (rc != RC_OK) {
-            change_free(c);
-            return rc;
-        }
+    for (size_t i = 0; i < p->n; i++)
+        TRY(put_message(c, p, i, t));
+    return RC_OK;
+}
+
+/* What is replaced goes first: its record of what vanished is made of the rows of the change. */
+static enum rc take_replaced(struct appending *p, struct change *c)
+{
+    const struct store_append *append = p->appends;
+    if (!append->replaced_uid)
+        return RC_OK;
+    TRY(expunge_within(&p->attempt, c, append->replaced_mailbox, append->replaced_uid));
+    change_note(c, CHANGE_MAILBOX, CHANGE_UPDATED, append->replaced_mailbox);
+    return RC_OK;
+}
+
+/* `found`: whether all is known of the threads. */
+static enum rc queue_appends(struct appending *p, enum rc found)
+{
+    if (!p->appends->replaced_uid)
+        TRY(found);
+    struct change *c = change_new(p->attempt.account, p->op);
+    enum rc rc = take_replaced(p, c);
+    if (rc == RC_OK || rc == RC_AGAIN) /* what both miss is read together */
+        rc = found == RC_OK ? rc : found;
+    if (rc == RC_OK)
+        rc = check_limits(p, &c->after.hot);
+    if (rc == RC_OK)
+        rc = put_messages(p, c);
+    if (rc != RC_OK) {
+        change_free(c);
+        return rc;
     }
-    change_note(c, CHANGE_MAILBOX, CHANGE_UPDATED, t->record.m.id);
-    p->op->uidvalidity = t->record.m.uidvalidity;
+    change_note(c, CHANGE_MAILBOX, CHANGE_UPDATED, p->mailbox->id);
+    p->op->uidvalidity = p->mailbox->head.m.uidvalidity;
     p->op->changed = (uint32_t)p->n;
     return change_commit(c);
 }
@@ -269,9 +297,7 @@ static enum rc run(struct attempt *attempt)
         return RC_NOTFOUND;
     enum rc delivery = check_delivery(p), found = find_threads(p);
     TRY(delivery);
-    TRY(check_limits(p));
-    TRY(found);
-    return queue_appends(p);
+    return queue_appends(p, found);
 }
 
 enum rc store_append_many(struct store_account *account, const struct store_append *appends,
@@ -286,7 +312,7 @@ enum rc store_append_many(struct store_account *account, const struct store_appe
     for (size_t i = 0; i < n; i++) {
         struct str delivery = appends[i].delivery_id;
         if (appends[i].mailbox != appends[0].mailbox ||
-            (delivery.n != 0 && (delivery.n != 16 || n > 1)))
+            (delivery.n != 0 && (delivery.n != 16 || n > 1)) || (appends[i].replaced_uid && n > 1))
             return RC_PERM;
     }
     return n ? attempt_run(&p.attempt) : RC_PERM;

@@ -25,8 +25,7 @@ struct doomed {
 };
 
 struct expunging {
-    struct attempt attempt;
-    struct store_op *op;
+    struct attempt *attempt;
     uint32_t mailbox;
     const uint32_t *uids;
     size_t n_uids;
@@ -35,6 +34,13 @@ struct expunging {
     unsigned char *mem; /* the record of tombstones under way */
     struct packer tombstones;
     size_t n_tombstones; /* all of them */
+};
+
+/* An expunge that is a change of its own. */
+struct lone {
+    struct attempt attempt;
+    struct expunging what;
+    struct store_op *op;
 };
 
 struct going {
@@ -129,7 +135,7 @@ static enum rc look_at_members(struct expunging *p)
             ;
         if (to - from < TRIM_MIN)
             continue;
-        enum rc one = look_between(&p->attempt, d->keys + from, to - from, d->is_next + from);
+        enum rc one = look_between(p->attempt, d->keys + from, to - from, d->is_next + from);
         if (one != RC_OK && one != RC_AGAIN)
             return one;
         if (one == RC_AGAIN) /* look on, to find all that must be read */
@@ -143,7 +149,7 @@ static enum rc look_at_members(struct expunging *p)
 /* The rows of what goes, and their `e` as far as one look finds them. */
 static enum rc find_going(struct expunging *p, struct mailbox *m, struct going **out, size_t *out_n)
 {
-    struct arena *arena = &p->attempt.arena;
+    struct arena *arena = &p->attempt->arena;
     struct going *going = arena_alloc(arena, p->n_uids * sizeof *going + 1);
     uint64_t *ids = arena_alloc(arena, p->n_uids * sizeof *ids + 1);
     struct str *records = arena_alloc(arena, p->n_uids * sizeof *records + 1);
@@ -152,7 +158,7 @@ static enum rc find_going(struct expunging *p, struct mailbox *m, struct going *
     if (!going || !ids || !records)
         return RC_LIMIT;
     for (size_t i = 0; i < p->n_uids; i++) {
-        enum rc rc = head_row(&p->attempt, m, p->uids[i], &going[n].row);
+        enum rc rc = head_row(p->attempt, m, p->uids[i], &going[n].row);
         if (rc == RC_AGAIN) /* look on, to find all that must be read */
             result = rc;
         else if (rc != RC_OK && rc != RC_NOTFOUND)
@@ -163,7 +169,7 @@ static enum rc find_going(struct expunging *p, struct mailbox *m, struct going *
         n++;
     }
     TRY(result);
-    TRY(head_emails(&p->attempt, ids, n, records));
+    TRY(head_emails(p->attempt, ids, n, records));
     for (size_t i = 0; i < n; i++)
         going[i].record = records[i];
     *out = going;
@@ -177,7 +183,7 @@ static enum rc email_now(struct expunging *p, struct change *c, const struct goi
 {
     const struct store_row *row = &going->row;
     if (str_is_null(going->record))
-        TRY(head_email(&p->attempt, row->email, out));
+        TRY(head_email(p->attempt, row->email, out));
     else
         TRY(email_decode(going->record, out));
     if (!(row->flags & ROW_SHARED))
@@ -276,7 +282,6 @@ static enum rc expunge_one(struct expunging *p, struct change *c, struct mailbox
     }
     remove_row(p, c, m, &going->row);
     change_note(c, CHANGE_EMAIL, d.is_last ? CHANGE_DESTROYED : CHANGE_UPDATED, id);
-    p->op->changed++;
     return RC_OK;
 }
 
@@ -309,8 +314,7 @@ static enum rc put_all(struct expunging *p, struct change *c)
 
 static enum rc prepare(struct expunging *p)
 {
-    struct arena *arena = &p->attempt.arena;
-    p->op->changed = 0;
+    struct arena *arena = &p->attempt->arena;
     p->n_tombstones = 0;
     p->mem = arena_alloc(arena, TOMBSTONES_MAX);
     bool has_room = p->mem && make_doomed(arena, &p->rows, p->n_uids) &&
@@ -319,15 +323,14 @@ static enum rc prepare(struct expunging *p)
     return has_room ? RC_OK : RC_LIMIT;
 }
 
-static enum rc run_expunge(struct attempt *attempt)
+/* Puts all of it into the change, which has no rows yet. */
+static enum rc expunge(struct expunging *p, struct change *c)
 {
-    struct expunging *p = CONTAINER(attempt, struct expunging, attempt);
-    struct mailbox *m = account_mailbox(attempt->account, p->mailbox);
-    if (!m)
-        return RC_NOTFOUND;
-    struct change *c = change_new(attempt->account, p->op);
+    struct mailbox *m = account_mailbox(p->attempt->account, p->mailbox);
     struct going *going = NULL;
     size_t n = 0;
+    if (!m)
+        return RC_NOTFOUND;
     enum rc rc = prepare(p);
     if (rc == RC_OK)
         rc = find_going(p, m, &going, &n);
@@ -336,21 +339,38 @@ static enum rc run_expunge(struct attempt *attempt)
         if (one != RC_OK)
             rc = one;
     }
-    if (rc == RC_OK)
-        rc = put_all(p, c);
+    return rc == RC_OK ? put_all(p, c) : rc;
+}
+
+enum rc expunge_within(struct attempt *t, struct change *c, uint32_t mailbox, uint32_t uid)
+{
+    struct expunging p = {.attempt = t, .mailbox = mailbox, .uids = &uid, .n_uids = 1};
+    TRY(expunge(&p, c));
+    return p.n_tombstones ? RC_OK : RC_PERM;
+}
+
+static enum rc run_expunge(struct attempt *attempt)
+{
+    struct lone *l = CONTAINER(attempt, struct lone, attempt);
+    if (!account_mailbox(attempt->account, l->what.mailbox))
+        return RC_NOTFOUND;
+    struct change *c = change_new(attempt->account, l->op);
+    enum rc rc = expunge(&l->what, c);
+    l->op->changed = (uint32_t)l->what.n_tombstones;
     return change_finish(c, rc);
 }
 
 enum rc store_expunge(struct store_account *account, uint32_t mailbox, const uint32_t *uids,
                       size_t n_uids, unsigned flags, struct store_op *op)
 {
-    struct expunging p = {.attempt = {.run = run_expunge,
-                                      .account = account,
-                                      .flags = flags & ~(unsigned)STORE_ONLY_DELETED},
-                          .op = op,
-                          .only_deleted = (flags & STORE_ONLY_DELETED) != 0,
-                          .mailbox = mailbox,
-                          .uids = uids,
-                          .n_uids = n_uids};
-    return modify(&p.attempt, uids, n_uids, op);
+    struct lone l = {.attempt = {.run = run_expunge,
+                                 .account = account,
+                                 .flags = flags & ~(unsigned)STORE_ONLY_DELETED},
+                     .what = {.only_deleted = (flags & STORE_ONLY_DELETED) != 0,
+                              .mailbox = mailbox,
+                              .uids = uids,
+                              .n_uids = n_uids},
+                     .op = op};
+    l.what.attempt = &l.attempt;
+    return modify(&l.attempt, uids, n_uids, op);
 }

@@ -201,6 +201,10 @@ struct store_append {
                                RC_EXISTS then; RC_CONFLICT while the first one is under way */
     struct str summary;     /* see below; absent: it is made when somebody asks for it */
     bool ignore_quota;
+    /* A message that goes with the same change, which has no other append: nobody sees both or
+     * none, and the quota is asked for what is left of the difference [RFC8508 3.4]. RC_PERM: it is
+     * gone already, and nothing is added. 0: none. */
+    uint32_t replaced_mailbox, replaced_uid;
 };
 
 /* The calls below queue a change. RC_OK: op->done will come. Otherwise it will not: RC_AGAIN (with

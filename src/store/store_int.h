@@ -478,6 +478,10 @@ enum rc change_finish(struct change *c, enum rc rc);
 /* Runs it on UIDs that ascend. Its op is done when there was nothing to do. */
 enum rc modify(struct attempt *t, const uint32_t *uids, size_t n, struct store_op *op);
 
+/* Expunges one message as a part of a change that has no rows yet, expunge.c. RC_PERM: it is gone.
+ */
+enum rc expunge_within(struct attempt *t, struct change *c, uint32_t mailbox, uint32_t uid);
+
 /* Many `e` at once, emails.c. Absent: ask for that one alone. */
 enum rc head_emails(struct attempt *t, const uint64_t *ids, size_t n, struct str *out_values);
 /* Whether one scan is the way to these, and of what; what a page of it holds. */

@@ -145,6 +145,85 @@ static void threads_within_a_change(void **state)
     fixture_assert_sound(f, 1);
 }
 
+/* --- instead of another one [RFC8508 3.4] ------------------------------------------------------
+ */
+
+static enum rc replace(struct fixture *f, struct store_account *a, struct str text, uint32_t uid,
+                       uint32_t to, struct store_op *out)
+{
+    const struct store_append how = {.mailbox = to,
+                                     .replaced_mailbox = 1,
+                                     .replaced_uid = uid,
+                                     .message_id = STR("draft@x"),
+                                     .flags = STORE_DRAFT};
+    return fixture_append(f, a, text, &how, out);
+}
+
+/* One change: no root has both of them or none. */
+static void one_for_another(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    struct store_append draft = {.message_id = STR("draft@x")};
+    struct store_op first, second, third;
+    struct store_root *before, *after;
+    assert_rc(fixture_append(f, a, STR("other"), NULL, NULL), RC_OK);
+    assert_rc(fixture_append(f, a, STR("draft"), &draft, &first), RC_OK);
+    uint64_t thread = thread_of(a, first.email);
+    assert_rc(store_mailbox_open(a, 1, 0, &before), RC_OK);
+    assert_rc(replace(f, a, STR("the second"), 2, 1, &second), RC_OK);
+    assert_int_equal(second.uid, 3);
+    assert_int_equal(second.changed, 1);
+    assert_true(second.email != first.email);
+    assert_int_equal(thread_of(a, second.email), thread); /* of the same message id */
+    assert_rc(store_mailbox_open(a, 1, 0, &after), RC_OK);
+    assert_int_equal(store_root_count(before), 2);
+    assert_int_equal(store_root_count(after), 2);
+    assert_int_equal(store_root_at(after, 1)->modseq, second.modseq);
+    store_root_release(&before);
+    store_root_release(&after);
+    fixture_assert_rows(a, 1, "1: 3:R");
+    uint32_t sent = 0;
+    struct store_op made;
+    assert_rc(fixture_create(a, "Outgoing", STORE_NONE, &made), RC_OK);
+    sent = made.mailbox;
+    assert_rc(replace(f, a, STR("the third"), 3, sent, &third), RC_OK);
+    for (int round = 0; round < 2; round++) {
+        fixture_assert_rows(a, 1, "1:");
+        fixture_assert_rows(a, sent, "1:R");
+        fixture_close(f, &a);
+        fixture_reopen(f);
+        a = fixture_open(f, 1);
+    }
+    fixture_assert_body(a, third.email, STR("the third"));
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
+static void neither_when_it_cannot_be(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    struct store_op op;
+    assert_rc(fixture_append(f, a, STR("12345"), NULL, NULL), RC_OK);
+    assert_rc(fixture_append(f, a, STR("12345"), NULL, NULL), RC_OK);
+    assert_rc(replace(f, a, STR("x"), 7, 1, &op), RC_PERM); /* gone */
+    assert_rc(replace(f, a, STR("x"), 1, 9, &op), RC_NOTFOUND);
+    kv_mem_fail(f->kv, RC_FULL);
+    assert_rc(replace(f, a, STR("x"), 1, 1, &op), RC_FULL);
+    fixture_assert_rows(a, 1, "1: 2:");
+    /* Only the difference counts: what is full has room for one that is no larger. */
+    assert_rc(store_account_set_quota(a, (struct store_quota){.bytes = 10, .messages = 2}), RC_OK);
+    assert_rc(replace(f, a, STR("123456"), 1, 1, &op), RC_LIMIT);
+    fixture_assert_rows(a, 1, "1: 2:");
+    assert_rc(replace(f, a, STR("54321"), 1, 1, &op), RC_OK);
+    assert_rc(store_account_set_quota(a, (struct store_quota){.bytes = 5, .messages = 1}), RC_OK);
+    assert_rc(replace(f, a, STR("4321"), 3, 1, &op), RC_OK);
+    fixture_assert_rows(a, 1, "2: 4:R");
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +231,8 @@ int main(void)
         ON_MEM(all_or_none),
         ON_MEM(what_cannot_be),
         ON_BOTH(threads_within_a_change),
+        ON_BOTH(one_for_another),
+        ON_MEM(neither_when_it_cannot_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
