@@ -59,6 +59,21 @@ static enum net_step over(struct conn *c, struct imap_session *s, enum rc rc)
     return k->then(c, s);
 }
 
+static uint64_t now(void)
+{
+    return clock_mono(&clock_system);
+}
+
+/* Of messages that are asked for: without those that are looked at and have nothing to change. */
+static void tell_progress(struct conn *c, struct imap_session *s, struct imap_change *k)
+{
+    k->n_before += k->n_uids;
+    if (now() - k->said < s->imap->conf.progress_ms * NS_PER_MS)
+        return;
+    k->said = now();
+    imap_put_progress(c, s, k->n_before, k->spans.total);
+}
+
 static enum net_step part_done(struct conn *c, struct imap_session *s)
 {
     struct imap_change *k = s->job;
@@ -68,6 +83,7 @@ static enum net_step part_done(struct conn *c, struct imap_session *s)
         return over(c, s, k->op.op.rc);
     if (k->part)
         k->part(s);
+    tell_progress(c, s, k);
     part_is_over(k);
     return next_part(c, s);
 }
@@ -101,6 +117,8 @@ enum net_step imap_change_run(struct conn *c, struct imap_session *s)
     size_t most = k->spans.total < STORE_BATCH ? k->spans.total : STORE_BATCH;
     k->span = k->at = k->n_uids = 0;
     k->most = STORE_BATCH;
+    k->n_before = 0;
+    k->said = now();
     k->uids = k->room = arena_alloc(&s->arena, most * sizeof *k->room + 1);
     return k->room ? next_part(c, s) : over(c, s, RC_LIMIT);
 }

@@ -25,6 +25,7 @@ static const struct extension {
     {STR_INIT("OBJECTID"), AFTER, 0},                                  /* [RFC8474 3] */
     {STR_INIT("SAVEDATE"), AFTER, 0},                                  /* [RFC8514 4.1] */
     {STR_INIT("STATUS=SIZE"), AFTER, 0},                               /* [RFC8438 3] */
+    {STR_INIT("INPROGRESS"), AFTER, 0},                                /* [RFC9585 3] */
     {STR_INIT("I18NLEVEL=1"), AFTER, 0},                               /* [RFC5255 4.3] */
     {STR_INIT("UTF8=ACCEPT"), AFTER, IMAP_EN_UTF8},                    /* [RFC9755 3] */
     {STR_INIT("CONDSTORE"), AFTER, IMAP_EN_CONDSTORE},                 /* [RFC7162 3.1.1] */

@@ -26,6 +26,7 @@ struct imap *imap_new(const struct ctx *ctx, const struct imap_conf *conf)
     or_default(&k->login_ms, 180 * 1000);
     or_default(&k->idle_ms, 1800 * 1000);
     or_default(&k->keepalive_ms, 240 * 1000);
+    or_default(&k->progress_ms, 10 * 1000);
     or_default(&k->message_size, 50 << 20);
     or_default(&k->search_memory, 64 << 20);
     imap_columns_init(&imap->columns, k->search_memory);

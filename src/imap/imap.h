@@ -32,6 +32,8 @@ struct imap_conf { /* 0: the default */
     uint64_t login_ms;                    /* from the connection to a successful login: 180,000 */
     uint64_t idle_ms;                     /* without a command: 1,800,000 [RFC3501 5.4] */
     uint64_t keepalive_ms;                /* in IDLE, between two signs of life: 240,000 */
+    uint64_t progress_ms;                 /* between two words of a command that takes long: 10,000
+                                             [RFC9585 4] */
     uint32_t login_failures;              /* after so many the connection is closed: 5 */
     uint32_t errors;                      /* the same for commands that are none: 20 */
     uint64_t message_size;                /* of an appended message: 50 MB [RFC7889] */

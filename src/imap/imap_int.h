@@ -516,6 +516,9 @@ void imap_bye(struct conn *c, struct str code, struct str text); /* "* BYE ..." 
 /* Frees what the command under way holds; for its end and for the session's. */
 void imap_command_end(struct imap_session *s);
 
+/* "* OK [INPROGRESS ..." for the command under way, of which so much of so much is done; where
+ * there is place for an untagged response. */
+void imap_put_progress(struct conn *c, const struct imap_session *s, size_t done, size_t goal);
 /* Takes as much off *rest as there is room for now; call again while something is left. */
 void imap_put_page(struct conn *c, struct str *rest);
 void imap_put_u64(struct buf *out, uint64_t n);
@@ -677,7 +680,9 @@ struct imap_change {
     struct imap_op op;
     enum rc rc;
     /* change.c's. */
-    uint32_t *room; /* n_room UIDs, the first n_done of them changed */
+    uint64_t said;   /* when the client last heard of us */
+    size_t n_before; /* messages of the parts that are durable */
+    uint32_t *room;  /* n_room UIDs, the first n_done of them changed */
     size_t n_room, n_done, most;
     size_t span, at;
     bool is_filled;

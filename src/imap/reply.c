@@ -29,6 +29,31 @@ void imap_put_page(struct conn *c, struct str *rest)
     }
 }
 
+/* A tag with a ']' cannot stand in a response code [RFC9585 4]; one never has a quote. */
+static void put_progress_tag(const struct imap_session *s, struct buf *out)
+{
+    bool is_usable = s->tag_n && !memchr(s->tag, ']', s->tag_n);
+    buf_put(out, is_usable ? STR("\"") : STR("NIL"));
+    buf_put(out, is_usable ? str_from(s->tag, s->tag_n) : STR(""));
+    buf_put(out, is_usable ? STR("\"") : STR(""));
+}
+
+/* The goal is more than what is done, or not known [RFC9585 4]. */
+void imap_put_progress(struct conn *c, const struct imap_session *s, size_t done, size_t goal)
+{
+    struct buf *out = net_out(c);
+    buf_put(out, STR("* OK [INPROGRESS ("));
+    put_progress_tag(s, out);
+    buf_put(out, STR(" "));
+    imap_put_u64(out, done);
+    buf_put(out, STR(" "));
+    if (goal > done)
+        imap_put_u64(out, goal);
+    else
+        buf_put(out, STR("NIL"));
+    buf_put(out, STR(")] still working\r\n"));
+}
+
 /* --- strings ---------------------------------------------------------------------------------- */
 
 enum { QUOTED_MAX = 1000 };

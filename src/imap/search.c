@@ -23,8 +23,8 @@ enum {
 
 static const uint64_t page_ns = 100 * 1000, /* net calls 32 times before it looks at others */
     turn_ns = 5 * NS_PER_MS,                /* on the lane */
-    life_ns = 10 * NS_PER_SEC,              /* between two signs of life */
-    leaving_ns = NS_PER_SEC / 5; /* the same, when the peer may be gone: sending finds out */
+    leaving_ns = NS_PER_SEC /
+                 5; /* between two signs of life, when the peer may be gone: sending finds out */
 
 /* The page of those that rows did not decide. */
 struct imap_search_page {
@@ -333,12 +333,13 @@ static void begin_message(struct imap_session *s, struct imap_search *k)
 /* --- turns ------------------------------------------------------------------------------------ */
 
 /* Only before the answer has begun. */
-static void give_sign_of_life(struct conn *c, struct imap_search *k)
+static void give_sign_of_life(struct conn *c, struct imap_session *s, struct imap_search *k)
 {
-    uint64_t pause = net_is_leaving(c) ? leaving_ns : life_ns;
+    const struct imap_search_page *p = k->page;
+    uint64_t pause = net_is_leaving(c) ? leaving_ns : s->imap->conf.progress_ms * NS_PER_MS;
     if (now() - k->said < pause)
         return;
-    buf_put(net_out(c), STR("* OK still searching\r\n"));
+    imap_put_progress(c, s, p->next < p->n ? p->indices[p->next] : k->at, k->count);
     k->said = now();
 }
 
@@ -365,7 +366,7 @@ static enum net_step look_closer(struct conn *c, struct imap_session *s)
         imap_bye(c, (struct str){0}, STR("the server is shutting down"));
         return NET_CLOSE;
     }
-    give_sign_of_life(c, k);
+    give_sign_of_life(c, s, k);
     s->has_progress = true;
     while (!k->is_over && (k->page->next < k->page->n || take_page(s, k))) {
         bool was_read = k->text.message;
