@@ -56,6 +56,7 @@ static void fill_in(struct relay_settings *s)
 enum {
     QUESTIONS = 500,      /* of DNS at once */
     PUT_OFF = 64,         /* batches on their way back to the queue at once */
+    UNSETTLED = 1024,     /* batches that are sent: two groups of the committer */
     CLOSE_SECONDS = 30,   /* after the last session has ended */
     DESTINATIONS = 20000, /* remembered while they have nothing to do */
     SLOW_MS = 500         /* after which a connection that is being made gives its place away */
@@ -71,6 +72,7 @@ static struct schedule_limits limits_of(const struct relay_settings *s)
                                     .recipients = s->recipients,
                                     .questions = QUESTIONS,
                                     .put_off = PUT_OFF,
+                                    .under_way = s->connections + PUT_OFF + UNSETTLED,
                                     .idle = s->idle_ms * NS_PER_MS,
                                     .slow = SLOW_MS * NS_PER_MS,
                                     .backoff = {.first = s->retry_first_ms * NS_PER_MS,

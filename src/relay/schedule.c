@@ -425,8 +425,8 @@ void schedule_run(struct schedule *s, uint64_t now)
     wake(&s->want_question, &s->turns, s->limits.questions - s->n_questions);
     if (s->n_put_off < s->limits.put_off)
         wake(&s->want_put_off, &s->turns, s->limits.put_off - s->n_put_off);
-    for (struct list *first; (first = list_first(&s->turns)) != NULL;)
-        take_turn(s, CONTAINER(first, struct destination, turn), now);
+    while (s->n_under_way < s->limits.under_way && !list_is_empty(&s->turns))
+        take_turn(s, CONTAINER(list_first(&s->turns), struct destination, turn), now);
     make_room(s);
 }
 

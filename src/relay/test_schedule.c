@@ -360,6 +360,23 @@ static void a_backlog_leaves_room_for_others(void **state)
     world_end(&w);
 }
 
+/* Hosts take messages faster than the disk takes what became of them. */
+static void a_slow_disk_slows_what_is_sent(void **state)
+{
+    struct world w;
+    world_begin(&w, 100);
+    w.s.limits.under_way = 200;
+    w.settling = SEC(10);
+    for (unsigned i = 0; i < 2000; i++)
+        assert_rc(add(&w, i, 0, i % 50), RC_OK);
+    run_until(&w, w.now + SEC(9));
+    assert_int_equal(w.sent, 200);
+    run_until(&w, w.now + SEC(200));
+    assert_int_equal(w.sent, 2000);
+    assert_int_equal(w.settled, 2000);
+    world_end(&w);
+}
+
 static void an_idle_connection_makes_room(void **state)
 {
     struct world w;
@@ -472,6 +489,7 @@ int main(void)
         cmocka_unit_test(a_connection_that_was_closed_meanwhile_costs_nothing),
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(a_backlog_leaves_room_for_others),
+        cmocka_unit_test(a_slow_disk_slows_what_is_sent),
         cmocka_unit_test(an_idle_connection_makes_room),
         cmocka_unit_test(draining_ends_what_is_begun),
         cmocka_unit_test(what_is_told_meanwhile_is_looked_at_again),

@@ -54,6 +54,7 @@ struct world {
     struct host *hosts;
     size_t sent, put_off, failed, settled, live_left;
     uint64_t live_done; /* when the last of live_left was sent */
+    uint64_t settling;  /* how long that takes of what was sent */
     enum rc dns;
     unsigned mx_per_domain; /* hosts of domain n: n, n + 1, ... */
     unsigned one_host;      /* all domains have this host */
@@ -161,7 +162,8 @@ static void world_begin(struct world *w, uint32_t connections)
     *w = (struct world){.driver = {dice, ask, open_link, close_link, send_batch, put_off},
                         .now = SEC(1000000),
                         .dice = 7,
-                        .mx_per_domain = 1};
+                        .mx_per_domain = 1,
+                        .settling = MS(2)};
     const struct schedule_limits limits = {.entries = 262144,
                                            .destinations = 20000,
                                            .connections = connections,
@@ -170,6 +172,7 @@ static void world_begin(struct world *w, uint32_t connections)
                                            .recipients = 100,
                                            .questions = 500,
                                            .put_off = 64,
+                                           .under_way = 100000,
                                            .idle = SEC(5),
                                            .slow = SEC(2),
                                            .backoff = {SEC(300), SEC(14400), SEC(60)}};
@@ -278,7 +281,7 @@ static void sent(struct world *w, struct batch *b)
     if (w->live_left && (w->live_left -= b->n) == 0)
         w->live_done = w->now;
     assert_true(schedule_sent(&w->s, b, &result, w->now));
-    push(w, w->now + MS(2), SETTLED, b);
+    push(w, w->now + w->settling, SETTLED, b);
 }
 
 static void settled(struct world *w, struct batch *b)
