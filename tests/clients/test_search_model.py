@@ -213,8 +213,8 @@ def search(connection, command):
     return [int(n) for n in answers[0].split()[2:]]
 
 
-def test_random_programs(penfold_server, is_full):
-    connection = imap.login(penfold_server, 'alice')
+def test_random_programs(make_host, is_full):
+    connection = imap.login(make_host(settings='imap { append_8bit = any }\n'), 'alice')  # mails as they are, not as they should be
     messages = fill(connection)
     connection.command('SELECT INBOX')
     uids = search(connection, 'UID SEARCH ALL')
