@@ -26,6 +26,20 @@ def wire_data(kind, text):
     raise ValueError(kind)
 
 
+def on_one_port(udp_handler, tcp_handler):
+    """A port that is free for UDP may be somebody's for TCP: then another one is looked for."""
+    tries = 50
+    while True:
+        udp = socketserver.ThreadingUDPServer(('127.0.0.1', 0), udp_handler)
+        try:
+            return udp, socketserver.ThreadingTCPServer(udp.server_address, tcp_handler)
+        except OSError:
+            udp.server_close()
+            tries -= 1
+            if not tries:
+                raise
+
+
 class Names:
     """Names({('far.test', 'MX'): ['10 mx.far.test'], ...}): a name without a row is NXDOMAIN, `failing` are SERVFAIL."""
 
@@ -45,9 +59,8 @@ class Names:
                     answer = outer.answer(self.request.recv(struct.unpack('>H', size)[0]))
                     self.request.sendall(struct.pack('>H', len(answer)) + answer)
 
-        self.udp = socketserver.ThreadingUDPServer(('127.0.0.1', 0), Udp)
+        self.udp, self.tcp = on_one_port(Udp, Tcp)
         self.port = self.udp.server_address[1]
-        self.tcp = socketserver.ThreadingTCPServer(('127.0.0.1', self.port), Tcp)
         for server in (self.udp, self.tcp):
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
