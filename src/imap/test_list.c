@@ -75,12 +75,12 @@ static void patterns_are_bounded(void **state)
     for (size_t i = 1; i < IMAP_PATTERNS_MAX; i++)
         buf_put(&text, STR(" b"));
     buf_put(&text, STR(")"));
-    buf_add_byte(&text, 0);
+    buf_put(&text, str_from("", 1));
     assert_true(take(buf_str(&text).p, false, &l, &p));
     assert_int_equal(l.n_patterns, IMAP_PATTERNS_MAX);
     buf_truncate(&text, buf_len(&text) - 2);
     buf_put(&text, STR(" b)"));
-    buf_add_byte(&text, 0);
+    buf_put(&text, str_from("", 1));
     assert_false(take(buf_str(&text).p, false, &l, &p));
     assert_true(p.is_limit);
     buf_fini(&text);
