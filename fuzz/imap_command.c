@@ -105,7 +105,7 @@ static void check_things(struct str in, unsigned which)
         break;
     case 1:
         if (imap_take_set(&p, &set))
-            FUZZ_DEMAND(set.n && set.n <= IMAP_RANGES_MAX);
+            FUZZ_DEMAND(set.is_saved ? !set.n : set.n && set.n <= IMAP_RANGES_MAX);
         break;
     case 2:
         if (imap_take_flags(&p, in.n & 1, &flags))
