@@ -157,7 +157,7 @@ def test_line_5_status_map(command):
     with open(os.path.join(ROOT, 'docs/STATUS.md'), encoding='utf-8') as f:
         status = f.read()
     # Apart, since modules import from a conftest.py by its bare name.
-    folders = ['house', 'clients', 'crash', 'daemon', 'dialog', 'hostile', 'tools'], ['cluster', 'model'], ['relay']
+    folders = ['house', 'clients', 'crash', 'daemon', 'dialog', 'hostile', 'tools'], ['cluster', 'model'], ['relay'], ['peers']
     listed = ''.join(command(sys.executable, '-m', 'pytest', '--collect-only', '-q', '-p', 'no:cacheprovider',
                              *(f'tests/{name}' for name in half), env=dict(os.environ, PENFOLD_FULL='1')) for half in folders)
     existing = set(re.findall(r'::(test_\w+)', listed))
