@@ -24,14 +24,16 @@ class Peer:
     command = ()
     log_files = ()
     takes_tls = True
-    checks_tlsa = False  # of those it sends to
+    unproven, proven = (), ()  # what its log says of hosts to which it sends, when it looks at their TLSA records
 
     def __init__(self, place, folder, domain, zones, authority, astray):
         self.place, self.domain, self.hostname, self.astray = place, domain, f'mx.{domain}', astray
         os.makedirs(folder, exist_ok=True)
+        self.zones, self.resolver = zones, None
         self.log = open(os.path.join(str(folder), f'{domain}.log'), 'ab')
         self.root = roots.unpack(self.kind, os.path.join(str(folder), domain), self.log)
-        write(self.root, 'etc/resolv.conf', f'nameserver {zones.address}\n')
+        names = 'nameserver 127.0.0.1\noptions edns0 trust-ad\n' if self.proven else f'nameserver {zones.address}\n'
+        write(self.root, 'etc/resolv.conf', names)
         write(self.root, 'etc/hosts', f'127.0.0.1 localhost\n{place.addresses[0]} {self.hostname}\n')
         write(self.root, 'etc/mailname', f'{self.hostname}\n')
         os.makedirs(os.path.join(self.root, 'etc/peer'))
@@ -59,6 +61,8 @@ class Peer:
     # --- the server ----------------------------------------------------------------------------------------------
 
     def start(self):
+        if self.proven:
+            self.resolver = self.resolver or Validator(self.place, self.zones)
         line, env = machine.command(self.root, ['/bin/sh', '-c', '"$@" & wait', 'init', *self.command])
         with self.place.inside():
             self.process = network.spawn(line, self.log, env=env)
@@ -83,6 +87,8 @@ class Peer:
 
     def __exit__(self, *_):
         self.stop()
+        if self.resolver:
+            self.resolver.__exit__()
         self.log.close()
         machine.remove(self.root)
 
@@ -119,25 +125,12 @@ class Peer:
 
 class Postfix(Peer):
     kind = 'postfix-dovecot'
-    checks_tlsa = True
+    unproven = ('no matching DANE TLSA records', 'status=deferred')
+    proven = ('Verified TLS connection established to mx.near.example',)
     command = ('/usr/sbin/postfix', 'start-fg')
     log_files = ('var/log/postfix.log',)
 
-    def __init__(self, place, folder, domain, zones, *rest, **options):
-        super().__init__(place, folder, domain, zones, *rest, **options)
-        self.zones, self.resolver = zones, None
-
-    def start(self):
-        self.resolver = self.resolver or Validator(self.place, self.zones)
-        super().start()
-
-    def __exit__(self, *args):
-        super().__exit__(*args)
-        if self.resolver:
-            self.resolver.__exit__(*args)
-
     def configure(self):
-        write(self.root, 'etc/resolv.conf', 'nameserver 127.0.0.1\noptions edns0 trust-ad\n')
         with open(os.path.join(self.root, 'usr/share/postfix/master.cf.dist'), encoding='utf-8') as f:
             write(self.root, 'etc/postfix/master.cf', roots.without_chroot(f.read()))
         write(self.root, 'etc/postfix/main.cf', f'''compatibility_level = 3.6
@@ -175,6 +168,8 @@ queue_run_delay = 1s
 
 class Exim(Peer):
     kind = 'exim'
+    unproven = ('DANE attempt failed; TLS connection to mx.near.example', '== alice@near.example')
+    proven = (' CV=dane ',)
     command = ('/usr/sbin/exim4', '-bdf', '-q1s')
     log_files = ('var/log/exim4/mainlog', 'var/log/exim4/paniclog')
 
@@ -185,6 +180,7 @@ class Exim(Peer):
 qualify_domain = {self.domain}
 exim_path = /usr/sbin/exim4
 log_file_path = /var/log/exim4/%slog
+dns_dnssec_ok = 1
 tls_advertise_hosts = *
 tls_certificate = /etc/peer/certificate
 tls_privatekey = /etc/peer/key
@@ -211,11 +207,14 @@ users:
 elsewhere:
   driver = dnslookup
   domains = ! {self.domain}
+  dnssec_request_domains = *
   transport = smtp
   no_more
 begin transports
 smtp:
   driver = smtp
+  dnssec_request_domains = *
+  hosts_try_dane = *
   tls_verify_certificates = /etc/peer/authority
   tls_try_verify_hosts = *
 maildir:
