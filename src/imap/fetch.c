@@ -1,9 +1,9 @@
 /* FETCH and UID FETCH [RFC3501 6.4.5, 6.4.8] [RFC3516]: the messages of a set, in pages.
  *
  * A page goes through stages: which messages; \Seen set on those that need it, durably and in one
- * change; their summaries read together; then each message item by item into the output. Every
- * stage can be left and entered again: when the output is full, when something is not in memory,
- * while a change commits.
+ * change; their summaries and threads read together; then each message item by item into the
+ * output. Every stage can be left and entered again: when the output is full, when something is not
+ * in memory, while a change commits.
  *
  * Invariants: the view does not move while the command runs, so indices stay what they are. What is
  * held while the peer takes nothing is a page of summaries and of one message. A message that
@@ -57,6 +57,25 @@ static void shorten(struct imap_fetch *f, size_t n)
     f->n = n;
 }
 
+/* Of a page together: a message alone would cost ten times as much. */
+static enum net_step read_threads(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    enum rc rc = store_reader_threads(s->view.reader, f->indices, f->n, imap_flags(c), f->threads);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
+    if (rc != RC_OK)
+        return imap_finish_rc(c, s, rc == RC_AGAIN ? RC_TEMP : rc);
+    return start_rows(c, s, f);
+}
+
+static enum net_step after_summaries(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    if (!f->program.needs_thread)
+        return start_rows(c, s, f);
+    f->stage = read_threads;
+    return NET_READ;
+}
+
 static enum net_step read_summaries(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     arena_fini(&f->texts);
@@ -72,13 +91,13 @@ static enum net_step read_summaries(struct conn *c, struct imap_session *s, stru
     }
     for (size_t i = 0; rc != RC_OK && i < f->n; i++)
         f->summaries[i] = (struct str){0}; /* they are made anew */
-    return start_rows(c, s, f);
+    return after_summaries(c, s, f);
 }
 
 static enum net_step after_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     if (!f->program.needs_summary)
-        return start_rows(c, s, f);
+        return after_summaries(c, s, f);
     f->stage = read_summaries;
     return NET_READ;
 }
@@ -376,6 +395,10 @@ static bool make_room(struct imap_session *s, struct imap_fetch *f)
         f->summaries = arena_alloc(&s->arena, most * sizeof *f->summaries + 1);
         is_good = is_good && f->emails && f->summaries;
     }
+    if (f->program.needs_thread) {
+        f->threads = arena_alloc(&s->arena, most * sizeof *f->threads + 1);
+        is_good = is_good && f->threads;
+    }
     if (f->program.sets_seen) {
         f->unseen = arena_alloc(&s->arena, most * sizeof *f->unseen + 1);
         f->modseqs_size = f->spans.total / IMAP_FETCH_SUMMARIES + 1;
@@ -439,7 +462,8 @@ enum net_step imap_fetch(struct conn *c, struct imap_session *s, struct imap_par
         imap_enable_condstore(c, s); /* [RFC7162 3.1] */
     f->is_uidonly = is_uidonly;
     f->stage = f->program.has_vanished ? look_back : choose_page;
-    f->most = f->program.needs_summary ? IMAP_FETCH_SUMMARIES : IMAP_FETCH_ROWS;
+    bool reads = f->program.needs_summary || f->program.needs_thread;
+    f->most = reads ? IMAP_FETCH_SUMMARIES : IMAP_FETCH_ROWS;
     f->answer = IMAP_DONE;
     s->job = f;
     s->job_fini = free_job;

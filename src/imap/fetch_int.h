@@ -62,7 +62,7 @@ struct imap_fetch_program {
     size_t n_names;
     bool sets_seen; /* an item without PEEK is among them */
     bool has_uid, has_flags, has_modseq;
-    bool needs_summary;
+    bool needs_summary, needs_thread;
     /* Modifiers [RFC7162 3.1.4.1, 3.2.6]. */
     bool has_since, has_vanished;
     bool has_partial; /* only these of the messages [RFC9394 3.3] */
@@ -151,7 +151,8 @@ struct imap_fetch {
     uint32_t *indices;
     uint64_t *emails;
     struct str *summaries;
-    uint32_t *unseen; /* UIDs */
+    uint64_t *threads; /* 0: not to be known */
+    uint32_t *unseen;  /* UIDs */
     size_t n_unseen;
     struct arena texts;        /* of the summaries */
     struct imap_op change;     /* that sets \Seen */

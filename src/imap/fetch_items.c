@@ -106,11 +106,18 @@ static enum rc put_email_id(struct conn *c, struct imap_session *s, struct imap_
     return end(f, net_out(c), to);
 }
 
-/* Threads have no names here that clients could ask for [RFC8474 5.2]. */
+/* Of a message that has it, and its copies, always the same [RFC8474 5.2]. */
 static enum rc put_thread_id(struct conn *c, struct imap_session *s, struct imap_fetch *f,
                              const struct imap_fetch_item *item)
 {
-    return put_value(f, net_out(c), item->label, STR("NIL"));
+    if (!f->threads[f->at])
+        return RC_CORRUPT;
+    char *to = begin(f, net_out(c), item->label, NUMBER_MAX + 3);
+    if (!to)
+        return RC_LIMIT;
+    to = put_number(put_bytes(to, STR("(T")), f->threads[f->at]);
+    *to++ = ')';
+    return end(f, net_out(c), to);
 }
 
 /* Most messages have one of a few sets of flags. */

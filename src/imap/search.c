@@ -454,6 +454,35 @@ static enum net_step look_at_rows(struct conn *c, struct imap_session *s)
     return n ? NET_MORE : end_rows(c, s);
 }
 
+/* --- threads ---------------------------------------------------------------------------------- */
+
+static enum rc read_threads(struct conn *c, struct imap_session *s, struct imap_search_key *key)
+{
+    for (; key; key = key->next) {
+        TRY(read_threads(c, s, key->first));
+        if (key->kind == IMAP_SEARCH_THREAD && !key->emails && key->from <= key->last)
+            TRY(store_reader_thread(s->view.reader, key->from, imap_flags(c), &s->arena,
+                                    &key->emails, &key->n_emails));
+    }
+    return RC_OK;
+}
+
+/* The messages of a thread are read where they stand together, once for each key. */
+static enum net_step look_up_threads(struct conn *c, struct imap_session *s)
+{
+    struct imap_search *k = s->job;
+    enum rc rc = read_threads(c, s, k->program.all);
+    if (rc == RC_AGAIN && !net_can_block(c))
+        return NET_SHORT;
+    if (rc != RC_OK) { /* nothing is found */
+        k->answer = imap_text_of_rc(rc == RC_AGAIN ? RC_TEMP : rc);
+        s->go_on = k->found;
+        return k->found(c, s);
+    }
+    s->go_on = look_at_rows;
+    return look_at_rows(c, s);
+}
+
 /* --- beginning and end ------------------------------------------------------------------------ */
 
 void imap_search_fini(struct imap_session *s, struct imap_search *k)
@@ -504,6 +533,6 @@ enum imap_text imap_search_begin(struct imap_session *s, struct imap_search *k, 
         rc = begin(s, k);
     if (rc == RC_NOTFOUND)
         return IMAP_NO_MESSAGE;
-    s->go_on = look_at_rows;
+    s->go_on = k->program.n_threads ? look_up_threads : look_at_rows;
     return rc == RC_OK ? IMAP_DONE : imap_text_of_rc(rc);
 }

@@ -14,7 +14,7 @@
 enum {
     IMAP_SEARCH_KEYS = 1000,       /* in one command */
     IMAP_SEARCH_DEPTH = 50,        /* of parentheses, NOT and OR within one another */
-    IMAP_SEARCH_TEXTS = 100,       /* keys that look at the text of messages */
+    IMAP_SEARCH_TEXTS = 100,       /* keys that look at the text of messages; and of threads */
     IMAP_SEARCH_ROWS = 256,        /* looked at together */
     IMAP_SEARCH_WINDOW = 256 << 10 /* bytes of a message in memory; a larger one goes through it */
 };
@@ -45,6 +45,7 @@ enum imap_search_kind {
     IMAP_SEARCH_SAVED,
     IMAP_SEARCH_MODSEQ,
     IMAP_SEARCH_EMAIL,
+    IMAP_SEARCH_THREAD, /* of `from`: one of `emails` */
     IMAP_SEARCH_SET,
     /* By the summary. */
     IMAP_SEARCH_SENT, /* from <= day of the Date field <= last, see imap_search_day */
@@ -80,8 +81,10 @@ struct imap_search_key {
     struct imap_set set;
     bool is_uid;
     /* What search.c makes of it before it begins. */
-    uint64_t keyword;          /* its bit; 0: no message has it */
-    struct imap_spans spans;   /* of the set */
+    uint64_t keyword;        /* its bit; 0: no message has it */
+    struct imap_spans spans; /* of the set */
+    uint64_t *emails;        /* of the thread, ascending; NULL: not known yet */
+    size_t n_emails;
     struct imap_needle needle; /* of the text */
     bool is_ascii;
     bool is_simple;                 /* and has no line ends */
@@ -93,7 +96,7 @@ struct imap_search_key {
 struct imap_search_program {
     struct imap_search_key *all;    /* kind IMAP_SEARCH_ALL_OF */
     struct imap_search_key **texts; /* the keys beyond the row */
-    size_t n_texts, n_keys, n_ranges;
+    size_t n_texts, n_keys, n_ranges, n_threads;
     bool has_modseq;    /* the answer tells the highest one [RFC7162 3.1.5] */
     bool has_numbers;   /* of messages */
     struct str charset; /* of the strings; absent: none was named */

@@ -81,8 +81,8 @@ static const struct row rows[] = {
     {"OLDER", IMAP_SEARCH_RECEIVED, ARG_AGE, 0, 0, SIDE_BELOW, 0},
     {"YOUNGER", IMAP_SEARCH_RECEIVED, ARG_AGE, 0, 0, SIDE_FROM, 0},
     OTHER("MODSEQ", IMAP_SEARCH_MODSEQ, ARG_MODSEQ),
-    {"EMAILID", IMAP_SEARCH_EMAIL, ARG_OBJECT, 0, 1, SIDE_AT, 0},
-    {"THREADID", IMAP_SEARCH_EMAIL, ARG_OBJECT, 0, 0, SIDE_AT, 0},
+    OTHER("EMAILID", IMAP_SEARCH_EMAIL, ARG_OBJECT),
+    OTHER("THREADID", IMAP_SEARCH_THREAD, ARG_OBJECT),
     DAY("SENTBEFORE", IMAP_SEARCH_SENT, SIDE_BELOW),
     DAY("SENTON", IMAP_SEARCH_SENT, SIDE_AT),
     DAY("SENTSINCE", IMAP_SEARCH_SENT, SIDE_FROM),
@@ -206,8 +206,8 @@ static bool take_modseq(struct taker *t, struct imap_search_key *key)
     return imap_take_modseq(p, &key->from);
 }
 
-/* Ids are as FETCH tells them, in these letters; of threads none is told [RFC8474 5.2, 6, 7]. */
-static bool take_object(struct taker *t, const struct row *row, struct imap_search_key *key)
+/* Ids are as FETCH tells them, in these letters [RFC8474 5.2, 6, 7]. */
+static bool take_object(struct taker *t, struct imap_search_key *key)
 {
     struct str id;
     if (!imap_take_sp(t->p) || !imap_take_atom(t->p, &id))
@@ -215,13 +215,15 @@ static bool take_object(struct taker *t, const struct row *row, struct imap_sear
     for (size_t i = 0; i < id.n; i++)
         if (!ascii_is_alpha(id.p[i]) && !ascii_is_digit(id.p[i]) && !strchr("_-", id.p[i]))
             return imap_fail(t->p, "an object id");
-    uint64_t email;
+    uint64_t n;
+    char letter = key->kind == IMAP_SEARCH_THREAD ? 'T' : 'M';
     struct str number = str_skip(id, 1);
-    bool is_ours = row->value && id.p[0] == 'M' && number.n && number.p[0] != '0' &&
-                   str_to_u64(number, &email) == RC_OK;
-    key->from = is_ours ? email : 1; /* else nothing */
-    key->last = is_ours ? email : 0;
-    return true;
+    bool is_ours =
+        id.p[0] == letter && number.n && number.p[0] != '0' && str_to_u64(number, &n) == RC_OK;
+    key->from = is_ours ? n : 1; /* else nothing */
+    key->last = is_ours ? n : 0;
+    t->program->n_threads += key->kind == IMAP_SEARCH_THREAD;
+    return t->program->n_threads <= IMAP_SEARCH_TEXTS || too_much(t->p);
 }
 
 static bool take_day(struct taker *t, const struct row *row, struct imap_search_key *key)
@@ -271,7 +273,7 @@ static bool take_argument(struct taker *t, const struct row *row, unsigned depth
     case ARG_MODSEQ:
         return take_modseq(t, key);
     case ARG_OBJECT:
-        return take_object(t, row, key);
+        return take_object(t, key);
     case ARG_DATE:
         return take_day(t, row, key);
     case ARG_FIELD:

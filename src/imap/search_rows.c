@@ -40,6 +40,19 @@ static inline bool is_email(const struct imap_search_key *key, const struct stor
     return row->email >= key->from && row->email <= key->last;
 }
 
+static inline bool is_of_thread(const struct imap_search_key *key, const struct store_row *row)
+{
+    size_t from = 0, to = key->n_emails;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (key->emails[mid] < row->email)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from < key->n_emails && key->emails[from] == row->email;
+}
+
 static inline bool has_modseq(const struct imap_search_key *key, const struct store_row *row)
 {
     return row->modseq >= key->from;
@@ -156,6 +169,9 @@ static void eval(const struct imap_search_key *key, const struct store_row *rows
     case IMAP_SEARCH_EMAIL:
         test_all(key, rows, n, is_email, out->yes);
         break;
+    case IMAP_SEARCH_THREAD:
+        test_all(key, rows, n, is_of_thread, out->yes);
+        break;
     case IMAP_SEARCH_MODSEQ:
         test_all(key, rows, n, has_modseq, out->yes);
         break;
@@ -224,6 +240,8 @@ enum imap_search_answer imap_search_row(const struct imap_search_key *key,
         return answer_of(was_saved(key, row));
     case IMAP_SEARCH_EMAIL:
         return answer_of(is_email(key, row));
+    case IMAP_SEARCH_THREAD:
+        return answer_of(is_of_thread(key, row));
     case IMAP_SEARCH_MODSEQ:
         return answer_of(has_modseq(key, row));
     case IMAP_SEARCH_SET:

@@ -156,7 +156,7 @@ static void status_tells_the_size(void **state) /* [RFC8438 3] */
 static void objects_have_ids(void **state)
 {
     struct home h;
-    char line[CLIENT_LINE], id[64], again[64], name[64];
+    char line[CLIENT_LINE], id[64], again[64], name[64], thread[64];
     home_make(&h);
     home_start(&h);
     home_deliver_many(&h, h.alice, STR("Subject: x\r\n\r\nx\r\n"), 2);
@@ -180,7 +180,8 @@ static void objects_have_ids(void **state)
                 "C: g FETCH 2 (EMAILID THREADID)\n",
                 AT_ONCE);
     client_line(fd, line, sizeof line);
-    assert_int_equal(sscanf(line, "* 2 FETCH (EMAILID (%60[M0-9]) THREADID NIL)", name), 1);
+    int got = sscanf(line, "* 2 FETCH (EMAILID (%60[M0-9]) THREADID (%60[T0-9]))", name, thread);
+    assert_int_equal(got, 2);
     struct buf talk = {.cap = 1000};
     buf_putf(&talk,
              "S: g OK FETCH completed\n"
@@ -188,11 +189,12 @@ static void objects_have_ids(void **state)
              "C: i UID MOVE 3 two\nP: * OK [COPY\nS: * 3 EXPUNGE\nP: i OK\n"
              "C: j SELECT two\nP: * OK [CL\nP: * FL\nP: * OK [PERM\nS: * 1 EXISTS\nP: * 0 R\n"
              "P: * OK [UNSEEN\nP: * OK [UIDV\nP: * OK [UIDN\nP: * OK [MAILBOXID (F%s)] \nP: j OK\n"
-             "C: k FETCH 1 EMAILID\nS: * 1 FETCH (EMAILID (%s))\nP: k OK\n"
+             "C: k FETCH 1 (EMAILID THREADID)\nS: * 1 FETCH (EMAILID (%s) THREADID (%s))\nP: k OK\n"
              "C: l SEARCH OR EMAILID M0 THREADID %s\nS: * SEARCH\nP: l OK\n"
-             "C: m SEARCH EMAILID X1\nS: * SEARCH\nP: m OK\n"
+             "C: o SEARCH NOT EMAILID M0 THREADID %s\nS: * SEARCH 1\nP: o OK\n"
+             "C: m SEARCH OR EMAILID X1 THREADID T00\nS: * SEARCH\nP: m OK\n"
              "C: n SEARCH EMAILID M1.2\nS: n BAD expected an object id\n",
-             name, id, name, name);
+             name, id, name, thread, name, thread);
     buf_put(&talk, str_from("", 1));
     client_talk(fd, buf_str(&talk).p, AT_ONCE);
     buf_fini(&talk);

@@ -5,6 +5,9 @@
  * Ids that do not ascend, or lie far apart, are left to single reads. Nothing is written here. */
 #include "store/store_int.h"
 
+#include "base/mem.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 enum { SCAN_MIN = 8 };
@@ -108,4 +111,48 @@ enum rc emails_left_keep(struct emails_left *l, struct arena *arena, const struc
         return RC_LIMIT;
     left->record = copy;
     return RC_OK;
+}
+
+/* --- threads ---------------------------------------------------------------------------------- */
+
+enum rc emails_of_thread(struct store_account *a, uint64_t thread, unsigned flags,
+                         struct emails_found *out)
+{
+    struct key from = key_member(thread, 0);
+    struct key to = key_after(str_from(from.b, 9), 9);
+    const struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
+    struct kv_walk walk;
+    struct kv_row row;
+    enum rc rc;
+    kv_walk_begin(&walk, a->store->kv, account_part(a->id), range, flags & KV_CACHED);
+    while ((rc = kv_walk_next(&walk, &row)) == RC_OK && row.key.n == from.n)
+        emails_found_add(out, get_u64(row.key.p + 9));
+    kv_walk_end(&walk);
+    return rc == RC_OK ? RC_CORRUPT : rc == RC_EOF ? RC_OK : rc;
+}
+
+void emails_found_add(struct emails_found *f, uint64_t email)
+{
+    f->ids = mem_array(f->ids, &f->size, f->n + 1, sizeof *f->ids);
+    f->ids[f->n++] = email;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+enum rc emails_found_take(struct emails_found *f, struct arena *arena, uint64_t **out,
+                          size_t *out_n)
+{
+    *out = arena_alloc(arena, (f->n + 1) * sizeof **out);
+    *out_n = *out ? f->n : 0;
+    if (*out && f->n) {
+        qsort(f->ids, f->n, sizeof *f->ids, by_id);
+        memcpy(*out, f->ids, f->n * sizeof **out);
+    }
+    free(f->ids);
+    *f = (struct emails_found){0};
+    return *out ? RC_OK : RC_LIMIT;
 }

@@ -17,11 +17,11 @@
 
 #include <stdlib.h>
 
-enum { AHEAD_MAX = 64, GRAVE_ROWS = 64 /* read at once */ };
+enum { AHEAD_MAX = 64, RECORDS_MAX = 128, GRAVE_ROWS = 64 /* read at once */ };
 
 struct grave { /* a message that has gone */
     struct map_node node;
-    uint64_t email;
+    uint64_t email, thread;
     struct kv_blob_id blob;
 };
 
@@ -138,6 +138,7 @@ static void bury(struct store_reader *r, const struct tombstone *d)
         return;
     struct grave *g = mem_zero(sizeof *g);
     g->email = d->row.email;
+    g->thread = d->record.thread;
     g->blob = d->record.blob;
     map_add(&r->graves, &g->node, map_hash_u64(g->email));
 }
@@ -179,16 +180,22 @@ static enum rc look_for_graves(struct store_reader *r, unsigned flags)
 }
 
 /* The record was not there: the message has gone, or it never was. */
+static enum rc grave_of(struct store_reader *r, uint64_t email, unsigned flags,
+                        const struct grave **out)
+{
+    *out = find_grave(r, email);
+    if (!*out) {
+        TRY(look_for_graves(r, flags));
+        *out = find_grave(r, email);
+    }
+    return *out ? RC_OK : RC_CORRUPT;
+}
+
 static enum rc blob_of_gone(struct store_reader *r, uint64_t email, unsigned flags,
                             struct kv_blob_id *out)
 {
-    const struct grave *g = find_grave(r, email);
-    if (!g) {
-        TRY(look_for_graves(r, flags));
-        g = find_grave(r, email);
-    }
-    if (!g)
-        return RC_CORRUPT;
+    const struct grave *g;
+    TRY(grave_of(r, email, flags, &g));
     *out = g->blob;
     return RC_OK;
 }
@@ -206,32 +213,44 @@ static enum rc scan_emails(struct store_reader *r, const uint64_t *ids, size_t n
     struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
     TRY(kv_scan(r->account->store->kv, account_part(r->account->id), range, 2 * n, flags, arena,
                 &page));
+    if (page.has_more) /* much in each of them */
+        return RC_NOTFOUND;
     emails_pick(&page, ids, n, out_values);
     return RC_OK;
+}
+
+/* The records of up to RECORDS_MAX messages; absent where there is none. */
+static enum rc read_records(struct store_reader *r, const uint64_t *ids, size_t n,
+                            struct arena *arena, unsigned flags, struct str *out_values)
+{
+    struct key keys[RECORDS_MAX];
+    struct str names[RECORDS_MAX];
+    enum rc rc = scan_emails(r, ids, n, arena, flags & KV_CACHED, out_values);
+    if (rc != RC_NOTFOUND)
+        return rc;
+    for (size_t i = 0; i < n; i++) {
+        keys[i] = key_email(ids[i]);
+        names[i] = key_str(&keys[i]);
+    }
+    return kv_get(r->account->store->kv, account_part(r->account->id), names, n, flags & KV_CACHED,
+                  arena, out_values, NULL);
 }
 
 /* The blobs of the n messages from `index` on come into `known`. */
 static enum rc learn(struct store_reader *r, size_t index, size_t n, unsigned flags)
 {
-    struct key keys[AHEAD_MAX];
     uint64_t ids[AHEAD_MAX];
-    struct str names[AHEAD_MAX], values[AHEAD_MAX];
+    struct str values[AHEAD_MAX];
     struct email e;
     struct arena arena;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         ids[i] = store_root_at(r->root, index + i)->email;
-        keys[i] = key_email(ids[i]);
-        names[i] = key_str(&keys[i]);
-    }
     arena_init(&arena, 0);
     r->known_to = r->known_from = index;
-    enum rc rc = scan_emails(r, ids, n, &arena, flags & KV_CACHED, values);
-    if (rc == RC_NOTFOUND)
-        rc = kv_get(r->account->store->kv, account_part(r->account->id), names, n,
-                    flags & KV_CACHED, &arena, values, NULL);
+    enum rc rc = read_records(r, ids, n, &arena, flags, values);
     for (size_t i = 0; rc == RC_OK && i < n; i++) {
         if (str_is_null(values[i])) {
-            rc = blob_of_gone(r, store_root_at(r->root, index + i)->email, flags, &r->known[i]);
+            rc = blob_of_gone(r, ids[i], flags, &r->known[i]);
         } else {
             rc = email_decode(values[i], &e);
             r->known[i] = e.blob;
@@ -273,4 +292,71 @@ void store_reader_messages(struct store_reader *r, const uint32_t *indices, size
         if (indices[i] < store_root_count(r->root) && know(r, indices[i], 0) == RC_OK)
             ids[i] = r->known[indices[i] - r->known_from];
     message_open_blobs(r->account->store, ids, n, out);
+}
+
+/* --- threads ---------------------------------------------------------------------------------- */
+
+static enum rc thread_of(struct store_reader *r, uint64_t email, struct str record, unsigned flags,
+                         uint64_t *out)
+{
+    struct email e;
+    const struct grave *g;
+    *out = 0;
+    if (str_is_null(record)) {
+        TRY(grave_of(r, email, flags, &g));
+        *out = g->thread;
+        return RC_OK;
+    }
+    TRY(email_decode(record, &e));
+    *out = e.thread;
+    return RC_OK;
+}
+
+/* Up to RECORDS_MAX of them. */
+static enum rc read_threads(struct store_reader *r, const uint32_t *indices, size_t n,
+                            unsigned flags, uint64_t *out)
+{
+    uint64_t ids[RECORDS_MAX];
+    struct str values[RECORDS_MAX];
+    struct arena arena;
+    for (size_t i = 0; i < n; i++)
+        ids[i] = store_root_at(r->root, indices[i])->email;
+    arena_init(&arena, 0);
+    enum rc rc = read_records(r, ids, n, &arena, flags, values);
+    for (size_t i = 0; rc == RC_OK && i < n; i++) {
+        rc = thread_of(r, ids[i], values[i], flags, &out[i]);
+        if (rc == RC_CORRUPT)
+            rc = RC_OK;
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
+enum rc store_reader_threads(struct store_reader *r, const uint32_t *indices, size_t n,
+                             unsigned flags, uint64_t *out)
+{
+    for (size_t from = 0; from < n; from += RECORDS_MAX) {
+        size_t here = n - from < RECORDS_MAX ? n - from : RECORDS_MAX;
+        TRY(read_threads(r, indices + from, here, flags, out + from));
+    }
+    return RC_OK;
+}
+
+enum rc store_reader_thread(struct store_reader *r, uint64_t thread, unsigned flags,
+                            struct arena *arena, uint64_t **out, size_t *out_n)
+{
+    struct emails_found found = {0};
+    struct map_node *node = NULL;
+    size_t slot = 0;
+    *out = NULL;
+    enum rc rc = emails_of_thread(r->account, thread, flags, &found);
+    if (rc == RC_OK) /* behind the others: what goes meanwhile is in one of them at least */
+        rc = look_for_graves(r, flags);
+    while (rc == RC_OK && (node = map_each(&r->graves, &slot, node))) {
+        const struct grave *g = CONTAINER(node, struct grave, node);
+        if (g->thread == thread)
+            emails_found_add(&found, g->email);
+    }
+    enum rc taken = emails_found_take(&found, arena, out, out_n);
+    return rc == RC_OK ? taken : rc;
 }

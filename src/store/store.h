@@ -392,6 +392,18 @@ enum rc store_reader_message(struct store_reader *reader, size_t index, unsigned
 enum { STORE_AHEAD = 64 };
 void store_reader_messages(struct store_reader *reader, const uint32_t *indices, size_t n,
                            struct store_message **out);
+/* The threads of messages at these indices of the root (they ascend), one number each; 0: its
+ * record is damaged. A message has the thread of an earlier one with its message id, or of the
+ * nearest one that it refers to and that was there when it came; else one of its own. It keeps that
+ * for good, as do its copies. One that comes before those that it answers begins a thread, and they
+ * begin others. RC_AGAIN (KV_CACHED), RC_TEMP. Many are read together: best when they lie side by
+ * side. */
+enum rc store_reader_threads(struct store_reader *reader, const uint32_t *indices, size_t n,
+                             unsigned flags, uint64_t *out);
+/* The emails of a thread, ascending, in the arena: those of other mailboxes too, and those that
+ * have gone from the reader's. RC_AGAIN (KV_CACHED), RC_TEMP, RC_LIMIT: the arena is full. */
+enum rc store_reader_thread(struct store_reader *reader, uint64_t thread, unsigned flags,
+                            struct arena *arena, uint64_t **out, size_t *out_n);
 /* Goes on with a newer root of the same mailbox, also one of store_root_keep; takes a reference of
  * its own. Its rows can be opened as before, and maintenance is held back only for those of them
  * that are gone. */

@@ -488,6 +488,19 @@ enum rc head_emails(struct attempt *t, const uint64_t *ids, size_t n, struct str
 bool emails_are_run(const uint64_t *ids, size_t n, struct key *out_from, struct key *out_to);
 void emails_pick(const struct kv_page *page, const uint64_t *ids, size_t n, struct str *out_values);
 
+/* Ids on their way to a caller. Zeroed to begin with. */
+struct emails_found {
+    uint64_t *ids;
+    size_t n, size;
+};
+void emails_found_add(struct emails_found *f, uint64_t email);
+/* Ascending, into the arena; and frees them. RC_LIMIT. */
+enum rc emails_found_take(struct emails_found *f, struct arena *arena, uint64_t **out,
+                          size_t *out_n);
+/* Adds those of a thread. */
+enum rc emails_of_thread(struct store_account *a, uint64_t thread, unsigned flags,
+                         struct emails_found *out);
+
 /* The `e` of messages with several places, as a change has left them: the next of its rows may be
  * of the same message. Absent: not met yet. Records live in the arena. */
 struct emails_left {

@@ -247,9 +247,87 @@ static void a_quiet_mailbox_holds_nothing_back(void **state)
     fixture_close(f, &a);
 }
 
+/* Whatever becomes of a message, its thread is the same; what lies side by side is read with one
+ * scan. */
+static void threads_are_read_together(void **state)
+{
+    enum { N = 100 };
+    struct fixture *f = *state;
+    struct store_reader *r = NULL;
+    struct str first = STR("first@x");
+    uint32_t indices[N], uids[] = {1, 2, 50, 51};
+    uint64_t threads[N], *emails;
+    struct arena arena = {0};
+    size_t n;
+    f->conf.undelete_ns = UINT64_MAX;
+    fixture_reopen_store(f);
+    struct store_account *a = fixture_account(f, 1);
+    for (uint32_t i = 0; i < N; i++) {
+        struct store_append how = {.message_id = i ? (struct str){0} : first};
+        how.references = &first;
+        how.n_references = i && i % 2 == 0;
+        indices[i] = i;
+        assert_rc(fixture_append(f, a, STR("x"), &how, NULL), RC_OK);
+    }
+    assert_rc(store_reader_open(a, 1, 0, &r), RC_OK);
+    struct store_copy copy = {.from = 1, .to = 2, .uids = uids, .n_uids = 2, .is_move = true};
+    assert_rc(fixture_copy(a, &copy, NULL), RC_OK);
+    assert_rc(fixture_expunge(a, 1, uids + 2, 2, NULL), RC_OK);
+    fixture_maintain(a);
+    assert_rc(store_reader_threads(r, indices, N, 0, threads), RC_OK);
+    for (uint32_t i = 0; i < N; i++) {
+        assert_int_equal(threads[i] == threads[0], i % 2 == 0);
+        assert_int_not_equal(threads[i], 0);
+    }
+    assert_rc(store_reader_thread(r, threads[0], 0, &arena, &emails, &n), RC_OK);
+    assert_int_equal(n, N / 2); /* what is gone is still read */
+    assert_int_equal(emails[1], store_root_at(store_reader_root(r), 2)->email);
+    uint64_t others[2];
+    const uint32_t apart[] = {1, 98};
+    assert_rc(store_reader_threads(r, apart, 2, 0, others), RC_OK);
+    assert_int_equal(others[0], threads[1]);
+    assert_int_equal(others[1], threads[98]);
+    store_reader_close(&r);
+    fixture_maintain(a);
+    assert_rc(store_reader_open(a, 1, 0, &r), RC_OK);
+    assert_rc(store_reader_thread(r, threads[0], 0, &arena, &emails, &n), RC_OK);
+    assert_int_equal(n, N / 2 - 1); /* what was moved is not gone */
+    assert_rc(store_reader_thread(r, UINT64_MAX, 0, &arena, &emails, &n), RC_OK);
+    assert_int_equal(n, 0);
+    store_reader_close(&r);
+    arena_fini(&arena);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
+/* A page of rows costs a scan or a few, and not a read for each message. */
+static void threads_cost_scans(void **state)
+{
+    enum { N = 512 };
+    struct fixture *f = *state;
+    struct kv_mem_stats before, after;
+    struct store_reader *r = NULL;
+    uint32_t indices[N];
+    uint64_t threads[N];
+    struct store_account *a = fixture_account(f, 1);
+    fixture_append_many(f, a, N);
+    for (uint32_t i = 0; i < N; i++)
+        indices[i] = i;
+    assert_rc(store_reader_open(a, 1, 0, &r), RC_OK);
+    kv_mem_stats(f->kv, &before);
+    assert_rc(store_reader_threads(r, indices, N, KV_CACHED, threads), RC_OK);
+    kv_mem_stats(f->kv, &after);
+    assert_true(after.scans - before.scans <= 4);
+    assert_int_equal(after.keys_read, before.keys_read);
+    store_reader_close(&r);
+    fixture_close(f, &a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        ON_BOTH(threads_are_read_together),
+        ON_MEM(threads_cost_scans),
         ON_BOTH(expunged_messages_stay_readable),
         ON_BOTH(a_later_reader_is_no_hindrance_to_earlier_graves),
         ON_BOTH(several_are_opened_at_once),
