@@ -97,6 +97,8 @@ const struct key conf_keys[] = {
     AMOUNT("relay", "command_time", TIME, relay.command_time, "5m", 1, 3600),
     AMOUNT("relay", "lookup_least", TIME, relay.lookup_least, "30s", 1, DAY),
     WORDS("imap", "append_8bit", CHOICE, imap.append_8bit, "enabled", {"enabled", "any"}),
+    AMOUNT("imap", "message_limit", NUMBER, imap.message_limit, "1000000", 1000, UINT32_MAX),
+    WORDS("imap", "message_limit_of", CHOICE, imap.message_limit_of, "all", {"all", "save"}),
     AMOUNT("trace", "keep", TIME, trace.keep, "30d", 0, 100ULL * YEAR),
     AMOUNT("trace", "disk", SIZE, trace.disk, "1G", 1 << 20, 1024 * TIB),
     AMOUNT("trace", "memory", SIZE, trace.memory, "4M", 64 << 10, UINT64_C(1) << 30),

@@ -199,8 +199,9 @@ static enum imap_text check(struct imap_session *s, const struct append *k,
         return IMAP_EMPTY; /* [RFC3502 6.3.11] */
     if (literal->n > s->imap->conf.message_size)
         return IMAP_TOO_BIG; /* [RFC7889 4] */
-    if (k->n == STORE_APPENDS)
-        return IMAP_LIMIT;
+    size_t most = imap_limit_of_saving(s) < STORE_APPENDS ? imap_limit_of_saving(s) : STORE_APPENDS;
+    if (k->n == most)
+        return imap_limit_refuse(s, most); /* [RFC9738 3.1] */
     return has_room(s, k, literal->n) ? IMAP_DONE : IMAP_OVER_QUOTA;
 }
 

@@ -55,6 +55,8 @@ static enum net_step over(struct conn *c, struct imap_session *s, enum rc rc)
 {
     struct imap_change *k = s->job;
     k->rc = rc;
+    if (rc != RC_OK) /* who knows how far it came */
+        s->limited = (struct imap_limited){0};
     s->go_on = k->then;
     return k->then(c, s);
 }

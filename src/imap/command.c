@@ -106,6 +106,7 @@ void imap_put_capabilities(struct conn *c, const struct imap_session *s, struct 
     }
     buf_put(out, STR(" APPENDLIMIT=")); /* [RFC7889 2] */
     imap_put_u64(out, s->imap->conf.message_size);
+    imap_put_limit_capability(s, out);
 }
 
 /* --- the dispatcher --------------------------------------------------------------------------- */

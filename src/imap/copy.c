@@ -194,6 +194,16 @@ static bool make_room(struct imap_session *s, struct copying *k)
     return k->copy.out_uids && k->parts;
 }
 
+/* MOVE does what it may, COPY all or nothing [RFC9738 3.1]. */
+static bool is_allowed(struct imap_session *s, struct copying *k)
+{
+    size_t most = k->copy.is_move ? imap_limit_of(s) : imap_limit_of_saving(s);
+    if (k->change.spans.total <= most)
+        return true;
+    imap_limit_cut(s, s->view.root, most, &k->change.spans);
+    return k->copy.is_move;
+}
+
 static enum net_step run(struct conn *c, struct imap_session *s, struct imap_parse *p, bool is_move)
 {
     struct copying *k = arena_zero(&s->arena, sizeof *k);
@@ -210,10 +220,12 @@ static enum net_step run(struct conn *c, struct imap_session *s, struct imap_par
     enum imap_text text = imap_change_target(s, to, &k->copy.to);
     if (text != IMAP_DONE)
         return imap_finish(c, s, text);
+    k->copy.is_move = is_move;
+    if (rc == RC_OK && !is_allowed(s, k))
+        return imap_finish(c, s, IMAP_MESSAGE_LIMIT);
     if (rc != RC_OK || !make_room(s, k))
         return imap_finish(c, s, IMAP_LIMIT);
     k->copy.from = s->view.mailbox;
-    k->copy.is_move = is_move;
     k->change.root = s->view.root;
     k->change.queue = queue;
     k->change.part = part_done;

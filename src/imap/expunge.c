@@ -43,6 +43,25 @@ static enum rc queue(struct imap_session *s, unsigned flags)
                          flags | STORE_ONLY_DELETED, &k->change.op.op);
 }
 
+/* Of UID EXPUNGE, the highest ones that are \Deleted; EXPUNGE and CLOSE have no limit
+ * [RFC9738 3.1]. */
+static void limit(struct imap_session *s, struct expunging *k)
+{
+    struct imap_spans *spans = &k->change.spans;
+    size_t most = imap_limit_of(s), n = 0, passed = 0, keep = 0;
+    for (size_t i = spans->n; i-- > 0;) {
+        for (size_t at = spans->at[i].to; at-- > spans->at[i].from; passed++) {
+            if (!(store_root_at(k->newest, at)->flags & STORE_DELETED))
+                continue;
+            if (n++ == most) {
+                imap_limit_cut(s, k->newest, keep, spans);
+                return;
+            }
+            keep = passed + 1;
+        }
+    }
+}
+
 static enum net_step look(struct conn *c, struct imap_session *s)
 {
     static const struct imap_range all = {1, UINT32_MAX};
@@ -61,6 +80,13 @@ static enum net_step look(struct conn *c, struct imap_session *s)
                               &k->change.spans);
     if (rc != RC_OK)
         return imap_finish_rc(c, s, rc);
+    if (s->is_uid && k->change.spans.total > imap_limit_of(s)) {
+        if (!net_can_block(c)) {
+            store_root_release(&k->newest);
+            return NET_SHORT;
+        }
+        limit(s, k);
+    }
     k->change.root = k->newest;
     k->change.with_flags = STORE_DELETED;
     k->change.queue = queue;

@@ -42,7 +42,7 @@ static void fail(struct conn *c, struct imap_session *s, struct imap_fetch *f, e
 
 static enum net_step start_rows(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
-    f->at = 0;
+    f->nth = 0;
     f->item = 0;
     f->stage = put_rows;
     return NET_READ;
@@ -55,6 +55,19 @@ static void shorten(struct imap_fetch *f, size_t n)
     while (f->span && f->spans.at[f->span - 1].to > f->index)
         f->span--;
     f->n = n;
+}
+
+static enum net_step choose_page(struct conn *c, struct imap_session *s, struct imap_fetch *f);
+
+/* The page is chosen anew, with half of its messages. */
+static enum net_step take_half(struct imap_fetch *f)
+{
+    f->most = f->n / 2;
+    shorten(f, 0);
+    f->stage = choose_page;
+    if (f->is_downwards)
+        f->window = f->spans.n = f->span = 0;
+    return NET_READ;
 }
 
 /* Of a page together: a message alone would cost ten times as much. */
@@ -84,6 +97,8 @@ static enum net_step read_summaries(struct conn *c, struct imap_session *s, stru
         store_summaries(s->account, f->emails, f->n, imap_flags(c), &f->texts, f->summaries);
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
+    if (rc == RC_LIMIT && f->n > 1 && f->is_downwards)
+        return take_half(f);
     if (rc == RC_LIMIT && f->n > 1) {
         shorten(f, f->n / 2);
         f->most = f->n; /* of the pages to come, which are likely to be as long */
@@ -153,17 +168,6 @@ static enum net_step seen_is_set(struct conn *c, struct imap_session *s, struct 
     return NET_READ;
 }
 
-static enum net_step choose_page(struct conn *c, struct imap_session *s, struct imap_fetch *f);
-
-/* The page is chosen anew, with half of its messages. */
-static enum net_step take_half(struct imap_fetch *f)
-{
-    f->most = f->n / 2;
-    shorten(f, 0);
-    f->stage = choose_page;
-    return NET_READ;
-}
-
 /* [RFC3501 6.4.5]: before the answer, so that what the client is told of is durable. */
 static enum net_step set_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
@@ -205,7 +209,7 @@ static bool is_own_change(struct imap_session *s, const struct store_row *old,
 
 static enum net_step end(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
-    s->told = &f->spans;
+    s->told = f->is_downwards ? &f->all : &f->spans;
     s->expects = is_own_change; /* what else has happened to them is told */
     return imap_finish(c, s, f->answer);
 }
@@ -227,12 +231,26 @@ static void skip_unchanged(struct imap_session *s, struct imap_fetch *f, size_t 
         f->index = store_root_changed(s->view.root, f->index, to, f->program.since, NULL);
 }
 
-static enum net_step choose_page(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+/* The next messages below those before, a page at most. False: that was all. */
+static bool go_down(struct imap_fetch *f)
+{
+    f->n_left -= f->window;
+    f->window = f->n_left < f->most ? f->n_left : f->most;
+    if (!f->window)
+        return false;
+    struct imap_partial part = {.from = (uint32_t)(f->n_left - f->window) + 1,
+                                .to = (uint32_t)f->n_left};
+    memcpy(f->spans.at, f->all.at, f->all.n * sizeof *f->all.at);
+    f->spans.n = f->all.n;
+    f->spans.total = f->all.total;
+    imap_spans_cut(&f->spans, &part);
+    f->span = f->index = 0;
+    return true;
+}
+
+static void add_rows(struct imap_session *s, struct imap_fetch *f)
 {
     bool sets_seen = f->program.sets_seen && !s->view.is_read_only;
-    store_root_release(&f->newest);
-    f->n = f->n_unseen = 0;
-    f->change.tries = 0;
     for (; f->span < f->spans.n && f->n < f->most; f->span++) {
         const struct imap_span *span = &f->spans.at[f->span];
         if (f->index < span->from)
@@ -245,6 +263,16 @@ static enum net_step choose_page(struct conn *c, struct imap_session *s, struct 
         if (f->index < span->to)
             break;
     }
+}
+
+static enum net_step choose_page(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    store_root_release(&f->newest);
+    f->n = f->n_unseen = 0;
+    f->change.tries = 0;
+    do
+        add_rows(s, f);
+    while (!f->n && f->is_downwards && go_down(f));
     if (!f->n)
         return end(c, s, f);
     if (!f->n_unseen)
@@ -275,6 +303,7 @@ static const struct store_row *changed_row(const struct imap_fetch *f, uint32_t 
 
 static void begin_row(struct imap_session *s, struct imap_fetch *f)
 {
+    f->at = f->is_downwards ? f->n - 1 - f->nth : f->nth;
     f->row = store_root_at(s->view.root, f->indices[f->at]);
     const struct store_row *row = f->n_unseen ? changed_row(f, f->row->uid) : NULL;
     f->is_changed = row != NULL;
@@ -304,7 +333,7 @@ static void end_row(struct conn *c, struct imap_session *s, struct imap_fetch *f
     s->has_progress = true;
     f->row = NULL;
     f->item = 0;
-    f->at++;
+    f->nth++;
 }
 
 /* On a worker nothing is missing: it has done much, and others come first. */
@@ -349,7 +378,7 @@ static enum net_step put_item(struct conn *c, struct imap_session *s, struct ima
 
 static enum net_step put_rows(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
-    while (f->at < f->n) {
+    while (f->nth < f->n) {
         if (!f->row)
             begin_row(s, f);
         while (f->item < f->program.n) {
@@ -408,12 +437,66 @@ static bool make_room(struct imap_session *s, struct imap_fetch *f)
     return is_good;
 }
 
+/* How many of the messages are the highest ones that may be told; those that have not changed do
+ * not count. */
+static size_t count_allowed(struct imap_session *s, const struct imap_fetch *f)
+{
+    size_t most = imap_limit_of(s), n = 0, total = f->spans.total;
+    if (!f->program.has_since)
+        return total < most ? total : most;
+    for (size_t i = f->spans.n; i-- > 0;) {
+        const struct imap_span *span = &f->spans.at[i];
+        size_t at = span->from;
+        while ((at = store_root_changed(s->view.root, at, span->to, f->program.since, NULL)) <
+               span->to) {
+            n++;
+            at++;
+        }
+    }
+    for (size_t i = 0, passed = 0; n > most; i++) {
+        const struct imap_span *span = &f->spans.at[i];
+        size_t at = span->from;
+        while (n > most && (at = store_root_changed(s->view.root, at, span->to, f->program.since,
+                                                    NULL)) < span->to) {
+            at++;
+            n--;
+        }
+        total = f->spans.total - passed - (at - span->from);
+        passed += span->to - span->from;
+    }
+    return total;
+}
+
+/* [RFC9738 3.1]: from the highest one downwards. */
+static enum net_step limit(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    if (!net_can_block(c))
+        return NET_SHORT;
+    f->stage = choose_page;
+    size_t allowed = count_allowed(s, f);
+    if (allowed == f->spans.total)
+        return NET_READ;
+    imap_limit_cut(s, s->view.root, allowed, &f->spans);
+    f->all = f->spans;
+    f->spans = (struct imap_spans){.at = arena_alloc(&s->arena, f->all.n * sizeof *f->all.at + 1)};
+    if (!f->spans.at)
+        return imap_finish_rc(c, s, RC_LIMIT);
+    f->is_downwards = true;
+    f->n_left = allowed;
+    return NET_READ;
+}
+
+static imap_fetch_stage begin_rows(struct imap_session *s, const struct imap_fetch *f)
+{
+    return f->spans.total > imap_limit_of(s) ? limit : choose_page;
+}
+
 /* Before the messages, so that it is clear what their numbers mean [RFC7162 3.2.6]. */
 static enum net_step put_vanished(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     enum net_step next = imap_vanished_put(c, s, &f->vanished);
     if (next == NET_READ)
-        f->stage = choose_page;
+        f->stage = begin_rows(s, f);
     return next;
 }
 
@@ -456,12 +539,16 @@ enum net_step imap_fetch(struct conn *c, struct imap_session *s, struct imap_par
         return imap_finish(c, s, IMAP_NO_MESSAGE);
     if (rc != RC_OK || !make_room(s, f))
         return imap_finish_rc(c, s, RC_LIMIT);
+    enum imap_text text =
+        f->program.has_partial ? imap_limit_partial(s, &f->program.partial) : IMAP_DONE;
+    if (text != IMAP_DONE)
+        return imap_finish(c, s, text);
     if (f->program.has_partial) /* and of them what has changed [RFC9394 3.4] */
         imap_spans_cut(&f->spans, &f->program.partial);
     if (f->program.has_modseq)
         imap_enable_condstore(c, s); /* [RFC7162 3.1] */
     f->is_uidonly = is_uidonly;
-    f->stage = f->program.has_vanished ? look_back : choose_page;
+    f->stage = f->program.has_vanished ? look_back : begin_rows(s, f);
     bool reads = f->program.needs_summary || f->program.needs_thread;
     f->most = reads ? IMAP_FETCH_SUMMARIES : IMAP_FETCH_ROWS;
     f->answer = IMAP_DONE;

@@ -145,6 +145,10 @@ struct imap_fetch {
     struct imap_vanished vanished;
     imap_fetch_stage stage;
     size_t span, index; /* the first message behind the page */
+    /* From the highest message downwards: `spans` is one page after the other of these. */
+    bool is_downwards;
+    struct imap_spans all;
+    size_t n_left, window; /* messages of them that are not told yet, and those in `spans` */
     enum imap_text answer;
     /* The page. */
     size_t n, most;
@@ -160,7 +164,7 @@ struct imap_fetch {
     uint64_t *modseqs;         /* of the changes so far */
     size_t n_modseqs, modseqs_size;
     /* The message. */
-    size_t at; /* in the page */
+    size_t nth, at; /* of the page, and where it stands in it */
     size_t item;
     const struct store_row *row;
     struct str envelope, structure; /* of its summary; absent: not there yet */

@@ -31,6 +31,7 @@ struct imap *imap_new(const struct ctx *ctx, const struct imap_conf *conf)
     or_default(&k->search_memory, 64 << 20);
     imap_columns_init(&imap->columns, k->search_memory);
     or_default(&k->command_size, 1 << 20);
+    k->message_limit = k->message_limit ? k->message_limit : 1000 * 1000;
     k->login_failures = k->login_failures ? k->login_failures : 5;
     k->errors = k->errors ? k->errors : 20;
     return imap;

@@ -88,6 +88,7 @@ enum imap_text {
     IMAP_TOO_OFTEN,
     IMAP_OVER_QUOTA,
     IMAP_LIMIT,
+    IMAP_MESSAGE_LIMIT, /* see limit.c, which has its code */
     IMAP_TOO_BIG,
     IMAP_EMPTY,
     IMAP_HEADER_8BIT,
@@ -281,6 +282,9 @@ bool imap_take_partial(struct imap_parse *p, struct imap_partial *out);
 size_t imap_partial_of(const struct imap_partial *p, size_t n, size_t *out_first);
 /* Leaves those of the messages. */
 void imap_spans_cut(struct imap_spans *spans, const struct imap_partial *part);
+/* What is in both; *out may be one of them. False: the arena is full. */
+bool imap_spans_meet(const struct imap_spans *a, const struct imap_spans *b, struct arena *arena,
+                     struct imap_spans *out);
 /* The first span that ends behind the index; n: none does. And whether one holds it. */
 size_t imap_spans_find(const struct imap_spans *spans, size_t index);
 bool imap_spans_have(const struct imap_spans *spans, size_t index);
@@ -379,8 +383,12 @@ struct imap_session {
     struct arena arena;   /* until the command is done */
     struct str *keywords; /* names by bit, in the arena; NULL: not looked up yet */
     enum imap_text answer;
-    struct str code;   /* of the answer, instead of its own: "[APPENDUID 1 2] " */
-    const char *error; /* of the parser */
+    struct str code;      /* of the answer, instead of its own: "[APPENDUID 1 2] " */
+    const char *error;    /* of the parser */
+    struct imap_limited { /* that messages were left out; limit.c's */
+        size_t most;      /* so many are allowed; 0: none was left out */
+        uint32_t lowest;  /* UID of the last one that was processed; 0: none was */
+    } limited;
     /* Messages of the view whose flags the command tells itself: not told again with the news, but
      * where `expects`, if there is one, says that the client does not know what they are now. What
      * was told must be of the root that imap_view_begin is given. */
@@ -580,6 +588,21 @@ enum net_step imap_op_finish(struct conn *c, struct imap_session *s);
 enum net_step imap_login_check(struct conn *c, struct imap_session *s);
 void imap_login_forget(struct imap_session *s); /* the account and who is logged in */
 void imap_login_end(struct imap_session *s);    /* a login under way; wipes */
+
+/* --- limit.c: how many messages one command processes [RFC9738] ------------------------------- */
+
+size_t imap_limit_of(const struct imap_session *s);        /* SIZE_MAX: any number */
+size_t imap_limit_of_saving(const struct imap_session *s); /* by COPY and APPEND */
+void imap_put_limit_capability(const struct imap_session *s, struct buf *out);
+/* Leaves the so many highest messages of the spans; the command's end tells it. */
+void imap_limit_cut(struct imap_session *s, const struct store_root *root, size_t keep,
+                    struct imap_spans *spans);
+/* The answer to a command that is not begun, since it is about more than `most`. */
+enum imap_text imap_limit_refuse(struct imap_session *s, size_t most);
+/* IMAP_DONE, or the answer to a PARTIAL of so many. */
+enum imap_text imap_limit_partial(struct imap_session *s, const struct imap_partial *p);
+/* For a command's end: "[MESSAGELIMIT 1000 23221] ", where messages were left out. */
+void imap_limit_tell(struct conn *c, struct imap_session *s);
 
 /* --- idle.c ----------------------------------------------------------------------------------- */
 

@@ -141,6 +141,7 @@ void imap_command_end(struct imap_session *s)
     s->expects = NULL;
     s->error = NULL;
     s->code = (struct str){0};
+    s->limited = (struct imap_limited){0};
     s->is_uid = s->keeps_numbers = s->tells_modseq = false;
 }
 
@@ -229,6 +230,7 @@ static enum net_step finish(struct conn *c, struct imap_session *s)
             return next;
         tell_modseq(c, s);
     }
+    imap_limit_tell(c, s);
     begin_answer(c, s);
     s->go_on = finish_line;
     return finish_line(c, s);

@@ -511,6 +511,9 @@ static enum rc begin(struct imap_session *s, struct imap_search *k)
     TRY(scene.names ? RC_OK : RC_LIMIT);
     TRY(imap_search_settle(k->program.all, &scene));
     k->count = store_root_count(s->view.root);
+    k->answer = imap_limit_search(s, k);
+    if (k->answer != IMAP_DONE)
+        return RC_OK;
     k->hits = imap_search_new_bits(s, k->count);
     k->maybe = imap_search_new_bits(s, k->count);
     return k->hits && k->maybe ? imap_search_text_init(&k->text, &k->program, charsets, &s->arena)
@@ -534,5 +537,5 @@ enum imap_text imap_search_begin(struct imap_session *s, struct imap_search *k, 
     if (rc == RC_NOTFOUND)
         return IMAP_NO_MESSAGE;
     s->go_on = k->program.n_threads ? look_up_threads : look_at_rows;
-    return rc == RC_OK ? IMAP_DONE : imap_text_of_rc(rc);
+    return rc == RC_OK ? k->answer : imap_text_of_rc(rc);
 }

@@ -409,6 +409,10 @@ enum net_step imap_search(struct conn *c, struct imap_session *s, struct imap_pa
     s->job = k;
     s->job_fini = free_job;
     k->search.wants_first = (k->answer.want.items & ~(unsigned)IMAP_RETURN_SAVE) == IMAP_RETURN_MIN;
-    enum imap_text text = imap_search_begin(s, &k->search, found);
+    enum imap_text text = IMAP_DONE;
+    if (k->answer.want.items & IMAP_RETURN_PARTIAL)
+        text = imap_limit_partial(s, &k->answer.want.partial);
+    if (text == IMAP_DONE)
+        text = imap_search_begin(s, &k->search, found);
     return text == IMAP_DONE ? s->go_on(c, s) : imap_answer_fail(c, s, &k->answer.want, text);
 }

@@ -285,6 +285,7 @@ struct imap_search {
     bool wants_first;                   /* of the hits only the first one is asked for */
     bool needs_summaries;               /* imap_search_over: of every message */
     bool needs_ids;                     /* and in them what mime_summary_thread tells */
+    bool needs_all;                     /* the newest ones alone are of no use [RFC9738 3.3] */
     /* The results. */
     size_t count;          /* rows; with wants_first perhaps fewer */
     uint64_t *hits;        /* one bit a row; more than there are rows */
@@ -320,6 +321,12 @@ size_t imap_search_index(const struct imap_search *k); /* of the message at hand
 size_t imap_search_next_bit(const uint64_t *bits, size_t i, size_t count);
 /* Zeroes, one for each row; NULL: the arena is full. */
 uint64_t *imap_search_new_bits(struct imap_session *s, size_t count);
+
+/* --- limit.c ---------------------------------------------------------------------------------- */
+
+/* Of a settled program: only the newest messages are looked at, when they are too many. IMAP_DONE,
+ * or the answer. */
+enum imap_text imap_limit_search(struct imap_session *s, struct imap_search *k);
 
 /* --- search_answer.c -------------------------------------------------------------------------- */
 

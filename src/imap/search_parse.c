@@ -18,7 +18,8 @@ enum argument {
     ARG_FIELD, /* a header field's name and a string */
     ARG_KEY,
     ARG_TWO_KEYS,
-    ARG_UIDS
+    ARG_UIDS,
+    ARG_UID
 };
 
 /* Which side of a number or a day. */
@@ -97,6 +98,8 @@ static const struct row rows[] = {
     OTHER("NOT", IMAP_SEARCH_NOT, ARG_KEY),
     OTHER("OR", IMAP_SEARCH_ANY_OF, ARG_TWO_KEYS),
     OTHER("UID", IMAP_SEARCH_SET, ARG_UIDS),
+    {"UIDAFTER", IMAP_SEARCH_SET, ARG_UID, 0, 0, SIDE_ABOVE, 0},
+    {"UIDBEFORE", IMAP_SEARCH_SET, ARG_UID, 0, 0, SIDE_BELOW, 0},
 };
 
 struct taker {
@@ -246,6 +249,24 @@ static bool take_set(struct taker *t, struct imap_search_key *key)
     return t->program->n_ranges <= most || too_much(t->p);
 }
 
+/* [RFC9738 3.2]: above or below this one, whatever '*' is. */
+static bool take_uid(struct taker *t, const struct row *row, struct imap_search_key *key)
+{
+    struct imap_range *range = arena_alloc(t->p->arena, sizeof *range);
+    uint32_t uid;
+    if (!range)
+        return too_much(t->p);
+    if (!imap_take_sp(t->p) || !imap_take_nz_number(t->p, &uid))
+        return false;
+    bool is_after = row->side == SIDE_ABOVE;
+    *range =
+        is_after ? (struct imap_range){uid + 1, UINT32_MAX - 1} : (struct imap_range){1, uid - 1};
+    key->is_uid = true;
+    key->set.ranges = range;
+    key->set.n = is_after ? uid < UINT32_MAX - 1 : uid > 1;
+    return true;
+}
+
 static bool take_below(struct taker *t, unsigned n, unsigned depth, struct imap_search_key *key)
 {
     for (struct imap_search_key **at = &key->first; n--; at = &(*at)->next)
@@ -289,6 +310,8 @@ static bool take_argument(struct taker *t, const struct row *row, unsigned depth
     case ARG_UIDS:
         key->is_uid = true;
         return imap_take_sp(p) && take_set(t, key);
+    case ARG_UID:
+        return take_uid(t, row, key);
     }
     return false;
 }

@@ -145,6 +145,26 @@ void imap_spans_cut(struct imap_spans *spans, const struct imap_partial *part)
     spans->n = n;
 }
 
+bool imap_spans_meet(const struct imap_spans *a, const struct imap_spans *b, struct arena *arena,
+                     struct imap_spans *out)
+{
+    struct imap_spans both = {.at = arena_alloc(arena, (a->n + b->n) * sizeof *both.at + 1)};
+    if (!both.at)
+        return false;
+    for (size_t i = 0, j = 0; i < a->n && j < b->n;) {
+        struct imap_span x = a->at[i], y = b->at[j];
+        size_t from = x.from > y.from ? x.from : y.from, to = x.to < y.to ? x.to : y.to;
+        if (from < to) {
+            both.at[both.n++] = (struct imap_span){from, to};
+            both.total += to - from;
+        }
+        i += x.to <= y.to;
+        j += y.to <= x.to;
+    }
+    *out = both;
+    return true;
+}
+
 enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *root, bool is_uid,
                          struct arena *arena, struct imap_spans *out)
 {

@@ -467,6 +467,7 @@ static enum net_step run(struct conn *c, struct imap_session *s, struct imap_par
         return imap_finish_syntax(c, s, p);
     s->job = k;
     s->job_fini = free_job;
+    k->search.needs_all = true;
     enum imap_text text = imap_search_begin(s, &k->search, found);
     return text == IMAP_DONE ? s->go_on(c, s) : imap_answer_fail(c, s, &k->answer.want, text);
 }

@@ -24,6 +24,7 @@ struct storing {
     struct imap_change change;
     struct store_flag_change flags;
     bool is_silent, is_conditional;
+    bool is_downwards; /* there are more messages: what is told of them begins with the highest */
     uint64_t keywords; /* of the flags; looked up when they are needed */
     /* With UNCHANGEDSINCE. */
     uint64_t since;
@@ -161,13 +162,15 @@ static enum net_step tell(struct conn *c, struct imap_session *s)
     if (spans->total > IMAP_LOOK_MAX && !net_can_block(c))
         return NET_SHORT;
     for (; k->span < spans->n; k->span++, k->at = 0) {
-        const struct imap_span *span = &spans->at[k->span];
+        const struct imap_span *span =
+            &spans->at[k->is_downwards ? spans->n - 1 - k->span : k->span];
         for (; span->from + k->at < span->to; k->at++) {
             if (net_out_is_full(c))
                 return NET_MORE;
-            size_t index = span->from + k->at;
+            size_t index = k->is_downwards ? span->to - 1 - k->at : span->from + k->at;
             uint32_t uid = store_root_at(k->change.root, index)->uid;
-            const struct store_row *now = find(k->newest, uid, index - k->n_gone);
+            size_t guess = k->is_downwards ? index : index - k->n_gone;
+            const struct store_row *now = find(k->newest, uid, guess);
             k->n_gone += !now;
             if (now)
                 tell_one(c, s, index, now);
@@ -409,6 +412,9 @@ enum net_step imap_store(struct conn *c, struct imap_session *s, struct imap_par
     enum rc rc = imap_set_resolve(&set, s->view.root, s->is_uid, &s->arena, &k->change.spans);
     if (rc == RC_NOTFOUND)
         return imap_finish(c, s, IMAP_NO_MESSAGE);
+    k->is_downwards = rc == RC_OK && k->change.spans.total > imap_limit_of(s);
+    if (k->is_downwards) /* [RFC9738 3.1] */
+        imap_limit_cut(s, s->view.root, imap_limit_of(s), &k->change.spans);
     if (rc != RC_OK || !make_room(s, k))
         return imap_finish_rc(c, s, rc == RC_OK ? RC_LIMIT : rc);
     if (k->is_conditional)

@@ -283,7 +283,7 @@ static void so_many_and_not_more(void **state)
         buf_putf(&text, "\r\n");
         client_send(fd, buf_str(&text));
         if (more)
-            client_expect_line(fd, STR("a NO [LIMIT] "));
+            client_expect_line(fd, STR("a NO [MESSAGELIMIT 500] "));
         else
             expect_appenduid(fd, "a", "1:500");
     }

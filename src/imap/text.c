@@ -51,6 +51,7 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_WRONG_ORDER] = TELL(IMAP_BAD, "CLIENTBUG", "batches are counted upwards"),
     [IMAP_OVER_QUOTA] = TELL(IMAP_NO, "OVERQUOTA", "the account has no room for this"),
     [IMAP_LIMIT] = TELL(IMAP_NO, "LIMIT", "this is more than is allowed"),
+    [IMAP_MESSAGE_LIMIT] = SAY(IMAP_NO, "these are more messages than one command may process"),
     [IMAP_TOO_BIG] = TELL(IMAP_NO, "TOOBIG", "the message is too large"),
     [IMAP_EMPTY] = SAY(IMAP_NO, "a message without a byte cancels the APPEND"),
     [IMAP_HEADER_8BIT] =

@@ -41,7 +41,7 @@ class Wire:
     def send_slowly(self, data):
         """One byte at a time; stops when the peer has closed."""
         data = data.encode() if isinstance(data, str) else data
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             for n in range(len(data)):
                 self.socket.sendall(data[n:n + 1])
 
@@ -50,7 +50,7 @@ class Wire:
         while b'\n' not in self.rest:
             try:
                 more = self.socket.recv(65536)
-            except ConnectionResetError:
+            except (ConnectionResetError, ssl.SSLEOFError):
                 more = b''
             if not more:
                 raise Closed(f'closed by the server; left over: {self.rest[:200]!r}')
