@@ -9,11 +9,12 @@ struct peer {
     int fd;
     z_stream in, out;
     struct buf text; /* has come, expanded */
+    size_t most;     /* bytes that are read at once */
 };
 
 static void peer_begin(struct peer *p, int fd)
 {
-    *p = (struct peer){.fd = fd, .text.cap = 4 << 20};
+    *p = (struct peer){.fd = fd, .text.cap = 4 << 20, .most = 4096};
     assert_int_equal(inflateInit2(&p->in, -15), Z_OK);
     assert_int_equal(deflateInit2(&p->out, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY), Z_OK);
 }
@@ -43,7 +44,7 @@ static void say(struct peer *p, struct str text, int flush, size_t at_once)
 static bool hear_more(struct peer *p)
 {
     char packed[4096];
-    ssize_t got = recv(p->fd, packed, sizeof packed, 0);
+    ssize_t got = recv(p->fd, packed, p->most, 0);
     if (got <= 0)
         return false;
     p->in.next_in = (Bytef *)packed;
@@ -195,6 +196,35 @@ static void unauthenticate_ends_it(void **state)
     home_end(&h);
 }
 
+/* Its last block may end with any bit of a byte, and its bytes may come one by one: nothing of what
+ * the client flushed is taken for what follows [RFC8437 4.1]. */
+static void nothing_is_left_of_it(void **state)
+{
+    enum { LONG = 24 };
+    struct home h;
+    struct peer p;
+    char line[LONG + 100];
+    home_make(&h);
+    home_start(&h);
+    int fd = client_login(&h);
+    for (int i = 0; i < 2 * LONG; i++) {
+        int n = i % LONG + 1;
+        client_talk(fd, "C: z COMPRESS DEFLATE\nP: z OK \n", 1 << 20);
+        peer_begin(&p, fd);
+        p.most = 1; /* so that it stops where the stream does */
+        snprintf(line, sizeof line, "%.*s UNAUTHENTICATE\r\n", n, "abcdefghijklmnopqrstuvwxyz");
+        say(&p, str_of(line), Z_SYNC_FLUSH, i < LONG ? 1000 : 1);
+        client_send(fd, STR("l LOGIN alice@example.test \"pass word\"\r\n"));
+        while (hear_more(&p))
+            continue;
+        hear(&p, " OK logged out, log in again\r\n");
+        client_talk(fd, "P: l OK [CAPABILITY \n", 1 << 20);
+        peer_end(&p);
+    }
+    client_close(h.net, fd);
+    home_end(&h);
+}
+
 /* What follows the command is compressed, however early it comes; what is not ends the session. */
 static void what_comes_early_is_compressed(void **state)
 {
@@ -224,6 +254,7 @@ int main(void)
         cmocka_unit_test(it_is_refused_when_it_cannot_be),
         cmocka_unit_test(a_session_goes_on_as_before),
         cmocka_unit_test(unauthenticate_ends_it),
+        cmocka_unit_test(nothing_is_left_of_it),
         cmocka_unit_test(what_comes_early_is_compressed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -265,7 +265,7 @@ bool net_can_compress(struct conn *c)
 
 bool net_is_compressed(struct conn *c)
 {
-    return c->layer;
+    return c->layer && !c->layer->is_ending;
 }
 
 struct str net_tls_text(struct conn *c)

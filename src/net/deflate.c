@@ -37,10 +37,12 @@ struct deflate {
     struct deflate_machines *machines;
     char *history; /* what the peer may refer to, when no machine has it */
     size_t n_history;
-    z_stream *own;  /* left in the middle of a block; NULL: not */
-    bool is_at_end; /* of a block and of a byte: only the history matters */
-    bool has_more;  /* the machine holds output that there was no room for */
-    bool is_over;   /* the peer has ended its stream */
+    z_stream *own;   /* left in the middle of a block; NULL: not */
+    bool is_at_end;  /* of a block and of a byte: only the history matters */
+    bool is_flushed; /* and of what the peer has flushed: an empty block says so */
+    size_t n_block;  /* came out of the block at hand */
+    bool has_more;   /* the machine holds output that there was no room for */
+    bool is_over;    /* the peer has ended its stream */
     uint64_t came, expanded;
 };
 
@@ -73,7 +75,7 @@ struct deflate *deflate_new(struct deflate_machines *machines)
 {
     struct deflate *d = mem_zero(sizeof *d);
     d->machines = machines;
-    d->is_at_end = true;
+    d->is_at_end = d->is_flushed = true;
     return d;
 }
 
@@ -158,6 +160,25 @@ bool deflate_is_over(const struct deflate *d)
     return d->is_over;
 }
 
+bool deflate_is_flushed(const struct deflate *d)
+{
+    return d->is_flushed;
+}
+
+/* To the end of a block, or as far as there is input and room. A block may end with a byte by
+ * chance; what the peer flushes ends with an empty one, which always does. */
+static int expand_block(struct deflate *d, z_stream *z)
+{
+    uInt before = z->avail_out;
+    int result = inflate(z, Z_BLOCK);
+    bool is_over = result == Z_STREAM_END, is_end = z->data_type & BOUNDARY;
+    d->n_block += before - z->avail_out;
+    d->is_at_end = is_over || (result == Z_OK && z->data_type == BOUNDARY);
+    d->is_flushed = is_over || (d->is_at_end && !d->n_block);
+    d->n_block = is_end ? 0 : d->n_block;
+    return result;
+}
+
 enum rc deflate_expand(struct deflate *d, struct str from, size_t *out_used, char *to, size_t room,
                        size_t *out_n)
 {
@@ -167,13 +188,11 @@ enum rc deflate_expand(struct deflate *d, struct str from, size_t *out_used, cha
     z->avail_in = (uInt)from.n;
     z->next_out = (Bytef *)to;
     z->avail_out = (uInt)room;
-    do { /* from one block to the next */
-        result = inflate(z, Z_BLOCK);
-        d->is_at_end = result == Z_OK && z->data_type == BOUNDARY;
-    } while (result == Z_OK && z->avail_in && z->avail_out &&
-             !(d->is_at_end && z->avail_out < room));
+    do
+        result = expand_block(d, z);
+    while (result == Z_OK && z->avail_in && z->avail_out &&
+           !(d->is_flushed && z->avail_out < room));
     d->is_over = result == Z_STREAM_END;
-    d->is_at_end = d->is_at_end || d->is_over;
     d->has_more = result == Z_OK && !z->avail_out && !d->is_at_end;
     *out_used = from.n - z->avail_in;
     *out_n = room - z->avail_out;

@@ -162,7 +162,7 @@ static enum turn begin_wait(struct conn *c)
 static enum turn change_layer(struct conn *c)
 {
     bool is_on = c->last == NET_COMPRESS;
-    if (is_on == (c->layer != NULL) || (is_on && !c->may_compress))
+    if (is_on == net_is_compressed(c) || (is_on && !c->may_compress))
         return end_because(c, NET_FAILED_HERE, "connection-dropped", "no compression to change");
     if (is_on)
         layer_open(c);

@@ -85,7 +85,10 @@ void layer_open(struct conn *c)
         l->machines = deflate_machines_new();
     layer->deflate = deflate_new(l->machines);
     layer->in = c->in; /* sent too early, or not: it is what follows the command [RFC4978 3] */
-    layer->in.cap = c->in.cap > PACKED ? c->in.cap : PACKED;
+    layer->in.cap = c->in.cap + PACKED;
+    if (c->layer) /* of the login before */
+        buf_put(&layer->in, buf_str(&c->layer->in));
+    layer_free(c);
     layer->out = c->out;
     layer->out.cap = 2 * c->out.cap;
     buf_init(&c->in, c->in.cap);
@@ -102,10 +105,9 @@ void layer_close(struct conn *c)
     buf_fini(&c->out);
     c->out = layer->out; /* goes as it is */
     c->out.cap = cap;
-    if (buf_len(&layer->in) && buf_add(&c->in, buf_str(&layer->in)) != RC_OK)
-        c->is_broken = true;
     layer->out = (struct buf){0};
-    layer_free(c);
+    layer->is_ending = true;
+    c->is_readable = true; /* no edge tells of what is here already */
 }
 
 void layer_free(struct conn *c)
@@ -169,10 +171,35 @@ static enum rc receive_packed(struct conn *c, char *to, size_t n, size_t *out_n)
     return rc;
 }
 
+/* Behind the last flush what comes is plain: it need not have come together with the words. */
+static enum rc receive_last(struct conn *c, char *to, size_t n, size_t *out_n)
+{
+    struct layer *layer = c->layer;
+    enum rc rc = RC_OK;
+    *out_n = 0;
+    while (rc == RC_OK && !*out_n && !deflate_is_flushed(layer->deflate))
+        rc = expand_piece(c, to, n, out_n);
+    if (rc == RC_OK && *out_n) /* it was to be the last */
+        rc = refuse_packed(c, RC_SYNTAX);
+    if (rc != RC_OK)
+        return rc;
+    struct str rest = str_head(buf_str(&layer->in), n);
+    if (rest.n)
+        memcpy(to, rest.p, rest.n);
+    *out_n = rest.n;
+    buf_consume(&layer->in, rest.n);
+    c->is_readable = true;
+    if (!buf_len(&layer->in))
+        layer_free(c);
+    return *out_n ? RC_OK : receive_bytes(c, to, n, out_n);
+}
+
 /* What there is to send now: all the output of the session, compressed. */
 static struct buf *packed_output(struct conn *c)
 {
     struct layer *layer = c->layer;
+    if (layer->is_ending)
+        return &c->out;
     if (!buf_len(&layer->out) && buf_len(&c->out)) {
         deflate_pack(layer->deflate, buf_str(&c->out), false, &layer->out);
         buf_clear(&c->out);
@@ -186,7 +213,9 @@ static struct buf *packed_output(struct conn *c)
 
 static enum rc receive(struct conn *c, char *to, size_t n, size_t *out_n)
 {
-    return c->layer ? receive_packed(c, to, n, out_n) : receive_bytes(c, to, n, out_n);
+    if (!c->layer)
+        return receive_bytes(c, to, n, out_n);
+    return c->layer->is_ending ? receive_last(c, to, n, out_n) : receive_packed(c, to, n, out_n);
 }
 
 enum rc io_read(struct conn *c)

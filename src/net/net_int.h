@@ -307,9 +307,10 @@ struct layer {
     struct buf
         in; /* has come and is not expanded yet: up to PACKED, or what was behind the command */
     struct buf out; /* goes before anything else */
+    bool is_ending; /* what goes is plain; what comes is, behind the last flush */
 };
 void layer_open(struct conn *c);  /* all output and input from here on */
-void layer_close(struct conn *c); /* the same */
+void layer_close(struct conn *c); /* the same; it may stay until that end has come */
 void layer_free(struct conn *c);
 
 struct deflate_machines; /* of a loop */
@@ -325,6 +326,8 @@ enum rc deflate_expand(struct deflate *d, struct str from, size_t *out_used, cha
                        size_t *out_n);
 bool deflate_has_more(const struct deflate *d); /* even without more input */
 bool deflate_is_over(const struct deflate *d);  /* the peer's stream has ended */
+/* Nothing came, or what came last ends a flush of the peer: what follows may be something else. */
+bool deflate_is_flushed(const struct deflate *d);
 /* Adds all of it, so that the peer can read it at once. is_last: ends the stream. */
 void deflate_pack(struct deflate *d, struct str from, bool is_last, struct buf *out);
 

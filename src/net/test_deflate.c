@@ -183,6 +183,36 @@ static void input_stops_where_the_peer_has_flushed(void **state)
     deflate_machines_free(&m);
 }
 
+/* Whatever bit of a byte the last block ends with. */
+static void input_stops_behind_all_of_a_flush(void **state)
+{
+    static const char words[] = "UNAUTHENTICATE behind a tag of any length whatever";
+    struct deflate_machines *m = deflate_machines_new();
+    char text[100];
+    size_t used, n;
+    for (size_t length = 1; length < sizeof words; length++) {
+        struct deflate *d = deflate_new(m);
+        struct peer peer;
+        struct buf packed = {.cap = 1 << 20};
+        peer_init(&peer);
+        peer_pack(&peer, str_from(words, length), Z_SYNC_FLUSH, &packed);
+        size_t all = buf_len(&packed);
+        buf_put(&packed, STR("in clear"));
+        assert_true(deflate_is_flushed(d));
+        assert_rc(deflate_expand(d, str_head(buf_str(&packed), 1), &used, text, 100, &n), RC_OK);
+        assert_false(deflate_is_flushed(d));
+        buf_consume(&packed, used);
+        all -= used;
+        assert_rc(deflate_expand(d, buf_str(&packed), &used, text + n, 100 - n, &n), RC_OK);
+        assert_int_equal(used, all);
+        assert_true(deflate_is_flushed(d));
+        buf_fini(&packed);
+        peer_fini(&peer);
+        deflate_free(&d);
+    }
+    deflate_machines_free(&m);
+}
+
 static void bombs_and_garbage_are_refused(void **state)
 {
     struct deflate_machines *m = deflate_machines_new();
@@ -286,6 +316,7 @@ int main(void)
         cmocka_unit_test(machines_go_from_one_to_the_next),
         cmocka_unit_test(nobody_loses_the_middle_of_a_block),
         cmocka_unit_test(input_stops_where_the_peer_has_flushed),
+        cmocka_unit_test(input_stops_behind_all_of_a_flush),
         cmocka_unit_test(bombs_and_garbage_are_refused),
         cmocka_unit_test(each_begins_with_nothing),
         cmocka_unit_test(idle_connections_hold_their_history),
