@@ -1,14 +1,15 @@
 /* Summaries: the texts of a message behind a format byte; BODY out of BODYSTRUCTURE.
  *
  * Format 2: the byte 2, three lengths of 4 bytes, ENVELOPE, BODYSTRUCTURE, the ids for threads.
- * Format 1, of release 0.1, has no third text. What is read back may be damaged; nothing here
- * trusts it. */
+ * Format 3 has a fourth text, the preview. Format 1, of release 0.1, has no third one. What is read
+ * back may be damaged; nothing here trusts it. */
 #include "mime/summary.h"
 
 #include "base/bytes.h"
 #include "mime/mime_int.h"
 
-enum { FORMAT_1 = 1, FORMAT = 2, PREFIX = 13, ADDRESSES_MAX = 10000, DEPTH_MAX = 1000 };
+enum { FORMAT_1 = 1, FORMAT = 2, FORMAT_PREVIEW = 3 };
+enum { PREFIX = 13, ADDRESSES_MAX = 10000, DEPTH_MAX = 1000 };
 
 struct str mime_kept_of(const struct mime_tree *t, uint32_t part)
 {
@@ -72,33 +73,76 @@ bool mime_structure_has_global(struct str structure)
     return false;
 }
 
-/* *out_thread is absent where the format has none. */
-static bool read_texts(struct str summary, struct str *out_envelope, struct str *out_structure,
-                       struct str *out_thread)
+struct texts {
+    struct str envelope, structure;
+    struct str thread, preview; /* absent where the format has none */
+};
+
+static struct str take_text(struct unpacker *r, size_t n, bool is_there)
+{
+    struct str text = unpack_bytes(r, n);
+    return is_there ? str_from(text.p ? text.p : "", text.n) : (struct str){0};
+}
+
+static bool read_texts(struct str summary, struct texts *out)
 {
     struct unpacker r;
     unpack_init(&r, summary);
     uint8_t format = unpack_u8(&r);
     uint32_t n_envelope = unpack_u32(&r), n_structure = unpack_u32(&r);
-    uint32_t n_thread = format == FORMAT ? unpack_u32(&r) : 0;
-    *out_envelope = unpack_bytes(&r, n_envelope);
-    *out_structure = unpack_bytes(&r, n_structure);
-    struct str thread = unpack_bytes(&r, n_thread);
-    *out_thread = format == FORMAT ? str_from(thread.p ? thread.p : "", thread.n) : (struct str){0};
-    return unpack_done(&r) == RC_OK && (format == FORMAT || format == FORMAT_1) && n_envelope > 0 &&
-           n_structure > 0;
+    uint32_t n_thread = format > FORMAT_1 ? unpack_u32(&r) : 0;
+    uint32_t n_preview = format > FORMAT ? unpack_u32(&r) : 0;
+    out->envelope = unpack_bytes(&r, n_envelope);
+    out->structure = unpack_bytes(&r, n_structure);
+    out->thread = take_text(&r, n_thread, format > FORMAT_1);
+    out->preview = take_text(&r, n_preview, format > FORMAT);
+    return unpack_done(&r) == RC_OK && format >= FORMAT_1 && format <= FORMAT_PREVIEW &&
+           n_envelope > 0 && n_structure > 0;
 }
 
 bool mime_summary_read(struct str summary, struct str *out_envelope, struct str *out_structure)
 {
-    struct str thread;
-    return read_texts(summary, out_envelope, out_structure, &thread);
+    struct texts texts;
+    bool is_good = read_texts(summary, &texts);
+    *out_envelope = texts.envelope;
+    *out_structure = texts.structure;
+    return is_good;
 }
 
 bool mime_summary_thread(struct str summary, struct str *out)
 {
-    struct str envelope, structure;
-    return read_texts(summary, &envelope, &structure, out) && out->p;
+    struct texts texts;
+    bool is_good = read_texts(summary, &texts);
+    *out = texts.thread;
+    return is_good && out->p;
+}
+
+bool mime_summary_preview(struct str summary, struct str *out)
+{
+    struct texts texts;
+    bool is_good = read_texts(summary, &texts);
+    *out = texts.preview;
+    return is_good && out->p;
+}
+
+enum rc mime_summary_with_preview(struct str summary, struct str preview, struct buf *out)
+{
+    struct texts t;
+    unsigned char prefix[PREFIX + 4] = {FORMAT_PREVIEW};
+    if (!read_texts(summary, &t) || !t.thread.p)
+        return RC_CORRUPT;
+    put_u32(prefix + 1, (uint32_t)t.envelope.n);
+    put_u32(prefix + 5, (uint32_t)t.structure.n);
+    put_u32(prefix + 9, (uint32_t)t.thread.n);
+    put_u32(prefix + PREFIX, (uint32_t)preview.n);
+    if (sizeof prefix + summary.n + preview.n > out->cap - buf_len(out))
+        return RC_LIMIT;
+    buf_put(out, str_from(prefix, sizeof prefix));
+    buf_put(out, t.envelope);
+    buf_put(out, t.structure);
+    buf_put(out, t.thread);
+    buf_put(out, preview);
+    return RC_OK;
 }
 
 enum rc mime_summary_of(struct str message, struct buf *out)

@@ -39,6 +39,13 @@ bool mime_summary_read(struct str summary, struct str *out_envelope, struct str 
 enum { MIME_SUMMARY_REFERENCES = 1000 }; /* no more of them, the last ones */
 bool mime_summary_thread(struct str summary, struct str *out);
 
+/* A summary with the preview of its message [RFC8970], which is added when somebody has asked for
+ * it. False: it has none yet, or is damaged. */
+bool mime_summary_preview(struct str summary, struct str *out);
+/* Appends the summary with this preview; what the others read of it is the same. RC_CORRUPT: it is
+ * damaged, or of release 0.1; RC_LIMIT: it does not fit. Out is as it was then. */
+enum rc mime_summary_with_preview(struct str summary, struct str preview, struct buf *out);
+
 /* The summary of a whole message in memory. A large one is better fed to a parser in pieces. */
 enum rc mime_summary_of(struct str message, struct buf *out);
 

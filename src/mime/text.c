@@ -9,7 +9,7 @@
 #include "mime/text.h"
 
 #include "base/utf8.h"
-#include "mime/mime_int.h"
+#include "mime/text_int.h"
 
 enum stage { STAGE_HEADER, STAGE_BODY, STAGE_END_OF_BODY };
 
@@ -47,8 +47,9 @@ void mime_text_fini(struct mime_text *t)
 
 /* ---- Headers ---- */
 
-/* Whether the part's body is text, and what it has to go through. */
-static bool prepare(struct mime_text *t, const struct mime_part *part, struct str header)
+bool mime_text_prepare(const struct mime_part *part, struct str header,
+                       const struct mime_charsets *charsets, struct mime_decoder *decoder,
+                       struct mime_converter *converter)
 {
     struct mime_param param = {0};
     struct mime_type type = {0};
@@ -71,8 +72,8 @@ static bool prepare(struct mime_text *t, const struct mime_part *part, struct st
         word = mime_view(header, part->header_begin, part->encoding);
     if (mime_encoding_read(word, &encoding) != RC_OK)
         return false;
-    mime_decode_begin(&t->decoder, encoding);
-    (void)(mime_convert_begin(&t->converter, t->charsets, charset) == RC_OK); /* readable anyway */
+    mime_decode_begin(decoder, encoding);
+    (void)(mime_convert_begin(converter, charsets, charset) == RC_OK); /* readable anyway */
     return true;
 }
 
@@ -100,7 +101,8 @@ static enum rc next_header(struct mime_text *t, struct str bytes, uint64_t at)
     if (t->part > 0 || t->what == MIME_TEXT_ALL)
         put_header(t, header);
     t->offset = part->body_begin;
-    t->stage = prepare(t, part, header) ? STAGE_BODY : STAGE_END_OF_BODY;
+    bool is_text = mime_text_prepare(part, header, t->charsets, &t->decoder, &t->converter);
+    t->stage = is_text ? STAGE_BODY : STAGE_END_OF_BODY;
     return RC_OK;
 }
 
