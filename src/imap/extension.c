@@ -24,6 +24,7 @@ static const struct extension {
     {STR_INIT("WITHIN"), AFTER, 0},
     {STR_INIT("OBJECTID"), AFTER, 0},                                  /* [RFC8474 3] */
     {STR_INIT("SAVEDATE"), AFTER, 0},                                  /* [RFC8514 4.1] */
+    {STR_INIT("PREVIEW"), AFTER, 0},                                   /* [RFC8970 3] */
     {STR_INIT("STATUS=SIZE"), AFTER, 0},                               /* [RFC8438 3] */
     {STR_INIT("INPROGRESS"), AFTER, 0},                                /* [RFC9585 3] */
     {STR_INIT("I18NLEVEL=1"), AFTER, 0},                               /* [RFC5255 4.3] */

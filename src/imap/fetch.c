@@ -209,6 +209,7 @@ static bool is_own_change(struct imap_session *s, const struct store_row *old,
 
 static enum net_step end(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
+    imap_fetch_log_previews(c, s, f);
     s->told = f->is_downwards ? &f->all : &f->spans;
     s->expects = is_own_change; /* what else has happened to them is told */
     return imap_finish(c, s, f->answer);
@@ -310,14 +311,19 @@ static void begin_row(struct imap_session *s, struct imap_fetch *f)
     if (row)
         f->row = row;
     f->has_begun = false;
-    f->envelope = f->structure = (struct str){0};
+    f->envelope = f->structure = f->summary = f->preview = (struct str){0};
     if (!f->program.needs_summary)
         return;
-    if (!mime_summary_read(f->summaries[f->at], &f->envelope, &f->structure))
+    struct str summary = f->summaries[f->at], ids;
+    if (mime_summary_thread(summary, &ids))
+        f->summary = summary;
+    if (!mime_summary_preview(summary, &f->preview))
+        f->preview = (struct str){0};
+    if (!mime_summary_read(summary, &f->envelope, &f->structure))
         f->envelope = f->structure = (struct str){0};
     if (s->enabled & IMAP_EN_REV2 && mime_structure_has_global(f->structure)) /* made anew */
         f->envelope = f->structure = (struct str){0};
-    f->body.keeps = !f->envelope.p;
+    f->body.keeps = !f->envelope.p || !f->summary.p;
 }
 
 static void end_row(struct conn *c, struct imap_session *s, struct imap_fetch *f)

@@ -36,6 +36,7 @@ void imap_body_close(struct imap_body *b)
     b->counted = NULL;
     buf_fini(&b->text);
     buf_fini(&b->summary);
+    buf_fini(&b->preview);
 }
 
 void imap_body_fini(struct imap_body *b)
@@ -111,6 +112,19 @@ enum rc imap_body_read(struct conn *c, struct imap_body *b, uint64_t at, size_t 
         return RC_LIMIT;
     TRY(read_some(c, b, at, to, n));
     buf_commit(out, n);
+    return RC_OK;
+}
+
+enum rc imap_body_head(struct conn *c, struct imap_body *b, size_t most, struct str *out)
+{
+    size_t n = b->size < most ? (size_t)b->size : most;
+    if (n <= IMAP_FETCH_PAGE)
+        return look(c, b, 0, n, out);
+    TRY(note_work(c, b, n));
+    buf_fini(&b->text);
+    buf_init(&b->text, n);
+    TRY(imap_body_read(c, b, 0, n, &b->text));
+    *out = buf_str(&b->text);
     return RC_OK;
 }
 

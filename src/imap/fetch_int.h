@@ -1,7 +1,7 @@
 /* FETCH, inside: the program that a list of items becomes, the message at hand, and the command.
  *
  * fetch_parse.c makes the program, pure; fetch.c goes over the messages in pages; fetch_items.c
- * writes one item of one message; fetch_body.c reads messages. */
+ * writes one item of one message; fetch_body.c reads messages; fetch_preview.c makes PREVIEW. */
 #ifndef IMAP_FETCH_INT_H
 #define IMAP_FETCH_INT_H
 
@@ -20,6 +20,7 @@ enum {
     IMAP_FETCH_ROWS = 1000,       /* messages looked at together */
     IMAP_FETCH_SUMMARIES = 500,   /* the same when their summaries are asked for */
     IMAP_FETCH_TEXTS = 512 << 10, /* bytes of summaries held at once */
+    IMAP_FETCH_LAZY = 50,         /* previews that PREVIEW (LAZY) makes in one command */
     IMAP_FETCH_SHORT = 32 << 10   /* a text up to here goes to the output in one piece */
 };
 
@@ -37,6 +38,7 @@ enum imap_fetch_kind {
     IMAP_FETCH_ENVELOPE,
     IMAP_FETCH_BODYSTRUCTURE,
     IMAP_FETCH_BODY,
+    IMAP_FETCH_PREVIEW,
     IMAP_FETCH_SECTION,
     IMAP_FETCH_FIELDS,
     IMAP_FETCH_BINARY,
@@ -48,6 +50,7 @@ struct imap_fetch_item {
     enum imap_fetch_kind kind;
     enum mime_section section;
     bool is_not;          /* HEADER.FIELDS.NOT */
+    bool is_lazy;         /* PREVIEW (LAZY) */
     uint32_t from, most;  /* the partial; most == 0: all of it */
     const uint32_t *path; /* of the part */
     size_t n_path;
@@ -92,7 +95,7 @@ struct imap_body {
     bool is_parsing, has_tree;
     bool keeps;      /* for a summary */
     struct buf text; /* what was made for the item at hand */
-    struct buf summary;
+    struct buf summary, preview;
     uint64_t work; /* bytes looked at in this step */
     /* A decoded part: what is known of it. */
     const struct imap_fetch_item *counted; /* the item that the rest is about */
@@ -109,6 +112,8 @@ void imap_body_close(struct imap_body *b); /* of one message; keeps memory for t
 void imap_body_fini(struct imap_body *b);
 /* The tree of the message, looked at once. */
 enum rc imap_body_parse(struct conn *c, struct imap_body *b);
+/* The beginning of the message, or all of it; until the next of these calls. */
+enum rc imap_body_head(struct conn *c, struct imap_body *b, size_t most, struct str *out);
 /* The bytes of the item's section; RC_NOTFOUND: there is no such part. */
 enum rc imap_body_section(struct conn *c, struct imap_body *b, const struct imap_fetch_item *item,
                           uint64_t *out_begin, uint64_t *out_end);
@@ -167,9 +172,11 @@ struct imap_fetch {
     size_t nth, at; /* of the page, and where it stands in it */
     size_t item;
     const struct store_row *row;
-    struct str envelope, structure; /* of its summary; absent: not there yet */
-    bool has_begun;                 /* "* n FETCH (" is written */
-    bool is_changed;                /* it was not \Seen before */
+    struct str summary;                      /* as it is kept; absent: it is not */
+    struct str envelope, structure, preview; /* of its summary; absent: not there yet */
+    size_t n_previews;                       /* made by this command */
+    bool has_begun;                          /* "* n FETCH (" is written */
+    bool is_changed;                         /* it was not \Seen before */
     struct imap_body body;
     /* What is left of the item at hand. */
     enum imap_fetch_stream stream;
@@ -182,6 +189,12 @@ struct imap_fetch {
  * again as in imap_body_*. Others: nothing, it cannot be had; RC_PERM: for its encoding. */
 enum rc imap_fetch_put(struct conn *c, struct imap_session *s, struct imap_fetch *f,
                        const struct imap_fetch_item *item);
+/* Has the summary made and kept where it is not. */
+enum rc imap_fetch_need_summary(struct conn *c, struct imap_session *s, struct imap_fetch *f);
+/* Has the preview made where it is not known; RC_NOTFOUND: later, for who is not in a hurry. */
+enum rc imap_fetch_need_preview(struct conn *c, struct imap_session *s, struct imap_fetch *f,
+                                bool is_lazy);
+void imap_fetch_log_previews(struct conn *c, struct imap_session *s, const struct imap_fetch *f);
 /* Writes a page of the stream. RC_EOF: that was the last one. RC_AGAIN as above. */
 enum rc imap_fetch_put_page(struct conn *c, struct imap_fetch *f);
 /* The flags of a message that had to become \Seen, and what else is told with a change, when no

@@ -5,6 +5,8 @@
  * what is goes on as a stream. Numbers, dates and flags are written without printf. */
 #include "imap/fetch_int.h"
 
+#include "base/utf8.h"
+
 #include <string.h>
 
 enum {
@@ -188,6 +190,7 @@ static enum rc make_rev2(struct imap_fetch *f)
 {
     struct imap_body *b = &f->body;
     buf_clear(&b->summary);
+    f->summary = (struct str){0};
     TRY(mime_summary_rev2(&b->tree, &b->summary));
     bool is_good = mime_summary_read(buf_str(&b->summary), &f->envelope, &f->structure);
     return is_good ? RC_OK : RC_CORRUPT;
@@ -203,6 +206,7 @@ static enum rc make_summary(struct conn *c, struct imap_session *s, struct imap_
     TRY(mime_summary(&b->tree, &b->summary));
     if (!mime_summary_read(buf_str(&b->summary), &f->envelope, &f->structure))
         return RC_CORRUPT;
+    f->summary = buf_str(&b->summary);
     /* Where it cannot be kept it is made anew each time. */
     (void)store_summary_put(s->account, f->row->email, buf_str(&b->summary));
     bool is_more = s->enabled & IMAP_EN_REV2 && mime_structure_has_global(f->structure);
@@ -212,6 +216,11 @@ static enum rc make_summary(struct conn *c, struct imap_session *s, struct imap_
 static enum rc need_summary(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     return f->envelope.p ? RC_OK : make_summary(c, s, f);
+}
+
+enum rc imap_fetch_need_summary(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    return f->summary.p ? RC_OK : make_summary(c, s, f);
 }
 
 static enum rc put_text(struct imap_fetch *f, struct buf *out, struct str label, struct str text)
@@ -262,6 +271,24 @@ static enum rc put_body(struct conn *c, struct imap_session *s, struct imap_fetc
     buf_init(text, f->structure.n);
     TRY(mime_structure_to_body(f->structure, text));
     return put_text(f, net_out(c), item->label, buf_str(text));
+}
+
+/* Always there, but for those who are in a hurry [RFC8970 3.2, 4.1]. In UTF-8, and a literal for
+ * who does not take that in quoted strings. */
+static enum rc put_preview(struct conn *c, struct imap_session *s, struct imap_fetch *f,
+                           const struct imap_fetch_item *item)
+{
+    struct buf *out = net_out(c);
+    enum rc rc = imap_fetch_need_preview(c, s, f, item->is_lazy);
+    if (rc == RC_NOTFOUND)
+        return put_value(f, out, item->label, STR("NIL"));
+    TRY(rc);
+    TRY(put_value(f, out, item->label, STR("")));
+    if (imap_has_utf8(s) && !utf8_is_ascii(f->preview))
+        imap_put_utf8(out, f->preview);
+    else
+        imap_put_nstring(out, f->preview);
+    return RC_OK;
 }
 
 /* --- what its bytes say ----------------------------------------------------------------------- */
@@ -430,21 +457,14 @@ enum rc imap_fetch_put(struct conn *c, struct imap_session *s, struct imap_fetch
     static enum rc (*const put[IMAP_FETCH_KINDS])(struct conn * c, struct imap_session * s,
                                                   struct imap_fetch * f,
                                                   const struct imap_fetch_item *item) = {
-        [IMAP_FETCH_UID] = put_uid,
-        [IMAP_FETCH_FLAGS] = put_flags,
-        [IMAP_FETCH_INTERNALDATE] = put_date,
-        [IMAP_FETCH_SIZE] = put_size,
-        [IMAP_FETCH_MODSEQ] = put_modseq,
-        [IMAP_FETCH_SAVEDATE] = put_save_date,
-        [IMAP_FETCH_EMAILID] = put_email_id,
-        [IMAP_FETCH_THREADID] = put_thread_id,
-        [IMAP_FETCH_ENVELOPE] = put_envelope,
-        [IMAP_FETCH_BODYSTRUCTURE] = put_structure,
-        [IMAP_FETCH_BODY] = put_body,
-        [IMAP_FETCH_SECTION] = put_section,
-        [IMAP_FETCH_FIELDS] = put_fields,
-        [IMAP_FETCH_BINARY] = put_binary,
-        [IMAP_FETCH_BINARY_SIZE] = put_binary_size,
+        [IMAP_FETCH_UID] = put_uid,           [IMAP_FETCH_FLAGS] = put_flags,
+        [IMAP_FETCH_INTERNALDATE] = put_date, [IMAP_FETCH_SIZE] = put_size,
+        [IMAP_FETCH_MODSEQ] = put_modseq,     [IMAP_FETCH_SAVEDATE] = put_save_date,
+        [IMAP_FETCH_EMAILID] = put_email_id,  [IMAP_FETCH_THREADID] = put_thread_id,
+        [IMAP_FETCH_ENVELOPE] = put_envelope, [IMAP_FETCH_BODYSTRUCTURE] = put_structure,
+        [IMAP_FETCH_BODY] = put_body,         [IMAP_FETCH_PREVIEW] = put_preview,
+        [IMAP_FETCH_SECTION] = put_section,   [IMAP_FETCH_FIELDS] = put_fields,
+        [IMAP_FETCH_BINARY] = put_binary,     [IMAP_FETCH_BINARY_SIZE] = put_binary_size,
     };
     return put[item->kind](c, s, f, item);
 }

@@ -6,7 +6,7 @@
 #include "imap/fetch_int.h"
 
 /* What follows a name. */
-enum form { PLAIN, SECTION, BINARY, BINARY_SIZE };
+enum form { PLAIN, SECTION, BINARY, BINARY_SIZE, LAZY };
 
 struct name {
     struct str name;
@@ -29,6 +29,7 @@ static const struct name names[] = {
     {STR_INIT("BINARY"), BINARY, IMAP_FETCH_BINARY, 0, true},
     {STR_INIT("BINARY.PEEK"), BINARY, IMAP_FETCH_BINARY, 0, false},
     {STR_INIT("BINARY.SIZE"), BINARY_SIZE, IMAP_FETCH_BINARY_SIZE, 0, false},
+    {STR_INIT("PREVIEW"), LAZY, IMAP_FETCH_PREVIEW, 0, false},
     {STR_INIT("MODSEQ"), PLAIN, IMAP_FETCH_MODSEQ, 0, false},
     {STR_INIT("SAVEDATE"), PLAIN, IMAP_FETCH_SAVEDATE, 0, false},
     {STR_INIT("EMAILID"), PLAIN, IMAP_FETCH_EMAILID, 0, false},
@@ -178,12 +179,28 @@ static bool take_partial(struct imap_parse *p, struct imap_fetch_item *item, str
     return true;
 }
 
+/* [SP "(" preview-mod *(SP preview-mod) ")"] [RFC8970 6]. Behind a lone PREVIEW a parenthesis may
+ * also begin the modifiers of FETCH. */
+static bool take_lazy(struct imap_parse *p, struct imap_fetch_item *item)
+{
+    struct imap_parse q = *p;
+    if (!imap_take_byte(&q, ' ') || !imap_take_byte(&q, '(') || !imap_take_word(&q, STR("LAZY")))
+        return true;
+    while (imap_take_byte(&q, ' '))
+        if (!imap_take_word(&q, STR("LAZY")))
+            return imap_fail(p, "LAZY, which is all that PREVIEW can be");
+    item->is_lazy = true;
+    p->rest = q.rest;
+    return imap_take_byte(p, ')') || imap_fail(p, "the end of (LAZY)");
+}
+
 /* --- items ------------------------------------------------------------------------------------ */
 
 static const struct name *find(struct str name, bool has_bracket)
 {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (str_ieq(name, names[i].name) && (names[i].form == PLAIN || has_bracket))
+        if (str_ieq(name, names[i].name) &&
+            (names[i].form == PLAIN || names[i].form == LAZY || has_bracket))
             return &names[i];
     return NULL;
 }
@@ -211,7 +228,8 @@ static struct imap_fetch_item *add(struct imap_parse *p, struct imap_fetch_progr
     out->has_modseq = out->has_modseq || name->kind == IMAP_FETCH_MODSEQ;
     out->needs_thread = out->needs_thread || name->kind == IMAP_FETCH_THREADID;
     out->needs_summary = out->needs_summary || name->kind == IMAP_FETCH_ENVELOPE ||
-                         name->kind == IMAP_FETCH_BODYSTRUCTURE || name->kind == IMAP_FETCH_BODY;
+                         name->kind == IMAP_FETCH_BODYSTRUCTURE || name->kind == IMAP_FETCH_BODY ||
+                         name->kind == IMAP_FETCH_PREVIEW;
     return item;
 }
 
@@ -225,7 +243,9 @@ static bool take_rest(struct imap_parse *p, struct imap_fetch_program *out, cons
                       struct imap_fetch_item *item, struct buf *label)
 {
     buf_put(label, shown(name->name));
-    if (name->form != PLAIN && !take_section(p, out, item, name->form, label))
+    if (name->form == LAZY && !take_lazy(p, item))
+        return false;
+    if (name->form != PLAIN && name->form != LAZY && !take_section(p, out, item, name->form, label))
         return false;
     if ((name->form == SECTION || name->form == BINARY) && !take_partial(p, item, label))
         return false;
