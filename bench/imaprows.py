@@ -10,12 +10,14 @@ import time
 
 from sides import LOAD
 
-# Mailboxes: first user, users, messages in all, size.
+# Mailboxes: first user, users, messages in all, size, options of the load tool that fills it.
 BOXES = {
     'many': (100, 64, 64 * 300, '4k'),
     '10k': (200, 1, 10000, '2k-64k'),
     '100k': (201, 1, 100000, '4k'),
+    '18k': (205, 1, 5000, '18k'),
     '1k': (202, 1, 1000, '4k'),
+    'threads': (204, 1, 100000, '2k', '--threads'),
     '1m': (203, 1, 1000000, '1k'),
 }
 EMPTY, IDLERS = 250, 10000  # a user that has nothing; the first of those that idle
@@ -137,6 +139,55 @@ def bodies(over_tls):
     return measure
 
 
+def bodies_compressed(load):
+    """By CPU: the client expands what it gets on the same machine. Beside it the rate, and how much less is sent."""
+    load.side.plug_in('deflate')
+    run = load.median('srv_cpu_us/op', '--mode', 'fetch-all-bodies', '--ops', 2, *user('10k'), '--compress')
+    load.side.plug_in('')
+    rate = run['body_MB'] * 1e6 / (run['srv_cpu_us/op'] * 2)
+    return {'value': rate, 'text': f'{rate:.0f} MB/s of CPU, {run["body_MB/s"]:.0f} MB/s, '
+                                   f'{run["srv_cpu_us/op"] / 10000:.0f} us a message, to {100 * run["wire_MB"] / run["body_MB"]:.0f}%'}
+
+
+def resync(load):
+    """One connection SELECTs again and again as a client that comes back and has missed the changes of ten messages."""
+    run = load.median('srv_cpu_us/op', '--mode', 'resync', '--ops', 50, *user('100k'))
+    return {'value': run['srv_cpu_us/op'], 'text': f'CPU {short(run["srv_cpu_us/op"])}, {short(run["p50"]["resync"])}'}
+
+
+def ordered(mode, key, is_first):
+    """CPU of a SORT or THREAD of all; first: of a server that has just been started, and of a peer that has not cached what is asked for."""
+    args = ['--mode', mode, '--key', f'{key} UTF-8 ALL', *user('threads')]
+
+    def measure(load):
+        if is_first:
+            load.cold()
+        run = load.imap(*args, '--ops', 1)
+        if not is_first:
+            run = load.median('srv_cpu_us/op', *args, '--ops', 3)
+        return {'value': run['srv_cpu_us/op'], 'text': f'CPU {short(run["srv_cpu_us/op"])}, {short(run["p50"][mode])}'}
+    return measure
+
+
+def indexed(op, key, hits):
+    """With the index that the server has, made before."""
+    def measure(load):
+        if not load.side.has_index:
+            return None
+        load.side.index(BOXES['100k'][0])
+        return time_of(op, '--mode', op.replace('-header', ''), '--key', key, '--expect', hits, '--ops', 20, *user('100k'))(load)
+    return measure
+
+
+def indexing(load):
+    """CPU of making the index, a message."""
+    if not load.side.has_index:
+        return None
+    each = load.side.index(BOXES['18k'][0]) / BOXES['18k'][2]
+    load.raw.write(f'indexing: srv_cpu_us/message={each:.1f}\n')
+    return {'value': each, 'text': micro(each)}
+
+
 def random_bodies(connections):
     """Of a mailbox that has been read once: the first reading is that of a disk."""
     measured = cpu('--mode', 'random-body', '--conns', connections, users=user('100k'))
@@ -202,7 +253,7 @@ def growth(results):
 
 STORE1 = ['--mode', 'store']
 STORE = [*STORE1, '--conns', 64]
-SENDER, RARE = "FROM sender009", 'TEXT zebrafishery'
+SENDER, NUMBER, RARE = 'FROM sender009', 'SUBJECT 00031415', 'TEXT zebrafishery'
 
 # key: title, mailboxes, measurement, bar, aim. In the order in which they are measured: what a later one would spoil comes first.
 ROWS = {
@@ -214,6 +265,17 @@ ROWS = {
                     '40 us'),
     'bodies': ('all bodies of 10,000 x 2-64 KB', ['10k'], bodies(False), '1.2 x', '1.5 x'),
     'bodies-tls': ('all bodies of 10,000 x 2-64 KB, TLS', ['10k'], bodies(True), '4 x', '6 x'),
+    'bodies-deflate': ('all bodies of 10,000 x 2-64 KB, COMPRESS=DEFLATE', ['10k'], bodies_compressed, '1.5 x', '2 x'),
+    'resync': ('SELECT (QRESYNC ...) of 100,000, 10 changed since', ['100k'], resync, '1 ms CPU', '0.1 ms'),
+    'sort-date-first': ('SORT (DATE) of 100,000, first', ['threads'], ordered('sort', '(DATE)', True), '', ''),
+    'sort-date': ('SORT (DATE) of 100,000', ['threads'], ordered('sort', '(DATE)', False), '100 ms', '30 ms'),
+    'sort-subject-first': ('SORT (SUBJECT) of 100,000, first', ['threads'], ordered('sort', '(SUBJECT)', True), '', ''),
+    'sort-subject': ('SORT (SUBJECT) of 100,000', ['threads'], ordered('sort', '(SUBJECT)', False), '100 ms', '30 ms'),
+    'sort-arrival': ('SORT (ARRIVAL) of 100,000', ['threads'], ordered('sort', '(ARRIVAL)', False), '100 ms', '30 ms'),
+    'thread-refs-first': ('THREAD REFS of 100,000, first', ['threads'], ordered('thread', 'REFS', True), '', ''),
+    'thread-refs': ('THREAD REFS of 100,000', ['threads'], ordered('thread', 'REFS', False), '100 ms', '30 ms'),
+    'thread-references': ('THREAD REFERENCES of 100,000', ['threads'], ordered('thread', 'REFERENCES', False), '100 ms', '30 ms'),
+    'thread-subject': ('THREAD ORDEREDSUBJECT of 100,000', ['threads'], ordered('thread', 'ORDEREDSUBJECT', False), '100 ms', '30 ms'),
     'body-1': ('random BODY.PEEK[] 4 KB of 100,000, 1 connection', ['100k'], random_bodies(1), '30 us', '20 us'),
     'body-64': ('random BODY.PEEK[] 4 KB of 100,000, 64 connections', ['100k'], random_bodies(64), '25 us', '15 us'),
     'search-from': ('SEARCH FROM, 100,000', ['100k'],
@@ -221,6 +283,10 @@ ROWS = {
     'search-text': ('SEARCH TEXT, 100,000 x 4 KB, no index', ['100k'],
                     time_of('search-text', '--mode', 'search-text', '--key', RARE, '--expect', 100, '--ops', 1, *user('100k')), '0.80 s',
                     '0.50 s'),
+    'indexed-from': ('SEARCH FROM, 100,000, with index', ['100k'], indexed('search-header', SENDER, 100), '5 ms', '1 ms'),
+    'indexed-subject': ('SEARCH SUBJECT, 100,000, with index', ['100k'], indexed('search-header', NUMBER, 1), '5 ms', '1 ms'),
+    'indexed-text': ('SEARCH TEXT of a rare word, 100,000 x 4 KB, with index', ['100k'], indexed('search-text', RARE, 100), '10 ms', '1 ms'),
+    'indexing': ('index of a message of 18 KB, CPU', ['18k'], indexing, '200 us', '150 us'),
     'store-many': ('STORE one flag, 64 connections, 64 users', ['many'], cpu(*STORE, '--users', 64, users=user('many')), '45 us', '30 us'),
     'store-100k': ('STORE one flag, 64 connections, one mailbox of 100,000', ['100k'], cpu(*STORE, users=user('100k')), '150 us', '100 us'),
     'store-1k': ('STORE one flag, 64 connections, one mailbox of 1,000', ['1k'], cpu(*STORE, users=user('1k')), '', ''),
@@ -240,7 +306,7 @@ ROWS = {
     'growth': ('STORE one flag, 1 connection, at 1,000,000 to at 1,000 messages', [], None, '1.3 x', '1.0 x'),
 }
 FRESH = ('idle', 'idle-tls')  # first of all: the memory of a server that has done nothing else
-HIGHER = {'bodies', 'bodies-tls'}  # is better
+HIGHER = {'bodies', 'bodies-tls', 'bodies-deflate'}  # is better
 
 
 def chosen(only):

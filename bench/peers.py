@@ -73,13 +73,14 @@ def opensmtpd(root):
 
 
 def dovecot_imap(root):
-    """Both storage formats, each also without syncing: for filling only."""
+    """Both storage formats, each also without syncing (for filling only), and with compression."""
     write(root, 'etc/dovecot/users', ''.join(f'{u}:{{PLAIN}}pw\n' for u in IMAP_USERS))
     for name in ('mdbox', 'maildir'):
         with open(os.path.join(CONF, f'{name}.conf'), encoding='utf-8') as f:
             text = f.read()
         write(root, f'etc/dovecot-bench/{name}.conf', text)
         write(root, f'etc/dovecot-bench/{name}-fill.conf', text + 'mail_fsync = never\n')
+        write(root, f'etc/dovecot-bench/{name}-deflate.conf', text + 'protocol imap {\n  mail_plugins = zlib imap_zlib\n}\n')
 
 
 def cyrus(root):

@@ -214,18 +214,27 @@ class OpenSmtpd(Side):
 class Imap(Side):
     options = []  # of imapload
     held, told = 1000, 1000
+    has_index = False  # of words, for SEARCH
 
-    def appended(self, user, users, messages, size):
+    def appended(self, user, users, messages, size, *options):
         """Filled by MULTIAPPEND of 100, by a server that need not sync. Few at once: Cyrus fails now and then with 64."""
         self.start(is_filling=True)
         together = min(users, 8)
         for first in range(user, user + users, together):
             subprocess.run([os.path.join(LOAD, 'imapload'), '--port', str(self.imap_port), *self.options, '--mode', 'append', '--multi', '100',
                             '--ops', str(messages * together // users // 100), '--size', size, '--users', str(together), '--conns',
-                            str(together), '--user-base', str(first), '--timeout', '1500'], stdout=self.log, stderr=self.log, check=True)
+                            str(together), '--user-base', str(first), '--timeout', '1500', *options], stdout=self.log,
+                           stderr=self.log, check=True)
         self.stop()
 
     fill = appended
+
+    def plug_in(self, what):
+        """Starts the server anew with 'deflate', or with nothing, where it does not have that always."""
+
+    def index(self, user):
+        """Makes the search index of the user's INBOX complete. Microseconds of CPU."""
+        raise NotImplementedError
 
 
 class PenfoldImap(Imap, Penfold):
@@ -240,10 +249,10 @@ class PenfoldImap(Imap, Penfold):
         for first, count in self.accounts:
             self.add_accounts(first, count)
 
-    def fill(self, user, users, messages, size):
+    def fill(self, user, users, messages, size, *options):
         self.start()
         subprocess.run([os.path.join(LOAD, 'smtpload'), '--port', str(self.lmtp_port), '--lmtp', '--conns', '64', '--msgs', str(messages),
-                        '--size', size, '--users', str(users), '--user-base', str(user), '--timeout', '1500'], stdout=self.log,
+                        '--size', size, '--users', str(users), '--user-base', str(user), '--timeout', '1500', *options], stdout=self.log,
                        stderr=self.log, check=True)
         self.settle()
         self.stop()
@@ -258,13 +267,21 @@ class PenfoldImap(Imap, Penfold):
 
 class DovecotImap(Imap):
     imap_port, imaps_port, lmtp_port = 10143, 10993, 10024
+    plugin = ''
+
+    def conf(self, variant):
+        return f'/etc/dovecot-bench/{self.name.removeprefix("dovecot-")}{"-" if variant else ""}{variant}.conf'
 
     def start(self, is_filling=False):
         started = time.monotonic()
-        conf = f'{self.name.removeprefix("dovecot-")}{"-fill" if is_filling else ""}.conf'
-        self.spawn(['chroot', self.root, '/usr/sbin/dovecot', '-F', '-c', f'/etc/dovecot-bench/{conf}'])
+        self.spawn(['chroot', self.root, '/usr/sbin/dovecot', '-F', '-c', self.conf('fill' if is_filling else self.plugin)])
         greeting(self.imap_port)
         return time.monotonic() - started
+
+    def plug_in(self, what):
+        self.stop()
+        self.plugin = what
+        self.start()
 
 
 class DovecotMdbox(DovecotImap):
@@ -282,6 +299,7 @@ class Cyrus(Imap):
     root_name = 'cyrus'
     ramp = 16
     held, told = 500, 500
+    has_index = True
 
     def mount(self):
         super().mount()
@@ -295,6 +313,12 @@ class Cyrus(Imap):
                     '/run/cyrus-master.pid', '-C', '/etc/imapd.conf', '-M', '/etc/cyrus.conf'])
         greeting(self.imap_port)
         return time.monotonic() - started
+
+    def index(self, user):
+        before = self.cgroup.microseconds()
+        subprocess.run(['chroot', self.root, '/usr/lib/cyrus/bin/squatter', '-i', '-u', f'u{user:04}'], stdout=self.log, stderr=self.log,
+                       preexec_fn=self.cgroup.enter, check=True)
+        return self.cgroup.microseconds() - before
 
 
 # --- what goes out: prepare() takes Penfold's settings besides those of init ------------------------------------------------------

@@ -2,7 +2,8 @@
  *
  * Checked are tag and OK of every answer, that each message asked for has exactly one FETCH with
  * the items asked for, that a literal is as long as RFC822.SIZE says, that parentheses are
- * balanced, that message numbers exist, and the hits of a search. */
+ * balanced, that message numbers exist, the hits of a search, and that SORT and THREAD name each
+ * message once. */
 #include "imapload.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +126,40 @@ static void searched(struct session *s, const char *p, size_t n)
         s->seen.found += p[i] == ' ' && p[i + 1] >= '0' && p[i + 1] <= '9';
 }
 
+/* Numbers, between which may be parentheses. */
+static void ordered(struct session *s, const char *p, size_t n)
+{
+    s->seen.searches++;
+    if (!s->ordered)
+        return;
+    if (!is_balanced(p, n))
+        session_error(s, "unbalanced parentheses", p, n);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t number = 0;
+        if (p[i] < '0' || p[i] > '9')
+            continue;
+        for (; p[i] >= '0' && p[i] <= '9'; i++)
+            number = number * 10 + (uint32_t)(p[i] - '0');
+        if (number >= MESSAGES_MAX || s->ordered[number / 8] >> number % 8 & 1)
+            session_error(s, "named twice, or of no message", p, n);
+        else
+            s->ordered[number / 8] |= (unsigned char)(1u << number % 8);
+        s->seen.found++;
+    }
+}
+
+/* SELECT's, from which a later one is to go on. */
+static void known(struct session *s, const char *p, size_t n)
+{
+    long uidvalidity = number_after(p, n, "[UIDVALIDITY ");
+    long modseq = number_after(p, n, "[HIGHESTMODSEQ ");
+    s->seen.has_uidvalidity = s->seen.has_uidvalidity || uidvalidity > 0;
+    if (s->op == OP_SELECT && uidvalidity > 0)
+        s->uidvalidity = (uint32_t)uidvalidity;
+    if (s->op == OP_SELECT && modseq > 0)
+        s->modseq = (uint64_t)modseq;
+}
+
 static void numbered(struct session *s, const char *p, size_t n)
 {
     char *word;
@@ -149,8 +184,10 @@ static void untagged(struct session *s, const char *p, size_t n)
         searched(s, p, n);
     else if (!strncasecmp(p, "* ESEARCH", 9))
         s->seen.searches++;
-    else if (has(p, n > 60 ? 60 : n, "[UIDVALIDITY "))
-        s->seen.has_uidvalidity = true;
+    else if (!strncasecmp(p, "* SORT", 6) || !strncasecmp(p, "* THREAD", 8))
+        ordered(s, p, n);
+    else if (!strncasecmp(p, "* OK [", 6))
+        known(s, p, n > 60 ? 60 : n);
     else if (!strncasecmp(p, "* BYE", 5) && s->op != OP_LOGOUT)
         session_error(s, "unexpected BYE", p, n);
     else if (!strncasecmp(p, "* BAD", 5))
@@ -160,16 +197,17 @@ static void untagged(struct session *s, const char *p, size_t n)
 static void check_count(struct session *s, const char *p, size_t n)
 {
     struct load *l = s->load;
-    uint32_t wanted = s->seen.high - s->seen.low + 1;
-    if (s->seen.fetches == wanted || (s->op == OP_STORE && l->is_silent))
+    bool is_change = s->op == OP_STORE || s->op == OP_DELETE;
+    if (s->seen.fetches == s->seen.wanted || (s->op == OP_STORE && l->is_silent))
         return;
     if (has(p, n, "EXPUNGEISSUED"))
         l->races++;
-    else if (s->op != OP_LEARN && verbs[s->op].rows == ROWS_FLAGS && !s->seen.fetches)
+    else if (is_change && !s->seen.fetches)
         l->no_change++; /* the message had the flag */
     else {
         char text[80];
-        snprintf(text, sizeof text, "%u FETCH responses for %u messages", s->seen.fetches, wanted);
+        snprintf(text, sizeof text, "%u FETCH responses for %u messages", s->seen.fetches,
+                 s->seen.wanted);
         session_error(s, text, p, n);
     }
 }
@@ -187,6 +225,15 @@ static void check_search(struct session *s, const char *p, size_t n)
     l->found += s->seen.found;
 }
 
+static void check_order(struct session *s, const char *p, size_t n)
+{
+    struct load *l = s->load;
+    uint32_t wanted = l->expect >= 0 ? (uint32_t)l->expect : s->exists;
+    if (s->seen.searches != 1 || s->seen.found != wanted)
+        session_error(s, "not one response, with as many messages as expected", p, n);
+    l->found += s->seen.found;
+}
+
 static int tagged(struct session *s, const char *p, size_t n)
 {
     size_t tag = (size_t)s->tag_length;
@@ -201,6 +248,8 @@ static int tagged(struct session *s, const char *p, size_t n)
         session_error(s, "not OK", p, n);
     else if (verbs[s->op].rows != ROWS_NONE)
         check_count(s, p, n);
+    else if (s->op == OP_SORT || s->op == OP_THREAD)
+        check_order(s, p, n);
     else if (s->op == OP_SEARCH || s->op == OP_SEARCH_TEXT)
         check_search(s, p, n);
     else if (s->op == OP_SELECT && (!s->seen.has_exists || !s->seen.has_uidvalidity))

@@ -28,10 +28,12 @@ void load_report(struct load *l)
     if (l->body_bytes)
         printf(" body_MB/s=%.1f body_MB=%.1f", (double)l->body_bytes / 1e6 / seconds,
                (double)l->body_bytes / 1e6);
+    if (l->is_compressed)
+        printf(" wire_MB=%.1f", (double)(l->target.received - l->received_at) / 1e6);
     if (l->rows)
         printf(" rows/s=%.0f srv_cpu_us/row=%.2f", (double)l->rows / seconds,
                cpu / (double)l->rows);
-    if (l->hist[OP_SEARCH].n + l->hist[OP_SEARCH_TEXT].n)
+    if (l->found)
         printf(" hits=%" PRIu64 "", l->found);
     if (is_idle(l))
         printf(" held_max=%d", l->most_held);

@@ -1,10 +1,10 @@
 /* The commands of imapload: one function each, and their table. */
 #include "imapload.h"
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-enum { MESSAGES_MAX = 1 << 20 };
 
 static struct buf *out(struct session *s)
 {
@@ -30,12 +30,13 @@ void flag_set(struct session *s, uint32_t message)
 static void one_message(struct session *s)
 {
     s->seen.low = s->seen.high = s->seen.message = 1 + rng_below(&s->rng, s->exists);
+    s->seen.wanted = 1;
 }
 
 static void all_messages(struct session *s)
 {
     s->seen.low = 1;
-    s->seen.high = s->exists;
+    s->seen.high = s->seen.wanted = s->exists;
 }
 
 static void send_starttls(struct session *s)
@@ -55,6 +56,36 @@ static void send_select(struct session *s)
     buf_printf(out(s), "%s %s\r\n", s->load->is_examine ? "EXAMINE" : "SELECT", s->load->mailbox);
 }
 
+static void send_compress(struct session *s)
+{
+    buf_printf(out(s), "COMPRESS DEFLATE\r\n");
+}
+
+static void send_enable(struct session *s)
+{
+    buf_printf(out(s), "ENABLE QRESYNC\r\n");
+}
+
+/* Evenly all over the mailbox. */
+static void send_change(struct session *s)
+{
+    uint32_t n = (uint32_t)s->load->changed;
+    buf_printf(out(s), "STORE ");
+    for (uint32_t i = 0; i < n; i++)
+        buf_printf(out(s), "%s%u", i ? "," : "", 1 + (uint32_t)((uint64_t)s->exists * i / n));
+    buf_printf(out(s), " %cFLAGS.SILENT (%s)\r\n", s->changes ? '+' : '-', s->load->flag);
+}
+
+static void send_resync(struct session *s)
+{
+    s->seen.low = 1;
+    s->seen.high = s->exists;
+    s->seen.wanted = (uint32_t)s->load->changed;
+    buf_printf(out(s), "%s %s (QRESYNC (%u %" PRIu64 "))\r\n",
+               s->load->is_examine ? "EXAMINE" : "SELECT", s->load->mailbox, s->uidvalidity,
+               s->modseq);
+}
+
 static void send_learn(struct session *s)
 {
     all_messages(s);
@@ -67,6 +98,7 @@ static void send_envelopes(struct session *s)
     all_messages(s);
     if (last && s->exists > last)
         s->seen.low = s->exists - last + 1;
+    s->seen.wanted = s->exists - s->seen.low + 1;
     buf_printf(out(s), "FETCH %u:* (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE)\r\n",
                s->seen.low);
 }
@@ -138,6 +170,27 @@ static void send_search_text(struct session *s)
                l->key ? l->key : "TEXT " RARE_WORD);
 }
 
+static void in_order(struct session *s, const char *verb, const char *usual)
+{
+    const struct load *l = s->load;
+    if (!s->ordered)
+        s->ordered = malloc(MESSAGES_MAX / 8);
+    if (!s->ordered)
+        die("out of memory");
+    memset(s->ordered, 0, MESSAGES_MAX / 8);
+    buf_printf(out(s), "%s%s %s\r\n", l->is_uid ? "UID " : "", verb, l->key ? l->key : usual);
+}
+
+static void send_sort(struct session *s)
+{
+    in_order(s, "SORT", "(DATE) UTF-8 ALL");
+}
+
+static void send_thread(struct session *s)
+{
+    in_order(s, "THREAD", "REFERENCES UTF-8 ALL");
+}
+
 static void send_expunge(struct session *s)
 {
     buf_printf(out(s), "EXPUNGE\r\n");
@@ -167,6 +220,12 @@ static void send_logout(struct session *s)
 const struct verb verbs[OP_COUNT] = {
     [OP_STARTTLS] = {"starttls", send_starttls, ROWS_NONE, false},
     [OP_LOGIN] = {"login", send_login, ROWS_NONE, false},
+    [OP_COMPRESS] = {"compress", send_compress, ROWS_NONE, false},
+    [OP_ENABLE] = {"enable", send_enable, ROWS_NONE, false},
+    [OP_CHANGE] = {"change", send_change, ROWS_NONE, true},
+    [OP_RESYNC] = {"resync", send_resync, ROWS_FLAGS, true},
+    [OP_SORT] = {"sort", send_sort, ROWS_NONE, true},
+    [OP_THREAD] = {"thread", send_thread, ROWS_NONE, true},
     [OP_SELECT] = {"select", send_select, ROWS_NONE, false},
     [OP_LEARN] = {"learn", send_learn, ROWS_FLAGS, true},
     [OP_ENVELOPES] = {"envelopes", send_envelopes, ROWS_TEXTS, true},

@@ -15,7 +15,13 @@
 enum op {
     OP_STARTTLS,
     OP_LOGIN,
+    OP_COMPRESS,
+    OP_ENABLE,
     OP_SELECT,
+    OP_CHANGE, /* --changed messages, so that there is something to resync */
+    OP_RESYNC,
+    OP_SORT,
+    OP_THREAD,
     OP_LEARN, /* which messages have the flag already, before the clock starts */
     OP_ENVELOPES,
     OP_BODY,
@@ -34,7 +40,7 @@ enum op {
     OP_COUNT
 };
 
-/* What FETCH responses a command has for each message of low..high. */
+/* What FETCH responses a command has for messages of low..high. */
 enum rows { ROWS_NONE, ROWS_TEXTS, ROWS_BODIES, ROWS_FLAGS };
 
 enum phase {
@@ -42,7 +48,10 @@ enum phase {
     PHASE_GREETING,
     PHASE_STARTTLS,
     PHASE_LOGIN,
+    PHASE_COMPRESS,
+    PHASE_ENABLE,
     PHASE_SELECT,
+    PHASE_CHANGE,
     PHASE_LEARN,
     PHASE_READY, /* waits for the others */
     PHASE_RUN,
@@ -52,7 +61,8 @@ enum phase {
 };
 
 struct progress { /* of the running command */
-    uint32_t low, high, message, fetches, searches, found;
+    uint32_t low, high, message, searches, found;
+    uint32_t fetches, wanted; /* FETCH responses */
     bool has_exists, has_uidvalidity, has_continuation;
 };
 
@@ -69,7 +79,10 @@ struct session {
     size_t scanned, literal_at,
         literal_length; /* of the response being gathered; the first literal */
     unsigned n_literals;
-    uint32_t exists;
+    uint32_t exists, uidvalidity;
+    uint64_t modseq;        /* before the changes */
+    int changes;            /* made so far: off, on */
+    unsigned char *ordered; /* a bit for each message that SORT or THREAD has named */
     struct progress seen;
     bool is_told;
     int parts_left; /* of a MULTIAPPEND */
@@ -83,7 +96,7 @@ struct load {
     const char *mode, *mix, *prefix, *domain, *password, *mailbox, *size, *key, *flag;
     const char *on_held, *on_run, *then;
     int n_sessions, n_users, user_base, digits, is_verbose, timeout, multi, no_litplus, hold, ramp;
-    int is_silent, is_examine, is_uid, expect, last, starttls;
+    int is_silent, is_examine, is_uid, expect, last, starttls, is_compressed, changed;
     size_t ops;
     double secs;
 
@@ -96,12 +109,14 @@ struct load {
 
     int next_open, opening, alive, ready, held, most_held, told;
     bool is_started;
-    uint64_t started_at, cpu_at, own_cpu_at, last_at, stop_at, deadline, held_at, let_go_at,
-        then_at;
+    uint64_t started_at, cpu_at, own_cpu_at, received_at, last_at, stop_at, deadline, held_at,
+        let_go_at, then_at;
     pid_t child;
     uint64_t ops_left, ops_done, errors, races, no_change, body_bytes, rows, found;
     struct hist hist[OP_COUNT], told_hist;
 };
+
+enum { MESSAGES_MAX = 1 << 20 }; /* of which is known what has been seen of them */
 
 struct verb {
     const char *name;
