@@ -256,7 +256,8 @@ struct queue_settlement {
     struct queue_id id;
     const struct queue_change *changes;
     size_t n_changes;
-    const struct queue_item *loaded;   /* by queue_load, a moment ago; NULL: it is read */
+    const struct queue_item *loaded;   /* by queue_load, before the try; NULL: it is read. What an
+                                          administrator has made due sooner since stays so */
     const struct queue_status *status; /* of the item and its copies here; NULL: as it is. One that
                                           is held stays held */
     struct queue_item *items;          /* new ones, reports for instance, as queue_add */

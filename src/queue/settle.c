@@ -100,8 +100,16 @@ static size_t index_of(const struct queue_item *item, uint16_t number)
                : item->n_recipients;
 }
 
+/* A time that has come nearer since the caller has loaded the item is an administrator's wish, and
+ * stays; the try knew nothing of it. */
+static uint64_t due_after(uint64_t loaded, uint64_t now, uint64_t next)
+{
+    return now != loaded && now < next ? now : next;
+}
+
 /* The state of a recipient as the change says it; who it is stays. */
-static struct queue_recipient merged(const struct queue_recipient *old,
+static struct queue_recipient merged(const struct queue_recipient *loaded,
+                                     const struct queue_recipient *old,
                                      const struct queue_recipient *state)
 {
     struct queue_recipient r = *state;
@@ -110,7 +118,25 @@ static struct queue_recipient merged(const struct queue_recipient *old,
     r.address = old->address;
     r.domain = old->domain;
     r.wish = old->wish;
+    r.due = loaded ? due_after(loaded->due, old->due, r.due) : r.due;
     return r;
+}
+
+/* The same for the copies here. One that is held stays held. */
+static struct queue_status status_of(const struct queue_whole *w, const struct queue_settlement *s)
+{
+    struct queue_status status = w->status;
+    if (!s->status || w->status.state == QUEUE_HELD)
+        return status;
+    status = *s->status;
+    if (s->loaded && s->loaded->whole && w->status.due)
+        status.due = due_after(s->loaded->whole->status.due, w->status.due, status.due);
+    return status;
+}
+
+static const struct queue_recipient *loaded_of(const struct queue_settlement *s, uint16_t number)
+{
+    return s->loaded ? queue_recipient_of(s->loaded, number) : NULL;
 }
 
 static enum rc next_of(const struct queue_whole *w, const struct queue_settlement *s,
@@ -128,11 +154,11 @@ static enum rc next_of(const struct queue_whole *w, const struct queue_settlemen
         if (at == n)
             continue; /* gone already */
         if (s->changes[i].state)
-            changed[at] = merged(&w->item.recipients[at], s->changes[i].state);
+            changed[at] = merged(loaded_of(s, s->changes[i].number), &w->item.recipients[at],
+                                 s->changes[i].state);
         out->recipients[at] = s->changes[i].state ? &changed[at] : NULL;
     }
-    bool stays = !s->status || w->status.state == QUEUE_HELD;
-    out->status = stays ? w->status : *s->status;
+    out->status = status_of(w, s);
     out->item = NULL;
     out->is_pressing = false;
     return RC_OK;

@@ -299,9 +299,48 @@ static void ids_are_written_and_read(void **state)
     assert_rc(queue_id_parse(STR("00"), &back), RC_SYNTAX);
 }
 
+/* A try puts it off that began before somebody wanted it to go now: the wish is the later word. */
+static void a_retry_during_a_try_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    const struct queue_recipient to[] = {far, {.account = 3}, near};
+    const struct queue_recipient later = {
+        .due = UINT64_MAX / 2, .tries = 1, .reply = STR("not today")};
+    const struct queue_status failed = {.failures = 1, .due = UINT64_MAX / 2};
+    const struct queue_change change = {0, &later};
+    for (size_t n = 1; n <= 3; n += 2) { /* in the item's row, and in rows of their own */
+        struct arena arena = {0};
+        struct queue_id id;
+        size_t changed;
+        assert_rc(add_to(f->kv, f->queue, to, n, &id), RC_OK);
+        const struct queue_entry before = load(f->queue, id, &arena);
+        assert_rc(queue_act(f->queue, QUEUE_RETRY, NULL, &id, 1, &changed), RC_OK);
+        const struct queue_settlement s = {.id = id,
+                                           .loaded = &before.item,
+                                           .changes = &change,
+                                           .n_changes = 1,
+                                           .status = &failed};
+        assert_rc(queue_settle_wait(f->queue, &s), RC_OK);
+        struct queue_entry after = load(f->queue, id, &arena);
+        assert_true(after.item.recipients[0].due <= clock_wall(&clock_system));
+        assert_int_equal(after.item.recipients[0].tries, 1);
+        assert_str(after.item.recipients[0].reply, "not today");
+        assert_true(after.status.due <= clock_wall(&clock_system));
+        assert_int_equal(after.status.failures, 1);
+        const struct queue_settlement again = {
+            .id = id, .loaded = &after.item, .changes = &change, .n_changes = 1, .status = &failed};
+        assert_rc(queue_settle_wait(f->queue, &again), RC_OK);
+        const struct queue_entry last = load(f->queue, id, &arena);
+        assert_true(last.item.recipients[0].due == later.due);
+        assert_true(last.status.due == failed.due);
+        arena_fini(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_retry_during_a_try_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(an_item_lives_until_its_last_recipient, setup, teardown),
         cmocka_unit_test_setup_teardown(wishes_are_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_of_older_releases_are_read, setup, teardown),
