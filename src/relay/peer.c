@@ -175,10 +175,15 @@ bool peer_has_room(const struct schedule *s, const struct peer *p)
     return links_of(p) < window;
 }
 
+/* One whose entries went along with another's batch wants no link, and uses up no turn. */
 void peer_wake(struct schedule *s, struct peer *p, size_t n)
 {
-    for (; n && !list_is_empty(&p->waiting); n--)
-        destination_wait(CONTAINER(list_first(&p->waiting), struct destination, turn), &s->turns);
+    while (n && !list_is_empty(&p->waiting)) {
+        struct destination *d = CONTAINER(list_first(&p->waiting), struct destination, turn);
+        list_remove(&d->turn);
+        n -= d->n_entries > 0;
+        destination_turn(s, d);
+    }
 }
 
 /* With links that work it has refused one more than it wants to have; with none it is gone. */
@@ -318,6 +323,7 @@ void schedule_gone(struct schedule *s, struct link *l)
     if (l->batch)
         l->batch->link = NULL;
     free(l);
-    peer_wake(s, p, 1);
+    /* Whoever was woken may have gone another way; without links nobody wakes the others. */
+    peer_wake(s, p, links_of(p) ? 1 : SIZE_MAX);
     free_unused(s, p);
 }

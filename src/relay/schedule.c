@@ -425,7 +425,8 @@ void schedule_run(struct schedule *s, uint64_t now)
     wake(&s->want_question, &s->turns, s->limits.questions - s->n_questions);
     if (s->n_put_off < s->limits.put_off)
         wake(&s->want_put_off, &s->turns, s->limits.put_off - s->n_put_off);
-    while (s->n_under_way < s->limits.under_way && !list_is_empty(&s->turns))
+    /* What waits for a host that does not answer is not sent, and holds up nobody. */
+    while (s->n_under_way < s->limits.under_way + s->n_slow && !list_is_empty(&s->turns))
         take_turn(s, CONTAINER(list_first(&s->turns), struct destination, turn), now);
     make_room(s);
 }

@@ -163,8 +163,9 @@ struct schedule_limits {
     uint32_t connections, per_host, per_connection, recipients;
     uint32_t questions; /* at once */
     uint32_t put_off;   /* batches at once */
-    uint32_t under_way; /* batches, also those that are sent and not settled: what a crash brings a
-                           second copy of, and memory, when the disk is slower than the network */
+    uint32_t under_way; /* batches, also those that are sent and not settled, but for those of slow
+                           links: what a crash brings a second copy of, and memory, when the disk is
+                           slower than the network */
     uint64_t idle, slow;
     struct backoff backoff;
 };

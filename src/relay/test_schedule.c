@@ -377,6 +377,47 @@ static void a_slow_disk_slows_what_is_sent(void **state)
     world_end(&w);
 }
 
+/* Nearly as many connections as may be wait for an answer: what they were to send is not under
+ * way. */
+static void what_waits_for_silent_hosts_holds_up_nobody(void **state)
+{
+    struct world w;
+    world_begin(&w, 100);
+    w.s.limits.under_way = 120;
+    for (unsigned i = 0; i < 99; i++) {
+        w.hosts[i].temper = SILENT;
+        assert_rc(add(&w, i, 0, i), RC_OK);
+    }
+    run_until(&w, w.now + SEC(3));
+    for (unsigned i = 100; i < 1100; i++) {
+        w.hosts[i].answers = SEC(1);
+        assert_rc(add(&w, i, 0, i), RC_OK);
+    }
+    run_until(&w, w.now + SEC(20)); /* a hundred a second, and not twenty */
+    assert_int_equal(w.sent, 1000);
+    run_until(&w, w.now + SEC(60));
+    world_end(&w);
+}
+
+/* Destinations that wait for the one connection of a host, most of which go along with another's
+ * message: whoever is left is not forgotten when that connection ends. */
+static void who_waits_for_a_host_is_not_forgotten(void **state)
+{
+    for (unsigned n = 1; n <= 24; n++) {
+        struct world w;
+        world_begin(&w, 100);
+        w.one_host = 1;
+        w.s.limits.per_host = w.s.limits.per_connection = 1;
+        w.settling = SEC(10);
+        for (unsigned i = 0; i < n; i++)
+            assert_rc(add(&w, 1, (uint16_t)i, i), RC_OK);
+        assert_rc(add(&w, 2, 0, 100), RC_OK);
+        run_until(&w, w.now + SEC(60));
+        assert_int_equal(w.sent, n + 1);
+        world_end(&w);
+    }
+}
+
 static void an_idle_connection_makes_room(void **state)
 {
     struct world w;
@@ -490,6 +531,8 @@ int main(void)
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(a_backlog_leaves_room_for_others),
         cmocka_unit_test(a_slow_disk_slows_what_is_sent),
+        cmocka_unit_test(what_waits_for_silent_hosts_holds_up_nobody),
+        cmocka_unit_test(who_waits_for_a_host_is_not_forgotten),
         cmocka_unit_test(an_idle_connection_makes_room),
         cmocka_unit_test(draining_ends_what_is_begun),
         cmocka_unit_test(what_is_told_meanwhile_is_looked_at_again),
