@@ -33,7 +33,8 @@ struct delivery {
     struct deliver_settle_op op;
     char host[FAILURE_HOST]; /* who answers */
     bool is_lmtp;
-    bool is_again; /* what was dropped is still due */
+    bool is_again;  /* what was dropped is still due */
+    uint64_t later; /* the first of the batch that is not due after all; 0: all are */
     size_t n_sent, n_deferred, n_bounced;
 };
 
@@ -84,9 +85,17 @@ static void log_outcome(const struct delivery *d, size_t i)
     log_end(&l);
 }
 
+/* The entries leave memory; what is not due by the clock as it is now comes back. */
+static void note_later(struct relay *relay, const struct delivery *d)
+{
+    if (d->later)
+        page_later(relay, d->batch->id, d->later);
+}
+
 static void ended(struct relay *relay, struct event *event, uint64_t now)
 {
     struct delivery *d = CONTAINER(event, struct delivery, event);
+    note_later(relay, d);
     schedule_settled(&relay->schedule, d->batch);
     delivery_free(d);
 }
@@ -245,6 +254,7 @@ static void dropped(struct relay *relay, struct event *event, uint64_t now)
     struct delivery *d = CONTAINER(event, struct delivery, event);
     if (d->is_again)
         page_again(relay, d->batch->id, now + LOAD_AGAIN_MS * NS_PER_MS);
+    note_later(relay, d);
     schedule_dropped(&relay->schedule, d->batch, now);
     delivery_free(d);
 }
@@ -256,7 +266,7 @@ static void all_alike(struct delivery *d, const struct relay_outcome *outcome)
         d->job.outcomes[i] = *outcome;
 }
 
-/* Those of the batch that are still there and due; a hint may be old. */
+/* Those of the batch that are still there and due; a hint may be old, or the clock was set back. */
 static void choose_recipients(struct delivery *d, uint64_t now)
 {
     const struct batch *b = d->batch;
@@ -265,8 +275,12 @@ static void choose_recipients(struct delivery *d, uint64_t now)
     LIST_EACH (&b->entries, it) {
         const struct entry *e = CONTAINER(it, struct entry, link);
         const struct queue_recipient *r = queue_recipient_of(&d->entry.item, e->number);
-        if (r && r->account == 0 && r->due <= now)
+        if (!r || r->account)
+            continue;
+        if (r->due <= now)
             d->job.recipients[d->job.n++] = r;
+        else if (!d->later || r->due < d->later)
+            d->later = r->due;
     }
 }
 

@@ -27,6 +27,11 @@ void page_again(struct relay *relay, struct queue_id id, uint64_t at)
     look(relay, &relay->shards[queue_shard_of(id)], 0, at);
 }
 
+void page_later(struct relay *relay, struct queue_id id, uint64_t due)
+{
+    look(relay, &relay->shards[queue_shard_of(id)], due, due);
+}
+
 void page_entry(struct relay *relay, const struct queue_due *entry, uint64_t now)
 {
     enum rc rc = entry->due > now ? RC_EOF : schedule_add(&relay->schedule, entry);

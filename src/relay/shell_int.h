@@ -66,6 +66,8 @@ void page_init(struct relay *relay);
 void page_entry(struct relay *relay, const struct queue_due *entry, uint64_t now);
 /* The mutex is held. Something of this item was dropped that is still due: look for it then. */
 void page_again(struct relay *relay, struct queue_id id, uint64_t at);
+/* The mutex is held. Something of this item left memory that is due then. */
+void page_later(struct relay *relay, struct queue_id id, uint64_t due);
 /* The mutex is held. A destination that had its share of the memory has room again. */
 void page_room(struct relay *relay, uint64_t now);
 /* Reads what is due and not in memory; without the mutex. When to call again. */

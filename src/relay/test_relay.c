@@ -28,7 +28,21 @@ struct fixture {
 static struct task_lane *stage; /* where they act */
 static _Atomic unsigned taken, opened, asked, second_copies;
 static _Atomic bool is_down;      /* connections are refused */
+static _Atomic bool is_pondering; /* questions are answered later */
+static _Atomic uint64_t ahead;    /* the wall clock is, by so many ns */
 static _Atomic bool seen[100000]; /* by the number in the recipient's address */
+
+static uint64_t mono_now(const struct clock *c)
+{
+    return clock_mono(&clock_system);
+}
+
+static uint64_t wall_now(const struct clock *c)
+{
+    return clock_wall(&clock_system) + ahead;
+}
+
+static const struct clock clock_of_test = {mono_now, wall_now};
 
 static struct relay_settings *settings(void)
 {
@@ -66,9 +80,10 @@ static void close_relay(struct fixture *f)
 static void begin(struct fixture *f)
 {
     struct store_conf store = {0};
-    *f = (struct fixture){.ctx = {.counters = &f->counters, .clock = &clock_system}};
+    *f = (struct fixture){.ctx = {.counters = &f->counters, .clock = &clock_of_test}};
     taken = opened = asked = second_copies = 0;
-    is_down = false;
+    is_down = is_pondering = false;
+    ahead = 0;
     for (size_t i = 0; i < sizeof seen / sizeof *seen; i++)
         seen[i] = false;
     stage = task_lane_new("stage", 3, 1 << 20);
@@ -104,6 +119,9 @@ static void answer(struct task_job *job)
     struct asking *a = CONTAINER(job, struct asking, job);
     struct relay_where *w = a->where;
     free(a);
+    asked++;
+    while (is_pondering)
+        usleep(1000);
     w->outcome = (struct relay_outcome){.rc = RC_OK};
     w->ttl = 60;
     if (w->domain.p[0] == 'n') {
@@ -115,7 +133,6 @@ static void answer(struct task_job *job)
         w->targets[0].host = arena_dup(&w->arena, w->domain);
         w->targets[0].addr.sa.sin6_family = AF_INET6;
     }
-    asked++;
     w->done(w);
 }
 
@@ -372,6 +389,22 @@ static void what_is_for_later_waits(void **state)
     end(&f);
 }
 
+/* It was due when it was taken into memory, and is not any more: it is not forgotten. */
+static void a_clock_that_is_set_back_stops_nothing(void **state)
+{
+    struct fixture f;
+    begin(&f);
+    is_pondering = true;
+    ahead = 2 * NS_PER_SEC;
+    add(&f, 1, "d.test", 0);
+    wait_for("asked", &asked, 1);
+    ahead = 0;
+    is_pondering = false;
+    wait_for("taken", &taken, 1);
+    wait_for_empty(&f);
+    end(&f);
+}
+
 static void more_than_fits_into_memory_goes_too(void **state)
 {
     struct fixture f;
@@ -451,6 +484,7 @@ int main(void)
         cmocka_unit_test(a_host_that_is_down_comes_back),
         cmocka_unit_test(what_waits_is_taken_up_by_the_next),
         cmocka_unit_test(what_is_for_later_waits),
+        cmocka_unit_test(a_clock_that_is_set_back_stops_nothing),
         cmocka_unit_test(more_than_fits_into_memory_goes_too),
         cmocka_unit_test(a_domain_that_is_none_bounces),
         cmocka_unit_test(what_is_sent_back_is_not_tried),
