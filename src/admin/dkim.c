@@ -227,19 +227,45 @@ static void say_no_seal(struct admin_answer *a)
                 "start the server again");
 }
 
-void admin_dkim_rotate(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
+/* The kinds that a domain's mail is signed with, less those of which a key waits already: another
+ * one beside it could sign before anybody has published it. */
+static enum rc kinds_to_rotate(struct admin *admin, struct str domain, struct arena *arena,
+                               unsigned *out, bool *out_is_waiting)
 {
     struct auth_domain d;
+    struct auth_key *keys;
+    size_t n;
+    TRY(auth_domain_show(admin->auth, domain, arena, &d));
+    TRY(auth_keys_list(admin->auth, domain, arena, &keys, &n));
+    *out = d.signing;
+    for (size_t i = 0; i < n; i++)
+        if (keys[i].state == AUTH_KEY_WAITING)
+            *out &= ~(1U << keys[i].algorithm);
+    *out_is_waiting = *out != d.signing;
+    return RC_OK;
+}
+
+void admin_dkim_rotate(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
+{
     struct making m = {admin, c->args[0], &a->arena, AUTH_KEY_WAITING, NULL, 0};
     uint64_t now = clock_wall(admin->ctx.clock);
+    unsigned which;
+    bool is_waiting;
     size_t n = 0;
     if (!admin->has_seal) {
         say_no_seal(a);
         return;
     }
-    enum rc rc = auth_domain_show(admin->auth, c->args[0], &a->arena, &d);
+    enum rc rc = kinds_to_rotate(admin, c->args[0], &a->arena, &which, &is_waiting);
+    if (rc == RC_OK && !which && is_waiting) {
+        answer_fail(a, RC_PERM,
+                    "%.*s: new keys wait already: publish what penfold dns prints and run penfold "
+                    "dkim activate, or give them up with penfold dkim remove",
+                    STR_ARG(c->args[0]));
+        return;
+    }
     if (rc == RC_OK)
-        rc = make_keys(&m, d.signing, &n);
+        rc = make_keys(&m, which, &n);
     if (rc == RC_DENIED)
         answer_fail(a, rc, "%.*s: it has %d keys already: remove some", STR_ARG(c->args[0]),
                     AUTH_KEYS_MAX);

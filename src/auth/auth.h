@@ -399,8 +399,8 @@ struct auth_key {
 /* Adds all or none. RC_NOTFOUND: no such domain. RC_EXISTS: a selector is in use. RC_DENIED: it
  * has AUTH_KEYS_MAX. */
 enum rc auth_keys_add(struct auth *auth, struct str domain, const struct auth_key *keys, size_t n);
-/* Those that wait sign from now on; those whose place they take retire, and are gone after `until`.
- * RC_NOTFOUND; RC_EXISTS: none waits. */
+/* The last one that waits of each algorithm signs from now on; all others of it retire, and are
+ * gone after `until`. RC_NOTFOUND; RC_EXISTS: none waits. */
 enum rc auth_keys_turn(struct auth *auth, struct str domain, uint64_t until);
 enum rc auth_keys_drop(struct auth *auth, struct str domain, struct str selector); /* RC_NOTFOUND;
                                                                      RC_EXISTS: nothing to drop */

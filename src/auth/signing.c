@@ -154,20 +154,23 @@ static void retire(struct auth_key *key, uint64_t until)
     key->sealed = STR("");
 }
 
-static bool is_waiting(const struct auth_key *keys, size_t n, unsigned algorithm)
+/* The last one of those that wait, which takes the others' place too; n: none waits. */
+static size_t next_of(const struct auth_key *keys, size_t n, unsigned algorithm)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = n; i-- > 0;)
         if (keys[i].state == AUTH_KEY_WAITING && keys[i].algorithm == algorithm)
-            return true;
-    return false;
+            return i;
+    return n;
 }
 
 static enum rc turn(struct keys_edit *k, struct auth_key *keys, size_t *n)
 {
     size_t turned = 0;
-    for (size_t i = 0; i < *n; i++)
-        if (keys[i].state == AUTH_KEY_SIGNING && is_waiting(keys, *n, keys[i].algorithm))
+    for (size_t i = 0; i < *n; i++) {
+        size_t next = next_of(keys, *n, keys[i].algorithm);
+        if (next < *n && next != i && keys[i].state != AUTH_KEY_RETIRED)
             retire(&keys[i], k->time);
+    }
     for (size_t i = 0; i < *n; i++) {
         turned += keys[i].state == AUTH_KEY_WAITING;
         if (keys[i].state == AUTH_KEY_WAITING)

@@ -97,6 +97,28 @@ static void keys_are_turned_with_overlap(void **state)
     assert_int_equal(signing(h), 1);
 }
 
+/* However many wait: a message gets one signature of a kind. */
+static void one_key_of_a_kind_takes_over(void **state)
+{
+    struct home *h = *state;
+    const struct auth_key keys[] = {key("a-rsa", CRYPTO_RSA_SHA256, AUTH_KEY_SIGNING),
+                                    key("b-rsa", CRYPTO_RSA_SHA256, AUTH_KEY_WAITING),
+                                    key("b-ed", CRYPTO_ED25519, AUTH_KEY_WAITING),
+                                    key("c-rsa", CRYPTO_RSA_SHA256, AUTH_KEY_WAITING),
+                                    key("c-ed", CRYPTO_ED25519, AUTH_KEY_WAITING)};
+    assert_rc(auth_keys_add(h->auth, domain, keys, 5), RC_OK);
+    assert_rc(auth_keys_turn(h->auth, domain, 100), RC_OK);
+    assert_int_equal(signing(h), 2);
+    assert_str(h->keys[0].selector, "c-rsa");
+    assert_str(h->keys[1].selector, "c-ed");
+    list(h);
+    assert_int_equal(h->n, 5); /* the others are only shown for a while */
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(h->keys[i].state, AUTH_KEY_RETIRED);
+        assert_int_equal(h->keys[i].sealed.n, 0);
+    }
+}
+
 static void a_domain_chooses_its_signatures(void **state)
 {
     struct home *h = *state;
@@ -198,6 +220,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(keys_are_turned_with_overlap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_key_of_a_kind_takes_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_domain_chooses_its_signatures, set_up, tear_down),
         cmocka_unit_test_setup_teardown(keys_go_with_their_domain, set_up, tear_down),
         cmocka_unit_test_setup_teardown(there_is_a_limit, set_up, tear_down),

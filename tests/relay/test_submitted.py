@@ -56,6 +56,7 @@ def test_what_leaves_is_signed(make_host, sink):
     old = set(keys(host))
     host.run('dkim', 'rotate', 'example.test')
     assert len(keys(host)) == 4
+    assert 'new keys wait already' in host.run('dkim', 'rotate', 'example.test', check=False).stderr
     send(host, 'x@far.test', subject='still the old one')
     sink.wait(2)
     host.run('dkim', 'activate', 'example.test')
