@@ -229,6 +229,7 @@ static void check(struct str m, uint32_t kept)
     struct buf whole, cut, body;
     struct str envelope, structure, rest;
     struct path path = {.n = 0};
+    bool is_attached;
     buf_init(&whole, MIME_SUMMARY_MAX);
     buf_init(&cut, MIME_SUMMARY_MAX);
     buf_init(&body, MIME_SUMMARY_MAX);
@@ -237,6 +238,7 @@ static void check(struct str m, uint32_t kept)
     FUZZ_DEMAND(str_eq(buf_str(&whole), buf_str(&cut)));
     FUZZ_DEMAND(mime_summary_read(buf_str(&whole), &envelope, &structure));
     FUZZ_DEMAND(mime_structure_to_body(structure, &body) == RC_OK);
+    FUZZ_DEMAND(mime_structure_attachment(structure, &is_attached) == RC_OK);
     FUZZ_DEMAND(buf_len(&body) < structure.n);
     demand_envelope(&envelope);
     FUZZ_DEMAND(envelope.n == 0);
@@ -258,7 +260,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(m, 100);
     mime_summary_read(m, &a, &b);
     buf_init(&out, size + 1);
+    bool is_attached;
     enum rc rc = mime_structure_to_body(m, &out);
+    enum rc read = mime_structure_attachment(m, &is_attached);
+    FUZZ_DEMAND(read == RC_OK || read == RC_CORRUPT);
     FUZZ_DEMAND(rc == RC_OK || (rc == RC_CORRUPT && buf_len(&out) == 0));
     buf_fini(&out);
     return 0;

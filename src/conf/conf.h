@@ -102,8 +102,9 @@ struct conf {
     struct {
         char *
             append_8bit; /* headers with bytes above 127: "enabled", who has enabled UTF-8; "any" */
-        uint64_t message_limit; /* messages that one command processes */
-        char *message_limit_of; /* "all" commands, or "save": COPY and APPEND */
+        char *attachment_keywords; /* "on": deliveries say whether something is attached */
+        uint64_t message_limit;    /* messages that one command processes */
+        char *message_limit_of;    /* "all" commands, or "save": COPY and APPEND */
     } imap;
     struct {
         uint64_t keep;         /* seconds; 0: nothing is noted */

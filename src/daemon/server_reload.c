@@ -152,6 +152,7 @@ static void put_in_force(struct server *s, struct reload *r, struct generation *
     net_limit(s->net, &limits);
     auth_guard_reload(s->admin.auth, &guard);
     deliver_set_times(s->deliver, c->relay.expire * 1000, c->relay.delay_notice * 1000);
+    deliver_set_attachments(s->deliver, strcmp(c->imap.attachment_keywords, "on") == 0);
     if (s->outside)
         outside_reload(s->outside, c, &r->secrets, &r->files);
     budget_limit(&s->memory, c->limits.memory);

@@ -276,6 +276,7 @@ static void copy_start(struct copy *copy)
         .delivery_id = str_from(q->id.b, sizeof q->id.b),
         .summary = q->summary,
     };
+    deliver_keywords(conf_of(copy->item), &append);
     copy->op.done = copy_appended;
     if (q->flags & QUEUE_RETURNED) {
         copy->is_final = true;

@@ -81,6 +81,7 @@ static enum rc to_account(struct deliver *deliver, const struct deliver_message 
                                   .references = m->references,
                                   .n_references = m->n_references,
                                   .summary = m->summary};
+    deliver_keywords(&deliver->conf, &append);
     TRY(store_account_open(deliver->conf.store, m->recipients[0].account, flags, &op->account));
     op->store_op = (struct store_op){.done = appended};
     op->account_id = m->recipients[0].account;

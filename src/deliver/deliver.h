@@ -38,12 +38,14 @@ struct deliver_conf {
     _Atomic uint64_t delay_notice_ms; /* after which its sender is told that it waits; 0: never */
     const struct mime_charsets *charsets; /* for the subjects shown in reports; may be NULL */
     struct trace *trace;                  /* what becomes of messages; NULL: nobody asks */
+    _Atomic bool tells_attachments;       /* by keywords of delivered messages [RFC9979 4] */
 };
 
 /* Takes up what the queue still holds from before; the lane and all in conf outlive it. */
 enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, struct deliver **out);
 /* Other times from now on, also for what waits already. */
 void deliver_set_times(struct deliver *deliver, uint64_t expire_ms, uint64_t delay_notice_ms);
+void deliver_set_attachments(struct deliver *deliver, bool tells);
 void deliver_close(
     struct deliver **deliver); /* waits for what is under way; the queue keeps the rest */
 

@@ -40,6 +40,9 @@ void fanout_ended(struct fanout *fanout, struct waiting *w, enum fanout_end how)
  * together does not come back together. In ns. */
 uint64_t fanout_wait_after(const struct deliver_conf *conf, unsigned failures);
 
+/* --- keywords.c: those of a message that is delivered, by its summary */
+void deliver_keywords(const struct deliver_conf *conf, struct store_append *append);
+
 /* --- later.c: ids by the time when they are due, a binary heap */
 struct waiting {
     struct map_node node;

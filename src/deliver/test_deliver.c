@@ -1,6 +1,7 @@
 #include "deliver/deliver_int.h"
 
 #include "base/test.h"
+#include "mime/summary.h"
 #include "store/test_inbox.h"
 
 #include <pthread.h>
@@ -16,6 +17,7 @@ struct fixture {
     struct counters counters;
     size_t lane_max; /* 0: 1,000 */
     uint8_t flags;   /* of messages */
+    struct str summary;
     struct hand *hand;
 };
 
@@ -103,6 +105,7 @@ static enum rc deliver(struct fixture *f, struct str text, const uint64_t *accou
                                 .id = STR("test"),
                                 .recipients = to,
                                 .n_recipients = n,
+                                .summary = f->summary,
                                 .flags = f->flags};
     struct answer w = {
         .op.done = wake, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
@@ -145,6 +148,40 @@ static void every_recipient_gets_one_copy(void **state)
     wait_for_queue(f);
     for (uint64_t id = 1; id <= ACCOUNTS; id++)
         assert_int_equal(inbox_count(f->store, id), 20);
+}
+
+/* [RFC9979 4.1, 4.2]: to one account, and through the queue to several. */
+static void what_is_attached_is_told_by_a_keyword(void **state)
+{
+    static const struct str texts[] = {STR_INIT("A: b\r\n\r\nc\r\n"),
+                                       STR_INIT("Content-Type: a/b\r\n\r\nc\r\n")};
+    struct fixture *f = *state;
+    const uint64_t all[] = {1, 2, 3};
+    struct str names[STORE_KEYWORDS];
+    struct arena arena;
+    arena_init(&arena, 0);
+    for (size_t i = 0; i < 4; i++) {
+        struct buf summary = {.cap = 1000};
+        assert_rc(mime_summary_of(texts[i % 2], &summary), RC_OK);
+        f->summary = i == 3 ? STR("damaged") : buf_str(&summary);
+        deliver_set_attachments(f->deliver, i > 0);
+        assert_rc(deliver(f, texts[i % 2], all, i % 2 ? 1 : 3), RC_OK);
+        wait_for_queue(f);
+        buf_fini(&summary);
+    }
+    struct inbox in = inbox_open(f->store, 1);
+    assert_rc(store_keywords(in.account, &arena, names), RC_OK);
+    assert_true(str_eq(names[0], STR("$hasattachment")));
+    assert_true(str_eq(names[1], STR("$hasnoattachment")));
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(store_root_at(in.root, i)->keywords, i < 3 ? i : 0);
+    inbox_close(&in);
+    in = inbox_open(f->store, 3);
+    assert_rc(store_keywords(in.account, &arena, names), RC_OK);
+    assert_true(str_eq(names[0], STR("$hasnoattachment")));
+    assert_int_equal(store_root_at(in.root, 1)->keywords, 1);
+    inbox_close(&in);
+    arena_fini(&arena);
 }
 
 static _Atomic int appended;
@@ -603,6 +640,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_recipient_needs_no_queue, setup, teardown),
         cmocka_unit_test_setup_teardown(every_recipient_gets_one_copy, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_attached_is_told_by_a_keyword, setup, teardown),
         cmocka_unit_test_setup_teardown(a_repeated_fan_out_delivers_nothing_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(how_a_message_ends_is_delivered_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failed_commit_is_tried_again, setup, teardown),

@@ -132,10 +132,13 @@ static void put_in_order(struct imap_list_tree *tree, size_t n)
 
 /* --- what is wanted --------------------------------------------------------------------------- */
 
+/* With a backslash, as the grammar wants it also of those that are registered without one
+ * [RFC9979 9.2] [RFC9051 9]. */
 static const struct str uses[] = {
-    [STORE_DRAFTS] = STR_INIT(" \\Drafts"),   [STORE_SENT] = STR_INIT(" \\Sent"),
-    [STORE_JUNK] = STR_INIT(" \\Junk"),       [STORE_TRASH] = STR_INIT(" \\Trash"),
-    [STORE_ARCHIVE] = STR_INIT(" \\Archive"),
+    [STORE_DRAFTS] = STR_INIT(" \\Drafts"),       [STORE_SENT] = STR_INIT(" \\Sent"),
+    [STORE_JUNK] = STR_INIT(" \\Junk"),           [STORE_TRASH] = STR_INIT(" \\Trash"),
+    [STORE_ARCHIVE] = STR_INIT(" \\Archive"),     [STORE_MEMOS] = STR_INIT(" \\Memos"),
+    [STORE_SCHEDULED] = STR_INIT(" \\Scheduled"), [STORE_SNOOZED] = STR_INIT(" \\Snoozed"),
 };
 
 struct str imap_special_use(const struct store_mailbox *mailbox)

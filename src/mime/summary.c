@@ -302,3 +302,97 @@ enum rc mime_structure_to_body(struct str structure, struct buf *out)
         buf_truncate(out, before);
     return rc;
 }
+
+/* ---- attachments ---- */
+
+/* What a part is; the higher one counts. */
+enum weight {
+    WEIGHT_TEXT,  /* what is read, or says that it is inline */
+    WEIGHT_MEDIA, /* neither, and it depends on the multipart that it is in */
+    WEIGHT_ATTACHED
+};
+
+/* ("charset" "us-ascii" "name" "x.txt") */
+static bool has_name(struct str list)
+{
+    struct str name;
+    if (!list.n || list.p[0] != '(')
+        return false;
+    list = str_skip(list, 1);
+    while ((name = take_value(&list)).n) {
+        list = str_skip(list, 1);
+        if (str_ieq(name, STR("\"name\"")) || str_ieq(name, STR("\"name*\"")))
+            return true;
+        take_value(&list);
+        list = str_skip(list, list.n && list.p[0] == ' ');
+    }
+    return false;
+}
+
+static enum weight weigh(struct str type, struct str params, struct str disposition)
+{
+    bool is_text = str_ieq(type, STR("\"text\""));
+    if (str_istarts(disposition, STR("(\"attachment\"")))
+        return WEIGHT_ATTACHED;
+    if (str_istarts(disposition, STR("(\"inline\"")))
+        return WEIGHT_TEXT;
+    return is_text && !has_name(params) ? WEIGHT_TEXT : WEIGHT_MEDIA;
+}
+
+/* Behind "(", without the end. The disposition is three values from the last. */
+static enum rc weigh_leaf(struct str *s, enum weight *out)
+{
+    enum { VALUES = 14 };
+    struct str values[VALUES];
+    size_t n = 0;
+    do {
+        values[n] = take_value(s);
+        if (!values[n++].n)
+            return RC_CORRUPT;
+    } while (n < VALUES && s->n && s->p[0] == ' ' && (*s = str_skip(*s, 1)).n);
+    if (n < 11)
+        return RC_CORRUPT;
+    *out = weigh(values[0], values[2], values[n - 3]);
+    return RC_OK;
+}
+
+static enum rc weigh_part(struct str *s, unsigned depth, enum weight *out);
+
+static enum rc weigh_multipart(struct str *s, unsigned depth, enum weight *out)
+{
+    static const struct str whole[] = {STR_INIT("\"alternative\""), STR_INIT("\"related\""),
+                                       STR_INIT("\"signed\""), STR_INIT("\"encrypted\""),
+                                       STR_INIT("\"report\"")};
+    *out = WEIGHT_TEXT;
+    while (s->n && s->p[0] == '(') {
+        enum weight one;
+        TRY(weigh_part(s, depth + 1, &one));
+        *out = one > *out ? one : *out;
+    }
+    *s = str_skip(*s, s->n && s->p[0] == ' ');
+    struct str subtype = take_value(s);
+    for (size_t i = 0; *out == WEIGHT_MEDIA && i < sizeof whole / sizeof *whole; i++)
+        if (str_ieq(subtype, whole[i]))
+            *out = WEIGHT_TEXT;
+    *out = *out == WEIGHT_MEDIA ? WEIGHT_ATTACHED : *out;
+    return subtype.n ? skip_rest(s) : RC_CORRUPT;
+}
+
+static enum rc weigh_part(struct str *s, unsigned depth, enum weight *out)
+{
+    if (s->n < 2 || s->p[0] != '(' || depth > DEPTH_MAX)
+        return RC_CORRUPT;
+    *s = str_skip(*s, 1);
+    if (s->p[0] == '(')
+        return weigh_multipart(s, depth, out);
+    TRY(weigh_leaf(s, out));
+    return skip_rest(s);
+}
+
+enum rc mime_structure_attachment(struct str structure, bool *out)
+{
+    enum weight weight;
+    TRY(weigh_part(&structure, 0, &weight));
+    *out = weight != WEIGHT_TEXT;
+    return structure.n ? RC_CORRUPT : RC_OK;
+}

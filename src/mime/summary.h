@@ -46,6 +46,12 @@ bool mime_summary_preview(struct str summary, struct str *out);
  * damaged, or of release 0.1; RC_LIMIT: it does not fit. Out is as it was then. */
 enum rc mime_summary_with_preview(struct str summary, struct str preview, struct buf *out);
 
+/* Whether a person would say that the message has something attached, from its BODYSTRUCTURE
+ * [RFC8621 4.1.4] [RFC9979 4.1]: a part that says so, or one that is neither text without a name
+ * nor inline, but for those of a multipart whose parts belong together (alternative, related,
+ * signed, encrypted, report). RC_CORRUPT: it is no structure that mime_summary wrote. */
+enum rc mime_structure_attachment(struct str structure, bool *out);
+
 /* The summary of a whole message in memory. A large one is better fed to a parser in pieces. */
 enum rc mime_summary_of(struct str message, struct buf *out);
 

@@ -175,6 +175,49 @@ static void parameters_are_joined(void **state) /* [RFC2231 3] [RFC2231 4.1] [RF
                      "\"z\") NIL NIL \"7bit\" 0)");
 }
 
+/* [RFC8621 4.1.4] [RFC9979 4.1, 4.2] */
+static void what_is_attached_is_noticed(void **state)
+{
+#define PART(header) "--b\r\n" header "\r\n\r\nx\r\n"
+#define OF(kind)     "Content-Type: multipart/" kind "; boundary=b\r\n\r\n"
+    static const struct {
+        bool is_attached;
+        const char *message;
+    } cases[] = {
+        {false, "Subject: x\r\n\r\nx\r\n"},
+        {false, "Content-Type: text/html\r\n\r\nx\r\n"},
+        {true, "Content-Type: application/pdf\r\n\r\nx\r\n"},
+        {true, "Content-Disposition: ATTACHMENT; filename=x\r\n\r\nx\r\n"},
+        {true, "Content-Type: text/plain; name=x.txt\r\n\r\nx\r\n"},
+        {true, "Content-Type: text/plain; name*=utf-8''%C3%A4\r\n\r\nx\r\n"},
+        {false, OF("alternative") PART("") PART("Content-Type: text/html") "--b--\r\n"},
+        {true, OF("mixed") PART("") PART("Content-Type: image/png") "--b--\r\n"},
+        {false, OF("mixed") PART("") PART("Content-Type: image/png\r\n"
+                                          "Content-Disposition: inline") "--b--\r\n"},
+        {false,
+         OF("related") PART("Content-Type: text/html") PART("Content-Type: image/png") "--b--\r\n"},
+        {true, OF("related") PART("") PART("Content-Disposition: attachment") "--b--\r\n"},
+        {false, OF("signed") PART("") PART("Content-Type: application/pgp-signature") "--b--\r\n"},
+        {true, OF("mixed") PART("") PART("Content-Type: message/rfc822\r\n\r\n"
+                                         "Subject: )(") "--b--\r\n"},
+        {false, OF("mixed") "nothing"},
+        {true, OF("mixed") "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n"
+                           "Content-Type: a/b\r\n\r\n--c--\r\n--b--\r\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct made m;
+        bool is_attached = !cases[i].is_attached;
+        make(&m, str_of(cases[i].message));
+        assert_rc(mime_structure_attachment(m.structure, &is_attached), RC_OK);
+        if (is_attached != cases[i].is_attached)
+            fail_msg("case %zu: %.*s", i, STR_ARG(m.structure));
+        for (size_t n = 0; n < m.structure.n; n++)
+            assert_rc(mime_structure_attachment(str_head(m.structure, n), &is_attached),
+                      RC_CORRUPT);
+        buf_fini(&m.summary);
+    }
+}
+
 static void damaged_texts_are_noticed(void **state)
 {
     static const char *const damaged[] = {
@@ -263,6 +306,7 @@ int main(void)
         cmocka_unit_test(parts_are_described),
         cmocka_unit_test(parts_hold_parts),
         cmocka_unit_test(parameters_are_joined),
+        cmocka_unit_test(what_is_attached_is_noticed),
         cmocka_unit_test(damaged_texts_are_noticed),
         cmocka_unit_test(limits_are_kept_to),
         cmocka_unit_test(many_addresses_are_cut_off),

@@ -225,7 +225,11 @@ static enum rc put_message(struct change *c, struct appending *p, size_t i, stru
 {
     const struct store_append *append = &p->appends[i];
     struct store_row row = make_row(c, append, t->record.m.uidnext);
-    TRY(change_keywords(c, append->keywords, append->n_keywords, true, &row.keywords));
+    enum rc rc = change_keywords(c, append->keywords, append->n_keywords, true, &row.keywords);
+    if (rc == RC_LIMIT && append->are_keywords_extra)
+        row.keywords = 0;
+    else
+        TRY(rc);
     change_row(c, t, &row);
     change_note(c, CHANGE_EMAIL, CHANGE_CREATED, row.email);
     uint64_t thread = put_thread(c, &p->items[i], row.email);

@@ -298,6 +298,31 @@ void change_note(struct change *c, enum change_kind kind, enum change_what what,
     c->notes[c->n_notes++] = (struct note){kind, what, id};
 }
 
+/* The one that a message cannot have beside this one [RFC9979 4, 5]; absent: there is none. */
+static struct str rival_of(struct str name)
+{
+    static const struct str pairs[][2] = {
+        {STR_INIT("$hasattachment"), STR_INIT("$hasnoattachment")},
+        {STR_INIT("$memo"), STR_INIT("$hasmemo")}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        for (size_t j = 0; j < 2; j++)
+            if (str_ieq(name, pairs[i][j]))
+                return pairs[i][1 - j];
+    return (struct str){0};
+}
+
+uint64_t change_rivals(const struct change *c, uint64_t bits)
+{
+    uint64_t rivals = 0;
+    for (unsigned bit = 0; bits >> bit && bit < c->after.n_keywords; bit++) {
+        struct str rival = bits >> bit & 1 ? rival_of(c->account->keywords[bit]) : (struct str){0};
+        for (unsigned i = 0; rival.p && i < c->after.n_keywords; i++)
+            if (str_ieq(c->account->keywords[i], rival))
+                rivals |= UINT64_C(1) << i;
+    }
+    return rivals;
+}
+
 /* Finds the bit of each name, or gives it the next one. Names beyond the head's number are nobody's
  * yet, so they may be written before the change is queued. */
 enum rc change_keywords(struct change *c, const struct str *names, size_t n, bool is_making,
@@ -322,7 +347,8 @@ enum rc change_keywords(struct change *c, const struct str *names, size_t n, boo
             change_put(c, key_keyword(bit), text_encode(names[i], mem, sizeof mem));
             c->after.n_keywords++;
         }
-        *out_bits |= UINT64_C(1) << bit;
+        if (!is_making || !(change_rivals(c, *out_bits) >> bit & 1))
+            *out_bits |= UINT64_C(1) << bit;
     }
     return RC_OK;
 }

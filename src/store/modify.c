@@ -16,7 +16,8 @@ struct modifying {
     const uint32_t *uids;
     size_t n_uids;
     const struct store_flag_change *flags;
-    uint64_t bits; /* of the change's keywords */
+    uint64_t bits;   /* of the change's keywords */
+    uint64_t rivals; /* that cannot be beside them */
 };
 
 /* --- flags ------------------------------------------------------------------------------------ */
@@ -31,7 +32,7 @@ static struct store_row changed_row(const struct modifying *p, struct store_row 
         break;
     case STORE_FLAGS_ADD:
         row.flags |= flags;
-        row.keywords |= p->bits;
+        row.keywords = (row.keywords & ~p->rivals) | p->bits;
         break;
     case STORE_FLAGS_REMOVE:
         row.flags &= ~flags;
@@ -185,6 +186,7 @@ static enum rc run_flags(struct attempt *attempt)
     bool is_making = p->flags->how != STORE_FLAGS_REMOVE;
     p->op->changed = p->op->left = 0;
     enum rc rc = change_keywords(c, p->flags->keywords, p->flags->n_keywords, is_making, &p->bits);
+    p->rivals = change_rivals(c, p->bits);
     for (size_t i = 0; i < p->n_uids && (rc == RC_OK || rc == RC_AGAIN); i++) {
         enum rc one = c->rc == RC_OK ? change_one(p, c, m, p->uids[i]) : c->rc;
         if (one != RC_OK) /* RC_AGAIN: look on, to find all that must be read */

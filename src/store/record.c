@@ -295,7 +295,7 @@ enum rc mailbox_decode(uint32_t id, struct str value, struct mailbox_record *out
     }
     out->state = (enum mailbox_state)state;
     out->m.is_placeholder = state == MAILBOX_PLACEHOLDER;
-    return value_done(&r, role <= STORE_ARCHIVE && state <= MAILBOX_REMOVED && out->m.uidnext &&
+    return value_done(&r, role < STORE_ROLES && state <= MAILBOX_REMOVED && out->m.uidnext &&
                               out->m.uidvalidity && out->m.name.n <= STORE_NAME_MAX);
 }
 

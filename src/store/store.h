@@ -121,7 +121,11 @@ enum store_role {
     STORE_SENT,
     STORE_JUNK,
     STORE_TRASH,
-    STORE_ARCHIVE
+    STORE_ARCHIVE,
+    STORE_MEMOS, /* [RFC9979 9.2] */
+    STORE_SCHEDULED,
+    STORE_SNOOZED,
+    STORE_ROLES
 };
 
 struct store_mailbox {
@@ -193,6 +197,7 @@ struct store_append {
     uint32_t flags;         /* STORE_UNENDED too */
     const struct str *keywords;
     size_t n_keywords;
+    bool are_keywords_extra; /* where the account has no room for another one, none is set */
     struct str message_id;        /* without the angle brackets; may be absent */
     const struct str *references; /* message ids that this one answers, the nearest last;
                                      STORE_REFERENCES of them count */
@@ -237,6 +242,8 @@ struct store_copy {
 enum rc store_copy(struct store_account *account, const struct store_copy *copy, unsigned flags,
                    struct store_op *op);
 
+/* Keywords that exclude one another [RFC9979 4, 5] are never both set: the one that is set later
+ * takes the other one's place; of two that come together the first one stays. */
 enum store_flag_how { STORE_FLAGS_SET, STORE_FLAGS_ADD, STORE_FLAGS_REMOVE };
 struct store_flag_change {
     uint32_t mailbox;

@@ -437,6 +437,7 @@ void change_note(struct change *c, enum change_kind kind, enum change_what what,
 /* is_making: names that are new get a bit; otherwise they are passed over. RC_LIMIT. */
 enum rc change_keywords(struct change *c, const struct str *names, size_t n, bool is_making,
                         uint64_t *out_bits);
+uint64_t change_rivals(const struct change *c, uint64_t bits); /* that cannot be beside these */
 /* Queues it: the head moves. Frees it when that is refused. RC_AGAIN: an earlier one has just
  * failed. */
 enum rc change_commit(struct change *c);

@@ -366,6 +366,74 @@ static void keywords_have_names(void **state)
     fixture_assert_sound(f, 1);
 }
 
+static uint64_t keywords_at(struct store_account *a, size_t index)
+{
+    struct store_root *root;
+    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
+    uint64_t keywords = store_root_at(root, index)->keywords;
+    store_root_release(&root);
+    return keywords;
+}
+
+/* [RFC9979 4, 5]: the later one takes the place of the other one; nothing else is touched. */
+static void some_keywords_exclude_one_another(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    struct str names[4] = {STR("work"), STR("$HasAttachment"), STR("$HASNOATTACHMENT"),
+                           STR("$memo")},
+               other;
+    uint32_t uid = 1;
+    struct store_flag_change change = {.mailbox = 1,
+                                       .uids = &uid,
+                                       .n_uids = 1,
+                                       .how = STORE_FLAGS_ADD,
+                                       .keywords = &other,
+                                       .n_keywords = 1,
+                                       .unchanged_since = UINT64_MAX};
+    struct store_append how = {.keywords = names, .n_keywords = 4};
+    assert_rc(fixture_append(f, a, STR("1"), &how, NULL), RC_OK);
+    assert_int_equal(keywords_at(a, 0), 1 | 2 | 8);
+    other = STR("$hasnoattachment");
+    assert_rc(fixture_flags(a, &change, NULL), RC_OK);
+    assert_int_equal(keywords_at(a, 0), 1 | 4 | 8);
+    other = STR("$hasmemo");
+    assert_rc(fixture_flags(a, &change, NULL), RC_OK);
+    assert_int_equal(keywords_at(a, 0), 1 | 4 | 16);
+    change.how = STORE_FLAGS_REMOVE;
+    other = STR("$memo");
+    assert_rc(fixture_flags(a, &change, NULL), RC_OK);
+    assert_int_equal(keywords_at(a, 0), 1 | 4 | 16);
+    change.how = STORE_FLAGS_SET;
+    change.keywords = names;
+    change.n_keywords = 3;
+    assert_rc(fixture_flags(a, &change, NULL), RC_OK);
+    assert_int_equal(keywords_at(a, 0), 1 | 2);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
+static void an_extra_keyword_never_stands_in_the_way(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    char texts[STORE_KEYWORDS][8];
+    struct str names[STORE_KEYWORDS], extra = STR("$hasattachment");
+    for (int i = 0; i < STORE_KEYWORDS; i++) {
+        snprintf(texts[i], sizeof texts[i], "k%d", i);
+        names[i] = str_of(texts[i]);
+    }
+    struct store_append all = {.keywords = names, .n_keywords = STORE_KEYWORDS},
+                        one = {.keywords = &extra, .n_keywords = 1};
+    assert_rc(fixture_append(f, a, STR("1"), &all, NULL), RC_OK);
+    assert_rc(fixture_append(f, a, STR("2"), &one, NULL), RC_LIMIT);
+    one.are_keywords_extra = true;
+    assert_rc(fixture_append(f, a, STR("3"), &one, NULL), RC_OK);
+    assert_int_equal(keywords_at(a, 1), 0);
+    fixture_close(f, &a);
+    fixture_assert_sound(f, 1);
+}
+
 static void unchanged_since_is_kept(void **state)
 {
     struct fixture *f = *state;
@@ -630,6 +698,8 @@ int main(void)
         ON_BOTH(quota_is_inherited),
         ON_BOTH(a_repeated_delivery_is_known),
         ON_BOTH(keywords_have_names),
+        ON_BOTH(some_keywords_exclude_one_another),
+        ON_BOTH(an_extra_keyword_never_stands_in_the_way),
         ON_BOTH(unchanged_since_is_kept),
         ON_BOTH(watches_are_told),
         ON_BOTH(threads_are_found),

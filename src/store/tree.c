@@ -213,7 +213,7 @@ enum rc store_mailbox_create(struct store_account *a, struct store_path path, en
                         .path = path,
                         .role = role};
     TRY(path_check(path));
-    if (role == STORE_INBOX || (unsigned)role > STORE_ARCHIVE)
+    if (role == STORE_INBOX || (unsigned)role >= STORE_ROLES)
         return RC_PERM;
     return attempt_run(&p.attempt);
 }
