@@ -197,7 +197,7 @@ struct store_append {
     uint32_t flags;         /* STORE_UNENDED too */
     const struct str *keywords;
     size_t n_keywords;
-    bool are_keywords_extra; /* where the account has no room for another one, none is set */
+    bool are_keywords_extra;      /* where the account has no room for another one, none is set */
     struct str message_id;        /* without the angle brackets; may be absent */
     const struct str *references; /* message ids that this one answers, the nearest last;
                                      STORE_REFERENCES of them count */
