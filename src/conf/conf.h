@@ -105,6 +105,7 @@ struct conf {
         char *attachment_keywords; /* "on": deliveries say whether something is attached */
         uint64_t message_limit;    /* messages that one command processes */
         char *message_limit_of;    /* "all" commands, or "save": COPY and APPEND */
+        char *uidonly;             /* "offered", or "withheld" */
     } imap;
     struct {
         uint64_t keep;         /* seconds; 0: nothing is noted */

@@ -98,6 +98,7 @@ const struct key conf_keys[] = {
     AMOUNT("relay", "lookup_least", TIME, relay.lookup_least, "30s", 1, DAY),
     WORDS("imap", "append_8bit", CHOICE, imap.append_8bit, "enabled", {"enabled", "any"}),
     WORDS("imap", "attachment_keywords", CHOICE, imap.attachment_keywords, "off", {"off", "on"}),
+    WORDS("imap", "uidonly", CHOICE, imap.uidonly, "offered", {"offered", "withheld"}),
     AMOUNT("imap", "message_limit", NUMBER, imap.message_limit, "1000000", 1000, UINT32_MAX),
     WORDS("imap", "message_limit_of", CHOICE, imap.message_limit_of, "all", {"all", "save"}),
     AMOUNT("trace", "keep", TIME, trace.keep, "30d", 0, 100ULL * YEAR),

@@ -102,6 +102,7 @@ static void open_protocols(struct generation *g)
                              .takes_8bit_headers = strcmp(c->imap.append_8bit, "any") == 0,
                              .login_ms = patience_ms(c, 180000),
                              .message_size = c->limits.message_size,
+                             .withholds_uidonly = strcmp(c->imap.uidonly, "withheld") == 0,
                              .message_limit = (uint32_t)c->imap.message_limit,
                              .limits_saving_only = strcmp(c->imap.message_limit_of, "save") == 0,
                              .charsets = house->charsets,

@@ -156,6 +156,31 @@ static enum imap_text wrong_state(const struct imap_session *s, const struct ima
     return k->states == IMAP_SELECTED ? IMAP_SELECT_FIRST : IMAP_LOGGED_IN_ALREADY;
 }
 
+/* Some clients enable whatever is offered. Whoever wonders why one of them does not work finds it
+ * in the log, once a session. */
+static enum net_step uid_required(struct conn *c, struct imap_session *s)
+{
+    struct log_line l;
+    if (!s->has_erred_uid) {
+        net_log(c, &l, LOG_INFO, "uid-required");
+        log_u64(&l, "account", s->user->account);
+        log_text(&l, "command", s->command->verb);
+        log_text(&l, "help", "imap { uidonly = withheld }");
+        log_end(&l);
+    }
+    s->has_erred_uid = true;
+    return imap_finish(c, s, IMAP_UID_REQUIRED);
+}
+
+/* Blanks behind the last argument: there is no such thing in the grammar, and some clients send
+ * them. A literal at the end is what it is. */
+static struct str without_blanks(const struct imap_session *s, struct str text)
+{
+    while (!buf_len(&s->gather.held) && str_ends(text, STR(" ")))
+        text.n--;
+    return text;
+}
+
 /* What is parsed must last as long as the command: secrets are used at once and copied nowhere. */
 static bool keep(struct imap_session *s, struct imap_parse *p)
 {
@@ -167,7 +192,7 @@ static bool keep(struct imap_session *s, struct imap_parse *p)
 
 enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct str text)
 {
-    struct imap_parse p = {.rest = text,
+    struct imap_parse p = {.rest = without_blanks(s, text),
                            .arena = &s->arena,
                            .is_utf8 = imap_has_utf8(s),
                            .is_utf8_only = s->enabled & IMAP_EN_UTF8,
@@ -188,7 +213,7 @@ enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct st
     if (!(k->states & s->state))
         return imap_finish(c, s, wrong_state(s, k));
     if (k->flags & IMAP_NUMBERS && !is_uid && s->enabled & IMAP_EN_UIDONLY)
-        return imap_finish(c, s, IMAP_UID_REQUIRED); /* [RFC9586 3.2] */
+        return uid_required(c, s); /* [RFC9586 3.2] */
     if (!keep(s, &p))
         return imap_finish(c, s, IMAP_TOO_LONG_COMMAND);
     return k->run(c, s, &p);

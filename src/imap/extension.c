@@ -35,11 +35,16 @@ static const struct extension {
 };
 enum { N_EXTENSIONS = sizeof extensions / sizeof *extensions };
 
+static bool is_withheld(const struct imap_session *s, const struct extension *e)
+{
+    return e->bits == IMAP_EN_UIDONLY && s->imap->conf.withholds_uidonly;
+}
+
 void imap_put_extensions(const struct imap_session *s, struct buf *out)
 {
     unsigned states = s->state == IMAP_NOT_AUTHENTICATED ? BEFORE : AFTER;
     for (size_t i = 0; i < N_EXTENSIONS; i++) {
-        if (!(extensions[i].states & states))
+        if (!(extensions[i].states & states) || is_withheld(s, &extensions[i]))
             continue;
         buf_put(out, STR(" "));
         buf_put(out, extensions[i].name);
@@ -100,7 +105,7 @@ enum net_step imap_enable(struct conn *c, struct imap_session *s, struct imap_pa
     buf_put(out, STR("* ENABLED"));
     for (size_t i = 0; i < N_EXTENSIONS; i++) {
         unsigned bits = extensions[i].bits;
-        if (!(rows >> i & 1) || (before & bits) == bits)
+        if (!(rows >> i & 1) || (before & bits) == bits || is_withheld(s, &extensions[i]))
             continue;
         s->enabled |= bits;
         buf_put(out, STR(" "));

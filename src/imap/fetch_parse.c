@@ -38,6 +38,9 @@ static const struct name names[] = {
     {STR_INIT("RFC822"), PLAIN, IMAP_FETCH_SECTION, MIME_SECTION_WHOLE, true},
     {STR_INIT("RFC822.HEADER"), PLAIN, IMAP_FETCH_SECTION, MIME_SECTION_HEADER, false},
     {STR_INIT("RFC822.TEXT"), PLAIN, IMAP_FETCH_SECTION, MIME_SECTION_TEXT, true},
+    /* Of the protocol before IMAP4rev1, and what Outlook still sends. */
+    {STR_INIT("RFC822.PEEK"), PLAIN, IMAP_FETCH_SECTION, MIME_SECTION_WHOLE, false},
+    {STR_INIT("RFC822.TEXT.PEEK"), PLAIN, IMAP_FETCH_SECTION, MIME_SECTION_TEXT, false},
 };
 
 /* The last part of a section. */

@@ -129,6 +129,8 @@ static enum net_step take_gathered(struct conn *c, struct imap_session *s, struc
     case IMAP_INPUT_COMMAND:
         s->has_progress = true;
         net_consume(c, it->used); /* whatever waits, waits behind this command; the view stays */
+        if (!it->text.n && s->state != IMAP_NOT_AUTHENTICATED)
+            return NET_READ; /* as some send behind a literal of APPEND: nothing is meant by it */
         return imap_command_run(c, s, it->text);
     case IMAP_INPUT_LITERAL:
         s->has_progress = true;

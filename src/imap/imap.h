@@ -37,6 +37,7 @@ struct imap_conf { /* 0: the default */
     uint32_t login_failures;              /* after so many the connection is closed: 5 */
     uint32_t errors;                      /* the same for commands that are none: 20 */
     uint64_t message_size;                /* of an appended message: 50 MB [RFC7889] */
+    bool withholds_uidonly;               /* UIDONLY is neither told nor enabled */
     uint32_t message_limit;               /* messages that one command processes: 1,000,000
                                              [RFC9738] */
     bool limits_saving_only;              /* only COPY and APPEND have this limit */

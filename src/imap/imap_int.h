@@ -367,6 +367,7 @@ struct imap_session {
     enum imap_state state;
     bool is_draining, is_logout, has_progress, is_idling;
     bool has_id;        /* the client has said what it is */
+    bool has_erred_uid; /* it has used a number where it had asked for none */
     bool is_waiting;    /* go_on needs more input: see imap_wait */
     bool is_late;       /* the deadline has passed and has not been dealt with yet */
     bool keeps_numbers; /* the command has numbers of messages although it came behind UID */

@@ -99,7 +99,19 @@ static void test_body(void **state)
                 "S: lo\n"
                 "S:  BODY[2] NIL BODY[TEXT]<99> {0}\n"
                 "S: )\n"
-                "S: b OK FETCH completed\n",
+                "S: b OK FETCH completed\n"
+                "C: c UID fetch 1 (UID RFC822.peek RFC822.TEXT.PEEK)\n"
+                "S: * 1 FETCH (UID 1 RFC822 {56}\n"
+                "S: From: A <a@example.test>\n"
+                "S: Subject: one\n"
+                "S: \n"
+                "S: Hello\n"
+                "S: there\n"
+                "S:  RFC822.TEXT {14}\n"
+                "S: Hello\n"
+                "S: there\n"
+                "S: )\n"
+                "S: c OK UID FETCH completed\n",
                 1 << 20);
     assert_int_equal(home_flags(&h, h.alice, 1), 0);
     client_talk(fd,

@@ -140,6 +140,76 @@ static void accounts_follow_one_another(void **state)
     home_end(&h);
 }
 
+/* Blanks behind the last argument and empty lines between commands, which some clients send. Blanks
+ * within are errors [RFC3501 9], and a literal is taken as it is. */
+static void blanks_that_mean_nothing_are_passed_over(void **state)
+{
+    struct home h;
+    make(&h);
+    int fd = client_login(&h);
+    for (size_t at_once = 1 << 20; at_once; at_once = at_once > 1)
+        client_talk(fd,
+                    "C: a CREATE Shelf   \n"
+                    "P: a OK \n"
+                    "C: b STATUS Shelf (MESSAGES) \n"
+                    "S: * STATUS Shelf (MESSAGES 0)\n"
+                    "S: b OK STATUS completed\n"
+                    "C: c DELETE {6+}\n"
+                    "C: Shelf \n"
+                    "S: c NO [NONEXISTENT] there is no such mailbox\n"
+                    "C: \n"
+                    "C: \n"
+                    "C: d APPEND Shelf {1}\n"
+                    "S: + go on\n"
+                    "C: x\n"
+                    "P: d OK [APPENDUID \n"
+                    "C: \n"
+                    "C: e STATUS  Shelf (MESSAGES)\n"
+                    "P: e BAD \n"
+                    "C: f DELETE Shelf \n"
+                    "P: f OK \n",
+                    at_once);
+    struct buf lines = {.cap = 1 << 20};
+    for (int i = 0; i < 100000; i++)
+        buf_put(&lines, STR("\r\n"));
+    client_send(fd, buf_str(&lines));
+    buf_fini(&lines);
+    client_talk(fd, "C: g NOOP\nS: g OK NOOP completed\n", 1 << 20);
+    close(fd);
+    home_end(&h);
+}
+
+/* [RFC9586 3.2]: and who reads the log learns how to go on without it. */
+static void uidonly_can_be_withheld(void **state)
+{
+    struct home h;
+    make(&h);
+    int fd = client_select(&h, "SELECT");
+    client_talk(fd, "C: a UNSELECT\nP: a OK\nC: b ENABLE UIDONLY\nS: * ENABLED UIDONLY\nP: b OK \n",
+                1 << 20);
+    char line[CLIENT_LINE];
+    client_send(fd, STR("b SELECT INBOX\r\n"));
+    while (!str_starts(client_line(fd, line, sizeof line), STR("b OK ")))
+        ;
+    for (int i = 0; i < 5; i++)
+        client_talk(fd, "C: c FETCH 1 UID\nP: c BAD [UIDREQUIRED] \n", 1 << 20);
+    client_close(h.net, fd);
+    log_flush(h.ctx.log);
+    assert_int_equal(count_in_log(&h, "event=uid-required"), 1);
+    home_end(&h);
+    home_make(&h);
+    h.conf.withholds_uidonly = true;
+    home_start(&h);
+    fd = home_connect(&h);
+    client_expect_line(fd, STR("* OK"));
+    client_send(fd, STR("a LOGIN alice@example.test \"pass word\"\r\n"));
+    client_line(fd, line, sizeof line);
+    assert_null(strstr(line, "UIDONLY"));
+    client_talk(fd, "C: b ENABLE UIDONLY\nS: * ENABLED\nP: b OK \n", 1 << 20);
+    close(fd);
+    home_end(&h);
+}
+
 /* --- many mailboxes --------------------------------------------------------------------------- */
 
 static void many_mailboxes_are_listed(void **state)
@@ -275,6 +345,8 @@ int main(void)
         cmocka_unit_test(errors_are_forgotten),
         cmocka_unit_test(clients_are_logged_once),
         cmocka_unit_test(accounts_follow_one_another),
+        cmocka_unit_test(blanks_that_mean_nothing_are_passed_over),
+        cmocka_unit_test(uidonly_can_be_withheld),
         cmocka_unit_test(many_mailboxes_are_listed),
         cmocka_unit_test(idling_ends_with_the_login),
         cmocka_unit_test(who_says_nothing_is_told),

@@ -40,7 +40,7 @@ class Run(pytest.Item):
     def __init__(self, *, lines, slowly, **options):
         super().__init__(**options)
         self.lines, self.slowly = lines, slowly
-        self.wires, self.pending = {}, {}
+        self.wires, self.pending, self.found = {}, {}, {}
 
     def runtest(self):
         settings = [line[5:].strip() for line in self.lines if line.startswith('with ')]
@@ -106,6 +106,8 @@ class Run(pytest.Item):
             for what, value in (('plain', f'\0{name}\0{password}'), ('name', name), ('word', password)):
                 text = text.replace(f'${what}-{user}', base64.b64encode(value.encode()).decode())
             text = text.replace('$' + user, password)
+        for name, value in self.found.items():
+            text = text.replace('$' + name, value)
         return text.replace('$hostname', self.host.hostname)
 
     def queue(self, name, data):
@@ -124,10 +126,11 @@ class Run(pytest.Item):
                     pass  # what the server said before it closed is still to be read
         self.pending = {}
 
-    @staticmethod
-    def expect_line(got, wanted):
+    def expect_line(self, got, wanted):
         if len(wanted) > 1 and wanted.startswith('/') and wanted.endswith('/'):
-            assert re.fullmatch(wanted[1:-1], got), f'server said: {got}'
+            match = re.fullmatch(wanted[1:-1], got)
+            assert match, f'server said: {got}'
+            self.found.update(match.groupdict())
             return
         pattern = '.*'.join(re.escape(part) for part in wanted.split('<...>'))
         assert re.match(pattern, got), f'server said: {got}'
@@ -172,6 +175,16 @@ class Run(pytest.Item):
 
     def do_starttls(self, name, _):
         self.wires[name].start_tls()
+
+    def do_deflate(self, name, _):
+        self.wires[name].start_deflate()
+
+    def do_until(self, name, rest):
+        """Answers that nobody has to write down: what they say is tested elsewhere."""
+        line, last = '', self.fill(rest)
+        while not line.startswith(last):
+            line = self.wires[name].line()
+            assert not re.match(r'\S+ (BAD|NO) ', line) or line.startswith(last), f'server said: {line}'
 
     def do_half_close(self, name, _):
         self.wires[name].half_close()
