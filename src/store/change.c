@@ -500,6 +500,29 @@ static void tell_watches(struct store_account *a)
     pthread_mutex_unlock(&a->watch_mutex);
 }
 
+enum rc change_nothing(struct store_account *a, struct store_op *user)
+{
+    user->rc = RC_OK;
+    user->modseq = 0;
+    user->changed = 0;
+    if (list_is_empty(&a->in_flight))
+        return RC_EOF;
+    struct change *last = CONTAINER(a->in_flight.prev, struct change, link);
+    user->next_ = last->followers;
+    last->followers = user;
+    return RC_OK;
+}
+
+/* What they have found is durable; or it is not so, and they may look again. */
+static void tell_followers(struct store_op *first, enum rc rc)
+{
+    for (struct store_op *op = first, *next; op; op = next) {
+        next = op->next_;
+        op->rc = rc == RC_OK ? RC_OK : RC_CONFLICT;
+        op->done(op);
+    }
+}
+
 static void change_done(struct kv_op *op)
 {
     struct change *c = CONTAINER(op, struct change, op);
@@ -508,6 +531,8 @@ static void change_done(struct kv_op *op)
     /* What a commit does not find is a body; callers know RC_NOTFOUND as "no such mailbox". */
     enum rc rc = op->rc == RC_NOTFOUND ? RC_CORRUPT : op->rc;
     pthread_mutex_lock(&a->mutex);
+    struct store_op *followers = c->followers;
+    c->followers = NULL;
     list_remove(&c->link);
     a->n_in_flight--;
     if (rc == RC_OK)
@@ -528,6 +553,7 @@ static void change_done(struct kv_op *op)
         user->rc = rc;
         user->done(user);
     }
+    tell_followers(followers, rc);
 }
 
 /* --- observers and waiters -------------------------------------------------------------------- */

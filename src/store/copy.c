@@ -199,7 +199,7 @@ static enum rc run(struct attempt *attempt)
     p->op->uidvalidity = p->to->head.m.uidvalidity;
     p->op->uid = p->to->head.m.uidnext;
     if (p->n == 0)
-        return RC_EOF; /* nothing to do */
+        return change_nothing(a, p->op);
     struct change *c = change_new(a, p->op);
     enum rc rc = fill(p, c);
     if (rc == RC_OK)

@@ -165,11 +165,11 @@ static enum rc change_one(struct modifying *p, struct change *c, struct mailbox 
 
 enum rc change_finish(struct change *c, enum rc rc)
 {
-    if (rc == RC_OK && c->user->changed == 0)
-        rc = RC_EOF; /* nothing to do */
-    if (rc != RC_OK) {
+    struct store_account *a = c->account;
+    struct store_op *user = c->user;
+    if (rc != RC_OK || !user->changed) {
         change_free(c);
-        return rc;
+        return rc == RC_OK ? change_nothing(a, user) : rc;
     }
     for (size_t i = 0; i < c->n_touched; i++)
         change_note(c, CHANGE_MAILBOX, CHANGE_UPDATED, c->touched[i].record.m.id);
@@ -214,8 +214,6 @@ enum rc modify(struct attempt *t, const uint32_t *uids, size_t n, struct store_o
     enum rc rc = attempt_run(t);
     if (rc != RC_EOF)
         return rc;
-    op->rc = RC_OK;
-    op->modseq = 0;
     op->done(op);
     return RC_OK;
 }

@@ -175,7 +175,7 @@ enum { STORE_UNENDED = 1 << 18 };
 
 /* A change under way: the caller's memory until done() has run, exactly once, on some thread, where
  * it must not block nor call the store but with KV_CACHED. When there is nothing to change, done()
- * runs before the call returns. */
+ * runs before the call returns, or when the changes under way are durable that made it so. */
 struct store_op {
     void (*done)(struct store_op *op);
     enum rc rc;                /* RC_OK: durable. RC_CORRUPT: no such body. RC_TEMP,
@@ -186,7 +186,7 @@ struct store_op {
     uint64_t modseq;           /* of the change */
     uint32_t changed;          /* messages that were changed or expunged; 0: modseq is 0 too */
     uint32_t left;             /* messages left alone by a change of flags: out_left */
-    void *private_[8];
+    struct store_op *next_;    /* the store's */
 };
 
 struct store_append {

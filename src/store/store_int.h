@@ -396,7 +396,8 @@ struct change {
     struct kv_op op;
     struct list link; /* of account.in_flight, then of account.kept */
     struct store_account *account;
-    struct store_op *user; /* NULL: nobody is told */
+    struct store_op *user;      /* NULL: nobody is told */
+    struct store_op *followers; /* change_nothing's, told with it */
     struct kv_txn *txn;
     size_t summary_bytes; /* of the summaries in it */
     enum rc rc;           /* the first failure to add to the transaction */
@@ -429,6 +430,9 @@ struct touched *change_touch(struct change *c, struct mailbox *m); /* until the 
 void change_put(struct change *c, struct key key, struct str value);
 void change_delete(struct change *c, struct key key);
 void change_trim(struct change *c, struct key from, struct key to); /* what kv_txn_trim says */
+/* The end of an attempt that has nothing to change in the head: that is so for good when the head
+ * is durable. RC_EOF: it is, the caller tells it; RC_OK: `user` will be told. */
+enum rc change_nothing(struct store_account *a, struct store_op *user);
 /* The row in memory and on disk; counters are the caller's. */
 void change_row(struct change *c, struct touched *t, const struct store_row *row);
 /* Its own row on disk, where it has one, is the caller's to delete: true. */
@@ -474,7 +478,8 @@ enum rc head_scan(struct attempt *t, struct key from, struct key to, size_t max_
 /* What changing flags and expunging share, modify.c. */
 void count_unseen(struct mailbox_record *r, uint32_t uid, uint32_t before, uint32_t after);
 const struct row_delta *delta_of(struct change *c, uint32_t mailbox, uint32_t uid);
-/* The end of an attempt to change so many messages; `rc`: how it went. RC_EOF: nothing to do. */
+/* The end of an attempt to change so many messages; `rc`: how it went. RC_EOF: as change_nothing.
+ */
 enum rc change_finish(struct change *c, enum rc rc);
 /* Runs it on UIDs that ascend. Its op is done when there was nothing to do. */
 enum rc modify(struct attempt *t, const uint32_t *uids, size_t n, struct store_op *op);

@@ -154,7 +154,7 @@ static enum rc run(struct attempt *attempt)
     bool is_there;
     TRY(look(p, key, &is_there));
     if (is_there == p->is_on)
-        return RC_EOF; /* nothing to do */
+        return change_nothing(a, p->op);
     if (p->is_on && a->subscriptions.n >= STORE_MAILBOXES)
         return RC_LIMIT;
     struct change *c = change_new(a, p->op);
@@ -212,9 +212,6 @@ enum rc store_subscribe(struct store_account *a, struct str name, bool is_on, un
         rc = attempt_run(&p.attempt);
     if (rc != RC_EOF)
         return rc;
-    op->rc = RC_OK;
-    op->modseq = 0;
-    op->changed = 0;
     op->done(op);
     return RC_OK;
 }

@@ -108,6 +108,45 @@ static void a_mailbox_is_opened_meanwhile(void **state)
     fixture_assert_sound(f, 1);
 }
 
+/* A change that finds nothing to do has perhaps seen one that is not on disk yet: it is done no
+ * sooner, and not at all when that one fails. */
+static void nothing_to_do_waits_for_what_it_has_seen(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    uint32_t uid = 1;
+    struct store_flag_change seen = {.mailbox = 1,
+                                     .uids = &uid,
+                                     .n_uids = 1,
+                                     .how = STORE_FLAGS_ADD,
+                                     .flags = STORE_SEEN,
+                                     .unchanged_since = UINT64_MAX};
+    assert_rc(fixture_append(f, a, STR("0"), NULL, NULL), RC_OK);
+    for (int fails = 1; fails >= 0; fails--) {
+        struct waiter first, again, others[2];
+        kv_mem_hold(f->kv, true);
+        if (fails)
+            kv_mem_fail(f->kv, RC_FULL);
+        waiter_init(&first);
+        waiter_init(&again);
+        assert_rc(store_change_flags(a, &seen, 0, &first.op), RC_OK);
+        assert_rc(store_change_flags(a, &seen, 0, &again.op), RC_OK);
+        for (int i = 0; i < 2; i++) { /* it is gone already for the second one */
+            waiter_init(&others[i]);
+            assert_rc(store_expunge(a, 1, &uid, 1, 0, &others[i].op), RC_OK);
+        }
+        assert_false(first.is_done || again.is_done || others[0].is_done || others[1].is_done);
+        kv_mem_hold(f->kv, false);
+        assert_rc(waiter_wait(&first, RC_OK), fails ? RC_FULL : RC_OK);
+        assert_rc(waiter_wait(&again, RC_OK), fails ? RC_CONFLICT : RC_OK);
+        assert_int_equal(again.op.changed, 0);
+        assert_rc(waiter_wait(&others[0], RC_OK), fails ? RC_CONFLICT : RC_OK);
+        assert_rc(waiter_wait(&others[1], RC_OK), fails ? RC_CONFLICT : RC_OK);
+        fixture_assert_rows(a, 1, fails ? "1:" : "");
+    }
+    fixture_close(f, &a);
+}
+
 static void a_failure_takes_what_is_behind_it(void **state)
 {
     struct fixture *f = *state;
@@ -689,6 +728,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_MEM(nothing_is_seen_before_it_is_durable),
         ON_MEM(a_mailbox_is_opened_meanwhile),
+        ON_MEM(nothing_to_do_waits_for_what_it_has_seen),
         ON_MEM(a_failure_takes_what_is_behind_it),
         ON_MEM(a_read_only_store_is_read),
         ON_MEM(what_others_wrote_is_loaded),
