@@ -1,5 +1,8 @@
 """IMAP clients that mean harm or have no manners."""
+import contextlib
+import random
 import threading
+import zlib
 
 import pytest
 
@@ -7,6 +10,8 @@ from harness import imap, mails, wire
 
 CONNECTIONS = 400
 KIB = 1 << 10
+MIB = 1 << 20
+PLENTY = 128 * MIB  # more than what one client may cost, and a fraction of what it asks for
 
 
 @pytest.fixture(scope='module')
@@ -80,3 +85,181 @@ def test_cut_in_the_middle_of_everything(host):
             connection.send(text)
     with imap.login(host, 'alice') as connection:
         assert connection.command('STATUS INBOX (MESSAGES)')[1] == [b'* STATUS INBOX (MESSAGES 200)']
+
+
+# --- what is small and becomes large -------------------------------------------------------------------------------------
+
+
+def bombs():
+    """(name, pieces of a stream that expands a thousandfold), each of several gigabytes if anybody takes it."""
+    def stream(begin, piece):
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        yield packer.compress(begin)
+        for _ in range(4096):
+            yield packer.compress(piece)
+        yield packer.flush()
+
+    yield 'line', stream(b'a NOOP ', b'x' * MIB)
+    yield 'literal', stream(b'a APPEND INBOX {4294967295}\r\n', b'x' * MIB)
+    yield 'literal-not-asked-for', stream(b'a LOGIN {4294967295+}\r\n', b'\0' * MIB)
+    yield 'lines', stream(b'', b'\r\n' * (MIB // 2))
+
+
+def drink(connection):
+    """Reads until the server closes; bytes that came."""
+    total = 0
+    with contextlib.suppress(OSError):
+        while more := connection.socket.recv(1 << 16):
+            total += len(more)
+    return total
+
+
+@pytest.mark.parametrize('stream', [pytest.param(stream, id=name) for name, stream in bombs()])
+def test_a_stream_that_expands_a_thousandfold(host, stream):
+    """The connection ends; in the meantime it costs what any other one does, and others are served."""
+    with imap.login(host, 'bob') as other:
+        before, peak = host.pss(), 0
+        with imap.login(host, 'alice') as connection:
+            connection.command('COMPRESS DEFLATE')
+            reader = threading.Thread(target=drink, args=(connection,))
+            reader.start()
+            with contextlib.suppress(OSError):
+                for number, piece in enumerate(stream):
+                    connection.send(piece)
+                    if number % 512 == 0:
+                        other.command('NOOP')
+                        peak = max(peak, host.pss())
+            reader.join(300)  # whatever is sent, it is the server that closes
+            assert not reader.is_alive()
+        other.command('NOOP')
+        assert max(peak, host.pss()) - before < PLENTY
+
+
+# --- what is dear to sort ------------------------------------------------------------------------------------------------
+
+
+def threads_of_evil():
+    """Messages: a chain, rings, one id again and again, thousands of References, and subjects that are all prefix."""
+    def message(own, references, subject='x'):
+        text = ' '.join(f'<{reference}@x.test>' for reference in references)
+        return (f'Message-ID: <{own}@x.test>\r\nReferences: {text}\r\nSubject: {subject}\r\n\r\nx\r\n').encode()
+
+    rng = random.Random(7)
+    for n in range(3000):
+        yield message(f'chain{n}', [f'chain{n - 1}'] if n else [])
+    for n in range(500):
+        yield message(f'ring{n}', [f'ring{(n + 250) % 500}', f'ring{(n + 1) % 500}'])
+    for n in range(500):
+        yield message('same', ['same', f'ring{n}'])
+    for n in range(100):
+        yield message(f'many{n}', [f'nobody{rng.randrange(100000)}' for _ in range(2000)])
+    for n in range(100):
+        yield message(f'subject{n}', [], 'Re: ' * 5000 + '[x] ' * 2000 + '(fwd)' * 2000)
+    for n in range(500):
+        yield message(f'all{n}', [f'all{m}' for m in range(n)])
+
+
+def test_threads_and_orders_of_messages_made_for_it(host):
+    batch, literals = [], []
+    for text in threads_of_evil():
+        batch.append(text)
+        if len(batch) == 100:
+            literals.append(batch)
+            batch = []
+    count = sum(len(one) for one in literals)
+    with imap.login(host, 'bob') as connection:
+        connection.command('CREATE evil')
+        for batch in literals:
+            connection.command(b'APPEND evil' + b''.join(b' {%d+}\r\n%s' % (len(text), text) for text in batch))
+        connection.command('SELECT evil')
+        before = host.pss()
+        for text in ('THREAD REFERENCES', 'THREAD REFS', 'THREAD ORDEREDSUBJECT'):
+            _, found = connection.command(f'{text} UTF-8 ALL')
+            numbers = found[0].removeprefix(b'* THREAD ').replace(b'(', b' ').replace(b')', b' ').split()
+            assert sorted(map(int, numbers)) == list(range(1, count + 1)), text
+        for criteria in ('SUBJECT', 'FROM TO CC SUBJECT DATE ARRIVAL SIZE', 'REVERSE SUBJECT REVERSE DATE'):
+            _, found = connection.command(f'SORT ({criteria}) UTF-8 ALL')
+            assert sorted(map(int, found[0].split()[2:])) == list(range(1, count + 1)), criteria
+        assert host.pss() - before < PLENTY
+        connection.command('UNSELECT')
+        connection.command('DELETE evil')
+
+
+# --- sets and what is kept of them ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def flags_by_turns(host):
+    """A mailbox of bob's with 4,096 messages, of which every other one is flagged; their UIDs begin with 1."""
+    with imap.login(host, 'bob') as connection:
+        connection.command('CREATE turns')
+        messages = b''.join(b' %s{2+}\r\n%02d' % (b'(\\Flagged) ' if n % 2 else b'', n) for n in range(64))
+        connection.command(b'APPEND turns' + messages)
+        connection.command('SELECT turns')
+        while (count := int(connection.command('UID SEARCH RETURN (COUNT) ALL')[1][0].split()[-1])) < 4096:
+            connection.command(f'COPY 1:{min(count, 64)} turns')
+    yield 'turns'
+    with imap.login(host, 'bob') as connection:
+        connection.command('DELETE turns')
+
+
+def every_other(first, last):
+    return ','.join(str(uid) for uid in range(first, last, 2))
+
+
+def test_a_client_that_says_it_knows_everything(host, flags_by_turns):
+    """QRESYNC with the longest sets that a line may have, with UIDs that never were, and without an end of lines."""
+    with imap.login(host, 'bob') as connection:
+        connection.command('ENABLE QRESYNC')
+        _, found = connection.command(f'SELECT {flags_by_turns}')
+        uidvalidity = next(line for line in found if b'UIDVALIDITY' in line).split()[3].rstrip(b']').decode()
+        before = host.pss()
+        for parameters in (f'{uidvalidity} 1 {every_other(1, 12000)}', f'{uidvalidity} 1 1:4294967295',
+                           f'{uidvalidity} 1 {every_other(4000000000, 4000009000)}',
+                           f'{uidvalidity} 1 1:4294967295 ({every_other(1, 4096)} {every_other(1, 4096)})',
+                           f'{uidvalidity} 9223372036854775807', f'4294967295 1 {every_other(1, 12000)}'):
+            connection.command('UNSELECT')
+            answer, found = connection.command(f'SELECT {flags_by_turns} (QRESYNC ({parameters}))')
+            assert answer.startswith(b'OK') and len(found) < 4096 + 50, parameters[:60]
+        connection.send_command(f'SELECT {flags_by_turns} (QRESYNC ({uidvalidity} 1 {every_other(1, 40000)}))')
+        assert connection.response().startswith(b'* BAD [LIMIT]')  # a line is shorter
+        tags = [connection.send_command('UID FETCH 1:4294967295 (UID) (CHANGEDSINCE 1 VANISHED)') for _ in range(20)]
+        for tag in tags:
+            assert connection.answer(tag, lambda got: None).startswith(b'OK')
+        assert host.pss() - before < PLENTY
+
+
+def test_conditions_on_every_other_message(host, flags_by_turns):
+    with imap.login(host, 'bob') as connection:
+        connection.command(f'SELECT {flags_by_turns}')
+        before = host.pss()
+        for _ in range(5):
+            answer, found = connection.command(f'UID STORE {every_other(1, 4096)} (UNCHANGEDSINCE 0) +FLAGS.SILENT (\\Seen)')
+            assert answer.startswith(b'OK [MODIFIED 1,3,') and b',4093,4095]' in answer, answer[:80]
+        assert host.pss() - before < PLENTY
+
+
+def test_thousands_of_saved_searches(host, flags_by_turns):
+    """Each is as long as one can be here: 2,048 ranges, 16 KB. The next one takes its place; of many sessions all are kept or NOTSAVED."""
+    save = b'b SEARCH RETURN (SAVE) FLAGGED\r\n'
+    before, connections = host.pss(), []
+    try:
+        with imap.login(host, 'bob') as connection:
+            connection.command(f'SELECT {flags_by_turns}')
+            sender = threading.Thread(target=connection.send, args=(save * 5000,))
+            sender.start()
+            for _ in range(5000):
+                assert connection.response() == b'b OK SEARCH completed'
+            sender.join(300)
+            assert connection.command('SEARCH RETURN (COUNT) $')[1][0].endswith(b'COUNT 2048')
+            assert host.pss() - before < PLENTY
+        for _ in range(CONNECTIONS):
+            connection = imap.login(host, 'bob')
+            connections.append(connection)
+            connection.command(f'EXAMINE {flags_by_turns}')
+            answer, _ = connection.command('SEARCH RETURN (SAVE) FLAGGED', ok=False)
+            assert answer.startswith((b'OK', b'NO [NOTSAVED]')), answer
+        assert (host.pss() - before) / CONNECTIONS < 128 * KIB
+    finally:
+        for connection in connections:
+            connection.close()
