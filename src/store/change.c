@@ -475,6 +475,7 @@ enum rc change_commit(struct change *c)
 
 static void publish(struct store_account *a, struct change *c)
 {
+    news_begin(a, c);
     a->published = c->after;
     a->version = c->op.version;
     for (size_t i = 0; i < c->n_touched; i++) {
@@ -488,6 +489,7 @@ static void publish(struct store_account *a, struct change *c)
     }
     if (!str_is_null(c->subscription))
         subscriptions_publish(a, c);
+    news_end(a, c);
 }
 
 static void tell_watches(struct store_account *a)

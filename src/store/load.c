@@ -44,6 +44,7 @@ void account_unload(struct store_account *a)
 {
     mailboxes_free(a);
     subscriptions_forget(a);
+    news_forget(a);
     for (size_t i = 0; i < STORE_KEYWORDS; i++)
         free((void *)(uintptr_t)a->keywords[i].p);
     kv_writer_close(&a->writer);
@@ -86,6 +87,7 @@ static enum rc load_mailbox(void *arg, struct kv_row row)
     struct mailbox *m = mailbox_make(l->account, record.m.id);
     bool is_named = m->head.state != MAILBOX_NONE && str_eq(m->head.m.name, record.m.name);
     record.m.name = is_named ? m->head.m.name : mailbox_name(m, record.m.name);
+    news_reload(l->account, m, &record, l->view.hot.next_modseq - 1);
     m->head = m->published = record;
     m->is_met = true;
     l->n_mailboxes++;

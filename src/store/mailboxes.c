@@ -102,6 +102,8 @@ static void mailbox_free(struct mailbox *m)
 {
     mailbox_drop_roots(m);
     free_names(m, true);
+    if (m->news.link.next)
+        list_remove(&m->news.link);
     free(m);
 }
 

@@ -73,6 +73,7 @@ static struct store_account *account_new(struct store *s, uint64_t id)
     list_init(&a->kept);
     list_init(&a->watches);
     list_init(&a->readers);
+    news_init(&a->news);
     return a;
 }
 

@@ -454,6 +454,43 @@ void store_watch_add(struct store_account *account, struct store_watch *watch);
 void store_watch_remove(struct store_account *account,
                         struct store_watch *watch); /* no call is under way afterwards */
 
+/* What has changed, for who was told by a watch that something has. A change has a modseq, and
+ * *at is how far the caller knows; it moves. Neither waits for a disk. */
+uint64_t store_news_now(struct store_account *account); /* the last change that is published */
+
+/* A mailbox that has changed since, as it is now. Renaming it is a change too. */
+struct store_news {
+    uint64_t modseq; /* of its last change */
+    bool is_alone;   /* that one is the only change after `since` */
+    bool has_counts; /* since then messages came or went, or it was made anew */
+    bool has_unseen; /* ... the number of unseen ones changed */
+    struct store_mailbox mailbox;
+    struct str path; /* the whole name with '/' */
+};
+/* Mailboxes that have changed after *at, the one longest ago first; some of them: call again, until
+ * *out_n is 0. `since`: what *at was at the first of these calls. The work is that of what has
+ * changed. Removed mailboxes are passed over. */
+enum rc store_news(struct store_account *account, uint64_t since, uint64_t *at, struct arena *arena,
+                   struct store_news **out, size_t *out_n);
+
+/* A name that was made, removed, renamed (then `old` is not absent), (un)subscribed, or is the
+ * direct parent of one made or removed; and how it was right after that. */
+struct store_name_news {
+    uint64_t modseq;
+    struct str path, old;
+    bool is_there; /* as a mailbox; a placeholder is not */
+    bool has_children;
+    enum store_role role;
+    bool is_subscription, is_subscribed;
+};
+/* Changes of names are kept only while somebody watches; end that before the account is closed. */
+void store_names_watch(struct store_account *account);
+void store_names_unwatch(struct store_account *account);
+/* Those after *at in their order, some of them: call again, until *out_n is 0. RC_NOTFOUND: too
+ * much has happened since *at, and is not known any more. */
+enum rc store_names_news(struct store_account *account, uint64_t *at, struct arena *arena,
+                         struct store_name_news **out, size_t *out_n);
+
 /* Packs rows, drops tombstones, log rows and delivery ids whose time is over; bounded work,
  * *out_more when there is more. Blocks. */
 enum rc store_maintain(struct store_account *account, bool *out_more);

@@ -228,6 +228,20 @@ struct store {
     size_t n_used; /* accounts with users */
 };
 
+/* What news.c knows of a mailbox. */
+struct mailbox_news {
+    struct list link;    /* of news.recent; zeroes: never yet */
+    uint64_t at, before; /* modseqs of the last two changes that clients see */
+    uint64_t counts_at;  /* of the last one that brought or took messages */
+    uint64_t unseen_at;  /* ... that changed how many are unseen */
+};
+struct news {
+    struct list recent, names, pending;
+    size_t names_bytes;
+    unsigned n_watching; /* who is told of names */
+    uint64_t floor;
+};
+
 /* Mailboxes are freed when nobody can hold a pointer to them: see mailboxes_reap. */
 struct mailbox {
     uint32_t id;                           /* never changes, so it is read without the lock */
@@ -237,6 +251,7 @@ struct mailbox {
     bool is_loading;
     bool is_met;                /* for load.c */
     struct mailbox_name *names; /* all it has had since the last reaping */
+    struct mailbox_news news;
 };
 struct mailbox_name {
     struct mailbox_name *next;
@@ -288,6 +303,8 @@ struct store_account {
     bool is_maintained;                          /* one at a time */
     struct key swept_vanished, swept_deliveries; /* how far maintenance came */
     struct list readers;                         /* open ones */
+
+    struct news news;
 
     pthread_mutex_t watch_mutex;
     struct list watches;
@@ -342,6 +359,17 @@ struct change *change_quiet(struct store_account *a, struct store_op *op);
 /* The change with this name's subscription was published, subscribe.c. */
 void subscriptions_publish(struct store_account *a, const struct change *c);
 void subscriptions_forget(struct store_account *a); /* as never read */
+
+/* A change is being published, before and after the views move; and what a reading found, that was
+ * made because somebody else has written, news.c. */
+void news_init(struct news *n);
+void news_begin(struct store_account *a, const struct change *c);
+void news_end(struct store_account *a, const struct change *c);
+void news_reload(struct store_account *a, struct mailbox *m, const struct mailbox_record *now,
+                 uint64_t modseq);
+void news_forget(struct store_account *a);
+/* The published mailbox or placeholder of this whole name, tree.c; NULL. */
+struct mailbox *path_find_published(struct store_account *a, struct str name);
 
 /* With the change that makes or forgets the message, summary.c. One that has no room in the change
  * is left out. */

@@ -85,6 +85,16 @@ struct mailbox *path_find_head(struct store_account *a, struct store_path path)
     return walk(a, path, true, &m) == path.n ? m : NULL;
 }
 
+struct mailbox *path_find_published(struct store_account *a, struct str name)
+{
+    struct mailbox *m = NULL;
+    struct str level;
+    while (str_cut(&name, '/', &level))
+        if (!(m = find_child(a, m ? m->id : 0, level, false)))
+            return NULL;
+    return m;
+}
+
 enum rc store_mailbox_find(struct store_account *a, struct store_path path, uint32_t *out_id)
 {
     struct mailbox *m;
