@@ -315,15 +315,16 @@ static void begin_row(struct imap_session *s, struct imap_fetch *f)
     if (!f->program.needs_summary)
         return;
     struct str summary = f->summaries[f->at], ids;
-    if (mime_summary_thread(summary, &ids))
+    bool has_preview = f->program.has_preview;
+    if (has_preview && mime_summary_thread(summary, &ids))
         f->summary = summary;
-    if (!mime_summary_preview(summary, &f->preview))
+    if (!has_preview || !mime_summary_preview(summary, &f->preview))
         f->preview = (struct str){0};
     if (!mime_summary_read(summary, &f->envelope, &f->structure))
         f->envelope = f->structure = (struct str){0};
     if (s->enabled & IMAP_EN_REV2 && mime_structure_has_global(f->structure)) /* made anew */
         f->envelope = f->structure = (struct str){0};
-    f->body.keeps = !f->envelope.p || !f->summary.p;
+    f->body.keeps = !f->envelope.p || (has_preview && !f->summary.p);
 }
 
 static void end_row(struct conn *c, struct imap_session *s, struct imap_fetch *f)

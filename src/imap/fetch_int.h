@@ -65,7 +65,7 @@ struct imap_fetch_program {
     size_t n_names;
     bool sets_seen; /* an item without PEEK is among them */
     bool has_uid, has_flags, has_modseq;
-    bool needs_summary, needs_thread;
+    bool needs_summary, needs_thread, has_preview;
     /* Modifiers [RFC7162 3.1.4.1, 3.2.6]. */
     bool has_since, has_vanished;
     bool has_partial; /* only these of the messages [RFC9394 3.3] */

@@ -228,6 +228,7 @@ static struct imap_fetch_item *add(struct imap_parse *p, struct imap_fetch_progr
     out->sets_seen = out->sets_seen || name->sets_seen;
     out->has_uid = out->has_uid || name->kind == IMAP_FETCH_UID;
     out->has_flags = out->has_flags || name->kind == IMAP_FETCH_FLAGS;
+    out->has_preview = out->has_preview || name->kind == IMAP_FETCH_PREVIEW;
     out->has_modseq = out->has_modseq || name->kind == IMAP_FETCH_MODSEQ;
     out->needs_thread = out->needs_thread || name->kind == IMAP_FETCH_THREADID;
     out->needs_summary = out->needs_summary || name->kind == IMAP_FETCH_ENVELOPE ||
