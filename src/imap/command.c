@@ -23,6 +23,8 @@ static const struct imap_command commands[] = {
      NULL},
     {"THREAD", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_thread,
      "THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS", "[RFC5256 3]", NULL},
+    {"CANCELUPDATE", OPEN, 0, imap_cancelupdate, "CONTEXT=SEARCH CONTEXT=SORT", "[RFC5267 4.3.5]",
+     NULL},
     {"COPY", OPEN, NUMBERS, imap_copy, NULL, "[RFC3501 6.4.7]", NULL},
     {"MOVE", OPEN, NUMBERS, imap_move, "MOVE", "[RFC6851 3.1]", NULL},
     {"EXPUNGE", OPEN, IMAP_UID, imap_expunge, "UIDPLUS", "[RFC3501 6.4.3]", NULL},

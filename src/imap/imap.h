@@ -43,7 +43,8 @@ struct imap_conf { /* 0: the default */
     bool limits_saving_only;              /* only COPY and APPEND have this limit */
     uint64_t search_memory;               /* of what searches keep of envelopes, in all: 64 MB */
     uint64_t command_size; /* of any other command with its literals, after the login: 1 MB */
-    const char *version;   /* told by ID; NULL: not told */
+    uint32_t contexts;   /* searches that one session is told the changes of: 32 [RFC5267 4.3.1] */
+    const char *version; /* told by ID; NULL: not told */
 };
 
 /* The context and all of the configuration stay until imap_free, which comes after net_free. */

@@ -49,7 +49,8 @@ struct imap {
     struct imap_conf conf; /* with the defaults filled in */
     struct imap_damage damage;
     struct imap_columns columns;
-    _Atomic size_t saved; /* bytes of what SEARCH has saved for all sessions */
+    _Atomic size_t saved;    /* bytes of what SEARCH has saved for all sessions */
+    _Atomic size_t contexts; /* and of what is kept up to date for them */
 };
 
 struct imap_session;
@@ -117,6 +118,7 @@ enum imap_text {
     IMAP_INJECTION,
     IMAP_TLS_ACTIVE,
     IMAP_COMPRESSED,
+    IMAP_TAG_USED,
     IMAP_NOT_BASE64,
     IMAP_NOT_A_RESPONSE,
     IMAP_CANCELLED,
@@ -352,7 +354,9 @@ struct imap_view {
     } batches;
     uint64_t modseq; /* all up to here has been told */
     bool is_behind; /* `root` has messages that are gone and that the client must not hear of yet */
-    struct imap_saved *saved; /* NULL: nothing */
+    struct imap_saved *saved;       /* NULL: nothing */
+    bool is_told;                   /* all but what has become a result of a context */
+    struct imap_contexts *contexts; /* NULL: none */
 };
 
 /* What a command that goes on over several steps keeps; in the session's arena. */
@@ -463,6 +467,7 @@ void imap_put_capabilities(struct conn *c, const struct imap_session *s, struct 
 
 enum net_step imap_append(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_authenticate(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_cancelupdate(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_capability(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_check(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_close(struct conn *c, struct imap_session *s, struct imap_parse *p);
@@ -649,6 +654,17 @@ void imap_put_fetch_modseq(struct imap_session *s, struct buf *out, size_t index
                            const struct store_row *row);
 /* FLAGS and PERMANENTFLAGS, when the client does not know all of them. */
 void imap_tell_keywords(struct conn *c, struct imap_session *s, bool always);
+
+/* --- context.c: searches whose results are kept up to date ------------------------------------ */
+
+struct imap_contexts;
+void imap_contexts_close(struct imap_session *s); /* all of them */
+/* Whether the command's tag is that of a search that is kept [RFC5267 4.3]. */
+bool imap_context_is_known(const struct imap_session *s);
+/* Before and after what has changed is told, while both roots are there. NET_READ: all is told;
+ * others: call again, on the lane that is named. */
+enum net_step imap_contexts_tell_gone(struct conn *c, struct imap_session *s);
+enum net_step imap_contexts_tell_come(struct conn *c, struct imap_session *s);
 
 /* --- extension.c ------------------------------------------------------------------------------ */
 

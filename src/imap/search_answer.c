@@ -4,7 +4,7 @@
  *
  * Invariants: hits are told in their order, in pages; what is held of them is the caller's bits or
  * order, and what is saved. SORT answers with the same functions. */
-#include "imap/search_int.h"
+#include "imap/context_int.h"
 
 #include "base/mem.h"
 
@@ -23,9 +23,20 @@ static const struct {
     {STR_INIT("SAVE"), IMAP_RETURN_SAVE}, {STR_INIT("PARTIAL"), IMAP_RETURN_PARTIAL},
 };
 
+/* What does not say what is told: CONTEXT is a hint, and nothing comes of it [RFC5267 4.2]. */
+static bool take_context(struct imap_parse *p, struct imap_return *out)
+{
+    bool is_update = imap_take_word(p, STR("UPDATE"));
+    out->is_update = out->is_update || is_update;
+    return is_update || imap_take_word(p, STR("CONTEXT"));
+}
+
+/* [RFC5267 4.4] */
 static bool take_option(struct imap_parse *p, struct imap_return *out)
 {
     unsigned item = 0;
+    if (take_context(p, out))
+        return true;
     for (size_t i = 0; !item && i < sizeof options / sizeof *options; i++)
         if (imap_take_word(p, options[i].name))
             item = options[i].item;
@@ -390,9 +401,18 @@ static void free_job(struct imap_session *s)
     imap_answer_fini(&k->answer);
 }
 
+static void keep_context(struct conn *c, struct imap_session *s, const struct search *k)
+{
+    struct imap_context *context = imap_context_new(c, s, &k->search.program, NULL);
+    if (context)
+        imap_context_keep(c, s, context, k->search.hits, k->search.count);
+}
+
 static enum net_step found(struct conn *c, struct imap_session *s)
 {
     struct search *k = s->job;
+    if (k->answer.want.is_update && k->search.answer == IMAP_DONE)
+        keep_context(c, s, k);
     k->answer.verb = "SEARCH";
     k->answer.bits = k->search.hits;
     k->answer.count = k->search.count;
@@ -408,7 +428,11 @@ enum net_step imap_search(struct conn *c, struct imap_session *s, struct imap_pa
         k->answer.want = (struct imap_return){.is_given = true, .items = IMAP_RETURN_ALL};
     s->job = k;
     s->job_fini = free_job;
-    k->search.wants_first = (k->answer.want.items & ~(unsigned)IMAP_RETURN_SAVE) == IMAP_RETURN_MIN;
+    if (k->answer.want.is_update && imap_context_is_known(s))
+        return imap_finish(c, s, IMAP_TAG_USED); /* [RFC5267 4.3] */
+    k->search.wants_first =
+        (k->answer.want.items & ~(unsigned)IMAP_RETURN_SAVE) == IMAP_RETURN_MIN &&
+        !k->answer.want.is_update;
     enum imap_text text = IMAP_DONE;
     if (k->answer.want.items & IMAP_RETURN_PARTIAL)
         text = imap_limit_partial(s, &k->answer.want.partial);

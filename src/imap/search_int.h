@@ -47,6 +47,7 @@ enum imap_search_kind {
     IMAP_SEARCH_EMAIL,
     IMAP_SEARCH_THREAD, /* of `from`: one of `emails` */
     IMAP_SEARCH_SET,
+    IMAP_SEARCH_UIDS, /* a set as a context has it: one of `uids` */
     /* By the summary. */
     IMAP_SEARCH_SENT, /* from <= day of the Date field <= last, see imap_search_day */
     IMAP_SEARCH_ENVELOPE,
@@ -85,6 +86,8 @@ struct imap_search_key {
     struct imap_spans spans; /* of the set */
     uint64_t *emails;        /* of the thread, ascending; NULL: not known yet */
     size_t n_emails;
+    const struct imap_range *uids; /* ascending, disjoint */
+    size_t n_uids;
     struct imap_needle needle; /* of the text */
     bool is_ascii;
     bool is_simple;                 /* and has no line ends */
@@ -100,6 +103,8 @@ struct imap_search_program {
     bool has_modseq;    /* the answer tells the highest one [RFC7162 3.1.5] */
     bool has_numbers;   /* of messages */
     struct str charset; /* of the strings; absent: none was named */
+    struct str source;  /* the words that it was made of */
+    bool is_sort;       /* they are those of SORT */
 };
 
 /* The arguments of SEARCH, to the end of the command. */
@@ -120,6 +125,8 @@ struct imap_search_scene {
 /* Keywords by bit, sets against a mailbox, ages against the time. RC_NOTFOUND: a message number
  * that is not there; RC_LIMIT. */
 enum rc imap_search_settle(struct imap_search_key *key, const struct imap_search_scene *scene);
+/* Only the keywords: of those that no message had, one may have been made since. */
+void imap_search_keywords(struct imap_search_key *key, const struct str *names);
 /* The strings as they are looked for, from the program's charset. RC_NOTFOUND: it is unknown;
  * RC_LIMIT: one is too long. */
 enum rc imap_search_fold(struct imap_search_program *program, const struct mime_charsets *charsets,
@@ -138,6 +145,11 @@ void imap_search_rows(const struct imap_search_key *all, const struct store_row 
 /* One row, with the answers that the keys beyond it have so far. */
 enum imap_search_answer imap_search_row(const struct imap_search_key *all,
                                         const struct store_row *row, size_t index);
+
+/* Whether a key that rows answer has another answer for the row than for what it was. Of sets, and
+ * of what never changes, none has. */
+bool imap_search_differs(const struct imap_search_key *key, const struct store_row *before,
+                         const struct store_row *row);
 
 /* --- search_column.c -------------------------------------------------------------------------- */
 
@@ -341,6 +353,7 @@ enum {
 };
 struct imap_return {
     bool is_given;
+    bool is_update; /* what changes is told too [RFC5267 4.3] */
     unsigned items;
     struct imap_partial partial;
 };

@@ -388,7 +388,7 @@ static bool take_program(struct imap_parse *p, struct imap_search_program *out)
 
 bool imap_take_search(struct imap_parse *p, struct imap_search_program *out)
 {
-    *out = (struct imap_search_program){0};
+    *out = (struct imap_search_program){.source = p->rest};
     bool has_charset = imap_take_word(p, STR("CHARSET"));
     if (has_charset && p->is_utf8_only)
         return imap_fail(p, "no CHARSET with UTF8=ACCEPT"); /* [RFC9755 3] */
@@ -400,7 +400,7 @@ bool imap_take_search(struct imap_parse *p, struct imap_search_program *out)
 
 bool imap_take_sort_search(struct imap_parse *p, struct imap_search_program *out)
 {
-    *out = (struct imap_search_program){0};
+    *out = (struct imap_search_program){.source = p->rest, .is_sort = true};
     if (!imap_take_astring(p, &out->charset) || !imap_take_sp(p))
         return false;
     if (p->is_utf8_only && !str_ieq(out->charset, STR("UTF-8")))
@@ -418,6 +418,23 @@ static void settle_age(struct imap_search_key *key, uint64_t now)
     key->last = key->value ? then * NS_PER_SEC + NS_PER_SEC - 1 : UINT64_MAX;
 }
 
+static void settle_keyword(struct imap_search_key *key, const struct str *names)
+{
+    if (key->kind != IMAP_SEARCH_KEYWORD || !key->name.n)
+        return;
+    for (unsigned i = 0; i < STORE_KEYWORDS; i++)
+        if (str_ieq(names[i], key->name))
+            key->keyword = UINT64_C(1) << i;
+}
+
+void imap_search_keywords(struct imap_search_key *key, const struct str *names)
+{
+    for (; key; key = key->next) {
+        settle_keyword(key, names);
+        imap_search_keywords(key->first, names);
+    }
+}
+
 enum rc imap_search_settle(struct imap_search_key *key, const struct imap_search_scene *scene)
 {
     for (; key; key = key->next) {
@@ -425,9 +442,7 @@ enum rc imap_search_settle(struct imap_search_key *key, const struct imap_search
             TRY(imap_set_resolve(&key->set, scene->root, key->is_uid, scene->arena, &key->spans));
         if (key->seconds)
             settle_age(key, scene->now);
-        for (unsigned i = 0; key->kind == IMAP_SEARCH_KEYWORD && i < STORE_KEYWORDS; i++)
-            if (str_ieq(scene->names[i], key->name) && key->name.n)
-                key->keyword = UINT64_C(1) << i;
+        settle_keyword(key, scene->names);
         TRY(imap_search_settle(key->first, scene));
     }
     return RC_OK;

@@ -53,6 +53,19 @@ static inline bool is_of_thread(const struct imap_search_key *key, const struct 
     return from < key->n_emails && key->emails[from] == row->email;
 }
 
+static inline bool is_of_uids(const struct imap_search_key *key, const struct store_row *row)
+{
+    size_t from = 0, to = key->n_uids;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (key->uids[mid].to < row->uid)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from < key->n_uids && key->uids[from].from <= row->uid;
+}
+
 static inline bool has_modseq(const struct imap_search_key *key, const struct store_row *row)
 {
     return row->modseq >= key->from;
@@ -172,6 +185,9 @@ static void eval(const struct imap_search_key *key, const struct store_row *rows
     case IMAP_SEARCH_THREAD:
         test_all(key, rows, n, is_of_thread, out->yes);
         break;
+    case IMAP_SEARCH_UIDS:
+        test_all(key, rows, n, is_of_uids, out->yes);
+        break;
     case IMAP_SEARCH_MODSEQ:
         test_all(key, rows, n, has_modseq, out->yes);
         break;
@@ -242,6 +258,8 @@ enum imap_search_answer imap_search_row(const struct imap_search_key *key,
         return answer_of(is_email(key, row));
     case IMAP_SEARCH_THREAD:
         return answer_of(is_of_thread(key, row));
+    case IMAP_SEARCH_UIDS:
+        return answer_of(is_of_uids(key, row));
     case IMAP_SEARCH_MODSEQ:
         return answer_of(has_modseq(key, row));
     case IMAP_SEARCH_SET:
@@ -254,4 +272,20 @@ enum imap_search_answer imap_search_row(const struct imap_search_key *key,
         return key->answer;
     }
     return IMAP_SEARCH_NO;
+}
+
+/* --- two rows of one message ------------------------------------------------------------------ */
+
+bool imap_search_differs(const struct imap_search_key *key, const struct store_row *before,
+                         const struct store_row *row)
+{
+    for (; key; key = key->next) {
+        bool is_row = key->kind > IMAP_SEARCH_NOT && key->kind < IMAP_SEARCH_SENT &&
+                      key->kind != IMAP_SEARCH_SET;
+        if (is_row && imap_search_row(key, before, 0) != imap_search_row(key, row, 0))
+            return true;
+        if (imap_search_differs(key->first, before, row))
+            return true;
+    }
+    return false;
 }

@@ -8,7 +8,7 @@
  *
  * Invariants: what a command holds is counted (imap_columns_hold); a message that cannot be read
  * stands first, and the command ends with NO. */
-#include "imap/sort_int.h"
+#include "imap/context_int.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -18,12 +18,6 @@
 
 enum { FEW = 1000, HOLD = 1 << 20 }; /* rows put into order on a loop; bytes held at once */
 
-struct criterion {
-    unsigned field; /* enum imap_sort_field, or what rows tell */
-    bool is_reverse;
-};
-enum { BY_ARRIVAL = IMAP_SORT_END, BY_SIZE };
-
 struct known {
     struct imap_column *column;
     struct imap_column_maker maker;
@@ -32,8 +26,7 @@ struct known {
 struct sort {
     struct imap_search search;
     struct imap_answer answer;
-    struct criterion criteria[IMAP_SORT_CRITERIA];
-    size_t n_criteria;
+    struct imap_sort_order order;
     bool is_thread;
     enum imap_thread_kind kind;
     struct imap_sort_values values;
@@ -124,28 +117,19 @@ static bool find_in(const struct imap_column *column, uint32_t uid, size_t *at, 
     return is_there;
 }
 
-static uint64_t date_of(const struct store_row *row, struct str value)
-{
-    uint64_t time;
-    if (value.n != sizeof time) /* [RFC5256 2.2] */
-        return imap_sort_time((int64_t)(row->received / NS_PER_SEC));
-    memcpy(&time, value.p, sizeof time);
-    return time;
-}
-
 static uint64_t key_of(const struct sort *k, const struct store_row *row, unsigned field,
                        size_t *at)
 {
     struct str value = {0};
     size_t place;
-    if (field == BY_ARRIVAL) /* as INTERNALDATE is told */
+    if (field == IMAP_SORT_ARRIVAL) /* as INTERNALDATE is told */
         return row->received / NS_PER_SEC;
-    if (field == BY_SIZE)
+    if (field == IMAP_SORT_SIZE)
         return row->size;
     const struct imap_column *column = k->known[field - IMAP_SEARCH_FIELDS].column;
     bool is_there = find_in(column, row->uid, at, &value, &place);
     if (field == IMAP_SORT_DATE)
-        return date_of(row, value);
+        return imap_sort_date(row, value);
     return is_there ? column->ranks[place] : 0;
 }
 
@@ -160,11 +144,11 @@ static void sort_hits(struct imap_session *s, struct sort *k)
     uint32_t *hits = mem_alloc((k->n + 1) * sizeof *hits);
     for (size_t i = 0; i < k->n; i++)
         pairs[i].at = (uint32_t)i;
-    for (size_t c = k->n_criteria; c-- > 0;) {
+    for (size_t c = k->order.n; c-- > 0;) {
         size_t at = 0;
         for (size_t i = 0; i < k->n; i++)
-            keys[i] = key_of(k, store_root_at(root, k->hits[i]), k->criteria[c].field, &at);
-        uint64_t turn = k->criteria[c].is_reverse ? UINT64_MAX : 0;
+            keys[i] = key_of(k, store_root_at(root, k->hits[i]), k->order.criteria[c].field, &at);
+        uint64_t turn = k->order.criteria[c].is_reverse ? UINT64_MAX : 0;
         for (size_t i = 0; i < k->n; i++)
             pairs[i].key = keys[pairs[i].at] ^ turn;
         imap_sort_pairs(pairs, room, k->n);
@@ -190,7 +174,7 @@ static void read_rows(struct imap_session *s, const struct sort *k, struct imap_
         struct str date = {0}, value;
         rows[i] = (struct imap_thread_row){0};
         find_in(dates->column, row->uid, &at[0], &date, &place);
-        rows[i].date = date_of(row, date);
+        rows[i].date = imap_sort_date(row, date);
         if (find_in(subjects->column, row->uid, &at[1], &value, &place)) {
             rows[i].subject = subjects->column->ranks[place];
             rows[i].has_subject = value.n > 0;
@@ -202,6 +186,27 @@ static void read_rows(struct imap_session *s, const struct sort *k, struct imap_
             rows[i].n_ids = value.n / sizeof(uint64_t);
         }
     }
+}
+
+/* With what each hit was sorted by, as far as that may be kept. */
+static void keep_context(struct conn *c, struct imap_session *s, const struct sort *k)
+{
+    struct imap_context *context = imap_context_new(c, s, &k->search.program, &k->order);
+    size_t at[IMAP_SORT_FIELDS] = {0}, place;
+    struct buf key = {.cap = IMAP_CONTEXT_BYTES};
+    for (size_t i = 0; context && i < k->n && context->sorted.bytes <= IMAP_CONTEXT_BYTES; i++) {
+        const struct store_row *row = store_root_at(s->view.root, k->hits[i]);
+        struct str values[IMAP_SORT_FIELDS] = {{0}};
+        for (size_t f = 0; f < IMAP_SORT_FIELDS; f++)
+            if (is_wanted(k, f))
+                find_in(k->known[f].column, row->uid, &at[f], &values[f], &place);
+        buf_clear(&key);
+        imap_sort_key(&k->order, row, values, &key);
+        imap_sorted_add(&context->sorted, row->uid, buf_str(&key));
+    }
+    buf_fini(&key);
+    if (context)
+        imap_context_keep(c, s, context, k->search.hits, k->search.count);
 }
 
 static enum net_step answer(struct conn *c, struct imap_session *s)
@@ -217,6 +222,8 @@ static enum net_step answer(struct conn *c, struct imap_session *s)
         return put_threads(c, s);
     }
     sort_hits(s, k);
+    if (k->answer.want.is_update && k->search.answer == IMAP_DONE)
+        keep_context(c, s, k);
     k->answer.verb = "SORT";
     k->answer.order = k->hits;
     k->answer.n = k->n;
@@ -385,54 +392,9 @@ static enum net_step found(struct conn *c, struct imap_session *s)
 
 /* --- the commands ----------------------------------------------------------------------------- */
 
-static const struct {
-    struct str name;
-    unsigned field;
-} criteria[] = {
-    {STR_INIT("ARRIVAL"), BY_ARRIVAL},
-    {STR_INIT("CC"), IMAP_SORT_CC},
-    {STR_INIT("DATE"), IMAP_SORT_DATE},
-    {STR_INIT("FROM"), IMAP_SORT_FROM},
-    {STR_INIT("SIZE"), BY_SIZE},
-    {STR_INIT("SUBJECT"), IMAP_SORT_SUBJECT},
-    {STR_INIT("TO"), IMAP_SORT_TO},
-    {STR_INIT("DISPLAYFROM"), IMAP_SORT_DISPLAYFROM}, /* [RFC5957 4] */
-    {STR_INIT("DISPLAYTO"), IMAP_SORT_DISPLAYTO},
-};
-
 static void want(struct sort *k, unsigned field)
 {
-    if (field < IMAP_SORT_END)
-        k->values.fields |= 1u << (field - IMAP_SEARCH_FIELDS);
-}
-
-static bool take_criterion(struct imap_parse *p, struct sort *k)
-{
-    struct criterion *to = &k->criteria[k->n_criteria];
-    to->is_reverse = imap_take_word(p, STR("REVERSE"));
-    if (to->is_reverse && !imap_take_sp(p))
-        return false;
-    for (size_t i = 0; i < sizeof criteria / sizeof *criteria; i++) {
-        if (!imap_take_word(p, criteria[i].name))
-            continue;
-        to->field = criteria[i].field;
-        want(k, to->field);
-        k->n_criteria++;
-        return true;
-    }
-    return imap_fail(p, "a sort criterion");
-}
-
-static bool take_criteria(struct imap_parse *p, struct sort *k)
-{
-    if (!imap_take_byte(p, '('))
-        return imap_fail(p, "a list of sort criteria");
-    do {
-        p->is_limit = k->n_criteria == IMAP_SORT_CRITERIA;
-        if (p->is_limit || !take_criterion(p, k))
-            return imap_fail(p, "fewer criteria");
-    } while (imap_take_byte(p, ' '));
-    return imap_take_byte(p, ')') ? imap_take_sp(p) : imap_fail(p, "the end of the list");
+    k->values.fields |= 1u << (field - IMAP_SEARCH_FIELDS);
 }
 
 static bool take_algorithm(struct imap_parse *p, struct sort *k)
@@ -475,8 +437,11 @@ static enum net_step run(struct conn *c, struct imap_session *s, struct imap_par
 enum net_step imap_sort(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
     struct sort *k = arena_zero(&s->arena, sizeof *k);
-    if (!k || !imap_take_return(p, &k->answer.want) || !take_criteria(p, k))
+    if (!k || !imap_take_return(p, &k->answer.want) || !imap_take_sort_order(p, &k->order))
         return imap_finish_syntax(c, s, p);
+    if (k->answer.want.is_update && imap_context_is_known(s))
+        return imap_finish(c, s, IMAP_TAG_USED); /* [RFC5267 4.3] */
+    k->values.fields = k->order.fields;
     return run(c, s, p, k);
 }
 

@@ -1,7 +1,7 @@
 /* SORT and THREAD, inside [RFC5256].
  *
  * sort.c is the commands; sort_values.c knows what a message is sorted by; sort_rank.c puts values
- * into an order, once; thread.c makes trees, pure.
+ * into an order, once; sort_key.c makes one string of them; thread.c makes trees, pure.
  *
  * What messages are sorted by stays in memory as columns (search_column.c), text with the rank of
  * each value, so that the next SORT compares numbers. */
@@ -47,6 +47,29 @@ struct imap_sort_values {
 /* What one message is sorted by, into `text`; of one that cannot be read: nothing. */
 void imap_sort_values_read(struct imap_sort_values *v, struct str summary);
 void imap_sort_values_fini(struct imap_sort_values *v);
+
+/* --- sort_key.c ------------------------------------------------------------------------------- */
+
+/* What rows tell, behind the columns. */
+enum { IMAP_SORT_ARRIVAL = IMAP_SORT_END, IMAP_SORT_SIZE };
+
+/* "(REVERSE DATE SUBJECT)" */
+struct imap_sort_order {
+    struct imap_sort_criterion {
+        unsigned field; /* enum imap_sort_field, or what rows tell */
+        bool is_reverse;
+    } criteria[IMAP_SORT_CRITERIA];
+    size_t n;
+    unsigned fields; /* whose columns it needs: 1 << (field - IMAP_SEARCH_FIELDS) */
+};
+/* With the space behind it. */
+bool imap_take_sort_order(struct imap_parse *p, struct imap_sort_order *out);
+/* The date that a message is sorted by; `value` is that of its column, or absent. */
+uint64_t imap_sort_date(const struct store_row *row, struct str value);
+/* Bytes whose order is the order of messages, with ties in that of the mailbox. `values`: of
+ * columns, by field - IMAP_SEARCH_FIELDS. */
+void imap_sort_key(const struct imap_sort_order *order, const struct store_row *row,
+                   const struct str *values, struct buf *out);
 
 /* --- sort_rank.c ------------------------------------------------------------------------------ */
 

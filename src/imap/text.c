@@ -83,6 +83,7 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_INJECTION] = SAY(IMAP_BAD, "nothing may follow STARTTLS before its answer"),
     [IMAP_TLS_ACTIVE] = SAY(IMAP_BAD, "TLS is active already"),
     [IMAP_COMPRESSED] = TELL(IMAP_BAD, "COMPRESSIONACTIVE", "COMPRESS has been given already"),
+    [IMAP_TAG_USED] = SAY(IMAP_BAD, "a search of this tag is still kept up to date"),
     [IMAP_NOT_BASE64] = SAY(IMAP_BAD, "the response is not base 64"),
     [IMAP_NOT_A_RESPONSE] = SAY(IMAP_BAD, "the response is not one of this mechanism"),
     [IMAP_CANCELLED] = SAY(IMAP_BAD, "cancelled"),

@@ -39,6 +39,7 @@ void imap_view_close(struct imap_session *s)
     struct imap_view *v = &s->view;
     struct imap_saved *nothing = NULL;
     imap_view_save(s, &nothing); /* [RFC5182 2.1] */
+    imap_contexts_close(s);      /* [RFC5267 4.3] */
     store_root_release(&v->next);
     if (v->reader)
         store_reader_close(&v->reader);
@@ -207,6 +208,7 @@ void imap_view_begin(struct imap_session *s, struct store_root *newest, bool is_
     if (!is_expunge_ok)
         store_root_release(&newest);
     v->told_gone = v->told_new = 0;
+    v->is_told = false;
     store_diff_begin(&v->diff, v->root, v->next);
 }
 
@@ -269,7 +271,7 @@ static void tell_one(struct imap_session *s, struct buf *out, enum store_diff_ki
     }
 }
 
-static void end_telling(struct imap_session *s, struct buf *out)
+static void end_diff(struct imap_session *s, struct buf *out)
 {
     struct imap_view *v = &s->view;
     imap_vanished_end(out, &v->vanished);
@@ -281,9 +283,35 @@ static void end_telling(struct imap_session *s, struct buf *out)
         imap_put_u64(out, store_root_count(v->next));
         buf_put(out, STR(" EXISTS\r\n"));
     }
+    v->is_told = true;
+}
+
+static void end_telling(struct imap_view *v)
+{
     store_reader_advance(v->reader, v->next);
     v->root = store_reader_root(v->reader);
     store_root_release(&v->next);
+}
+
+static enum net_step tell_diff(struct conn *c, struct imap_session *s)
+{
+    struct imap_view *v = &s->view;
+    const struct store_row *row;
+    size_t old_index, new_index;
+    enum store_diff_kind kind;
+    if (v->is_told)
+        return NET_READ;
+    imap_tell_keywords(c, s, false);
+    do {
+        if (net_out_is_full(c)) {
+            imap_vanished_end(net_out(c), &v->vanished); /* other lines may come between */
+            return NET_MORE;
+        }
+        kind = store_diff_next(&v->diff, &old_index, &new_index, &row);
+        tell_one(s, net_out(c), kind, old_index, new_index, row);
+    } while (kind != STORE_DIFF_END);
+    end_diff(s, net_out(c));
+    return NET_READ;
 }
 
 enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_expunge_ok)
@@ -299,18 +327,12 @@ enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_exp
     }
     if (rc != RC_OK || !v->next)
         return NET_READ; /* next time; or there is nothing new */
-    imap_tell_keywords(c, s, false);
-    const struct store_row *row;
-    size_t old_index, new_index;
-    enum store_diff_kind kind;
-    do {
-        if (net_out_is_full(c)) {
-            imap_vanished_end(net_out(c), &v->vanished); /* other lines may come between */
-            return NET_MORE;
-        }
-        kind = store_diff_next(&v->diff, &old_index, &new_index, &row);
-        tell_one(s, net_out(c), kind, old_index, new_index, row);
-    } while (kind != STORE_DIFF_END);
-    end_telling(s, net_out(c));
-    return NET_READ;
+    enum net_step next = imap_contexts_tell_gone(c, s);
+    if (next == NET_READ)
+        next = tell_diff(c, s);
+    if (next == NET_READ)
+        next = imap_contexts_tell_come(c, s);
+    if (next == NET_READ)
+        end_telling(v);
+    return next;
 }

@@ -263,3 +263,31 @@ def test_thousands_of_saved_searches(host, flags_by_turns):
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_a_thousand_searches_kept_up_to_date(host):
+    """So many as may be, and the others are answered once, with NOUPDATE; small in memory, also with large results [RFC5267 4.3.1]."""
+    before, connections = host.pss(), []
+    try:
+        for _ in range(20):
+            connection = imap.login(host, 'alice')
+            connections.append(connection)
+            connection.command('SELECT INBOX')
+            kept = 0
+            for n in range(500):
+                for command in ('SEARCH RETURN (UPDATE) TEXT "%s"' % ('x' * 900), 'UID SORT RETURN (UPDATE) (SUBJECT FROM) UTF-8 OR ALL NOT %d' % (n % 100 + 1)):
+                    refused = [got for got in connection.command(command)[1] if got.startswith(b'* NO ')]
+                    assert not refused or refused[0].startswith(b'* NO [NOUPDATE "a%d"]' % connection.number)
+                    kept += not refused
+                if n == 40 and connection is not connections[0]:
+                    break
+            assert kept == 32
+        assert (host.pss() - before) / len(connections) < 2048 * KIB
+        tags = ' '.join('"a%d"' % n for n in range(2, 40))
+        connections[0].command(f'CANCELUPDATE {tags}')
+        assert not [got for got in connections[0].command('SEARCH RETURN (UPDATE) ALL')[1] if b'NOUPDATE' in got]
+        connections[1].command('STORE 1:* +FLAGS.SILENT (\\Flagged)')
+        connections[1].command('UNSELECT')
+    finally:
+        for connection in connections:
+            connection.close()
