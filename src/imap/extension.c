@@ -18,6 +18,9 @@ static const struct extension {
     {STR_INIT("IMAP4rev2"), BEFORE | AFTER, IMAP_EN_REV2}, /* [RFC9051 6.3.1, 7.2.2] */
     {STR_INIT("LITERAL-"), BEFORE, 0}, /* one of the two, never both [RFC7888 5] */
     {STR_INIT("LITERAL+"), AFTER, 0},
+    /* Commands for later; but Python's imaplib and others look at the greeting alone. */
+    {STR_INIT("ENABLE"), BEFORE, 0},
+    {STR_INIT("IDLE"), BEFORE, 0},
     {STR_INIT("ESEARCH"), AFTER, 0},
     {STR_INIT("SEARCHRES"), AFTER, 0},
     {STR_INIT("PARTIAL"), AFTER, 0},

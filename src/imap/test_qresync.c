@@ -270,6 +270,27 @@ static void expunge_answers_with_vanished(void **state) /* [RFC7162 3.2.7, 3.2.9
 }
 
 /* What the client has not heard of does not vanish for it; but it does hear how far things are. */
+/* So a client that adds messages itself can note that it knows of them. */
+static void what_is_new_has_its_mod_sequence(void **state) /* [RFC7162 3.2.9] */
+{
+    struct home *h = *state;
+    deliver(h, 1);
+    int fd = enabled(h, "QRESYNC");
+    select_inbox(fd);
+    deliver(h, 2);
+    talk(fd, "C: a NOOP\n"
+             "S: * 3 EXISTS\n"
+             "S: a OK [HIGHESTMODSEQ 4] NOOP completed\n"
+             "C: b APPEND INBOX {1+}\n"
+             "C: x\n"
+             "S: * 4 EXISTS\n"
+             "P: * OK [HIGHESTMODSEQ 5] \n"
+             "P: b OK [APPENDUID \n"
+             "C: c NOOP\n"
+             "S: c OK NOOP completed\n");
+    client_close(h->net, fd);
+}
+
 static void vanished_names_only_what_was_told(void **state) /* [RFC7162 3.2.7, 3.2.10.2] */
 {
     struct home *h = *state;
@@ -481,6 +502,7 @@ int main(void)
         EACH(nobody_is_told_who_has_not_enabled_it),
         EACH(what_is_no_knowledge_is_refused),
         EACH(expunge_answers_with_vanished),
+        EACH(what_is_new_has_its_mod_sequence),
         EACH(vanished_names_only_what_was_told),
         EACH(what_is_kept_back_is_not_lost),
         EACH(idle_tells_what_has_vanished),

@@ -275,7 +275,9 @@ static void end_diff(struct imap_session *s, struct buf *out)
 {
     struct imap_view *v = &s->view;
     imap_vanished_end(out, &v->vanished);
-    s->tells_modseq = s->tells_modseq || v->told_gone;
+    /* Also of what is new: an interimap that has put messages here itself would else be told of
+     * them again, as changes, the next time [RFC7162 3.2.9]. */
+    s->tells_modseq = s->tells_modseq || v->told_gone || v->told_new;
     if (!v->is_behind)
         v->modseq = store_root_mailbox(v->next)->highest_modseq;
     if (v->told_new) {

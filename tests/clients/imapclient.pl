@@ -11,6 +11,9 @@ my $imap = Mail::IMAPClient->new(
     Server => $host, Port => $port, User => $user, Password => $password, Uid => 1, Peek => 1, Ignoresizeerrors => 0, Timeout => 60,
     ($tls eq 'imaps' ? (Ssl => $verify) : ()), ($tls eq 'starttls' ? (Starttls => $verify) : ()),
 ) or die "new: $@";
+if ($tls eq 'compressed') { # COMPRESS=DEFLATE [RFC4978]; what follows is all compressed
+    $imap->has_capability('COMPRESS=DEFLATE') && $imap->compress or die 'compress: ' . ($imap->LastError // 'not offered');
+}
 
 sub try {
     my ($what, $result) = @_;

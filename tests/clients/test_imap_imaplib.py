@@ -116,3 +116,24 @@ def test_tree(penfold_server, session):
         ok(session.delete(name))
     with imap.login(penfold_server, session.account) as connection:
         assert not [name for name in imap.mailboxes(connection) if name[:1] in 'AZ' and name != 'Archive']
+
+
+def test_utf8(penfold_server, session):
+    """ENABLE UTF8=ACCEPT: names, headers and what is searched for as they are [RFC9755 3]."""
+    message = 'From: Grüße <grüße@elsewhere.test>\r\nSubject: Zürich\r\n\r\nÄpfel und Birnen\r\n'.encode()
+    with imap.login(penfold_server, session.account) as connection:
+        connection.command('ENABLE UTF8=ACCEPT')
+        connection.append('INBOX', message)
+    ok(session.enable('UTF8=ACCEPT'))
+    assert session.utf8_enabled
+    ok(session.create('"Bücher/Köln"'))
+    ok(session.subscribe('"Bücher/Köln"'))
+    assert b'"B\xc3\xbccher/K\xc3\xb6ln"' in b' '.join(ok(session.list('""', '"Bü*"')))
+    assert ok(session.select()) == [b'1']
+    assert ok(session.search(None, 'SUBJECT', '"zürich"', 'BODY', '"äpfel"')) == [b'1']
+    assert ok(session.search(None, 'FROM', '"nobody"')) == [b'']
+    assert ok(session.fetch('1', '(BODY.PEEK[])'))[0][1] == message
+    assert ok(session.fetch('1', '(ENVELOPE)'))[0][1] == 'Zürich'.encode()
+    ok(session.copy('1', '"Bücher/Köln"'))
+    assert 'MESSAGES 1' in ok(session.status('"Bücher/Köln"', '(MESSAGES)'))[0].decode()
+    ok(session.delete('"Bücher/Köln"'))

@@ -19,7 +19,7 @@ def flags_by_name(held):
     return [(m.subject.split()[-1].strip('?='), sorted(m.flags)) for m in held]
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', (*KINDS, 'compressed'))
 def test_perl(penfold_server, new_user, kind):
     user = new_user()
     run(penfold_server, user, ['perl', os.path.join(HERE, 'imapclient.pl')], kind)
@@ -40,3 +40,9 @@ def test_imapflow(penfold_server, new_user, kind):
         ['\\Flagged'], ['Work'], ['\\Flagged'], ['\\Answered'], [], ['Work', '\\Seen'], [], []]
     assert [m.uid for m in account['B&APw-ro/Bern']] == [1, 2, 3, 4]
     assert 'Gone' not in account
+
+
+@pytest.mark.skipif(not imapclients.node_modules(), reason='tools/deps has not installed the packages of tests/clients/node')
+def test_imapflow_comes_back(penfold_server, new_user):
+    """With QRESYNC, and compressed, as it always does."""
+    run(penfold_server, new_user(), ['node', os.path.join(HERE, 'node', 'qresync.js'), imapclients.node_modules()], 'imaps')

@@ -62,6 +62,21 @@ CopyArrivalDate yes
     return said
 
 
+def interimap(folder, local, remote, options=(), compress='NO'):
+    """interimap between two accounts, each (host, user); what it said. It knows TLS only from certificates that an authority has signed:
+    between these two, none is used."""
+    folder = str(folder)
+    config = [f'database = {folder}/interimap.db']
+    for name, (host, user) in (('local', local), ('remote', remote)):
+        config.append(f'[{name}]\ntype = imap\nhost = 127.0.0.1\nport = {host.port("imap")}\nSTARTTLS = NO\n'
+                      f'username = {host.address(user)}\npassword = {host.passwords[user]}\ncompress = {compress}')
+    path = write_private(os.path.join(folder, 'interimap'), '\n'.join(config) + '\n')
+    status, out, error = program(['interimap', '--config', path, *options], env={'HOME': folder})
+    said = out.decode('utf-8', 'replace') + error
+    assert status == 0, f'interimap: status {status}: {said[-3000:]}'
+    return said
+
+
 def offlineimap(host, user, folder, tls='connect', shows_commands=False):
     """offlineimap3 between the account and a maildir tree in folder/mail; what it said.
 

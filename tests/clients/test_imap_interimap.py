@@ -1,0 +1,70 @@
+"""interimap: two accounts of two servers kept the same by QRESYNC alone, each changed in between, with and without compression."""
+import random
+import re
+
+import pytest
+
+from harness import imap, imapclients, mails
+
+FLAGS = ('\\Seen', '\\Flagged', '\\Answered', 'Work')
+COMPLAINTS = re.compile(r'WARNING|ERROR|--repair|panic', re.I)
+
+
+class Account:
+    """One side, and what changes it."""
+
+    def __init__(self, host, user, chance):
+        self.host, self.user, self.chance, self.number = host, user, chance, 0
+
+    def add(self, connection, mailbox, count):
+        for _ in range(count):
+            self.number += 1
+            flags = ' '.join(flag for flag in FLAGS if self.chance.random() < 0.3)
+            connection.append(mailbox, mails.sized(600 + self.number, name=f'{self.user} {self.number}'), flags)
+
+    def change(self, mailbox, parity):
+        """Some more messages; of those whose number is even or odd, one goes and some get other flags."""
+        with imap.login(self.host, self.user) as connection:
+            self.add(connection, mailbox, 3)
+            mine = [m.uid for m in imap.held(connection, mailbox) if int(m.subject.split()[1]) % 2 == parity]
+            gone, *flagged = self.chance.sample(mine, min(len(mine), 6))
+            connection.command(f'SELECT {mailbox}')
+            for uid in flagged:
+                connection.command(f'UID STORE {uid} {self.chance.choice("+-")}FLAGS.SILENT ({self.chance.choice(FLAGS)})')
+            connection.command(f'UID STORE {gone} +FLAGS.SILENT (\\Deleted)')
+            connection.command('EXPUNGE')
+
+    def holds(self):
+        return {box: sorted((m.subject, sorted(m.flags), m.data) for m in held)
+                for box, held in imap.holds_all(self.host, self.user).items()}
+
+
+@pytest.mark.parametrize('compress', ['NO', 'YES'])
+def test_two_servers(penfold_server, make_host, new_user, tmp_path, compress):
+    other = make_host('other')
+    chance = random.Random(compress)
+    here, there = Account(penfold_server, new_user(), chance), Account(other, 'alice', chance)
+
+    def sync():
+        said = imapclients.interimap(tmp_path, (here.host, here.user), (there.host, there.user), compress=compress)
+        assert not COMPLAINTS.search(said), said
+        return said
+
+    with imap.login(here.host, here.user) as connection:
+        connection.command('CREATE Projects/Penfold')
+        here.add(connection, 'Projects/Penfold', 12)
+        here.add(connection, 'INBOX', 20)
+    with imap.login(there.host, there.user) as connection:
+        there.add(connection, 'INBOX', 20)
+    sync()
+    assert here.holds() == there.holds()
+    assert [len(held) for held in map(lambda account: account.holds()['INBOX'], (here, there))] == [40, 40]
+    assert sync().count('UID') == 0  # nothing is left to do, also of what it has put there itself
+
+    for _ in range(3):  # different messages on the two sides: of changes of the same it would make one
+        for mailbox in ('INBOX', 'Projects/Penfold'):
+            here.change(mailbox, 0)
+            there.change(mailbox, 1)
+        sync()
+        assert here.holds() == there.holds()
+    assert sync().count('UID') == 0
