@@ -9,7 +9,7 @@
  * message is asked for. Nothing is in the mailbox before the one commit at the end; who hangs up
  * before it leaves nothing. After a refusal the input goes on behind the end of the command,
  * whatever of it the client sends without waiting. */
-#include "imap/imap_int.h"
+#include "imap/arguments_int.h"
 
 #include "base/mem.h"
 
@@ -345,8 +345,7 @@ enum net_step imap_append(struct conn *c, struct imap_session *s, struct imap_pa
 
 /* --- REPLACE ---------------------------------------------------------------------------------- */
 
-/* One number or UID; '*' is one too. */
-static bool take_number(struct imap_parse *p, struct imap_set *out)
+bool imap_take_one(struct imap_parse *p, struct imap_set *out)
 {
     if (!imap_take_set(p, out))
         return false;
@@ -389,7 +388,7 @@ enum imap_taken imap_replace_literal(struct conn *c, struct imap_session *s, str
                                      const struct imap_literal *literal)
 {
     struct imap_set set;
-    if (literal->is_broken || !take_number(p, &set) || is_name(p->rest))
+    if (literal->is_broken || !imap_take_one(p, &set) || is_name(p->rest))
         return IMAP_NOT_TAKEN;
     struct append *k = arena_zero(&s->arena, sizeof *k);
     if (!k)
@@ -404,5 +403,5 @@ enum imap_taken imap_replace_literal(struct conn *c, struct imap_session *s, str
 enum net_step imap_replace(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
     struct imap_set set;
-    return take_number(p, &set) ? imap_append(c, s, p) : imap_finish_syntax(c, s, p);
+    return imap_take_one(p, &set) ? imap_append(c, s, p) : imap_finish_syntax(c, s, p);
 }

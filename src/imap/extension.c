@@ -3,7 +3,7 @@
  *
  * A row is there when all of its RFC is obeyed. What ENABLE has turned on is a set of bits in the
  * session, until it ends or begins anew [RFC8437 3]; whatever depends on it asks for the bit. */
-#include "imap/imap_int.h"
+#include "imap/arguments_int.h"
 
 enum {
     BEFORE = IMAP_NOT_AUTHENTICATED,
@@ -68,9 +68,10 @@ static size_t find(struct str name)
 }
 
 /* What is unknown, or needs no ENABLE, is passed over [RFC5161 3.1]. */
-static bool take_names(struct imap_parse *p, uint64_t *out_rows)
+bool imap_take_enabling(struct imap_parse *p, uint64_t *out_rows)
 {
     struct str name;
+    *out_rows = 0;
     do {
         if (!imap_take_atom(p, &name))
             return false;
@@ -100,10 +101,10 @@ void imap_enable_condstore(struct conn *c, struct imap_session *s)
  * [RFC5161 3.1, 3.2]. */
 enum net_step imap_enable(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
-    uint64_t rows = 0;
+    uint64_t rows;
     unsigned before = s->enabled;
     struct buf *out = net_out(c);
-    if (!take_names(p, &rows))
+    if (!imap_take_enabling(p, &rows))
         return imap_finish_syntax(c, s, p);
     buf_put(out, STR("* ENABLED"));
     for (size_t i = 0; i < N_EXTENSIONS; i++) {

@@ -1,96 +1,15 @@
 /* SELECT, EXAMINE and UNSELECT [RFC3501 6.3.1, 6.3.2] [RFC3691], and what a client that comes back
  * is told of the time it was away [RFC7162 3.2.5]. */
-#include "imap/imap_int.h"
-
-/* What the client knows of the mailbox. */
-struct knowledge {
-    uint32_t uidvalidity; /* 0: it does not say */
-    uint64_t modseq;
-    bool has_uids, has_pairs;
-    struct imap_set uids;
-    struct imap_set numbers, their_uids; /* ascending, as many of the one as of the other */
-};
+#include "imap/arguments_int.h"
 
 struct select {
     struct store_path path;
-    bool is_read_only, is_condstore, is_qresync;
-    struct knowledge known;
+    bool is_read_only;
+    struct imap_selecting asked;
     struct imap_vanished vanished;
     struct imap_spans spans; /* messages that it knows, as far as they are there */
     size_t span, index;
 };
-
-/* --- parameters ------------------------------------------------------------------------------- */
-
-/* Without '*', and ascending where it is said to be [RFC7162 3.2.5.2, 7]. *out_n: how many are in
- * it. */
-static bool take_known(struct imap_parse *p, bool is_ascending, struct imap_set *out,
-                       uint64_t *out_n)
-{
-    uint32_t last = 0;
-    *out_n = 0;
-    if (!imap_peek_byte(p, '$') && !imap_take_set(p, out))
-        return false;
-    for (size_t i = 0; i < out->n; i++) {
-        struct imap_range r = out->ranges[i];
-        if (r.to == UINT32_MAX || (is_ascending && r.from <= last))
-            return imap_fail(p, "known UIDs, ascending and without *");
-        last = r.to;
-        *out_n += (uint64_t)r.to - r.from + 1;
-    }
-    return out->n || imap_fail(p, "known UIDs");
-}
-
-/* seq-match-data */
-static bool take_pairs(struct imap_parse *p, struct knowledge *k)
-{
-    uint64_t n, m;
-    if (!imap_take_byte(p, '(') || !take_known(p, true, &k->numbers, &n) || !imap_take_sp(p) ||
-        !take_known(p, true, &k->their_uids, &m))
-        return imap_fail(p, "message numbers and their UIDs");
-    k->has_pairs = true;
-    return (n == m && imap_take_byte(p, ')')) || imap_fail(p, "as many UIDs as message numbers");
-}
-
-static bool take_qresync(struct imap_parse *p, struct knowledge *k)
-{
-    uint64_t n;
-    if (!imap_take_sp(p) || !imap_take_byte(p, '(') || !imap_take_nz_number(p, &k->uidvalidity) ||
-        !imap_take_sp(p) || !imap_take_modseq(p, &k->modseq))
-        return imap_fail(p, "UIDVALIDITY and a mod-sequence");
-    bool has_more = imap_take_byte(p, ' ');
-    k->has_uids = has_more && !imap_peek_byte(p, '(');
-    if (k->has_uids && !take_known(p, false, &k->uids, &n))
-        return false;
-    if (k->has_uids)
-        has_more = imap_take_byte(p, ' ');
-    if (has_more && !take_pairs(p, k))
-        return false;
-    return imap_take_byte(p, ')') || imap_fail(p, "the end of what is known");
-}
-
-static bool take_parameter(struct imap_parse *p, struct select *k)
-{
-    if (imap_take_word(p, STR("CONDSTORE"))) {
-        k->is_condstore = true;
-        return true;
-    }
-    k->is_qresync = imap_take_word(p, STR("QRESYNC"));
-    return k->is_qresync ? take_qresync(p, &k->known) : imap_fail(p, "CONDSTORE or QRESYNC");
-}
-
-static bool take_parameters(struct imap_parse *p, struct select *k)
-{
-    if (!p->rest.n)
-        return true;
-    if (!imap_take_byte(p, ' ') || !imap_take_byte(p, '('))
-        return imap_fail(p, "the end of the command");
-    do
-        if (!take_parameter(p, k))
-            return false;
-    while (imap_take_byte(p, ' '));
-    return (imap_take_byte(p, ')') && imap_take_end(p)) || imap_fail(p, "the end of parameters");
-}
 
 /* --- what has happened ------------------------------------------------------------------------ */
 
@@ -116,7 +35,7 @@ static uint64_t count_numbers(const struct imap_set *set)
 
 /* The UID of the last pair that is still right: what went before it, the client knows
  * [RFC7162 3.2.5.2]. Where one is right, so are those before it. */
-static uint32_t last_match(const struct store_root *root, const struct knowledge *k)
+static uint32_t last_match(const struct store_root *root, const struct imap_known *k)
 {
     uint64_t from = 0, to = k->has_pairs ? count_numbers(&k->numbers) : 0;
     uint32_t best = 0;
@@ -147,8 +66,8 @@ static enum net_step put_changed(struct conn *c, struct imap_session *s)
     for (; k->span < k->spans.n; k->span++) {
         const struct imap_span *span = &k->spans.at[k->span];
         k->index = k->index > span->from ? k->index : span->from;
-        while ((k->index = store_root_changed(root, k->index, span->to, k->known.modseq, NULL)) <
-               span->to) {
+        while ((k->index = store_root_changed(root, k->index, span->to, k->asked.known.modseq,
+                                              NULL)) < span->to) {
             if (net_out_is_full(c))
                 return NET_MORE;
             const struct store_row *row = store_root_at(root, k->index);
@@ -175,9 +94,9 @@ static enum net_step look_back(struct conn *c, struct imap_session *s)
     static const struct imap_range all = {1, UINT32_MAX};
     struct select *k = s->job;
     struct imap_set whole = {.ranges = (struct imap_range *)(uintptr_t)&all, .n = 1};
-    const struct imap_set *uids = k->known.has_uids ? &k->known.uids : NULL;
-    uint32_t above = last_match(s->view.root, &k->known);
-    enum rc rc = imap_vanished_begin(c, s, &k->vanished, uids, above, k->known.modseq);
+    const struct imap_set *uids = k->asked.known.has_uids ? &k->asked.known.uids : NULL;
+    uint32_t above = last_match(s->view.root, &k->asked.known);
+    enum rc rc = imap_vanished_begin(c, s, &k->vanished, uids, above, k->asked.known.modseq);
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
     if (rc == RC_OK)
@@ -270,7 +189,7 @@ static enum net_step open_mailbox(struct conn *c, struct imap_session *s)
     if (rc != RC_OK)
         return imap_finish_rc(c, s, rc);
     put_state(c, s);
-    if (k->known.uidvalidity != s->view.uidvalidity) /* [RFC7162 3.2.5] */
+    if (k->asked.known.uidvalidity != s->view.uidvalidity) /* [RFC7162 3.2.5] */
         return finish(c, s);
     s->go_on = look_back;
     return look_back(c, s);
@@ -280,15 +199,15 @@ static enum net_step select_or_examine(struct conn *c, struct imap_session *s, s
                                        bool is_read_only)
 {
     struct select *k = arena_zero(&s->arena, sizeof *k);
-    if (!k || !imap_take_mailbox(p, &k->path) || !take_parameters(p, k))
+    if (!k || !imap_take_mailbox(p, &k->path) || !imap_take_selecting(p, &k->asked))
         return imap_finish_syntax(c, s, p);
-    if (k->is_qresync && !(s->enabled & IMAP_EN_QRESYNC)) { /* [RFC7162 3.2.5] */
+    if (k->asked.is_qresync && !(s->enabled & IMAP_EN_QRESYNC)) { /* [RFC7162 3.2.5] */
         imap_fail(p, "ENABLE QRESYNC first");
         return imap_finish_syntax(c, s, p);
     }
-    if (k->known.has_pairs && s->enabled & IMAP_EN_UIDONLY) /* [RFC9586 3.7] */
+    if (k->asked.known.has_pairs && s->enabled & IMAP_EN_UIDONLY) /* [RFC9586 3.7] */
         return imap_finish(c, s, IMAP_UID_REQUIRED);
-    if (k->is_condstore) /* for the mailbox that is to be opened, which tells HIGHESTMODSEQ */
+    if (k->asked.is_condstore) /* for the mailbox that is to be opened, which tells HIGHESTMODSEQ */
         s->enabled |= IMAP_EN_CONDSTORE;
     k->is_read_only = is_read_only;
     s->job = k;

@@ -10,7 +10,7 @@
  * A message has one mod-sequence for all of its flags. So what the store has left alone, because
  * something about it has changed, is looked at once more: where the flags of the command are what
  * the client knows, it is tried again, and only the rest is MODIFIED [RFC7162 3.1.12]. */
-#include "imap/imap_int.h"
+#include "imap/arguments_int.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,19 +39,6 @@ struct storing {
     size_t span, at, n_gone;
     struct imap_uid_set modified;
     struct buf code;
-};
-
-static const struct {
-    struct str word;
-    enum store_flag_how how;
-    bool is_silent;
-} items[] = {
-    {STR_INIT("FLAGS"), STORE_FLAGS_SET, false},
-    {STR_INIT("FLAGS.SILENT"), STORE_FLAGS_SET, true},
-    {STR_INIT("+FLAGS"), STORE_FLAGS_ADD, false},
-    {STR_INIT("+FLAGS.SILENT"), STORE_FLAGS_ADD, true},
-    {STR_INIT("-FLAGS"), STORE_FLAGS_REMOVE, false},
-    {STR_INIT("-FLAGS.SILENT"), STORE_FLAGS_REMOVE, true},
 };
 
 static void fini(struct imap_session *s)
@@ -354,43 +341,19 @@ static enum rc queue(struct imap_session *s, unsigned flags)
     return store_change_flags(s->account, &k->flags, flags, &k->change.op.op);
 }
 
-static bool take_item(struct imap_parse *p, struct storing *k)
+static bool take_arguments(struct imap_parse *p, struct storing *k, struct imap_set *out_set)
 {
-    struct str word;
-    if (!imap_take_atom(p, &word))
+    struct imap_storing *what = arena_alloc(p->arena, sizeof *what);
+    if (!what || !imap_take_storing(p, what))
         return false;
-    for (size_t i = 0; i < sizeof items / sizeof *items; i++)
-        if (str_ieq(word, items[i].word)) {
-            k->flags.how = items[i].how;
-            k->is_silent = items[i].is_silent;
-            return true;
-        }
-    return imap_fail(p, "FLAGS, +FLAGS or -FLAGS, perhaps with .SILENT");
-}
-
-/* store-modifier [RFC7162 7] */
-static bool take_modifiers(struct imap_parse *p, struct storing *k)
-{
-    k->since = UINT64_MAX;
-    if (!imap_take_byte(p, '('))
-        return true;
-    k->is_conditional = true;
-    if (!imap_take_word(p, STR("UNCHANGEDSINCE")) || !imap_take_sp(p))
-        return imap_fail(p, "UNCHANGEDSINCE");
-    return imap_take_modseq(p, &k->since) &&
-           ((imap_take_byte(p, ')') && imap_take_sp(p)) || imap_fail(p, "the end of modifiers"));
-}
-
-static bool take_arguments(struct imap_parse *p, struct storing *k, struct imap_set *set)
-{
-    struct imap_flags *flags = arena_alloc(p->arena, sizeof *flags);
-    if (!flags || !imap_take_set(p, set) || !imap_take_sp(p) || !take_modifiers(p, k) ||
-        !take_item(p, k) || !imap_take_sp(p) || !imap_take_flags(p, false, flags) ||
-        !imap_take_end(p))
-        return false;
-    k->flags.flags = flags->flags;
-    k->flags.keywords = flags->keywords;
-    k->flags.n_keywords = flags->n_keywords;
+    *out_set = what->set;
+    k->is_conditional = what->is_conditional;
+    k->since = what->since;
+    k->is_silent = what->is_silent;
+    k->flags.how = what->how;
+    k->flags.flags = what->flags.flags;
+    k->flags.keywords = what->flags.keywords;
+    k->flags.n_keywords = what->flags.n_keywords;
     return true;
 }
 

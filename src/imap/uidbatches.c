@@ -4,7 +4,7 @@
  * Ranges meet without a gap, and the last one ends with 1; so whatever was in the mailbox is in one
  * of them. Each costs a look at one message, whatever its size. The same question is answered again
  * only when there is another answer [RFC10022 3.1.1, 6]. */
-#include "imap/imap_int.h"
+#include "imap/arguments_int.h"
 
 enum { SIZE_MIN = 500, SPAN_MAX = 100000 }; /* [RFC10022 3.1.3.2, 3.1.5] */
 
@@ -56,7 +56,7 @@ static bool has_changed(const struct imap_view *v, const struct imap_batches *as
     return 2 * come > b->size || 2 * gone > b->size;
 }
 
-static bool take_arguments(struct imap_parse *p, struct imap_batches *out)
+bool imap_take_batches(struct imap_parse *p, struct imap_batches *out)
 {
     *out = (struct imap_batches){.from = 1, .to = UINT32_MAX};
     if (!imap_take_nz_number(p, &out->size))
@@ -84,7 +84,7 @@ enum net_step imap_uidbatches(struct conn *c, struct imap_session *s, struct ima
 {
     struct batching *k = arena_zero(&s->arena, sizeof *k);
     struct imap_batches asked;
-    if (!k || !take_arguments(p, &asked))
+    if (!k || !imap_take_batches(p, &asked))
         return imap_finish_syntax(c, s, p);
     enum imap_text text = check(&s->view, &asked);
     if (text != IMAP_DONE)
