@@ -21,6 +21,11 @@ WORK = os.path.join(ROOT, 'build', 'bench-work')
 LOAD = os.path.join(WORK, 'load')
 
 
+def build_tools():
+    shutil.copytree(os.path.join(HERE, 'load'), LOAD, dirs_exist_ok=True)
+    subprocess.run(['make', '-s', '-C', LOAD], check=True)
+
+
 class Cgroup:
     """A cgroup of this run: version 1 with cpuacct, or version 2."""
 
