@@ -61,6 +61,10 @@ bool mime_msgid_next(struct str *rest, struct buf *id)
 static void put_unquoted(struct buf *out, struct str id)
 {
     bool is_quoted = false;
+    if (str_find_byte(id, '"') < 0) { /* nearly all */
+        buf_put(out, id);
+        return;
+    }
     for (size_t i = 0; i < id.n; i++) {
         if (id.p[i] == '"') {
             is_quoted = !is_quoted;
