@@ -30,6 +30,7 @@ static const uint64_t page_ns = 100 * 1000, /* net calls 32 times before it look
 struct imap_search_page {
     size_t n, next; /* the message at hand is `next` */
     uint32_t indices[PAGE];
+    const struct store_row *rows[PAGE];
     uint64_t emails[PAGE];
     struct str summaries[PAGE];
     size_t ahead_from, ahead_to; /* those that were opened before their turn */
@@ -163,7 +164,7 @@ static enum rc decide_message(struct conn *c, struct imap_session *s, struct ima
                   {k->text.has_header, answer_header},
                   {k->text.has_body || k->text.has_text, answer_body}};
     size_t index = k->page->indices[k->page->next];
-    const struct store_row *row = store_root_at(s->view.root, index);
+    const struct store_row *row = k->page->rows[k->page->next];
     for (; k->stage < sizeof stages / sizeof *stages; k->stage++) {
         if (!stages[k->stage].is_needed)
             continue;
@@ -296,6 +297,7 @@ static bool take_page(struct imap_session *s, struct imap_search *k)
     while (p->n < PAGE && (k->at = imap_search_next_bit(k->maybe, k->at, k->count)) < k->count) {
         const struct store_row *row = store_root_at(s->view.root, k->at);
         p->indices[p->n] = (uint32_t)k->at++;
+        p->rows[p->n] = row;
         p->emails[p->n] = row->email;
         p->summaries[p->n++] = (struct str){0};
         is_known = is_known && is_in_columns(&k->text, row->uid);
@@ -316,16 +318,17 @@ static void end_message(struct conn *c, struct imap_session *s, struct imap_sear
     if (rc != RC_OK)
         stop_learning(&k->text);
     imap_search_close(&k->text);
-    buf_fini(&k->made);
+    if (k->made.cap)
+        buf_fini(&k->made);
     k->page->next++;
     k->has_begun = false;
 }
 
-static void begin_message(struct imap_session *s, struct imap_search *k)
+static void begin_message(struct imap_search *k)
 {
     if (k->has_begun)
         return;
-    imap_search_next(&k->text, store_root_at(s->view.root, k->page->indices[k->page->next])->uid);
+    imap_search_next(&k->text, k->page->rows[k->page->next]->uid);
     k->stage = 0;
     k->has_begun = true;
 }
@@ -370,7 +373,7 @@ static enum net_step look_closer(struct conn *c, struct imap_session *s)
     s->has_progress = true;
     while (!k->is_over && (k->page->next < k->page->n || take_page(s, k))) {
         bool was_read = k->text.message;
-        begin_message(s, k);
+        begin_message(k);
         enum rc rc = k->look(c, s, k, until);
         if (rc == RC_AGAIN)
             return let_others(k);
