@@ -1,50 +1,17 @@
 /* Keys that an ENVELOPE decides [RFC3501 6.4.4]: FROM, TO, CC, BCC and SUBJECT look into its
  * fields, SENTBEFORE, SENTON and SENTSINCE at its date.
  *
- * An address is looked at as "name <mailbox@host>", several with ", " between them, a group as
- * "name: addresses;". What stands in place of a missing host or mailbox is not looked at. Words of
- * RFC 2047 are decoded where there are any; most values are ASCII and are looked at where they are.
- * Pure. */
+ * Addresses are looked at as mime/fields.h writes them. Words of RFC 2047 are decoded where there
+ * are any; most values are ASCII and are looked at where they are. Pure. */
 #include "imap/search_int.h"
-
-#include "base/utf8.h"
 
 #include <string.h>
 
-/* --- taking it apart -------------------------------------------------------------------------- */
-
-static bool take_raw_quoted(struct str *s, struct imap_raw *out)
+/* A list of addresses into `value`; false: it is NIL, or no list. */
+static bool put_addresses(struct imap_search_text *t, struct str *s, bool is_wanted)
 {
-    size_t n = 1;
-    for (;;) {
-        const char *end = n < s->n ? memchr(s->p + n, '"', s->n - n) : NULL;
-        if (!end)
-            return false;
-        const char *slash = memchr(s->p + n, '\\', (size_t)(end - s->p) - n);
-        if (!slash) {
-            n = (size_t)(end - s->p);
-            break;
-        }
-        out->is_escaped = true;
-        n = (size_t)(slash - s->p) + 2;
-    }
-    out->text = str_sub(*s, 1, n - 1);
-    *s = str_skip(*s, n + 1);
-    return true;
-}
-
-static bool take_raw_literal(struct str *s, struct imap_raw *out)
-{
-    uint64_t n;
-    ptrdiff_t end = str_find_byte(*s, '}');
-    if (end < 1 || str_to_u64(str_sub(*s, 1, (size_t)end - 1), &n) != RC_OK)
-        return false;
-    struct str bytes = str_skip(*s, (size_t)end + 3);
-    if (n > bytes.n)
-        return false;
-    out->text = str_from(bytes.p ? bytes.p : "", (size_t)n);
-    *s = str_skip(bytes, (size_t)n);
-    return true;
+    buf_clear(&t->value);
+    return mime_addresses_take(s, t->charsets, is_wanted ? &t->value : NULL);
 }
 
 static bool take_byte(struct str *s, char c)
@@ -55,99 +22,9 @@ static bool take_byte(struct str *s, char c)
     return true;
 }
 
-bool imap_take_raw(struct str *s, struct imap_raw *out)
-{
-    *out = (struct imap_raw){0};
-    if (s->n && s->p[0] == '"')
-        return take_raw_quoted(s, out);
-    if (s->n && s->p[0] == '{')
-        return take_raw_literal(s, out);
-    bool is_nil = str_starts(*s, STR("NIL"));
-    *s = str_skip(*s, 3);
-    return is_nil;
-}
-
-bool imap_take_address(struct str *s, struct imap_address *out)
-{
-    return take_byte(s, '(') && imap_take_raw(s, &out->name) && take_byte(s, ' ') &&
-           imap_take_raw(s, &out->route) && take_byte(s, ' ') && imap_take_raw(s, &out->mailbox) &&
-           take_byte(s, ' ') && imap_take_raw(s, &out->host) && take_byte(s, ')');
-}
-
-void imap_put_raw(struct buf *out, struct imap_raw raw)
-{
-    if (!raw.is_escaped) {
-        buf_put(out, raw.text);
-        return;
-    }
-    for (size_t i = 0; i < raw.text.n; i++) {
-        i += raw.text.p[i] == '\\';
-        buf_put(out, str_sub(raw.text, i, 1));
-    }
-}
-
-/* --- addresses -------------------------------------------------------------------------------- */
-
 static bool is_plain(struct str s)
 {
     return imap_is_ascii(s) && !imap_has_words(s);
-}
-
-/* The name, decoded. */
-static void put_name(struct imap_search_text *t, struct imap_raw name)
-{
-    struct buf bytes = {.cap = name.text.n + 1};
-    if (!name.text.n || is_plain(name.text)) {
-        imap_put_raw(&t->value, name);
-        return;
-    }
-    imap_put_raw(&bytes, name);
-    if (mime_words_decode(buf_str(&bytes), t->charsets, &t->value) != RC_OK)
-        t->value.over = true;
-    buf_fini(&bytes);
-}
-
-static void put_address(struct imap_search_text *t, const struct imap_address *a)
-{
-    struct buf *out = &t->value;
-    bool has_name = a->name.text.p;
-    if (!a->host.text.p) { /* a group begins or ends */
-        imap_put_raw(out, a->mailbox);
-        buf_put(out, a->mailbox.text.p ? STR(": ") : STR("; "));
-        return;
-    }
-    if (has_name) {
-        put_name(t, a->name);
-        buf_put(out, STR(" <"));
-    }
-    if (!str_eq(a->mailbox.text, STR("MISSING_MAILBOX")))
-        imap_put_raw(out, a->mailbox);
-    if (!str_eq(a->host.text, STR("MISSING_DOMAIN"))) {
-        buf_put(out, STR("@"));
-        imap_put_raw(out, a->host);
-    }
-    buf_put(out, has_name ? STR(">, ") : STR(", "));
-}
-
-/* A list of addresses into `value`; false: it is NIL, or no list. */
-static bool put_addresses(struct imap_search_text *t, struct str *s, bool is_wanted)
-{
-    struct imap_address a;
-    buf_clear(&t->value);
-    if (!take_byte(s, '(')) {
-        bool is_nil = str_starts(*s, STR("NIL"));
-        *s = is_nil ? str_skip(*s, 3) : (struct str){0};
-        return false;
-    }
-    while (!take_byte(s, ')')) {
-        if (!imap_take_address(s, &a)) {
-            *s = (struct str){0};
-            return false;
-        }
-        if (is_wanted)
-            put_address(t, &a);
-    }
-    return true;
 }
 
 /* --- keys ------------------------------------------------------------------------------------- */
@@ -238,12 +115,12 @@ static void answer_date(struct imap_search_text *t, struct str value)
 
 /* NIL is learned too, and as nothing: keys that look for nothing do without columns. */
 static void answer_string(struct imap_search_text *t, enum imap_search_field field,
-                          struct imap_raw raw)
+                          struct mime_raw raw)
 {
     struct str value = raw.text;
     if (raw.is_escaped) {
         buf_clear(&t->value);
-        imap_put_raw(&t->value, raw);
+        mime_raw_put(&t->value, raw);
         value = buf_str(&t->value);
     }
     if (field == IMAP_SEARCH_DATE) {
@@ -298,7 +175,7 @@ bool imap_search_from_columns(struct imap_search_text *t)
 
 void imap_search_envelope(struct imap_search_text *t, struct str envelope)
 {
-    struct imap_raw raw;
+    struct mime_raw raw;
     t->value.cap = envelope.n * 16 + 1000; /* Latin letters as UTF-8, words undone */
     for (size_t i = 0; i < t->program->n_texts; i++)
         if (t->program->texts[i]->kind <= IMAP_SEARCH_ENVELOPE)
@@ -310,7 +187,7 @@ void imap_search_envelope(struct imap_search_text *t, struct str envelope)
         if (field && !take_byte(&envelope, ' '))
             return;
         if (field <= IMAP_SEARCH_SUBJECT) {
-            if (!imap_take_raw(&envelope, &raw))
+            if (!mime_raw_take(&envelope, &raw))
                 return;
             if (is_wanted)
                 answer_string(t, field, raw);

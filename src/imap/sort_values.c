@@ -34,15 +34,15 @@ static void put_mapped(struct buf *to, struct str utf8)
 }
 
 /* The string as it is meant, in v->value. */
-static struct str plain(struct imap_sort_values *v, struct imap_raw raw)
+static struct str plain(struct imap_sort_values *v, struct mime_raw raw)
 {
     v->value.cap = raw.text.n + 1;
     buf_clear(&v->value);
-    imap_put_raw(&v->value, raw);
+    mime_raw_put(&v->value, raw);
     return buf_str(&v->value);
 }
 
-static struct str decoded(struct imap_sort_values *v, struct imap_raw raw)
+static struct str decoded(struct imap_sort_values *v, struct mime_raw raw)
 {
     struct str value = plain(v, raw);
     v->work.cap = value.n * 16 + 1000;
@@ -54,7 +54,7 @@ static struct str decoded(struct imap_sort_values *v, struct imap_raw raw)
 
 /* --- date and subject ------------------------------------------------------------------------- */
 
-static void read_date(struct imap_sort_values *v, struct imap_raw raw)
+static void read_date(struct imap_sort_values *v, struct mime_raw raw)
 {
     int64_t seconds;
     if (!is_wanted(v, IMAP_SORT_DATE) || !imap_read_sent(plain(v, raw), &seconds))
@@ -64,7 +64,7 @@ static void read_date(struct imap_sort_values *v, struct imap_raw raw)
     buf_put(text_of(v, IMAP_SORT_DATE), str_from(&time, sizeof time));
 }
 
-static void read_subject(struct imap_sort_values *v, struct imap_raw raw)
+static void read_subject(struct imap_sort_values *v, struct mime_raw raw)
 {
     bool is_reply;
     if (!is_wanted(v, IMAP_SORT_SUBJECT) && !is_wanted(v, IMAP_SORT_REPLY))
@@ -84,7 +84,7 @@ static void read_subject(struct imap_sort_values *v, struct imap_raw raw)
 /* --- addresses -------------------------------------------------------------------------------- */
 
 /* [RFC5957 3] */
-static void put_display(struct imap_sort_values *v, const struct imap_address *a, struct buf *to)
+static void put_display(struct imap_sort_values *v, const struct mime_address *a, struct buf *to)
 {
     struct str name = decoded(v, a->name);
     if (a->name.text.p && name.n) {
@@ -95,16 +95,16 @@ static void put_display(struct imap_sort_values *v, const struct imap_address *a
         return;
     v->work.cap = a->mailbox.text.n + a->host.text.n + 2;
     buf_clear(&v->work);
-    imap_put_raw(&v->work, a->mailbox);
+    mime_raw_put(&v->work, a->mailbox);
     if (a->host.text.p) {
         buf_put(&v->work, STR("@"));
-        imap_put_raw(&v->work, a->host);
+        mime_raw_put(&v->work, a->host);
     }
     put_mapped(to, buf_str(&v->work));
 }
 
 /* Of the first address. */
-static void read_address(struct imap_sort_values *v, const struct imap_address *a, unsigned field,
+static void read_address(struct imap_sort_values *v, const struct mime_address *a, unsigned field,
                          unsigned display)
 {
     if (is_wanted(v, field))
@@ -114,9 +114,9 @@ static void read_address(struct imap_sort_values *v, const struct imap_address *
 }
 
 /* A list of addresses off the envelope; false: it is damaged. */
-static bool take_list(struct str *s, struct imap_address *out_first, bool *out_has)
+static bool take_list(struct str *s, struct mime_address *out_first, bool *out_has)
 {
-    struct imap_address a;
+    struct mime_address a;
     *out_has = false;
     if (str_starts(*s, STR("NIL"))) {
         *s = str_skip(*s, 3);
@@ -125,7 +125,7 @@ static bool take_list(struct str *s, struct imap_address *out_first, bool *out_h
     if (!str_starts(*s, STR("(")))
         return false;
     for (*s = str_skip(*s, 1); !str_starts(*s, STR(")")); *out_has = true) {
-        if (!imap_take_address(s, &a))
+        if (!mime_address_take(s, &a))
             return false;
         if (!*out_has)
             *out_first = a;
@@ -143,14 +143,14 @@ static void read_envelope(struct imap_sort_values *v, struct str s)
                  {0, 0},
                  {IMAP_SORT_TO, IMAP_SORT_DISPLAYTO},
                  {IMAP_SORT_CC, 0}};
-    struct imap_raw date, subject;
-    struct imap_address a;
+    struct mime_raw date, subject;
+    struct mime_address a;
     bool has;
     s = str_skip(s, 1);
-    if (!imap_take_raw(&s, &date))
+    if (!mime_raw_take(&s, &date))
         return;
     s = str_skip(s, 1);
-    if (!imap_take_raw(&s, &subject))
+    if (!mime_raw_take(&s, &subject))
         return;
     read_date(v, date);
     read_subject(v, subject);
