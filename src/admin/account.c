@@ -136,12 +136,21 @@ static enum rc find(struct admin *admin, struct str address, struct admin_answer
     return store_account_open(admin->store, out->id, 0, out_account);
 }
 
+/* Messages in its search index, also those that have gone since. */
+static uint64_t count_indexed(struct admin *admin, struct store_account *account)
+{
+    struct index_state state = {0};
+    if (admin->index && index_look(admin->index, account, &state) != RC_OK)
+        return 0; /* damaged: it will be made anew */
+    return state.emails;
+}
+
 void admin_account_show(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
     static const char *const columns[] = {
         "address",     "id",         "enabled", "suspended", "reason",         "created",
         "messages",    "bytes",      "quota",   "quota_own", "quota_messages", "quota_messages_own",
-        "pop3_delete", "send_limit", "modseq",  "forward",   "keeps_copy"};
+        "pop3_delete", "send_limit", "modseq",  "forward",   "keeps_copy",     "indexed"};
     struct auth_account info;
     struct store_account *account;
     struct store_usage usage;
@@ -151,6 +160,7 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
         return;
     }
     store_account_usage(account, &usage);
+    uint64_t indexed = count_indexed(admin, account);
     store_account_close(&account);
     answer_columns(a, columns, sizeof columns / sizeof *columns);
     answer_cell(a, info.address);
@@ -169,6 +179,20 @@ void admin_account_show(struct admin *admin, const struct admin_call *c, struct 
     answer_limits(a, &info.limits);
     answer_u64(a, usage.modseq);
     answer_forward(a, &info);
+    answer_u64(a, indexed);
+}
+
+void admin_account_reindex(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
+{
+    struct auth_account info;
+    enum rc rc = auth_account_show(admin->auth, c->args[0], &a->arena, &info);
+    if (rc == RC_OK && !admin->index)
+        answer_fail(a, RC_PERM, "account reindex: only a running server makes the index");
+    if (rc == RC_OK && admin->index)
+        rc = index_rebuild(admin->index, info.id);
+    if (rc == RC_DENIED)
+        answer_fail(a, rc, "account reindex: the configuration says store { index = off }");
+    answer_rc(a, rc, c->args[0]);
 }
 
 /* --- changing --------------------------------------------------------------------------------- */

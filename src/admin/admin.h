@@ -6,6 +6,7 @@
 #define ADMIN_ADMIN_H
 
 #include "auth/auth.h"
+#include "index/index.h"
 #include "queue/queue.h"
 #include "store/store.h"
 
@@ -15,6 +16,7 @@ struct admin {
     struct ctx ctx;
     struct kv *kv;
     struct store *store;
+    struct index *index; /* NULL: nobody works on it here */
     struct auth *auth;
     struct queue *queue;
     struct trace *trace; /* NULL: nothing is noted */

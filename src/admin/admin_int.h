@@ -91,6 +91,7 @@ void admin_account_set(struct admin *admin, const struct admin_call *c, struct a
 void admin_account_passwd(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_account_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_account_rename(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_account_reindex(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_account_restore(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_alias_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_alias_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);

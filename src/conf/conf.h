@@ -48,6 +48,8 @@ struct conf {
         uint64_t body_memory;   /* bytes of bodies in memory; 0: the engine's default */
         char *name;             /* of this store in its pool */
         char *plugin;           /* empty: where it was installed */
+        char *index;            /* of searches: "on" or "off" */
+        uint64_t index_text;    /* bytes of a message's text that go into it at most */
     } store;
     struct {
         char *certificate, *key; /* PEM files */

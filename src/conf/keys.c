@@ -50,6 +50,8 @@ const struct key conf_keys[] = {
     AMOUNT("store", "body_memory", SIZE, store.body_memory, "0", 0, TIB),
     AMOUNT("store", "name", TEXT, store.name, "penfold", 1, 0),
     KEY("store", "plugin", PATH, store.plugin, ""),
+    WORDS("store", "index", CHOICE, store.index, "on", {"on", "off"}),
+    AMOUNT("store", "index_text", SIZE, store.index_text, "4M", 64 << 10, UINT64_C(1) << 30),
     KEY("tls", "certificate", PATH, tls.certificate, ""),
     KEY("tls", "key", PATH, tls.key, ""),
     KEY("tls", "ca_file", PATH, tls.ca_file, ""),

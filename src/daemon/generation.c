@@ -109,6 +109,7 @@ static void open_protocols(struct generation *g)
                              .charsets = house->charsets,
                              .memory = house->memory,
                              .version = PENFOLD_VERSION,
+                             .index = house->admin->index,
                              .kv = house->admin->kv,
                              .auth = house->admin->auth,
                              .store = house->admin->store};

@@ -109,6 +109,17 @@ static void lease_queue(struct server *s)
     queue_lease_run(s->admin.queue, &lease);
 }
 
+static void open_index(struct server *s)
+{
+    const struct conf *c = s->start->conf;
+    const struct index_conf index = {.store = s->admin.store,
+                                     .kv = s->admin.kv,
+                                     .charsets = s->charsets,
+                                     .text_max = c->store.index_text,
+                                     .is_off = strcmp(c->store.index, "off") == 0};
+    index_open(&s->ctx, &index, &s->admin.index);
+}
+
 static enum rc open_store(struct server *s, const struct trusted *trusted)
 {
     const struct conf *c = s->start->conf;
@@ -125,6 +136,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     TRY(tell(s, "store", open_kv(s)));
     TRY(tell(s, "store", admit(s)));
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
+    open_index(s);
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
     TRY(tell(s, "keys", open_dkim(s)));
     const struct limit_conf limit = {0};
@@ -156,6 +168,7 @@ static void close_store(struct server *s)
         queue_close(&s->admin.queue);
     if (s->admin.auth)
         auth_close(&s->admin.auth);
+    index_close(&s->admin.index);
     if (s->admin.store)
         store_close(&s->admin.store);
     if (s->admin.kv)
@@ -378,6 +391,7 @@ static enum rc start(struct server *s)
     TRY(open_store(s, &trusted));
     TRY(open_net(s, &trusted));
     TRY(open_outside(s));
+    index_start(s->admin.index);
     s->keeper = task_thread("keeper", keeper_main, s);
     s->has_keeper = true;
     return RC_OK;

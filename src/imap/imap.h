@@ -15,6 +15,7 @@
 
 #include "auth/auth.h"
 #include "base/budget.h"
+#include "index/index.h"
 #include "mime/charset.h"
 #include "net/net.h"
 #include "store/store.h"
@@ -26,6 +27,7 @@ struct imap_conf { /* 0: the default */
     struct auth *auth;
     struct kv *kv;                        /* where bodies of APPEND go */
     const struct mime_charsets *charsets; /* for SEARCH */
+    struct index *index;                  /* asked by SEARCH; NULL: there is none */
     struct budget *memory;                /* of messages on their way in; NULL: none is asked */
     bool takes_8bit_headers;              /* from clients that have not enabled UTF-8, too */
     bool plaintext_on_loopback;           /* LOGIN and PLAIN without TLS from 127.0.0.0/8 and ::1 */

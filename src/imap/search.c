@@ -1,7 +1,8 @@
 /* Which messages of the selected mailbox a program finds [RFC3501 6.4.4]: a straight scan, cheapest
  * first, for SEARCH, SORT and THREAD.
  *
- * 1. Rows decide what they can, on the loop, in pages of a tenth of a millisecond.
+ * 1. Rows decide what they can, on the loop, in pages of a tenth of a millisecond; once more when
+ *    the index has said which of those that are left may be hits.
  * 2. What is left is decided by summaries, a thousand read at once, and then by the messages
  *    themselves, each opened at most once: on the heavy lane, a few milliseconds at a time, so that
  *    others have their turn and an end of the connection is seen.
@@ -14,6 +15,8 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+
+#include <string.h>
 
 enum {
     PAGE = STORE_SUMMARIES,
@@ -413,6 +416,24 @@ static enum net_step end_texts(struct conn *c, struct imap_session *s)
     return k->found(c, s);
 }
 
+static enum net_step look_at_rows(struct conn *c, struct imap_session *s);
+
+/* Rows are looked at once more, with what the index says. */
+static enum net_step ask_index(struct conn *c, struct imap_session *s)
+{
+    struct imap_search *k = s->job;
+    if (!k->is_on_lane || !imap_search_ask(s, k)) {
+        k->is_on_lane = true;
+        return NET_HEAVY;
+    }
+    k->count = store_root_count(s->view.root);
+    memset(k->hits, 0, (k->count / 64 + 1) * sizeof *k->hits);
+    memset(k->maybe, 0, (k->count / 64 + 1) * sizeof *k->maybe);
+    k->at = 0;
+    s->go_on = look_at_rows;
+    return look_at_rows(c, s);
+}
+
 static enum net_step end_rows(struct conn *c, struct imap_session *s)
 {
     struct imap_search *k = s->job;
@@ -421,6 +442,10 @@ static enum net_step end_rows(struct conn *c, struct imap_session *s)
         k->count = first + 1;
     if (!k->program.n_texts || imap_search_next_bit(k->maybe, 0, k->count) == k->count)
         return k->found(c, s);
+    if (imap_search_is_asking(s, k)) {
+        s->go_on = ask_index;
+        return ask_index(c, s);
+    }
     begin_columns(s, k);
     return imap_search_over(c, s, decide_message, end_texts);
 }
@@ -491,6 +516,7 @@ static enum net_step look_up_threads(struct conn *c, struct imap_session *s)
 void imap_search_fini(struct imap_session *s, struct imap_search *k)
 {
     end_columns(s, k, false);
+    imap_asking_fini(k->asking);
     if (k->page)
         close_ahead(k->page);
     imap_search_text_fini(&k->text);

@@ -2,12 +2,14 @@
  *
  * search_parse.c makes the program, pure; search_rows.c decides what rows tell, many at once;
  * search_text.c what only a message's summary or its bytes tell; search_find.c looks for a string;
- * search.c goes over the mailbox; search_answer.c is the command and what it was asked to return.
+ * search_index.c asks the index; search.c goes over the mailbox; search_answer.c is the command and
+ * what it was asked to return.
  */
 #ifndef IMAP_SEARCH_INT_H
 #define IMAP_SEARCH_INT_H
 
 #include "imap/imap_int.h"
+#include "mime/fields.h"
 #include "mime/summary.h"
 #include "mime/text.h"
 
@@ -92,6 +94,7 @@ struct imap_search_key {
     bool is_ascii;
     bool is_simple;                 /* and has no line ends */
     struct mime_match *match;       /* of BODY and TEXT */
+    const uint64_t *may;            /* a bit a row: those that may be hits; NULL: all of them */
     enum imap_search_answer answer; /* of the message at hand, for kinds beyond the row */
 };
 
@@ -207,18 +210,6 @@ void imap_column_publish(struct imap_columns *c, const struct imap_column_key *k
 
 /* --- search_envelope.c and search_text.c ------------------------------------------------------ */
 
-/* A string of an envelope, where it stands. */
-struct imap_raw {
-    struct str text; /* absent: NIL */
-    bool is_escaped; /* has backslashes that do not count */
-};
-struct imap_address {
-    struct imap_raw name, route, mailbox, host;
-};
-bool imap_take_raw(struct str *s, struct imap_raw *out);
-bool imap_take_address(struct str *s, struct imap_address *out);
-void imap_put_raw(struct buf *out, struct imap_raw raw); /* as it is meant */
-
 /* What looks at messages, one after the other. */
 struct imap_search_text {
     struct imap_search_program *program;
@@ -316,6 +307,9 @@ struct imap_search {
     struct imap_search_page *page;
     struct arena texts;       /* its summaries */
     struct imap_answer *told; /* search_answer.c's */
+    struct imap_asking *asking;
+    bool has_asked; /* the index, or it is not worth it */
+    size_t left;    /* rows that it is asked for */
 };
 
 /* With the program there, s->job set and s->job_fini, which calls imap_search_fini. IMAP_DONE: call
@@ -339,6 +333,15 @@ uint64_t *imap_search_new_bits(struct imap_session *s, size_t count);
 /* Of a settled program: only the newest messages are looked at, when they are too many. IMAP_DONE,
  * or the answer. */
 enum imap_text imap_limit_search(struct imap_session *s, struct imap_search *k);
+
+/* --- search_index.c --------------------------------------------------------------------------- */
+
+/* Whether the index has something to say about the rows of k->maybe. */
+bool imap_search_is_asking(struct imap_session *s, struct imap_search *k);
+/* Sets `may` of keys; afterwards rows are to be looked at again. False: call again, it is time for
+ * others. Blocks. */
+bool imap_search_ask(struct imap_session *s, struct imap_search *k);
+void imap_asking_fini(struct imap_asking *a); /* also of NULL */
 
 /* --- search_answer.c -------------------------------------------------------------------------- */
 

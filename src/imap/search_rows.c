@@ -116,6 +116,19 @@ static void all_rows(size_t n, uint64_t out[WORDS])
     set_range(out, 0, n);
 }
 
+/* What the index says, if it was asked. */
+static void test_may(const struct imap_search_key *key, size_t n, size_t index, uint64_t out[WORDS])
+{
+    all_rows(n, out);
+    for (size_t w = 0; key->may && w * 64 < n; w++) {
+        size_t at = index + w * 64, shift = at % 64;
+        uint64_t bits = key->may[at / 64] >> shift;
+        if (shift)
+            bits |= key->may[at / 64 + 1] << (64 - shift); /* there is one word more */
+        out[w] &= bits;
+    }
+}
+
 static void eval(const struct imap_search_key *key, const struct store_row *rows, size_t n,
                  size_t index, struct imap_search_bits *out);
 
@@ -200,7 +213,7 @@ static void eval(const struct imap_search_key *key, const struct store_row *rows
     case IMAP_SEARCH_BODY:
     case IMAP_SEARCH_TEXT:
         all_rows(0, out->yes);
-        all_rows(n, out->may);
+        test_may(key, n, index, out->may);
         return;
     }
     memcpy(out->may, out->yes, sizeof out->may);

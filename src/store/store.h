@@ -429,6 +429,27 @@ enum rc store_summaries(struct store_account *account, const uint64_t *emails, s
 /* Copies it; never waits. Longer than STORE_SUMMARY_MAX: RC_LIMIT. Others: it is not kept. */
 enum rc store_summary_put(struct store_account *account, uint64_t email, struct str summary);
 
+/* --- what is made from messages ----------------------------------------------------------------
+ */
+
+/* For what is made from all messages of an account and kept in its cache partition, such as the
+ * search index: rows of that partition whose keys begin with 'i' are its own, and go with the
+ * account.
+ *
+ * The next messages from an email id on, ascending, at most STORE_AHEAD; *out_n 0: there are no
+ * more. NULL where one could not be opened; store_message_open tells why. RC_TEMP, RC_CORRUPT.
+ * Blocks. */
+enum rc store_emails(struct store_account *account, uint64_t from, size_t max, uint64_t *out_ids,
+                     struct store_message **out, size_t *out_n);
+uint64_t store_emails_end(struct store_account *account); /* all ids are below; never waits */
+/* Notes, in memory alone, that all messages below this email id were seen to; 0: nobody does. */
+void store_made_note(struct store_account *account, uint64_t next);
+uint64_t store_made(const struct store_account *account);
+/* Accounts in memory where somebody does, and so many ids or more wait; *out_waiting: of all of
+ * them together. Never blocks for long. */
+size_t store_made_behind(struct store *store, uint64_t lag, uint64_t *out_ids, size_t max,
+                         uint64_t *out_waiting);
+
 /* --- what a client has collected -------------------------------------------------------------- */
 
 /* Notes that these messages (sorted, at most STORE_BATCH) were collected now, so that

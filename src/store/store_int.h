@@ -276,6 +276,7 @@ struct store_account {
     enum account_state state;
     enum rc load_rc;
     atomic_bool is_locked; /* for POP3 */
+    _Atomic uint64_t made; /* see store_made_note */
 
     pthread_mutex_t mutex;
     pthread_cond_t cond; /* something below has changed for those who wait */
@@ -376,7 +377,7 @@ struct mailbox *path_find_published(struct store_account *a, struct str name);
 struct change;
 void summary_put(struct change *c, uint64_t email, struct str summary);
 void summary_delete(struct change *c, uint64_t email);
-enum rc summaries_destroy(struct store *s, uint64_t account);  /* all of them; blocks */
+enum rc summaries_destroy(struct store *s, uint64_t account);  /* and all else there; blocks */
 enum rc summary_check(struct kv_row row, uint64_t next_email); /* RC_CORRUPT */
 
 /* Takes some rows of removed mailboxes away; bounded, *out_more when there may be more. Blocks. */

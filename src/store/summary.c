@@ -84,6 +84,8 @@ enum rc summaries_destroy(struct store *s, uint64_t account)
     struct kv_txn *txn = kv_txn_new(cache_part(account));
     enum rc rc = kv_txn_trim(txn, STR("x"), STR("y"));
     if (rc == RC_OK)
+        rc = kv_txn_trim(txn, STR("i"), STR("j")); /* the search index */
+    if (rc == RC_OK)
         return kv_commit_wait(s->kv, txn, NULL);
     kv_txn_free(&txn);
     return rc;

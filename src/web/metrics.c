@@ -48,6 +48,20 @@ static void put_histogram(struct buf *out, struct counters *counters, enum histo
              info->name, (unsigned long long)count);
 }
 
+static void put_index(struct buf *out, struct index *index)
+{
+    struct index_figures f = {0};
+    if (index)
+        index_figures(index, &f);
+    put_head(out, "penfold_index_messages_total", "messages put into search indexes", "counter");
+    buf_putf(out, "penfold_index_messages_total %llu\n", (unsigned long long)f.messages);
+    put_head(out, "penfold_index_bytes_total", "bytes written to search indexes", "counter");
+    buf_putf(out, "penfold_index_bytes_total %llu\n", (unsigned long long)f.bytes);
+    put_gauge(out, "penfold_index_waiting_messages",
+              "messages that wait to be put into the search indexes of accounts in memory",
+              f.waiting);
+}
+
 static void put_services(struct buf *out, struct net *net)
 {
     static const char name[] = "penfold_service_connections";
@@ -155,6 +169,7 @@ void web_metrics(void *app, const struct http_request *request, struct http_resp
     for (int i = 0; i < HISTOGRAM_COUNT; i++)
         put_histogram(&response->body, counters, (enum histogram)i);
     put_services(&response->body, web->conf.net);
+    put_index(&response->body, web->conf.admin->index);
     put_gauges(&response->body, &web->conf);
     struct relay *relay = web->conf.relay ? atomic_load(web->conf.relay) : NULL;
     if (relay)

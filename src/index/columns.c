@@ -1,0 +1,158 @@
+/* Columns: the bits of messages, as many messages to a column as fit, as many columns to a message
+ * as it needs. Pure but for memory.
+ *
+ * Invariants:
+ *   1. No column has more than INDEX_FULL bits set but by the last few hundred bytes marked, so
+ *      none says "maybe" to everything; a text that fills one goes on in the next.
+ *   2. The last INDEX_SHARED bytes of a text before the cut are in both columns: a string of one
+ *      byte more is in one of them as a whole.
+ *   3. A message that fits into one column is in one; only the last column of a longer one is
+ *      shared with those behind it. */
+#include "index/index_int.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { STEP = 256 /* bytes marked between two looks at how full the column is */ };
+
+void index_columns_init(struct index_columns *c, uint64_t text_max)
+{
+    *c = (struct index_columns){.text_max = text_max};
+}
+
+void index_columns_fini(struct index_columns *c)
+{
+    free(c->bits);
+    free(c->firsts);
+    free(c->goes_on);
+    free(c->emails);
+    *c = (struct index_columns){.text_max = c->text_max};
+}
+
+void index_columns_reset(struct index_columns *c)
+{
+    c->n = c->n_emails = c->n_open = 0;
+    memset(c->open, 0, sizeof c->open);
+}
+
+static size_t count(const uint64_t *bits, const uint64_t *more)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < INDEX_WORDS; i++)
+        n += (size_t)__builtin_popcountll(bits[i] | more[i]);
+    return n;
+}
+
+/* --- closed columns --------------------------------------------------------------------------- */
+
+static void push(struct index_columns *c, const uint64_t *bits, uint64_t first, bool goes_on)
+{
+    c->bits = mem_array(c->bits, &c->size, c->n + 1, INDEX_WORDS * sizeof *c->bits);
+    c->firsts = mem_array(c->firsts, &c->size_firsts, c->n + 1, sizeof *c->firsts);
+    c->goes_on = mem_array(c->goes_on, &c->size_goes_on, c->n + 1, sizeof *c->goes_on);
+    memcpy(c->bits + c->n * INDEX_WORDS, bits, INDEX_WORDS * sizeof *bits);
+    c->firsts[c->n] = first;
+    c->goes_on[c->n++] = goes_on;
+}
+
+static void push_open(struct index_columns *c)
+{
+    if (c->n_open)
+        push(c, c->open, c->open_first, c->open_goes_on);
+    c->n_open = 0;
+    memset(c->open, 0, sizeof c->open);
+}
+
+void index_columns_close(struct index_columns *c)
+{
+    push_open(c);
+}
+
+/* --- one message ------------------------------------------------------------------------------ */
+
+void index_columns_begin(struct index_columns *c, uint64_t email)
+{
+    c->email = email;
+    c->is_first = true;
+    c->is_too_long = false;
+    c->n_text = 0;
+    c->begun = c->n + (c->n_open > 0);
+    memset(c->piece, 0, sizeof c->piece);
+    index_columns_field(c, INDEX_TEXT);
+}
+
+void index_columns_field(struct index_columns *c, enum index_field field)
+{
+    c->grams = (struct index_grams){.field = field};
+    c->n_shared = 0;
+}
+
+static void keep_shared(struct index_columns *c, struct str text)
+{
+    size_t kept = INDEX_SHARED - (text.n < INDEX_SHARED ? text.n : INDEX_SHARED);
+    kept = kept < c->n_shared ? kept : c->n_shared;
+    memmove(c->shared, c->shared + c->n_shared - kept, kept);
+    size_t n = text.n < INDEX_SHARED ? text.n : INDEX_SHARED;
+    memcpy(c->shared + kept, text.p + text.n - n, n);
+    c->n_shared = kept + n;
+}
+
+/* The piece is full: a column of its own, and the text goes on in the next one. */
+static void cut(struct index_columns *c)
+{
+    push_open(c);
+    push(c, c->piece, c->email, !c->is_first);
+    c->is_first = false;
+    memset(c->piece, 0, sizeof c->piece);
+    c->grams = (struct index_grams){.field = c->grams.field};
+    index_grams_mark(&c->grams, str_from(c->shared, c->n_shared), c->piece);
+}
+
+void index_columns_text(struct index_columns *c, struct str text)
+{
+    c->n_text += text.n;
+    c->is_too_long = c->is_too_long || c->n_text > c->text_max;
+    while (text.n && !c->is_too_long) {
+        struct str step = str_head(text, STEP);
+        index_grams_mark(&c->grams, step, c->piece);
+        keep_shared(c, step);
+        text = str_skip(text, step.n);
+        if (count(c->piece, c->piece) >= INDEX_FULL)
+            cut(c);
+    }
+}
+
+/* What there is of the message goes, and a column of ones comes. */
+static void say_maybe(struct index_columns *c)
+{
+    push_open(c);
+    c->n = c->begun;
+    memset(c->piece, 0xff, sizeof c->piece);
+    push(c, c->piece, c->email, false);
+}
+
+/* The rest of a message, which may share a column with others. */
+static void join_open(struct index_columns *c)
+{
+    if (c->n_open && (c->n_open == INDEX_TOGETHER || count(c->open, c->piece) > INDEX_FULL))
+        push_open(c);
+    if (!c->n_open) {
+        c->open_first = c->email;
+        c->open_goes_on = !c->is_first;
+    }
+    for (size_t i = 0; i < INDEX_WORDS; i++)
+        c->open[i] |= c->piece[i];
+    c->n_open++;
+}
+
+void index_columns_end(struct index_columns *c, bool is_known)
+{
+    c->emails = mem_array(c->emails, &c->size_emails, c->n_emails + 1, sizeof *c->emails);
+    c->emails[c->n_emails++] = c->email;
+    if (is_known && !c->is_too_long)
+        join_open(c);
+    else
+        say_maybe(c);
+}

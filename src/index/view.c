@@ -1,0 +1,257 @@
+/* Asking: a string's grams are looked up in each block, a slice a gram, and only a column that has
+ * all of them may have the string.
+ *
+ * Invariant: whatever is missing, damaged or under a key makes all messages of its block "maybe".
+ * Blocks never change while they are named, and their ids are never used again: rows that are gone
+ * went since this view was opened. */
+#include "index/build_int.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DISTANCE = 1 << 28 /* of email ids in one account; beyond it nobody is told anything */ };
+
+struct index_view {
+    struct index *ix;
+    struct store_account *account;
+    struct index_table table;
+};
+
+enum rc index_view_open(struct index *ix, struct store_account *account, struct index_view **out)
+{
+    *out = NULL;
+    if (ix->conf.is_off)
+        return RC_NOTFOUND;
+    struct index_view *v = mem_zero(sizeof *v);
+    v->ix = ix;
+    v->account = account;
+    enum rc rc = index_table_load(ix->conf.kv, store_account_id(account), &v->table);
+    if (rc == RC_OK && !v->table.n)
+        rc = RC_NOTFOUND;
+    if (rc == RC_OK || rc == RC_CORRUPT)
+        index_want(ix, account); /* what came since, or all of it anew */
+    if (rc == RC_OK)
+        *out = v;
+    else
+        index_view_close(&v);
+    return rc == RC_CORRUPT || rc == RC_DENIED ? RC_NOTFOUND : rc;
+}
+
+void index_view_close(struct index_view **view)
+{
+    if (!*view)
+        return;
+    index_table_fini(&(*view)->table);
+    free(*view);
+    *view = NULL;
+}
+
+/* --- one block -------------------------------------------------------------------------------- */
+
+struct looking {
+    struct kv *kv;
+    uint64_t account;
+    const struct index_block *block;
+    struct arena arena; /* of one block's rows */
+};
+
+static enum rc row_of(struct looking *l, enum index_kind kind, uint32_t n, struct str *out)
+{
+    return index_row_read(l->kv, l->account, index_key_row(l->block->id, kind, n), &l->arena, out);
+}
+
+static void put_and(unsigned char *to, const char *with, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] &= (unsigned char)with[i];
+}
+
+/* The rows that the probes' slices lie in, each once, read together. */
+static enum rc read_slices(struct looking *l, const struct index_probes *p, struct str *out)
+{
+    const struct index_block *b = l->block;
+    struct index_key keys[INDEX_PROBES];
+    struct str names[INDEX_PROBES], rows[INDEX_PROBES];
+    size_t which[INDEX_PROBES], n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        size_t k = 0;
+        while (k < i && p->bits[k] / b->slices != p->bits[i] / b->slices)
+            k++;
+        which[i] = k < i ? which[k] : n;
+        if (k < i)
+            continue;
+        keys[n] = index_key_row(b->id, INDEX_SLICES, p->bits[i] / b->slices);
+        names[n] = index_key_str(&keys[n]);
+        n++;
+    }
+    TRY(kv_get(l->kv, index_part(l->account), names, n, 0, &l->arena, rows, NULL));
+    for (size_t i = 0; i < n; i++) {
+        TRY(str_is_null(rows[i]) ? RC_NOTFOUND : index_row_open(names[i], rows[i], &rows[i]));
+        if (rows[i].n != (size_t)b->slices * b->stride)
+            return RC_CORRUPT;
+    }
+    for (size_t i = 0; i < p->n; i++)
+        out[i] = str_sub(rows[which[i]], (size_t)(p->bits[i] % b->slices) * b->stride, b->stride);
+    return RC_OK;
+}
+
+/* A bit for each column that may be. */
+static enum rc find_columns(struct looking *l, const struct index_probes *p, unsigned char *columns)
+{
+    struct str slices[INDEX_PROBES];
+    TRY(read_slices(l, p, slices));
+    memset(columns, 0xff, l->block->stride);
+    for (size_t i = 0; i < p->n; i++)
+        put_and(columns, slices[i].p, slices[i].n);
+    return RC_OK;
+}
+
+/* --- messages of columns ---------------------------------------------------------------------- */
+
+static void set_range(struct index_maybe *m, uint64_t first, uint64_t last, bool is_on)
+{
+    for (uint64_t i = first - m->from, end = last - m->from; i <= end;) {
+        uint64_t bit = i % 64, n = 64 - bit < end - i + 1 ? 64 - bit : end - i + 1;
+        uint64_t mask = (n == 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1) << bit;
+        m->bits[i / 64] = is_on ? m->bits[i / 64] | mask : m->bits[i / 64] & ~mask;
+        i += n;
+    }
+}
+
+/* What the row of firsts says of a column; rows are read when they are needed. */
+struct firsts {
+    uint32_t row;
+    struct str payload;
+};
+static enum rc first_of(struct looking *l, struct firsts *f, uint32_t column, uint64_t *out_first,
+                        bool *out_goes_on)
+{
+    uint32_t row = column / INDEX_FIRSTS_ROW;
+    size_t at = (size_t)(column % INDEX_FIRSTS_ROW) * 4;
+    if (!f->payload.p || f->row != row)
+        TRY(row_of(l, INDEX_FIRSTS, row, &f->payload));
+    f->row = row;
+    if (at + 4 > f->payload.n)
+        return RC_CORRUPT;
+    uint32_t v = get_u32(f->payload.p + at);
+    *out_first = l->block->first + v / 2;
+    *out_goes_on = v & 1;
+    return *out_first <= l->block->last ? RC_OK : RC_CORRUPT;
+}
+
+static enum rc set_column(struct looking *l, struct firsts *f, uint32_t column,
+                          struct index_maybe *m)
+{
+    uint64_t first, next = l->block->last + 1;
+    bool goes_on = false;
+    if (column + 1 < l->block->columns)
+        TRY(first_of(l, f, column + 1, &next, &goes_on));
+    uint64_t last = goes_on ? next : next - 1;
+    TRY(first_of(l, f, column, &first, &goes_on));
+    if (last < first)
+        return RC_CORRUPT;
+    set_range(m, first, last, true);
+    return RC_OK;
+}
+
+static enum rc set_columns(struct looking *l, const unsigned char *columns, struct index_maybe *m)
+{
+    struct firsts f = {0};
+    for (uint32_t i = 0; i < l->block->columns; i++) {
+        if (!columns[i / 8])
+            i |= 7;
+        else if (columns[i / 8] >> (i % 8) & 1)
+            TRY(set_column(l, &f, i, m));
+    }
+    return RC_OK;
+}
+
+/* Ids that had no message: what is under them now, or still, nobody has looked at. */
+static enum rc set_gaps(struct looking *l, struct index_maybe *m)
+{
+    struct index_gap gaps[INDEX_GAPS_ROW];
+    struct str payload;
+    size_t n;
+    for (uint32_t r = 0; r < l->block->gap_rows; r++) {
+        TRY(row_of(l, INDEX_GAPS, r, &payload));
+        TRY(index_gaps_get(payload, l->block, gaps, &n));
+        for (size_t i = 0; i < n; i++) {
+            uint64_t from = l->block->first + gaps[i].from;
+            if (gaps[i].n)
+                set_range(m, from, from + gaps[i].n - 1, true);
+        }
+    }
+    return RC_OK;
+}
+
+static enum rc look_into(struct looking *l, const struct index_probes *p, struct index_maybe *m)
+{
+    unsigned char columns[INDEX_COLUMNS / 8];
+    const struct index_block *b = l->block;
+    TRY(find_columns(l, p, columns));
+    set_range(m, b->first, b->last, false);
+    TRY(set_columns(l, columns, m));
+    return set_gaps(l, m);
+}
+
+/* Rows that a step has taken away meanwhile are no fault. */
+static bool is_fault(struct looking *l, enum rc rc)
+{
+    struct str row;
+    struct index_key key = index_key_block(l->block->id);
+    return rc == RC_CORRUPT ||
+           (rc == RC_NOTFOUND && index_row_read(l->kv, l->account, key, &l->arena, &row) == RC_OK);
+}
+
+static void look_into_one(struct index_view *v, size_t at, const struct index_probes *p,
+                          struct index_maybe *m)
+{
+    struct looking l = {.kv = v->ix->conf.kv,
+                        .account = store_account_id(v->account),
+                        .block = &v->table.blocks[at]};
+    enum rc rc = look_into(&l, p, m);
+    if (rc != RC_OK)
+        set_range(m, l.block->first, l.block->last, true);
+    if (rc != RC_OK && is_fault(&l, rc))
+        index_forsake(v->ix, v->account, rc);
+    arena_fini(&l.arena);
+}
+
+/* --- all of them ------------------------------------------------------------------------------ */
+
+static enum rc begin(struct index_view *v, struct index_maybe *m)
+{
+    uint64_t from = v->table.blocks[0].first, to = v->table.blocks[v->table.n - 1].last + 1;
+    if (to - from > DISTANCE)
+        return RC_LIMIT;
+    size_t words = (size_t)(to - from) / 64 + 1;
+    m->bits = mem_alloc(words * sizeof *m->bits);
+    memset(m->bits, 0xff, words * sizeof *m->bits);
+    m->from = from;
+    m->to = to;
+    return RC_OK;
+}
+
+enum rc index_find(struct index_view *v, const struct index_ask *ask, uint64_t until,
+                   struct index_maybe *out)
+{
+    struct index_probes p = {0};
+    for (size_t i = 0; i < ask->n; i++)
+        index_probes_add(&p, ask->field, ask->needles[i], INDEX_PROBES);
+    if (!out->bits)
+        TRY(begin(v, out));
+    while (p.n && out->at < v->table.n) {
+        look_into_one(v, out->at++, &p, out);
+        if (out->at < v->table.n && clock_mono(&clock_system) >= until)
+            return RC_AGAIN;
+    }
+    return RC_OK;
+}
+
+void index_maybe_fini(struct index_maybe *m)
+{
+    free(m->bits);
+    *m = (struct index_maybe){0};
+}
