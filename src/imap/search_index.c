@@ -13,7 +13,7 @@
 
 enum {
     WORTH_TEXT = 64,     /* messages to be opened, for which the index is asked */
-    WORTH_FIELD = 256,    /* the same, when summaries or columns are enough */
+    WORTH_FIELD = 256,   /* the same, when summaries or columns are enough */
     WORTH_MAKING = 1000, /* for which it is made */
     KEYS = 16            /* it is asked for */
 };
