@@ -125,28 +125,49 @@ static enum rc is_held_less(struct queue_check *k, struct kv_blob_id blob, bool 
     return RC_OK;
 }
 
-/* `named` items name it, `held` references were there a while ago. */
-static enum rc check_body(struct queue_check *k, struct kv_blob_id blob, uint32_t named,
-                          uint32_t held)
+/* More of them, although no item has come that names it. */
+static enum rc is_held_more(struct queue_check *k, struct kv_blob_id blob, bool *out)
 {
-    if (named == held || (held > named && k->has_unknown))
+    uint32_t before, after;
+    *out = false;
+    TRY(count_named(k, blob, &before));
+    if (holds(k, blob, before + 1) != ENOUGH)
         return RC_OK;
-    if (held < named) {
-        if (holds(k, blob, named) != FEWER)
-            return RC_OK; /* it has come meanwhile */
-        bool is_less;
-        TRY(is_held_less(k, blob, &is_less));
-        if (!is_less)
-            return RC_OK;
-        bool is_mended = k->fsck->mends && move(k, blob, 0, 1) == RC_OK;
-        blob_fault(k, is_mended, blob, "a message in the queue does not hold it: it may be lost");
-        return is_mended ? check_body(k, blob, named, held + 1) : RC_OK;
+    TRY(count_named(k, blob, &after));
+    *out = after <= before;
+    return RC_OK;
+}
+
+/* `named` items name it, `held` references were there a while ago. *out_is_mended: by one, and
+ * there may be more to mend. */
+static enum rc check_body(struct queue_check *k, struct kv_blob_id blob, uint32_t named,
+                          uint32_t held, bool *out_is_mended)
+{
+    bool is_less = held < named, is_wrong;
+    *out_is_mended = false;
+    if (named == held || (!is_less && k->has_unknown))
+        return RC_OK;
+    if (holds(k, blob, is_less ? named : named + 1) != (is_less ? FEWER : ENOUGH))
+        return RC_OK; /* it has changed meanwhile */
+    TRY(is_less ? is_held_less(k, blob, &is_wrong) : is_held_more(k, blob, &is_wrong));
+    if (!is_wrong)
+        return RC_OK;
+    *out_is_mended = k->fsck->mends && move(k, blob, !is_less, is_less) == RC_OK;
+    blob_fault(k, *out_is_mended, blob,
+               is_less ? "a message in the queue does not hold it: it may be lost"
+                       : "it is held for no message of the queue, and takes room");
+    return RC_OK;
+}
+
+static enum rc mend_body(struct queue_check *k, struct kv_blob_id blob, uint32_t named,
+                         uint32_t held)
+{
+    bool is_mended = true;
+    while (is_mended) {
+        TRY(check_body(k, blob, named, held, &is_mended));
+        held = !is_mended ? held : held < named ? held + 1 : held - 1;
     }
-    if (holds(k, blob, named + 1) != ENOUGH)
-        return RC_OK;
-    bool is_mended = k->fsck->mends && move(k, blob, 1, 0) == RC_OK;
-    blob_fault(k, is_mended, blob, "it is held for no message of the queue, and takes room");
-    return is_mended ? check_body(k, blob, named, held - 1) : RC_OK;
+    return RC_OK;
 }
 
 enum rc queue_check_references(struct queue_check *k)
@@ -160,7 +181,7 @@ enum rc queue_check_references(struct queue_check *k)
     while (i < named->n || j < held->n) {
         int by = i == named->n ? 1 : j == held->n ? -1 : compare(&named->item[i], &held->item[j]);
         struct kv_blob_id blob = by > 0 ? held->item[j].blob : named->item[i].blob;
-        TRY(check_body(k, blob, by <= 0 ? named->item[i].n : 0, by >= 0 ? held->item[j].n : 0));
+        TRY(mend_body(k, blob, by <= 0 ? named->item[i].n : 0, by >= 0 ? held->item[j].n : 0));
         i += by <= 0;
         j += by >= 0;
     }

@@ -289,6 +289,8 @@ enum rc queue_recipient_unpack(struct str row, struct queue_recipient *out)
         return RC_CORRUPT;
     if (format == QUEUE_FORMAT)
         unpack_state(&r, out);
+    if (out->domain.n > QUEUE_TEXT_MAX) /* no index could have it */
+        return RC_CORRUPT;
     return unpack_done(&r);
 }
 

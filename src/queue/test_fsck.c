@@ -272,13 +272,34 @@ static void domains_that_are_not_found(void **state)
 }
 
 /* What cannot be known any more stays as it is. */
+/* A recipient elsewhere with a domain that is longer than any. */
+static void damage_domain(struct fixture *f, struct queue_id id)
+{
+    unsigned char key[QUEUE_RECIPIENT_KEY], row[2 * QUEUE_RECIPIENT_MAX];
+    char domain[QUEUE_TEXT_MAX + 1];
+    struct packer w;
+    memset(domain, 'd', sizeof domain);
+    pack_init(&w, row, sizeof row);
+    pack_u8(&w, QUEUE_FORMAT);
+    pack_u8(&w, 0);
+    pack_u64(&w, 0);
+    pack_u8(&w, 0);
+    pack_str16(&w, STR("x@far.test"));
+    pack_str16(&w, STR(""));
+    pack_str16(&w, str_from(domain, sizeof domain));
+    pack_u8(&w, 0);
+    pack_u64(&w, 7);
+    pack_u32(&w, 0);
+    damage(f, queue_part_of(id), queue_recipient_key(id, 0, key), pack_done(&w));
+}
+
 static void what_is_lost_is_named(void **state)
 {
     struct fixture *f = *state;
     struct queue_id ids[4];
     struct arena arena = {0};
     unsigned char key[QUEUE_RECIPIENT_KEY];
-    struct str kept;
+    struct str kept, row;
     size_t n;
     fill(f, ids);
     const struct str item = queue_item_key(ids[1], key);
@@ -286,6 +307,11 @@ static void what_is_lost_is_named(void **state)
     damage(f, queue_part_of(ids[1]), item, str_head(kept, kept.n - 1));
     finds(f, "its rows are damaged");
     damage(f, queue_part_of(ids[1]), item, kept);
+    const struct str recipient = queue_recipient_key(ids[1], 0, key);
+    assert_rc(kv_get(f->kv, queue_part_of(ids[1]), &recipient, 1, 0, &arena, &row, NULL), RC_OK);
+    damage_domain(f, ids[1]);
+    finds(f, "its rows are damaged");
+    damage(f, queue_part_of(ids[1]), recipient, row);
     damage(f, queue_part_of(ids[2]), queue_status_key(ids[2], key), STR("?"));
     finds(f, "its rows are damaged");
     assert_rc(queue_act(f->queue, QUEUE_REMOVE, NULL, &ids[2], 1, &n), RC_OK);
@@ -388,6 +414,50 @@ static void references_move_while_they_are_looked_at(void **state)
     assert_int_equal(found.queue.faults, 0);
 }
 
+struct intruder { /* adds two items with a body that is known, while the check goes on */
+    struct faults found;
+    struct fixture *fixture;
+    struct queue_id beside;
+    struct queue_item items[2];
+};
+
+static void intrude(struct queue_fsck *fsck, const char *line)
+{
+    struct intruder *i = CONTAINER(fsck, struct intruder, found.queue);
+    const struct queue_settlement s = {.id = i->beside, .items = i->items, .n_items = 2};
+    keep(fsck, line);
+    assert_rc(queue_settle_wait(i->fixture->queue, &s), RC_OK);
+}
+
+/* A message with many ways on is several commits: what came with a later one is not taken for what
+ * an item that has gone has left. */
+static void a_body_that_gets_more_items_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct intruder i = {.found = {.kv = {.report = ignore, .reference = see}}, .fixture = f};
+    struct kv_blob_id blob = make_blob(f->kv);
+    const struct queue_item one = {.blob = blob, .recipients = &far, .n_recipients = 1};
+    struct queue_item items[3] = {one, one, one};
+    const uint16_t first = 0;
+    struct waited w = WAITED;
+    assert_rc(queue_add(f->queue, items, 3, &w.op), RC_OK);
+    wait_for(&w);
+    i.items[0] = i.items[1] = one;
+    i.beside = items[2].id;
+    i.found.queue = (struct queue_fsck){.report = intrude, .mends = true};
+    damage(f, queue_part_of(items[2].id), STR("what"), STR("ever")); /* is looked at last */
+    assert_rc(kv_fsck(f->kv, &i.found.kv), RC_OK);
+    assert_rc(queue_done(f->queue, items[0].id, &first, 1), RC_OK);
+    assert_rc(queue_done(f->queue, items[1].id, &first, 1), RC_OK);
+    assert_rc(queue_fsck(f->queue, &i.found.queue), RC_CORRUPT);
+    queue_fsck_fini(&i.found.queue);
+    assert_int_equal(i.found.queue.faults, 1);
+    kv_blob_forget(f->kv, blob);
+    struct faults found;
+    assert_rc(run(f, false, &found), RC_CORRUPT);
+    assert_int_equal(found.queue.faults, 1);
+}
+
 static struct kv_part leases_of(unsigned shard)
 {
     return (struct kv_part){KV_LEASES, shard};
@@ -484,6 +554,7 @@ int main(void)
         TEST(what_is_lost_is_named),
         TEST(an_item_without_recipients),
         TEST(references_to_bodies),
+        TEST(a_body_that_gets_more_items_is_kept),
         TEST(references_move_while_they_are_looked_at),
         TEST(leases),
         TEST(mail_that_goes_meanwhile_is_no_fault),
