@@ -345,6 +345,8 @@ static enum rc expunge(struct expunging *p, struct change *c)
 enum rc expunge_within(struct attempt *t, struct change *c, uint32_t mailbox, uint32_t uid)
 {
     struct expunging p = {.attempt = t, .mailbox = mailbox, .uids = &uid, .n_uids = 1};
+    if (!account_mailbox(t->account, mailbox))
+        return RC_PERM; /* gone with its mailbox */
     TRY(expunge(&p, c));
     return p.n_tombstones ? RC_OK : RC_PERM;
 }

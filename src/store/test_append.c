@@ -209,6 +209,9 @@ static void neither_when_it_cannot_be(void **state)
     assert_rc(fixture_append(f, a, STR("12345"), NULL, NULL), RC_OK);
     assert_rc(replace(f, a, STR("x"), 7, 1, &op), RC_PERM); /* gone */
     assert_rc(replace(f, a, STR("x"), 1, 9, &op), RC_NOTFOUND);
+    const struct store_append of_no_mailbox = {
+        .mailbox = 1, .replaced_mailbox = 9, .replaced_uid = 1};
+    assert_rc(fixture_append(f, a, STR("x"), &of_no_mailbox, &op), RC_PERM);
     kv_mem_fail(f->kv, RC_FULL);
     assert_rc(replace(f, a, STR("x"), 1, 1, &op), RC_FULL);
     fixture_assert_rows(a, 1, "1: 2:");
