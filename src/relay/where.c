@@ -20,7 +20,6 @@
 #include "base/random.h"
 #include "smtp/smtp.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -301,10 +300,12 @@ static bool is_avoided(const struct finder *f, const struct in6_addr *address)
 {
     const struct relay_settings *s = f->where->settings;
     const struct net_addr addr = {.sa.sin6_family = AF_INET6, .sa.sin6_addr = *address};
-    bool is = false;
-    for (size_t i = 0; i < s->n_avoid && !(f->route && f->route->host.n); i++)
-        is |= net_cidr_has(&s->avoid[i], &addr);
-    return is;
+    if (f->route && f->route->host.n)
+        return false;
+    for (size_t i = 0; i < s->n_avoid; i++)
+        if (net_cidr_has(&s->avoid[i], &addr))
+            return true;
+    return false;
 }
 
 /* IPv6 and IPv4 in turn, so that a host of which one kind is dead is not given up too soon; each
@@ -327,11 +328,8 @@ static void add_host(struct finder *f, const struct host *h, const struct policy
 
 static void fail_avoided(struct finder *f, const struct in6_addr *address)
 {
-    char text[INET6_ADDRSTRLEN];
-    if (IN6_IS_ADDR_V4MAPPED(address))
-        inet_ntop(AF_INET, address->s6_addr + 12, text, sizeof text);
-    else
-        inet_ntop(AF_INET6, address, text, sizeof text);
+    char text[NET_IP_TEXT];
+    net_ip_text(address, text);
     fail(f, FAULT_AVOIDED, text);
 }
 
