@@ -287,7 +287,7 @@ static void put_xtext(struct buf *out, const char *text)
 static int say_mail(struct server *s, const struct sendmail *m, const struct options *o)
 {
     struct buf b;
-    bool is_utf8 = false;
+    bool is_utf8 = !m->is_null_sender && !is_ascii(m->from.p);
     for (size_t i = 0; i < m->n_recipients; i++)
         is_utf8 |= !is_ascii(m->recipients[i]);
     buf_init(&b, LINE_BYTES);

@@ -188,6 +188,7 @@ def test_as_programs_call_it(make_host, sink):
     assert sendmail(host, '-t', text='Resent-To: y@far.test\n' + head).returncode == 0
     sink.wait(len(calls) + 1)
     assert sink.messages[-1].recipients == ['y@far.test'] and len(sink.messages) == len(calls) + 1
+    assert sendmail(host, '-f', 'jörg@example.test', host.address('alice'), text=head).returncode == 0
     for words in (['-R', 'some', 'x@far.test'], ['-bd'], ['-t', '-f'], ['-N', 'sometimes', 'x@far.test']):
         assert sendmail(host, *words, text=head).returncode in (64, 69), words
     # What waits is tried when it is asked for: by -q all, by -qR those of a domain.
