@@ -166,13 +166,16 @@ static const char *rcode_text(int rcode)
                                                                      : "the name servers fail";
 }
 
+/* Of a failure that it has kept for a while the library says "no error", and the packet what it
+ * was. */
 static void query_answer(struct dns_query *q, const struct answer *a)
 {
     enum { NOERROR = 0, NXDOMAIN = 3 };
+    int rcode = a->rcode ? a->rcode : wire_rcode(a->packet);
     if (a->is_bogus) {
         query_fail(q, DNS_BOGUS, a->why ? a->why : "the signatures do not hold");
-    } else if (a->rcode != NOERROR && a->rcode != NXDOMAIN) {
-        query_fail(q, DNS_TEMP, rcode_text(a->rcode));
+    } else if (rcode != NOERROR && rcode != NXDOMAIN) {
+        query_fail(q, DNS_TEMP, rcode_text(rcode));
     } else {
         q->is_secure = a->is_secure;
         wire_answer(a->packet, q);

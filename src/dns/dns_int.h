@@ -35,6 +35,7 @@ enum rc name_clean(struct str name, char out[DNS_NAME_MAX + 2], size_t *out_n);
 
 /* Fills result, ttl, canonical and records of q from an answer's bytes; is_secure and why stay. */
 void wire_answer(struct str packet, struct dns_query *q);
+int wire_rcode(struct str packet); /* 0 of one that is too short to say */
 
 /* --- unbound.c -------------------------------------------------------------------------------- */
 

@@ -312,9 +312,9 @@ static void test_ends(void **state)
     struct server s;
     server_start(&s);
     struct dns *dns = resolver(&s, (struct dns_conf){0});
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct waiting *w = ask(dns, cases[i].name, DNS_MX);
-        assert_string_equal(dns_result_name(w->q.result), dns_result_name(cases[i].result));
+    for (size_t i = 0; i < 3 * (sizeof cases / sizeof *cases); i++) { /* also from the cache */
+        struct waiting *w = ask(dns, cases[i / 3].name, DNS_MX);
+        assert_string_equal(dns_result_name(w->q.result), dns_result_name(cases[i / 3].result));
         assert_int_equal(w->q.why[0] != 0, w->q.result >= DNS_TEMP);
         end(w);
     }

@@ -204,12 +204,17 @@ static uint32_t absent_ttl(struct reader r, unsigned n_authority)
     return NONE;
 }
 
+int wire_rcode(struct str packet)
+{
+    return packet.n < HEADER ? 0 : (unsigned char)packet.p[3] & 0xf;
+}
+
 static enum rc parse(struct str packet, struct dns_query *q)
 {
     if (packet.n < HEADER)
         return RC_SYNTAX;
     struct reader r = {packet, HEADER, 0};
-    unsigned rcode = (unsigned char)packet.p[3] & 0xf;
+    int rcode = wire_rcode(packet);
     TRY(skip_questions(&r, get_u16(packet.p + 4)));
     r.left = get_u16(packet.p + 6);
     q->ttl = TTL_MAX;
