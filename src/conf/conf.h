@@ -7,6 +7,8 @@
 
 #include "base/buf.h"
 
+#define CONF_AUTHORITIES "/etc/ssl/certs/ca-certificates.crt"
+
 enum { CONF_LIST_MAX = 32, CONF_NAMES_MAX = 10000 };
 
 struct conf_list {
@@ -53,7 +55,7 @@ struct conf {
     } store;
     struct {
         char *certificate, *key; /* PEM files */
-        char *ca_file;           /* authorities, in PEM; empty: the system's */
+        char *ca_file;           /* authorities, in PEM; empty: the system's, CONF_AUTHORITIES */
     } tls;
     struct {
         struct conf_list resolver; /* "address:port"; empty: the system's */

@@ -124,6 +124,7 @@ static const struct {
     [RECORD_TLSA] = {DNS_TLSA, "", false, is_same},
     [RECORD_SRV] = {DNS_SRV, "", false, is_same_service},
     [RECORD_PTR] = {DNS_PTR, "", false, is_same},
+    [RECORD_POLICY] = {DNS_NOTHING, "", false, NULL},
 };
 
 enum dns_type record_question(enum record_kind kind, unsigned n)
@@ -289,6 +290,40 @@ static enum published compare_address(const struct record *r, const struct publi
     if (f->has_own || (has_any(f->host) && is_private(r->value)))
         return PUBLISHED_UNNEEDED;
     return has_any(f->host) ? PUBLISHED_DIFFERENT : PUBLISHED_MISSING;
+}
+
+/* --- the policy of MTA-STS -------------------------------------------------------------------- */
+
+static void put_policy(struct buf *found, const struct tlspol_policy *policy)
+{
+    static const char *const modes[] = {
+        [TLSPOL_NONE] = "none", [TLSPOL_TESTING] = "testing", [TLSPOL_ENFORCE] = "enforce"};
+    struct buf text;
+    buf_init(&text, TLSPOL_TEXT_MAX);
+    buf_putf(&text, "mode: %s", modes[policy->mode]);
+    for (size_t i = 0; i < policy->n_mx; i++)
+        buf_putf(&text, "; mx: %.*s", STR_ARG(policy->mx[i]));
+    put_found(found, buf_str(&text));
+    buf_fini(&text);
+}
+
+enum published policy_compare(const struct tlspol_query *q, const char *hostname, struct buf *found)
+{
+    static const enum published gaps[TLSPOL_GAPS] = {[TLSPOL_NO_GAP] = PUBLISHED_MISSING,
+                                                     [TLSPOL_CANNOT_ASK] = PUBLISHED_UNKNOWN,
+                                                     [TLSPOL_CANNOT_FETCH] = PUBLISHED_MISSING};
+    char host[DNS_NAME_MAX + 1] = "";
+    buf_clear(found);
+    if (!q->policy.max_age) { /* which every policy has */
+        put_found(found, str_of(q->why));
+        return gaps[q->gap];
+    }
+    for (size_t i = 0; i + 1 < sizeof host && hostname[i]; i++)
+        host[i] = ascii_lower(hostname[i]);
+    bool is_ours = q->policy.mode != TLSPOL_NONE && tlspol_matches(&q->policy, str_of(host));
+    if (!is_ours || q->policy.mode != TLSPOL_ENFORCE || q->policy.n_mx > 1)
+        put_policy(found, &q->policy);
+    return is_ours ? PUBLISHED_OK : PUBLISHED_DIFFERENT;
 }
 
 /* --- all -------------------------------------------------------------------------------------- */

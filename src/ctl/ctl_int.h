@@ -155,7 +155,8 @@ enum record_kind {
     RECORD_TLSRPT,
     RECORD_TLSA,
     RECORD_SRV,
-    RECORD_PTR, /* of the host's addresses: printed by nobody, and looked for */
+    RECORD_PTR,    /* of the host's addresses: printed by nobody, and looked for */
+    RECORD_POLICY, /* of MTA-STS: not in DNS, but behind the name that is */
     RECORD_KINDS
 };
 const char *record_type(enum record_kind kind); /* "MX", "A", "TXT" */
@@ -176,9 +177,9 @@ struct records {
 enum rc ctl_records(const struct conf *conf, const char *domain, struct str chain_pem,
                     const struct admin_answer *keys, struct records *out);
 void records_fini(struct records *records);
-/* The chain that the configuration names; empty when there is none, or none that this user may
- * read. */
-void ctl_read_chain(const struct conf *conf, struct buf *out);
+/* A file that the configuration names; empty when there is none, or none that this user may read.
+ */
+void ctl_read_file(const char *path, struct buf *out);
 int ctl_dns(const struct conf *conf, const struct str *args, size_t n, bool is_json);
 
 /* --- published.c, compare.c: and what DNS says of it ------------------------------------------ */
@@ -201,6 +202,10 @@ enum { PUBLISHED_FOUND = 600 };
 /* Pure. What was found instead, or why nothing was, is put into `found`; empty: what was looked
  * for. */
 enum published record_compare(const struct record *r, const struct published_facts *facts,
+                              struct buf *found);
+struct tlspol_query;
+/* The same of the policy of MTA-STS, as tlspol has it: that it names this host is what counts. */
+enum published policy_compare(const struct tlspol_query *q, const char *hostname,
                               struct buf *found);
 enum dns_type record_question(enum record_kind kind, unsigned n); /* DNS_NOTHING: none */
 /* `check --dns`: CTL_DONE when all is as it should be. */

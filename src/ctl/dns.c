@@ -65,9 +65,9 @@ static void put_json(struct records *r, const char *domain)
     ctl_print_json(&a);
 }
 
-void ctl_read_chain(const struct conf *conf, struct buf *out)
+void ctl_read_file(const char *path, struct buf *out)
 {
-    int fd = conf->tls.certificate[0] ? open(conf->tls.certificate, O_RDONLY | O_CLOEXEC) : -1;
+    int fd = path[0] ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     ssize_t n = 0;
     buf_init(out, PEM_MAX);
     for (char *at; fd >= 0 && (at = buf_reserve(out, 4096)) && (n = read(fd, at, 4096)) > 0;)
@@ -108,7 +108,7 @@ int ctl_dns(const struct conf *conf, const struct str *args, size_t n, bool is_j
     for (size_t i = 0; i < domain.n && i < DOMAIN_MAX; i++)
         name[i] = ascii_lower(domain.p[i]);
     name[domain.n < DOMAIN_MAX ? domain.n : DOMAIN_MAX] = '\0';
-    ctl_read_chain(conf, &chain);
+    ctl_read_file(conf->tls.certificate, &chain);
     if (ctl_carry_out(conf, &request, &keys) == RC_OK) {
         if (keys.rc == RC_OK)
             status = print(conf, name, buf_str(&chain), &keys, is_json);

@@ -3,10 +3,12 @@
  *
  * The records are those that `penfold dns` prints (records.c); what makes one as good as another is
  * compare.c's to say. Questions of a domain are asked all at once, one domain after the other, so
- * the work is bounded however many domains there are. */
+ * the work is bounded however many domains there are. The policy of MTA-STS is fetched as it is for
+ * mail to others, with less patience, and kept nowhere. */
 #include "ctl/ctl_int.h"
 
 #include "base/mem.h"
+#include "tlspol/tlspol.h"
 
 #include <semaphore.h>
 #include <stdlib.h>
@@ -18,7 +20,7 @@ static const char *const states[] = {[PUBLISHED_OK] = "ok",
                                      [PUBLISHED_DIFFERENT] = "different",
                                      [PUBLISHED_UNKNOWN] = "cannot be asked now",
                                      [PUBLISHED_UNNEEDED] = "not needed"};
-enum { COLUMNS = 5, NAME_TEXT = 80 };
+enum { COLUMNS = 5, NAME_TEXT = 80, FETCH_MS = 10000 };
 
 struct look { /* a question on its way */
     struct dns_query q;
@@ -28,6 +30,8 @@ struct look { /* a question on its way */
 struct looking {
     const struct conf *conf;
     struct dns *dns;
+    struct kv *kv; /* of tlspol: in memory */
+    struct tlspol *tlspol;
     sem_t done;
     struct look host[2]; /* AAAA, A */
     struct admin_answer rows;
@@ -130,6 +134,52 @@ static void look_at(struct looking *l, const struct records *records, bool is_fi
     free(looks);
 }
 
+/* --- the policy of MTA-STS -------------------------------------------------------------------- */
+
+struct policy_look {
+    struct tlspol_query q;
+    sem_t *done;
+};
+
+static void on_policy(struct tlspol_query *q)
+{
+    sem_post(CONTAINER(q, struct policy_look, q)->done);
+}
+
+static struct str one_line(struct str lines, struct arena *arena)
+{
+    struct buf text;
+    struct str line;
+    buf_init(&text, TLSPOL_TEXT_MAX);
+    while (str_cut(&lines, '\n', &line))
+        if (line.n)
+            buf_putf(&text, "%s%.*s", buf_len(&text) ? "; " : "", STR_ARG(line));
+    struct str copy = arena_dup(arena, buf_str(&text));
+    buf_fini(&text);
+    return copy;
+}
+
+static void look_at_policy(struct looking *l, struct records *records, const char *domain)
+{
+    char name[DNS_NAME_MAX + 64];
+    struct buf found;
+    struct record r = {.kind = RECORD_POLICY,
+                       .value = one_line(records->sts_policy, &records->arena)};
+    struct policy_look look = {.q = {.done = on_policy, .domain = str_of(domain)},
+                               .done = &l->done};
+    snprintf(name, sizeof name, "https://mta-sts.%s/.well-known/mta-sts.txt", domain);
+    r.name = str_of(name);
+    buf_init(&found, PUBLISHED_FOUND);
+    if (tlspol_ask(l->tlspol, &look.q) == RC_OK)
+        await(l, 1);
+    else
+        look.q.gap = TLSPOL_CANNOT_ASK;
+    enum published p = policy_compare(&look.q, l->conf->hostname, &found);
+    add_row(l, &r, p, buf_str(&found));
+    arena_fini(&look.q.arena);
+    buf_fini(&found);
+}
+
 /* --- the host --------------------------------------------------------------------------------- */
 
 /* "1.2.0.192.in-addr.arpa", "8.b.d.0.1.0.0.2.ip6.arpa" [RFC1035 3.5] [RFC3596 2.5] */
@@ -198,6 +248,8 @@ static enum rc look_at_domain(struct looking *l, struct str domain, struct str c
     enum rc rc = command(l->conf, words, 3, &keys);
     if (rc == RC_OK && (rc = ctl_records(l->conf, name, chain, &keys, records)) == RC_OK)
         look_at(l, records, is_first);
+    if (rc == RC_OK)
+        look_at_policy(l, records, name);
     records_fini(records);
     free(records);
     admin_answer_fini(&keys);
@@ -225,9 +277,10 @@ static enum rc look_at_all(struct looking *l, struct str chain)
 
 /* --- the command ------------------------------------------------------------------------------ */
 
+static const struct ctx ctx = {.clock = &clock_system};
+
 static enum rc open_dns(const struct conf *conf, struct dns **out)
 {
-    static const struct ctx ctx = {.clock = &clock_system};
     struct str resolvers[CONF_LIST_MAX];
     struct arena arena = {0};
     struct dns_conf dns;
@@ -241,6 +294,23 @@ static enum rc open_dns(const struct conf *conf, struct dns **out)
     if (rc != RC_OK)
         fprintf(stderr, "penfold: dns: %s\n", why);
     arena_fini(&arena);
+    return rc;
+}
+
+static enum rc open_tlspol(struct looking *l)
+{
+    const struct conf *conf = l->conf;
+    uint64_t most = conf->mta_sts.fetch_time * 1000;
+    struct buf authorities;
+    char why[256] = "";
+    ctl_read_file(conf->tls.ca_file[0] ? conf->tls.ca_file : CONF_AUTHORITIES, &authorities);
+    const struct tlspol_conf tlspol = {.ca_pem = buf_str(&authorities),
+                                       .fetch_ms = most < FETCH_MS ? most : FETCH_MS};
+    l->kv = kv_mem_new(&ctx);
+    enum rc rc = tlspol_new(&ctx, l->kv, l->dns, &tlspol, &l->tlspol, why);
+    if (rc != RC_OK)
+        fprintf(stderr, "penfold: mta_sts: %s\n", why);
+    buf_fini(&authorities);
     return rc;
 }
 
@@ -271,11 +341,14 @@ int ctl_published(const struct conf *conf, bool is_json)
     int status = CTL_FAILED;
     if (open_dns(conf, &l.dns) != RC_OK)
         return CTL_FAILED;
-    ctl_read_chain(conf, &chain); /* before the data's owner takes over */
+    ctl_read_file(conf->tls.certificate, &chain); /* before the data's owner takes over */
     sem_init(&l.done, 0, 0);
-    if (ctl_enter_data(conf) == RC_OK && look_at_all(&l, buf_str(&chain)) == RC_OK)
+    enum rc rc = open_tlspol(&l);
+    if (rc == RC_OK && ctl_enter_data(conf) == RC_OK && look_at_all(&l, buf_str(&chain)) == RC_OK)
         status = print(&l, is_json);
+    tlspol_free(&l.tlspol);
     dns_free(&l.dns);
+    kv_close(&l.kv);
     sem_destroy(&l.done);
     free(l.rows.cells);
     l.rows.cells = NULL;

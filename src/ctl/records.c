@@ -47,10 +47,11 @@ static struct str below(struct records *l, const char *prefix, const char *domai
 const char *record_type(enum record_kind kind)
 {
     static const char *const types[RECORD_KINDS] = {
-        [RECORD_MX] = "MX",     [RECORD_V4] = "A",        [RECORD_V6] = "AAAA",
-        [RECORD_SPF] = "TXT",   [RECORD_DKIM] = "TXT",    [RECORD_DMARC] = "TXT",
-        [RECORD_STS] = "TXT",   [RECORD_ALIAS] = "CNAME", [RECORD_TLSRPT] = "TXT",
-        [RECORD_TLSA] = "TLSA", [RECORD_SRV] = "SRV",     [RECORD_PTR] = "PTR"};
+        [RECORD_MX] = "MX",        [RECORD_V4] = "A",        [RECORD_V6] = "AAAA",
+        [RECORD_SPF] = "TXT",      [RECORD_DKIM] = "TXT",    [RECORD_DMARC] = "TXT",
+        [RECORD_STS] = "TXT",      [RECORD_ALIAS] = "CNAME", [RECORD_TLSRPT] = "TXT",
+        [RECORD_TLSA] = "TLSA",    [RECORD_SRV] = "SRV",     [RECORD_PTR] = "PTR",
+        [RECORD_POLICY] = "policy"};
     return types[kind];
 }
 

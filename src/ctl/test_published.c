@@ -3,6 +3,7 @@
 #include "ctl/ctl_int.h"
 
 #include "base/test.h"
+#include "tlspol/tlspol.h"
 
 #include <semaphore.h>
 
@@ -131,14 +132,29 @@ enum {
 #define SERVICE "0 1 993 mx.here.test."
 #define FAIL    "the name servers fail"
 
+struct row {
+    enum record_kind kind;
+    const char *name, *value;
+    int expected;
+    const char *found;
+};
+
+/* has_own: one of the host's addresses is this machine's. */
+static void check_rows(const struct row *rows, size_t n, bool has_own)
+{
+    struct fixture f;
+    begin(&f);
+    for (size_t i = 0; i < n; i++) {
+        const struct record r = {
+            .kind = rows[i].kind, .name = str_of(rows[i].name), .value = str_of(rows[i].value)};
+        check(&f, &r, has_own, (enum published)rows[i].expected, rows[i].found);
+    }
+    end(&f);
+}
+
 static void test_each_kind(void **state)
 {
-    static const struct {
-        enum record_kind kind;
-        const char *name, *value;
-        int expected;
-        const char *found;
-    } rows[] = {
+    static const struct row rows[] = {
         {RECORD_MX, "good.test", MX, OK, ""},
         {RECORD_MX, "other.test", MX, OK, "50 mx.here.test."},
         {RECORD_MX, "wrong.test", MX, DIFFERENT, "10 mx.there.test."},
@@ -181,46 +197,70 @@ static void test_each_kind(void **state)
         {RECORD_PTR, "2.2.0.192.in-addr.arpa", HOST ".", DIFFERENT, "pool-7.provider.test."},
         {RECORD_PTR, "3.2.0.192.in-addr.arpa", HOST ".", MISSING, ""},
     };
-    struct fixture f;
-    begin(&f);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const struct record r = {
-            .kind = rows[i].kind, .name = str_of(rows[i].name), .value = str_of(rows[i].value)};
-        check(&f, &r, true, (enum published)rows[i].expected, rows[i].found);
-    }
-    end(&f);
+    check_rows(rows, sizeof rows / sizeof *rows, true);
 }
 
 /* One address has to be published; others of the machine may be. */
 static void test_addresses(void **state)
 {
+    static const char both[] = "2001:db8::1 | 192.0.2.1";
+    static const struct row with_own[] = {
+        {RECORD_V4, HOST, "192.0.2.1", OK, ""},
+        {RECORD_V6, HOST, "2001:db8::1", OK, ""},
+        {RECORD_V4, HOST, "192.0.2.2", UNNEEDED, both},
+    };
+    static const struct row without[] = {
+        {RECORD_V4, HOST, "192.0.2.2", DIFFERENT, both},
+        {RECORD_V4, HOST, "10.1.2.3", UNNEEDED, both}, /* behind a router */
+        {RECORD_V6, HOST, "fd00::1", UNNEEDED, both},
+    };
+    check_rows(with_own, sizeof with_own / sizeof *with_own, true);
+    check_rows(without, sizeof without / sizeof *without, false);
+}
+
+/* The policy of MTA-STS, as it was fetched or not. */
+static void test_policy(void **state)
+{
     static const struct {
-        enum record_kind kind;
-        const char *value;
-        bool has_own;
+        const char *text; /* NULL: there is none */
+        enum tlspol_gap gap;
+        const char *why;
         int expected;
         const char *found;
     } rows[] = {
-        {RECORD_V4, "192.0.2.1", true, OK, ""},
-        {RECORD_V6, "2001:db8::1", true, OK, ""},
-        {RECORD_V4, "192.0.2.2", true, UNNEEDED, "2001:db8::1 | 192.0.2.1"},
-        {RECORD_V4, "192.0.2.2", false, DIFFERENT, "2001:db8::1 | 192.0.2.1"},
-        {RECORD_V4, "10.1.2.3", false, UNNEEDED, "2001:db8::1 | 192.0.2.1"}, /* behind a router */
-        {RECORD_V6, "fd00::1", false, UNNEEDED, "2001:db8::1 | 192.0.2.1"},
+        {"enforce\nmx: Mx.Here.test", TLSPOL_NO_GAP, "", OK, ""},
+        {"testing\nmx: mx.here.test", TLSPOL_NO_GAP, "", OK, "mode: testing; mx: mx.here.test"},
+        {"enforce\nmx: *.here.test\nmx: b.test", TLSPOL_NO_GAP, "", OK,
+         "mode: enforce; mx: *.here.test; mx: b.test"},
+        {"enforce\nmx: mx.there.test", TLSPOL_NO_GAP, "", DIFFERENT,
+         "mode: enforce; mx: mx.there.test"},
+        {"none", TLSPOL_NO_GAP, "", DIFFERENT, "mode: none"},
+        {NULL, TLSPOL_NO_GAP, "", MISSING, ""},
+        {NULL, TLSPOL_CANNOT_ASK, FAIL, UNKNOWN, FAIL}, /* never taken for absent */
+        {NULL, TLSPOL_CANNOT_FETCH, "the policy host answers 404", MISSING,
+         "the policy host answers 404"},
     };
-    struct fixture f;
-    begin(&f);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const struct record r = {
-            .kind = rows[i].kind, .name = STR(HOST), .value = str_of(rows[i].value)};
-        check(&f, &r, rows[i].has_own, (enum published)rows[i].expected, rows[i].found);
+        char text[256];
+        struct tlspol_query q = {.gap = rows[i].gap};
+        struct buf found;
+        snprintf(q.why, sizeof q.why, "%s", rows[i].why);
+        snprintf(text, sizeof text, "version: STSv1\nmode: %s\nmax_age: 86400\n",
+                 rows[i].text ? rows[i].text : "");
+        if (rows[i].text)
+            assert_rc(tlspol_parse(str_of(text), &q.arena, &q.policy), RC_OK);
+        buf_init(&found, PUBLISHED_FOUND);
+        assert_int_equal(policy_compare(&q, "Mx.here.test", &found), rows[i].expected);
+        assert_true(str_eq(buf_str(&found), str_of(rows[i].found)));
+        buf_fini(&found);
+        arena_fini(&q.arena);
     }
-    end(&f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_each_kind),
-                                       cmocka_unit_test(test_addresses)};
+                                       cmocka_unit_test(test_addresses),
+                                       cmocka_unit_test(test_policy)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

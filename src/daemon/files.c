@@ -14,8 +14,6 @@
 
 enum { RESOLVERS_TEXT = 4096 };
 
-static const char system_authorities[] = "/etc/ssl/certs/ca-certificates.crt";
-
 static struct str keep(struct str text)
 {
     return str_is_null(text) ? text : str_from(mem_dup(text.p, text.n), text.n);
@@ -51,7 +49,7 @@ static enum rc read_dns(const struct conf *c, struct outside_files *out, char wh
 static enum rc read_authorities(const struct conf *c, struct outside_files *out, char why[256])
 {
     bool is_named = c->tls.ca_file[0] != '\0';
-    const char *path = is_named ? c->tls.ca_file : system_authorities;
+    const char *path = is_named ? c->tls.ca_file : CONF_AUTHORITIES;
     enum rc rc = file_read(path, &out->authorities);
     if (rc == RC_OK || !is_named)
         return RC_OK;

@@ -93,9 +93,13 @@ static bool wants_fetch(const struct tlspol *t, const struct entry *e, const cha
 static void on_txt(struct tlspol *t, struct job *job)
 {
     struct check *c = CONTAINER(job, struct lookup, job)->check;
+    bool is_announced = c->txt.q.result == DNS_OK && find_id(&c->txt.q, c->id);
     c->pending--;
-    if (c->txt.q.result != DNS_OK || !find_id(&c->txt.q, c->id) ||
-        !wants_fetch(t, c->entry, c->id)) {
+    if (c->txt.q.result >= DNS_TEMP)
+        entry_gap(c->entry, TLSPOL_CANNOT_ASK, c->txt.q.why);
+    else if (!is_announced || c->entry->gap == TLSPOL_CANNOT_ASK)
+        entry_gap(c->entry, TLSPOL_NO_GAP, "");
+    if (!is_announced || !wants_fetch(t, c->entry, c->id)) {
         over(c);
         return;
     }
@@ -120,6 +124,7 @@ static void failed(struct check *c, enum tlspol_result result, const char *why)
     struct entry *e = c->entry;
     memcpy(e->failed_id, c->id, sizeof e->failed_id);
     e->no_fetch_before = tlspol_now(t) + FETCH_AGAIN_S;
+    entry_gap(e, TLSPOL_CANNOT_FETCH, why);
     struct tlspol_event event = {
         .domain = str_from(e->name, e->name_n), .kind = TLSPOL_BY_STS, .result = result};
     tlspol_count(t, &event);
@@ -151,6 +156,7 @@ void check_fetched(struct check *c, enum tlspol_result result, struct str text, 
                          .fetched = now,
                          .expires = now + age_of(t, &policy)};
         entry_policy(t, c->entry, text, c->id, k.fetched, k.expires);
+        entry_gap(c->entry, TLSPOL_NO_GAP, "");
         enum rc rc = keep_write(t->kv, &k);
         if (rc != RC_OK)
             log_event(t->ctx->log, LOG_ERROR, "mta-sts-not-kept", "domain", c->entry->name, "cause",

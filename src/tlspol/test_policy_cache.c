@@ -50,6 +50,7 @@ struct world {
     int fd;
     _Atomic(const char *) answer; /* NULL: silence */
     _Atomic unsigned requests;
+    enum tlspol_gap gap; /* of the last answer */
 };
 
 static enum net_step step(struct conn *c, unsigned events)
@@ -196,6 +197,8 @@ static enum tlspol_mode ask(struct world *w, const char *domain, const char *hos
     assert_rc(tlspol_ask(w->tlspol, &a.q), RC_OK);
     sem_wait(&a.done);
     enum tlspol_mode mode = a.q.policy.mode;
+    w->gap = a.q.gap;
+    assert_int_equal(a.q.why[0] != '\0', a.q.gap != TLSPOL_NO_GAP);
     if (mode != TLSPOL_NONE)
         assert_true(tlspol_matches(&a.q.policy, str_of(host)));
     sem_destroy(&a.done);
@@ -345,6 +348,7 @@ static void test_failures(void **state)
         struct tlspol_day day;
         w.answer = cases[i].answer;
         assert_int_equal(ask(&w, "good.test", "mx.good.test"), TLSPOL_NONE);
+        assert_int_equal(w.gap, TLSPOL_CANNOT_FETCH);
         tlspol_flush(w.tlspol);
         uint32_t today = (uint32_t)(w.clock.wall / NS_PER_SEC / 86400);
         assert_rc(tlspol_day_next(w.kv, today, (struct str){0}, &arena, &day), RC_OK);
@@ -356,6 +360,7 @@ static void test_failures(void **state)
     }
     w.answer = HEAD POLICY;
     assert_int_equal(ask(&w, "good.test", "mx.good.test"), TLSPOL_ENFORCE);
+    assert_int_equal(w.gap, TLSPOL_NO_GAP);
     unsigned n = w.requests;
     w.answer = "HTTP/1.1 500 No\r\n\r\n";
     later(&w, 86400 + 1);
@@ -386,19 +391,23 @@ static void test_not_trusted(void **state)
 
 static void test_no_record(void **state)
 {
-    static const char *const tables[] = {
-        "",
-        "_mta-sts.good.test * SERVFAIL\n",
-        "_mta-sts.good.test * BOGUS\n",
-        TWO_RECORDS,
-        "_mta-sts.good.test TXT v=STSv1; id=?\nmta-sts.good.test A 127.0.0.1\n",
-        "_mta-sts.good.test TXT v=STSv1; id=1\n"};
+    static const struct {
+        const char *records;
+        enum tlspol_gap gap;
+    } tables[] = {
+        {"_mta-sts.good.test * SERVFAIL\n", TLSPOL_CANNOT_ASK},
+        {"", TLSPOL_NO_GAP},
+        {"_mta-sts.good.test * BOGUS\n", TLSPOL_CANNOT_ASK},
+        {TWO_RECORDS, TLSPOL_NO_GAP},
+        {"_mta-sts.good.test TXT v=STSv1; id=?\nmta-sts.good.test A 127.0.0.1\n", TLSPOL_NO_GAP},
+        {"_mta-sts.good.test TXT v=STSv1; id=1\n", TLSPOL_CANNOT_FETCH}};
     struct world w;
     open_world(&w);
     w.answer = HEAD POLICY;
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-        dns_is(&w, tables[i]);
+        dns_is(&w, tables[i].records);
         assert_int_equal(ask(&w, "good.test", "mx.good.test"), TLSPOL_NONE);
+        assert_int_equal(w.gap, tables[i].gap);
         later(&w, 3600);
     }
     assert_int_equal(w.requests, 0);

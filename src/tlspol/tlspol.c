@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "task/task.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,7 @@ static void entry_free(struct tlspol *t, struct entry *e)
     list_remove(&e->lru);
     t->bytes -= e->text_n;
     free(e->text);
+    free(e->why);
     free(e);
 }
 
@@ -83,6 +85,13 @@ void entry_policy(struct tlspol *t, struct entry *e, struct str text, const char
     e->fetched = fetched;
     e->expires = expires;
     strncpy(e->id, id, sizeof e->id - 1);
+}
+
+void entry_gap(struct entry *e, enum tlspol_gap gap, const char *why)
+{
+    free(e->why);
+    e->gap = gap;
+    e->why = why[0] ? mem_dup(why, strlen(why)) : NULL;
 }
 
 static void entry_load(struct tlspol *t, struct entry *e)
@@ -136,6 +145,8 @@ static void answer(struct tlspol *t, struct entry *e, struct tlspol_query *q)
     if (e && is_valid(t, e) &&
         tlspol_parse(str_from(e->text, e->text_n), &q->arena, &q->policy) != RC_OK)
         q->policy = (struct tlspol_policy){0};
+    q->gap = e ? e->gap : TLSPOL_NO_GAP;
+    snprintf(q->why, sizeof q->why, "%s", e && e->why ? e->why : "");
     pthread_mutex_lock(&t->mutex);
     t->n_asked--;
     pthread_mutex_unlock(&t->mutex);

@@ -54,6 +54,15 @@ bool tlspol_matches(const struct tlspol_policy *policy, struct str host);
 struct tlspol;
 struct dns;
 
+/* Why nothing is known of a domain, for who tells its administrator. */
+enum tlspol_gap {
+    TLSPOL_NO_GAP,       /* there is a policy, or none is announced */
+    TLSPOL_CANNOT_ASK,   /* DNS does not say whether one is announced */
+    TLSPOL_CANNOT_FETCH, /* it is announced, and cannot be had or read */
+    TLSPOL_GAPS
+};
+enum { TLSPOL_WHY = 128 };
+
 struct tlspol_query {
     /* The caller's, set before tlspol_ask; the rest is zeroed. */
     void (*done)(struct tlspol_query *q); /* once, on tlspol's thread: must not block */
@@ -61,6 +70,8 @@ struct tlspol_query {
     /* The answer. */
     struct tlspol_policy policy; /* TLSPOL_NONE: nothing is asked */
     struct arena arena;          /* holds it; the caller's to arena_fini */
+    enum tlspol_gap gap;         /* of the last look; what was known before may hold all the same */
+    char why[TLSPOL_WHY];        /* its cause, printable ASCII; empty: none */
     struct list link;            /* tlspol's */
 };
 /* RC_OK: done() will come, never from inside this call. RC_LIMIT, RC_TEMP, RC_SYNTAX: it will

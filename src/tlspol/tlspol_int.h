@@ -52,6 +52,8 @@ struct entry {
     size_t text_n;
     uint64_t fetched, expires; /* wall clock, seconds */
     uint64_t checked, no_fetch_before;
+    enum tlspol_gap gap;
+    char *why; /* of the gap; NULL: there is none */
     char id[TLSPOL_ID_MAX + 1];
     char failed_id[TLSPOL_ID_MAX + 1];
     size_t name_n;
@@ -97,6 +99,7 @@ void tlspol_post(struct tlspol *t, struct job *job); /* any thread */
 struct entry *entry_get(struct tlspol *t, struct str domain); /* from the store when new */
 void entry_policy(struct tlspol *t, struct entry *e, struct str text, const char *id,
                   uint64_t fetched, uint64_t expires);
+void entry_gap(struct entry *e, enum tlspol_gap gap, const char *why);
 void entry_checked(struct tlspol *t, struct entry *e); /* its check is over: answers who waits */
 
 /* --- check.c -----------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
 """What domains ask of those who send them mail, by a policy that they give out over HTTPS [RFC8461]."""
+import contextlib
+import socket
+
 from harness.pages import Pages
 
 
@@ -30,3 +33,34 @@ def test_mta_sts(world):
             assert ('MTA-STS' if 'name' in domain else 'certificate') in reply, reply
             assert not world.near.events('relayed', to=f'carol@{domain}')
         assert set(pages.asked) == set(texts)
+
+
+@contextlib.contextmanager
+def silence(place):
+    """Takes connections for HTTPS, and says nothing."""
+    with place.inside():
+        listener = socket.create_server((place.addresses[0], 443), backlog=128)
+    with listener:
+        yield
+
+
+def test_policy_hosts_that_stall(world):
+    """Their domains' mail waits for them, and goes as if there were no policy; nobody else's waits."""
+    stalled = [f'stalls{n}.example' for n in range(20)]
+    for domain in (*stalled, 'plain.example'):
+        world.far.take(domain)
+    place = world.network.place(world.address())
+    records = {'plain.example': ['MX 10 mx.far.example.']}
+    for domain in stalled:
+        records |= {domain: ['MX 10 mx.far.example.'], f'mta-sts.{domain}': [f'A {place.addresses[0]}'],
+                    f'_mta-sts.{domain}': ['TXT "v=STSv1; id=1;"']}
+    world.zones.set(records)
+    with silence(place):
+        for domain in stalled:
+            world.near.submit(domain, f'carol@{domain}')
+        world.near.submit('plain.example', 'carol@plain.example')
+        world.near.wait_for_event('relayed', to='carol@plain.example')
+        for domain in stalled:
+            world.near.wait_for_event('relayed', to=f'carol@{domain}')
+    # One after the other they would have taken minutes.
+    assert len(world.near.events('mta-sts-failed')) >= len(stalled)
