@@ -158,7 +158,9 @@ static void put_state(struct conn *c, struct imap_session *s)
     buf_put(out, STR("* OK [")); /* [RFC8474 4.2] */
     imap_put_mailbox_id(out, m);
     buf_put(out, STR("] whatever its name\r\n"));
-    if (s->enabled & IMAP_EN_CONDSTORE) /* [RFC7162 3.1.2.1] */
+    /* [RFC7162 3.1.2.1]: to who has enabled CONDSTORE. But Thunderbird, which enables UTF8=ACCEPT
+     * alone, uses CONDSTORE only where it is told this unasked. */
+    if (s->enabled)
         imap_put_highest_modseq(s, out);
 }
 

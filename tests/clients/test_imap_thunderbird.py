@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import imap, mails, thunderbird, wire
+from harness import imap, mails, recorder, thunderbird, wire
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(400)]
 
@@ -125,3 +125,40 @@ def test_a_day(penfold_server, session, tmp_path):
     session.run('(await folder("Trash")).emptyTrash(null);')
     until(host, user, lambda found: not found['Trash'])
     assert 'name=Thunderbird' in host.log_text()
+
+
+CHANGES_ONLY = {'mail.server.default.use_condstore': True, 'mail.server.default.use_compress_deflate': True}
+
+
+def test_it_comes_back(penfold_server, new_user, tmp_path):
+    """With CONDSTORE and COMPRESS: it keeps what it knows, asks for what has changed since, and shows what is there."""
+    user = new_user()
+    with imap.login(penfold_server, user) as connection:
+        for n in range(12):
+            connection.append('INBOX', b'Message-ID: <%d@elsewhere.test>\r\n' % n + mails.sized(1500, name=f'letter {n}'))
+    with recorder.Recorder(penfold_server) as through, thunderbird.Thunderbird(through, user, tmp_path, None, CHANGES_ONLY) as mail:
+        mail.log_in()
+        mail.run('await open("INBOX", 12); await read("letter 2");')
+        until(penfold_server, user, lambda found: '\\Seen' in found['INBOX']['letter 2'])
+        mail.run('Services.startup.quit(Ci.nsIAppStartup.eAttemptQuit);', ends=True)
+        assert through.said(r'\w+ COMPRESS DEFLATE') and through.said(r'\w+ select "INBOX" \(CONDSTORE\)')
+        assert not through.refusals()
+    with imap.login(penfold_server, user) as connection:
+        uids = {m.subject: m.uid for m in imap.held(connection)}
+        connection.command('SELECT INBOX')
+        connection.command(f'UID STORE {uids["letter 4"]},{uids["letter 5"]} +FLAGS (\\Seen \\Flagged)')
+        connection.command(f'UID STORE {uids["letter 2"]} -FLAGS (\\Seen)')
+        connection.append('INBOX', mails.sized(800, name='letter 12'))
+    with recorder.Recorder(penfold_server) as through, thunderbird.Thunderbird(through, user, tmp_path, None, CHANGES_ONLY) as mail:
+        mail.run("""
+            server.getNewMessages(root, msgWindow, null);
+            await open("INBOX", 13);
+            await wait("the flags", () => header("letter 4")[1].isRead && header("letter 5")[1].isFlagged && !header("letter 2")[1].isRead);""")
+        assert through.said(r'\w+ UID fetch [\d:*]+ \(FLAGS\) \(CHANGEDSINCE \d+\)')
+        assert not through.refusals()
+    with imap.login(penfold_server, user) as connection:
+        connection.command('SELECT INBOX')
+        connection.command(f'UID STORE {uids["letter 7"]} +FLAGS (\\Deleted)')
+        connection.command('EXPUNGE')
+    with thunderbird.Thunderbird(penfold_server, user, tmp_path, 'connect', CHANGES_ONLY) as mail:
+        mail.run('server.getNewMessages(root, msgWindow, null); await open("INBOX", 12);')

@@ -66,16 +66,17 @@ def certificate_override(host, *ports):
 
 
 class Thunderbird:
-    """`with Thunderbird(host, user, folder) as mail:` starts it; run() gives it JavaScript with all rights of its own code."""
+    """`with Thunderbird(host, user, folder) as mail:` starts it; run() gives it JavaScript with all rights of its own code. A folder where
+    it has been has its profile."""
 
-    def __init__(self, host, user, folder, tls='connect'):
+    def __init__(self, host, user, folder, tls='connect', more=None):
         self.host, self.user, self.folder = host, user, str(folder)
         self.port = free_port()
         self.profile = os.path.join(self.folder, 'profile')
         self.processes, self.number, self.rest = [], 0, b''
-        os.makedirs(self.profile, mode=0o700)
+        os.makedirs(self.profile, mode=0o700, exist_ok=True)
         lines = [f'user_pref({json.dumps(name)}, {json.dumps(value)});\n' for name, value in
-                 sorted(preferences(host, user, tls, self.port).items())]
+                 sorted((preferences(host, user, tls, self.port) | (more or {})).items())]
         write_private(os.path.join(self.profile, 'user.js'), ''.join(lines))
         write_private(os.path.join(self.profile, 'cert_override.txt'), certificate_override(host, host.port('imap'), host.port('imaps')))
 
