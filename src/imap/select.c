@@ -160,7 +160,7 @@ static void put_state(struct conn *c, struct imap_session *s)
     buf_put(out, STR("] whatever its name\r\n"));
     /* [RFC7162 3.1.2.1]: to who has enabled CONDSTORE. But Thunderbird, which enables UTF8=ACCEPT
      * alone, uses CONDSTORE only where it is told this unasked. */
-    if (s->enabled)
+    if (s->enabled & (IMAP_EN_CONDSTORE | IMAP_EN_UTF8))
         imap_put_highest_modseq(s, out);
 }
 

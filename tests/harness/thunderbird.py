@@ -116,6 +116,11 @@ class Thunderbird:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
+    def quit(self):
+        """As by its menu: what it knows is written down."""
+        self.command('Marionette:Quit', flags=['eAttemptQuit'])
+        self.processes[-1].wait(READY_SECONDS)
+
     # --- Marionette: a length, a colon and JSON ----------------------------------------------------------------------------
 
     def connect(self):
