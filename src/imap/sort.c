@@ -209,18 +209,37 @@ static void keep_context(struct conn *c, struct imap_session *s, const struct so
         imap_context_keep(c, s, context, k->search.hits, k->search.count);
 }
 
+struct room {
+    struct imap_thread_room room;
+    struct imap_session *session;
+};
+
+static bool take_room(struct imap_thread_room *room, size_t bytes)
+{
+    struct imap_session *s = CONTAINER(room, struct room, room)->session;
+    return hold(s, s->job, bytes);
+}
+
+static enum net_step answer_threads(struct conn *c, struct imap_session *s)
+{
+    struct sort *k = s->job;
+    struct room room = {{take_room}, s};
+    struct imap_thread_row *rows = mem_alloc((k->n + 1) * sizeof *rows);
+    read_rows(s, k, rows);
+    bool is_made = imap_threads_make(k->kind, rows, k->n, &room.room, &k->threads);
+    free(rows);
+    if (!is_made)
+        return imap_finish(c, s, IMAP_LIMIT);
+    buf_put(net_out(c), STR("* THREAD"));
+    s->go_on = put_threads;
+    return put_threads(c, s);
+}
+
 static enum net_step answer(struct conn *c, struct imap_session *s)
 {
     struct sort *k = s->job;
-    if (k->is_thread) {
-        struct imap_thread_row *rows = mem_alloc((k->n + 1) * sizeof *rows);
-        read_rows(s, k, rows);
-        imap_threads_make(k->kind, rows, k->n, &k->threads);
-        free(rows);
-        buf_put(net_out(c), STR("* THREAD"));
-        s->go_on = put_threads;
-        return put_threads(c, s);
-    }
+    if (k->is_thread)
+        return answer_threads(c, s);
     sort_hits(s, k);
     if (k->answer.want.is_update && k->search.answer == IMAP_DONE)
         keep_context(c, s, k);
@@ -373,8 +392,9 @@ static enum net_step found(struct conn *c, struct imap_session *s)
     }
     for (at = 0; (at = imap_search_next_bit(search->hits, at, search->count)) < search->count; at++)
         n++;
-    enum { EACH = 64 }; /* bytes, at most, while there is an order or trees made */
-    if (!hold(s, k, HOLD + n * EACH))
+    /* Bytes of each, at most, while there is an order or trees made. */
+    size_t each = k->is_thread ? IMAP_THREAD_NODE + 64 : 64;
+    if (!hold(s, k, HOLD + n * each))
         return imap_answer_fail(c, s, &k->answer.want, IMAP_LIMIT);
     k->hits = mem_alloc((n + 1) * sizeof *k->hits);
     for (at = 0; (at = imap_search_next_bit(search->hits, at, search->count)) < search->count; at++)

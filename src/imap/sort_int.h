@@ -108,7 +108,14 @@ struct imap_threads {
     size_t n;
     uint32_t closes; /* at the end */
 };
-void imap_threads_make(enum imap_thread_kind kind, const struct imap_thread_row *rows, size_t n,
-                       struct imap_threads *out);
+/* Each node takes so many bytes while trees are made. There is one for each row, which the caller
+ * has counted; for those that messages claim room is taken as they come. */
+enum { IMAP_THREAD_NODE = 128 };
+struct imap_thread_room {
+    bool (*take)(struct imap_thread_room *room, size_t bytes); /* false: there is none */
+};
+/* False: there was no room. */
+bool imap_threads_make(enum imap_thread_kind kind, const struct imap_thread_row *rows, size_t n,
+                       struct imap_thread_room *room, struct imap_threads *out);
 
 #endif

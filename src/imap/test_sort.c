@@ -99,6 +99,13 @@ static void ranks_go_on(void **state)
 
 /* --- trees ------------------------------------------------------------------------------------ */
 
+static bool take_nothing(struct imap_thread_room *room, size_t bytes)
+{
+    return false;
+}
+
+static struct imap_thread_room no_room = {take_nothing};
+
 /* Chains that are put together at their ends, again and again: each check for a loop would go all
  * of the way. */
 static void hostile_chains_end(void **state)
@@ -114,9 +121,48 @@ static void hostile_chains_end(void **state)
         rows[i] = (struct imap_thread_row){
             .date = i, .ids = (const char *)ids[i], .n_ids = i == 0 ? 1 : 3};
     }
-    imap_threads_make(IMAP_THREAD_REFERENCES, rows, N, &threads);
+    assert_true(imap_threads_make(IMAP_THREAD_REFERENCES, rows, N, &no_room, &threads));
     assert_int_equal(threads.n, N);
     free(threads.steps);
+    free(rows);
+    free(ids);
+}
+
+struct counted {
+    struct imap_thread_room room;
+    size_t taken, most;
+};
+
+static bool take_counted(struct imap_thread_room *room, size_t bytes)
+{
+    struct counted *c = CONTAINER(room, struct counted, room);
+    c->taken += bytes;
+    return c->taken <= c->most;
+}
+
+/* What messages refer to and nobody has takes memory too, and that has an end. */
+static void hostile_references_are_bounded(void **state)
+{
+    enum { N = 200, IDS = 1001 };
+    struct imap_thread_row *rows = mem_zero(N * sizeof *rows);
+    uint64_t(*ids)[IDS] = mem_zero(N * sizeof *ids);
+    struct imap_threads threads;
+    for (uint64_t i = 0; i < N; i++) {
+        for (uint64_t k = 0; k < IDS; k++)
+            ids[i][k] = i * IDS + k + 1;
+        rows[i] = (struct imap_thread_row){
+            .date = i, .ids = (const char *)ids[i], .n_ids = IDS, .has_subject = true};
+    }
+    struct counted room = {{take_counted}, 0, (size_t)N * IDS * IMAP_THREAD_NODE * 3 / 2};
+    assert_true(imap_threads_make(IMAP_THREAD_REFS, rows, N, &room.room, &threads));
+    assert_int_equal(threads.n, N);
+    assert_true(room.taken > (size_t)N * (IDS - 1) * IMAP_THREAD_NODE);
+    free(threads.steps);
+    for (enum imap_thread_kind kind = IMAP_THREAD_REFERENCES; kind <= IMAP_THREAD_REFS; kind++) {
+        room = (struct counted){{take_counted}, 0, 1 << 20};
+        assert_false(imap_threads_make(kind, rows, N, &room.room, &threads));
+        free(threads.steps);
+    }
     free(rows);
     free(ids);
 }
@@ -303,6 +349,7 @@ int main(void)
         cmocka_unit_test(pairs_are_sorted),
         cmocka_unit_test(ranks_go_on),
         cmocka_unit_test(hostile_chains_end),
+        cmocka_unit_test(hostile_references_are_bounded),
         cmocka_unit_test(messages_are_sorted),
         cmocka_unit_test(sorting_is_bounded),
         cmocka_unit_test(long_threads_come_in_pages),

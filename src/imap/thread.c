@@ -3,7 +3,10 @@
  * Nodes: the messages first, in the order of the mailbox; then the dummies. A node has a parent or
  * none; links are made one after the other as the RFC says, for later ones depend on earlier ones.
  * Whatever messages claim, the work is bounded: a link whose check for a loop is not over after
- * STEPS steps, of all links together, is not made. */
+ * STEPS steps, of all links together, is not made. And so is the memory: of all that follows, what
+ * a node needs is IMAP_THREAD_NODE, and for more dummies than the caller has room there is no
+ * answer.
+ */
 #include "imap/sort_int.h"
 
 #include "base/mem.h"
@@ -24,14 +27,15 @@ struct trees {
     enum imap_thread_kind kind;
     const struct imap_thread_row *rows;
     uint32_t n, n_nodes; /* messages; with the dummies */
-    size_t size;         /* of the two that follow */
+    size_t size;         /* of the four that follow */
     uint32_t *parent, *n_children;
+    uint64_t *ids;    /* 0: none, or another node has it */
     uint8_t *is_gone; /* dummies that are no more */
-    /* Nodes by the hash of their id. */
-    uint64_t *hashes;
-    uint32_t *slots;
+    uint32_t *slots;  /* nodes by their ids */
     size_t n_slots;
     size_t steps;
+    struct imap_thread_room *room;
+    bool is_over; /* there was none */
 };
 
 static bool is_dummy(const struct trees *t, uint32_t node)
@@ -39,17 +43,28 @@ static bool is_dummy(const struct trees *t, uint32_t node)
     return node >= t->n;
 }
 
-static uint32_t new_dummy(struct trees *t)
+static void set_size(struct trees *t, size_t size)
 {
-    size_t size = t->size, marks = t->size;
+    t->parent = mem_grow(t->parent, size * sizeof *t->parent);
+    t->n_children = mem_grow(t->n_children, size * sizeof *t->n_children);
+    t->ids = mem_grow(t->ids, size * sizeof *t->ids);
+    t->is_gone = mem_grow(t->is_gone, size);
+    t->size = size;
+}
+
+/* `none`: there is no room. */
+static uint32_t new_node(struct trees *t, uint64_t id)
+{
+    size_t more = t->size / 4 + 16;
     if (t->n_nodes == t->size) {
-        t->parent = mem_array(t->parent, &t->size, (size_t)t->n_nodes + 1, sizeof *t->parent);
-        t->n_children =
-            mem_array(t->n_children, &size, (size_t)t->n_nodes + 1, sizeof *t->n_children);
-        t->is_gone = mem_array(t->is_gone, &marks, t->size, sizeof *t->is_gone);
+        t->is_over = t->is_over || !t->room->take(t->room, more * IMAP_THREAD_NODE);
+        if (t->is_over)
+            return none;
+        set_size(t, t->size + more);
     }
     t->parent[t->n_nodes] = none;
     t->n_children[t->n_nodes] = 0;
+    t->ids[t->n_nodes] = id;
     t->is_gone[t->n_nodes] = 0;
     return t->n_nodes++;
 }
@@ -64,43 +79,42 @@ static uint64_t id_at(const struct imap_thread_row *row, size_t i)
 }
 
 /* The slot of an id, whether or not it is there. */
-static size_t slot_of(const struct trees *t, uint64_t hash)
+static size_t slot_of(const struct trees *t, uint64_t id)
 {
-    size_t slot = (size_t)hash & (t->n_slots - 1);
-    while (t->slots[slot] != none && t->hashes[slot] != hash)
+    size_t slot = (size_t)id & (t->n_slots - 1);
+    while (t->slots[slot] != none && t->ids[t->slots[slot]] != id)
         slot = (slot + 1) & (t->n_slots - 1);
     return slot;
 }
 
-/* Of messages with one id only the first has it [RFC5256 3]. */
-static void know_ids(struct trees *t)
+/* Slots for twice as many nodes as there can be now. */
+static void make_slots(struct trees *t)
 {
-    size_t n = 0;
-    for (uint32_t i = 0; i < t->n; i++)
-        n += t->rows[i].n_ids;
-    for (t->n_slots = 16; t->n_slots < 2 * n;)
+    for (t->n_slots = 16; t->n_slots < 2 * t->size;)
         t->n_slots *= 2;
-    t->hashes = mem_alloc(t->n_slots * sizeof *t->hashes);
-    t->slots = mem_alloc(t->n_slots * sizeof *t->slots);
+    t->slots = mem_grow(t->slots, t->n_slots * sizeof *t->slots);
     memset(t->slots, 0xff, t->n_slots * sizeof *t->slots);
-    for (uint32_t i = 0; i < t->n; i++) {
-        uint64_t id = t->rows[i].n_ids ? id_at(&t->rows[i], 0) : 0;
-        size_t slot = id ? slot_of(t, id) : 0;
-        if (!id || t->slots[slot] != none)
-            continue;
-        t->hashes[slot] = id;
-        t->slots[slot] = i;
+    for (uint32_t i = 0; i < t->n_nodes; i++) {
+        size_t slot = t->ids[i] ? slot_of(t, t->ids[i]) : 0;
+        if (t->ids[i] && t->slots[slot] == none)
+            t->slots[slot] = i;
+        else
+            t->ids[i] = 0; /* of messages with one id only the first has it [RFC5256 3] */
     }
 }
 
 static uint32_t node_of(struct trees *t, uint64_t id)
 {
     size_t slot = slot_of(t, id);
-    if (t->slots[slot] == none) {
-        t->hashes[slot] = id;
-        t->slots[slot] = new_dummy(t);
-    }
-    return t->slots[slot];
+    if (t->slots[slot] != none)
+        return t->slots[slot];
+    uint32_t node = new_node(t, id);
+    if (node == none)
+        return none;
+    t->slots[slot] = node;
+    if (2 * t->size > t->n_slots)
+        make_slots(t);
+    return node;
 }
 
 /* --- links ------------------------------------------------------------------------------------ */
@@ -138,7 +152,10 @@ static void link_message(struct trees *t, uint32_t i)
     const struct imap_thread_row *row = &t->rows[i];
     uint32_t before = none;
     for (size_t k = 1; k < row->n_ids; k++) {
-        uint32_t node = node_of(t, id_at(row, k));
+        uint64_t id = id_at(row, k);
+        uint32_t node = id ? node_of(t, id) : before;
+        if (t->is_over)
+            return;
         if (before != none && t->parent[node] == none && !makes_loop(t, before, node))
             link_node(t, before, node);
         before = node;
@@ -293,7 +310,9 @@ static uint32_t merge_threads(struct trees *t, const struct child *children, siz
     } else if (is_dummy(t, here) || (is_reply(t, node) && !is_reply(t, here))) {
         link_node(t, here, node);
     } else {
-        uint32_t both = new_dummy(t);
+        uint32_t both = new_node(t, 0);
+        if (both == none)
+            return here;
         link_node(t, both, here);
         link_node(t, both, node);
         return both;
@@ -409,35 +428,44 @@ static void link_subjects(struct trees *t)
     free(children);
 }
 
-void imap_threads_make(enum imap_thread_kind kind, const struct imap_thread_row *rows, size_t n,
-                       struct imap_threads *out)
+static void make(struct trees *t, struct imap_threads *out)
 {
-    struct trees t = {.kind = kind, .rows = rows, .steps = STEPS};
+    size_t n, roots;
+    if (t->kind == IMAP_THREAD_ORDEREDSUBJECT) {
+        link_subjects(t);
+    } else {
+        make_slots(t);
+        for (uint32_t i = 0; i < t->n && !t->is_over; i++)
+            link_message(t, i);
+        prune(t);
+    }
+    if (t->kind == IMAP_THREAD_REFERENCES && !t->is_over)
+        merge_subjects(t);
+    if (t->is_over)
+        return;
+    struct child *children = all_children(t, &n, &roots);
+    if (t->kind == IMAP_THREAD_REFS)
+        date_threads(t, children + roots, n - roots);
+    write_steps(t, children, n, roots, out);
+    free(children);
+}
+
+bool imap_threads_make(enum imap_thread_kind kind, const struct imap_thread_row *rows, size_t n,
+                       struct imap_thread_room *room, struct imap_threads *out)
+{
+    struct trees t = {.kind = kind, .rows = rows, .steps = STEPS, .room = room};
     *out = (struct imap_threads){.steps = mem_alloc((n + 1) * sizeof *out->steps)};
     if (!n)
-        return;
+        return true;
+    set_size(&t, n);
     for (size_t i = 0; i < n; i++)
-        new_dummy(&t);
+        new_node(&t, rows[i].n_ids ? id_at(&rows[i], 0) : 0);
     t.n = (uint32_t)n;
-    if (kind == IMAP_THREAD_ORDEREDSUBJECT) {
-        link_subjects(&t);
-    } else {
-        know_ids(&t);
-        for (uint32_t i = 0; i < t.n; i++)
-            link_message(&t, i);
-        prune(&t);
-    }
-    if (kind == IMAP_THREAD_REFERENCES)
-        merge_subjects(&t);
-    size_t n_children, roots;
-    struct child *children = all_children(&t, &n_children, &roots);
-    if (kind == IMAP_THREAD_REFS)
-        date_threads(&t, children + roots, n_children - roots);
-    write_steps(&t, children, n_children, roots, out);
-    free(children);
+    make(&t, out);
     free(t.parent);
     free(t.n_children);
+    free(t.ids);
     free(t.is_gone);
-    free(t.hashes);
     free(t.slots);
+    return !t.is_over;
 }
