@@ -134,7 +134,7 @@ enum imap_text imap_change_target(struct imap_session *s, struct store_path path
     if (rc == RC_OK)
         rc = store_mailbox_get(s->account, *out_id, &s->arena, &mailbox);
     if (rc == RC_NOTFOUND || (rc == RC_OK && mailbox.is_placeholder))
-        return IMAP_NO_MAILBOX_TRYCREATE; /* [RFC3501 6.3.11, 6.4.7] */
+        return IMAP_NO_MAILBOX_TRYCREATE; /* [RFC3501 6.3.11, 6.4.7] [RFC9051 6.3.12, 6.4.7] */
     return rc == RC_OK ? IMAP_DONE : rc == RC_SYNTAX ? IMAP_NO_MAILBOX : imap_text_of_rc(rc);
 }
 

@@ -1,4 +1,4 @@
-/* CREATE [RFC3501 6.3.3], with special uses [RFC6154 3]. */
+/* CREATE [RFC3501 6.3.3] [RFC9051 6.3.4], with special uses [RFC6154 3]. */
 #include "imap/imap_int.h"
 
 struct making {

@@ -1,4 +1,4 @@
-/* Dates of commands [RFC3501 9]. Pure. */
+/* Dates of commands [RFC3501 9] [RFC9051 9]. Pure. */
 #include "imap/imap_int.h"
 
 static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -239,7 +239,7 @@ static char *put_day(char *to, uint64_t day)
     year += (unsigned)era * 400 + (month <= 2);
     to = put_two(to, of_month);
     if (of_month < 10)
-        to[-2] = ' '; /* date-day-fixed [RFC3501 9] */
+        to[-2] = ' '; /* date-day-fixed [RFC3501 9] [RFC9051 9] */
     *to++ = '-';
     for (unsigned i = 0; i < 3; i++)
         *to++ = months[3 * (month - 1) + i];

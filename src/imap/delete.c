@@ -1,4 +1,4 @@
-/* DELETE [RFC3501 6.3.4]. */
+/* DELETE [RFC3501 6.3.4] [RFC9051 6.3.5]. */
 #include "imap/imap_int.h"
 
 struct deleting {
@@ -24,7 +24,7 @@ static enum net_step delete_found(struct conn *c, struct imap_session *s)
         rc = store_mailbox_get(s->account, m->mailbox, &s->arena, &info);
     if (rc == RC_NOTFOUND || rc == RC_SYNTAX)
         return imap_finish(c, s, IMAP_NO_MAILBOX);
-    if (rc == RC_OK && info.is_placeholder) /* [RFC3501 6.3.4] */
+    if (rc == RC_OK && info.is_placeholder) /* [RFC3501 6.3.4] [RFC9051 6.3.5] */
         return imap_finish(c, s, IMAP_HAS_CHILDREN);
     if (rc == RC_OK)
         rc = store_mailbox_remove(s->account, m->mailbox, imap_flags(c), imap_op_begin(&m->op, s));

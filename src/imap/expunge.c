@@ -1,4 +1,4 @@
-/* EXPUNGE, UID EXPUNGE [RFC4315 2.1] and CLOSE [RFC3501 6.4.2, 6.4.3].
+/* EXPUNGE, UID EXPUNGE [RFC4315 2.1] and CLOSE [RFC3501 6.4.2, 6.4.3] [RFC9051 6.4.1, 6.4.3].
  *
  * What is \Deleted is looked for in the newest state of the mailbox, since that is what the command
  * means, whatever this client has been told. The answer is made of the news that every command
@@ -113,7 +113,8 @@ enum net_step imap_expunge(struct conn *c, struct imap_session *s, struct imap_p
     return begin(c, s, k);
 }
 
-/* Nothing is told of what goes, and what was opened with EXAMINE stays as it is [RFC3501 6.4.2]. */
+/* Nothing is told of what goes, and what was opened with EXAMINE stays as it is [RFC3501 6.4.2]
+ * [RFC9051 6.4.1]. */
 enum net_step imap_close(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
     struct expunging *k = arena_zero(&s->arena, sizeof *k);

@@ -1,4 +1,5 @@
-/* FETCH and UID FETCH [RFC3501 6.4.5, 6.4.8] [RFC3516]: the messages of a set, in pages.
+/* FETCH and UID FETCH [RFC3501 6.4.5, 6.4.8] [RFC9051 6.4.5, 6.4.9] [RFC3516]: the messages of a
+ * set, in pages.
  *
  * A page goes through stages: which messages; \Seen set on those that need it, durably and in one
  * change; their summaries and threads read together; then each message item by item into the
@@ -168,7 +169,8 @@ static enum net_step seen_is_set(struct conn *c, struct imap_session *s, struct 
     return NET_READ;
 }
 
-/* [RFC3501 6.4.5]: before the answer, so that what the client is told of is durable. */
+/* [RFC3501 6.4.5] [RFC9051 6.4.5]: before the answer, so that what the client is told of is
+ * durable. */
 static enum net_step set_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     struct store_flag_change change = {.mailbox = s->view.mailbox,

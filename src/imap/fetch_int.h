@@ -74,7 +74,7 @@ struct imap_fetch_program {
 };
 
 /* The items of a FETCH, to its end: a macro, an item, or a list of them, perhaps with modifiers.
- * needs_uid: an item for UID comes first when none is there [RFC3501 6.4.8]. */
+ * needs_uid: an item for UID comes first when none is there [RFC3501 6.4.8] [RFC9051 6.4.9]. */
 bool imap_take_fetch(struct imap_parse *p, bool needs_uid, struct imap_fetch_program *out);
 
 /* --- fetch_body.c: the message at hand -------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* One item of one message, written into the output [RFC3501 7.4.2] [RFC3516 4.3].
+/* One item of one message, written into the output [RFC3501 7.4.2] [RFC9051 7.5.2] [RFC3516 4.3].
  *
  * Invariants: an item is written when its value is known to be there, or not at all; so what cannot
  * be read is missing from an answer that is well formed. Nothing is longer than a page at once:
@@ -169,7 +169,7 @@ static enum rc put_modseq(struct conn *c, struct imap_session *s, struct imap_fe
     return put_modseq_as(f, net_out(c), item->label);
 }
 
-/* [RFC3501 6.4.5] [RFC7162 3.2.4] */
+/* [RFC3501 6.4.5] [RFC9051 6.4.5] [RFC7162 3.2.4] */
 enum rc imap_fetch_put_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     const struct imap_fetch_program *program = &f->program;

@@ -1,5 +1,5 @@
-/* The items of FETCH and its modifiers [RFC3501 6.4.5] [RFC3516 4.2] [RFC7162 3.1.4]: from the
- * command to a program, once. Pure.
+/* The items of FETCH and its modifiers [RFC3501 6.4.5] [RFC9051 6.4.5] [RFC3516 4.2]
+ * [RFC7162 3.1.4]: from the command to a program, once. Pure.
  *
  * Items are done in the order of the command, and twice what is there twice. Each carries the words
  * that stand before its value in the answers, so that nothing is composed message by message. */
@@ -168,7 +168,7 @@ static bool take_section(struct imap_parse *p, struct imap_fetch_program *out,
     return imap_take_byte(p, ']') || imap_fail(p, "the end of the section");
 }
 
-/* "<" number "." nz-number ">"; the answer has the number alone [RFC3501 7.4.2]. */
+/* "<" number "." nz-number ">"; the answer has the number alone [RFC3501 7.4.2] [RFC9051 7.5.2]. */
 static bool take_partial(struct imap_parse *p, struct imap_fetch_item *item, struct buf *label)
 {
     if (!imap_take_byte(p, '<'))
@@ -237,7 +237,7 @@ static struct imap_fetch_item *add(struct imap_parse *p, struct imap_fetch_progr
     return item;
 }
 
-/* Answers never have ".PEEK" in them [RFC3501 7.4.2]. */
+/* Answers never have ".PEEK" in them [RFC3501 7.4.2] [RFC9051 7.5.2]. */
 static struct str shown(struct str name)
 {
     return str_ends(name, STR(".PEEK")) ? str_head(name, name.n - STR(".PEEK").n) : name;

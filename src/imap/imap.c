@@ -1,8 +1,8 @@
 /* The session's frame: greeting, commands one after the other, time, shutdown, and its end.
  *
  * One step takes as many commands as are there, until the output is over its mark or one has to
- * wait. Commands are carried out strictly in order [RFC3501 5.5]. The deadline starts anew with
- * each command and each page that went out, not with each byte. */
+ * wait. Commands are carried out strictly in order [RFC3501 5.5] [RFC9051 5.5]. The deadline starts
+ * anew with each command and each page that went out, not with each byte. */
 #include "imap/imap_int.h"
 
 #include "base/mem.h"
@@ -210,7 +210,7 @@ static enum net_step run(struct conn *c, struct imap_session *s)
 }
 
 /* Within an answer there is no place for words of our own; between two, and where the client is to
- * go on, nobody leaves without them [RFC3501 3.4]. */
+ * go on, nobody leaves without them [RFC3501 3.4] [RFC9051 3.4]. */
 static bool is_between(const struct imap_session *s)
 {
     return !s->go_on || s->is_waiting || s->is_idling;
@@ -224,13 +224,14 @@ static enum net_step time_out(struct conn *c, struct imap_session *s)
         return imap_idle_timeout(c, s);
     s->end = "timeout";
     if (is_between(s))
-        imap_bye(c, (struct str){0}, STR("nothing has been said for too long")); /* [RFC3501 5.4] */
+        imap_bye(c, (struct str){0},
+                 STR("nothing has been said for too long")); /* [RFC3501 5.4] [RFC9051 5.4] */
     return NET_CLOSE;
 }
 
 static void start_again(struct conn *c, struct imap_session *s)
 {
-    /* What was said before TLS counts no longer [RFC3501 6.2.1]. */
+    /* What was said before TLS counts no longer [RFC3501 6.2.1] [RFC9051 6.2.1]. */
     imap_command_end(s);
     net_deadline(c, s->imap->conf.login_ms);
 }

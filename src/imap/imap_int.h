@@ -203,8 +203,8 @@ bool imap_take_number(struct imap_parse *p, uint32_t *out);
 bool imap_take_nz_number(struct imap_parse *p, uint32_t *out);
 bool imap_take_modseq(struct imap_parse *p, uint64_t *out);         /* 0 to 2^63 - 1 */
 bool imap_take_list_mailbox(struct imap_parse *p, struct str *out); /* with its wildcards */
-/* A mailbox name, from modified UTF-7 to UTF-8 and its levels [RFC3501 5.1.3]. The first level
- * INBOX in any case is "INBOX". */
+/* A mailbox name, from modified UTF-7 to UTF-8 and its levels [RFC3501 5.1.3] [RFC9051 A.1]. The
+ * first level INBOX in any case is "INBOX". */
 bool imap_take_mailbox(struct imap_parse *p, struct store_path *out);
 /* flag-list or flags without parentheses; \Recent is an error. Keywords are views. */
 struct imap_flags {
@@ -213,7 +213,8 @@ struct imap_flags {
     size_t n_keywords;
 };
 bool imap_take_flags(struct imap_parse *p, bool needs_list, struct imap_flags *out);
-/* Those that a client can change, in the order in which they are told [RFC3501 2.3.2]. */
+/* Those that a client can change, in the order in which they are told [RFC3501 2.3.2]
+ * [RFC9051 2.3.2]. */
 enum { IMAP_SYSTEM_FLAGS = 5 };
 extern const struct imap_system_flag {
     uint32_t flag;
@@ -260,8 +261,8 @@ struct imap_saved {
 bool imap_take_set(struct imap_parse *p, struct imap_set *out);
 
 /* The indices of a root that a set means: ascending, disjoint half-open ranges. is_uid: UIDs that
- * are not there are passed over [RFC3501 6.4.8]. RC_NOTFOUND: a sequence number that is not there.
- * RC_LIMIT: the arena. */
+ * are not there are passed over [RFC3501 6.4.8] [RFC9051 6.4.9]. RC_NOTFOUND: a sequence number
+ * that is not there. RC_LIMIT: the arena. */
 struct imap_span {
     size_t from, to;
 };
@@ -306,7 +307,8 @@ bool imap_name_is_good(const struct imap_parse *p, struct store_path path);
 void imap_put_name(const struct imap_session *s, struct buf *out, struct str path);
 /* "a/b" in the arena; absent when that is full. */
 struct str imap_join_path(struct arena *arena, struct store_path path);
-/* Whether a name matches a pattern of LIST [RFC3501 6.3.8]. INBOX matches in any case of letters.
+/* Whether a name matches a pattern of LIST [RFC3501 6.3.8] [RFC9051 6.3.9]. INBOX matches in any
+ * case of letters.
  */
 bool imap_name_matches(struct str name, struct str pattern);
 
@@ -453,7 +455,8 @@ struct imap_command {
 enum {
     IMAP_UID = 1,        /* may stand behind UID */
     IMAP_ONLY_UID = 2,   /* must */
-    IMAP_NO_EXPUNGE = 4, /* without UID: no EXPUNGE may come with its answer [RFC3501 7.4.1] */
+    IMAP_NO_EXPUNGE = 4, /* without UID: nothing may be expunged with its answer
+                            [RFC3501 7.4.1] [RFC9051 7.5.1] */
     IMAP_NO_NEWS = 8,    /* says nothing of the selected mailbox */
     IMAP_SECRET = 16,    /* its arguments are wiped */
     IMAP_CLEAR = 32,     /* only where TLS could be started */
@@ -761,7 +764,7 @@ enum imap_text imap_intake_finish(struct imap_session *s, struct imap_intake *in
 /* Drops the message under way, and gives back the memory of all. */
 void imap_intake_end(struct imap_session *s, struct imap_intake *in);
 
-/* UIDs as a set [RFC3501 9], ascending; neighbours make a range. */
+/* UIDs as a set [RFC3501 9] [RFC9051 9], ascending; neighbours make a range. */
 struct imap_uid_set {
     struct buf text;
     uint32_t from, to; /* not written yet; 0: nothing */

@@ -1,4 +1,5 @@
-/* From bytes to whole commands: lines, and the literals between them [RFC3501 4.3, 7.5] [RFC7888].
+/* From bytes to whole commands: lines, and the literals between them [RFC3501 4.3, 7.5]
+ * [RFC9051 4.3, 7.6] [RFC7888].
  *
  * Only CRLF ends a line. A command without literals is a view into the input; one with literals is
  * held until it is whole. Each literal is announced to the caller, who accepts it, refuses it, or

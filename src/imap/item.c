@@ -1,4 +1,5 @@
-/* What APPEND says of a message before its bytes [RFC3501 6.3.11] [RFC3502] [RFC3516 4.4]. Pure. */
+/* What APPEND says of a message before its bytes [RFC3501 6.3.11] [RFC9051 6.3.12] [RFC3502]
+ * [RFC3516 4.4]. Pure. */
 #include "imap/imap_int.h"
 
 /* "{310}", "{310+}", "~{310}": nothing comes behind it in its line. */

@@ -1,5 +1,5 @@
-/* LIST and LSUB [RFC3501 6.3.8, 6.3.9], LIST with its options [RFC5258], special uses [RFC6154 2],
- * children [RFC3348] and STATUS of what is listed [RFC5819].
+/* LIST and LSUB [RFC3501 6.3.8, 6.3.9] [RFC9051 6.3.9], LIST with its options [RFC5258], special
+ * uses [RFC6154 2], children [RFC3348] and STATUS of what is listed [RFC5819].
  *
  * The tree of mailboxes is taken once, when the command begins, with the whole name of each; then a
  * line after the other goes out. Names are in order of their bytes, INBOX first. */

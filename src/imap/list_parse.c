@@ -1,5 +1,5 @@
-/* What LIST and LSUB ask for [RFC3501 6.3.8, 6.3.9], with the options of LIST-EXTENDED [RFC5258 6],
- * SPECIAL-USE [RFC6154 6] and LIST-STATUS [RFC5819 4]. Pure. */
+/* What LIST and LSUB ask for [RFC3501 6.3.8, 6.3.9] [RFC9051 6.3.9], with the options of
+ * LIST-EXTENDED [RFC5258 6], SPECIAL-USE [RFC6154 6] and LIST-STATUS [RFC5819 4]. Pure. */
 #include "imap/list_int.h"
 
 static const struct option {
@@ -51,8 +51,8 @@ static bool take_options(struct imap_parse *p, const struct option *table, struc
     return imap_take_byte(p, ')') || imap_fail(p, "the end of the list of options");
 }
 
-/* The reference goes before the pattern as it is [RFC3501 6.3.8]; a pattern that is no name in
- * modified UTF-7 matches nothing. */
+/* The reference goes before the pattern as it is [RFC3501 6.3.8] [RFC9051 6.3.9]; a pattern that is
+ * no name in modified UTF-7 matches nothing. */
 static bool add_pattern(struct imap_parse *p, struct str reference, struct str pattern,
                         struct imap_list *out)
 {

@@ -1,5 +1,5 @@
 /* LOGIN, AUTHENTICATE, STARTTLS, UNAUTHENTICATE, and the way from a password to an open account
- * [RFC3501 6.2] [RFC4959] [RFC8437].
+ * [RFC3501 6.2] [RFC9051 6.2] [RFC4959] [RFC8437].
  *
  * Passwords are taken only where they can be sent safely, and live in the input, which is wiped,
  * until auth has a copy. The memory of a login is there only while one is under way. */
@@ -226,7 +226,7 @@ static enum net_step next_response(struct conn *c, struct imap_session *s)
     if (next != NET_READ || !line.p)
         return next;
     s->go_on = NULL;
-    if (str_eq(line, STR("*"))) /* [RFC3501 6.2.2] */
+    if (str_eq(line, STR("*"))) /* [RFC3501 6.2.2] [RFC9051 6.2.2] */
         return refuse(c, s, IMAP_CANCELLED);
     next = exchange(c, s, line);
     net_wipe(c, line); /* a line of the input, whatever has become of the command */

@@ -1,4 +1,5 @@
-/* Mailbox names between the wire, modified UTF-7 [RFC3501 5.1.3], and the store, UTF-8 in levels.
+/* Mailbox names between the wire, modified UTF-7 [RFC3501 5.1.3] [RFC9051 A.1], and the store,
+ * UTF-8 in levels.
  *
  * Decoding is strict: what encodes printable ASCII, leaves bits over, or makes half a surrogate
  * pair is no name, so that each name has one form. A name that comes as UTF-8 is taken as it is:
@@ -23,7 +24,7 @@ static enum rc put_unit(struct buf *out, uint32_t unit, uint32_t *high)
         return RC_OK;
     }
     if (unit >= 0x20 && unit < 0x7f)
-        return RC_SYNTAX; /* stands for itself [RFC3501 5.1.3] */
+        return RC_SYNTAX; /* stands for itself [RFC3501 5.1.3] [RFC9051 A.1] */
     uint32_t c = is_low ? 0x10000 + ((*high - 0xd800) << 10) + (unit - 0xdc00) : unit;
     char utf8[UTF8_MAX];
     *high = 0;
@@ -155,11 +156,12 @@ bool imap_take_mailbox(struct imap_parse *p, struct store_path *out)
     while (levels && str_cut(&utf8, '/', &level)) {
         if (out->n == STORE_LEVELS)
             levels = NULL;
-        else if (level.n || utf8.p) /* one separator at the end means nothing [RFC3501 6.3.3] */
+        else if (level.n || utf8.p) /* one separator at the end means nothing [RFC3501 6.3.3]
+                                       [RFC9051 6.3.4] */
             levels[out->n++] = level;
     }
     p->is_limit = !levels;
-    if (levels && out->n && str_ieq(levels[0], STR("INBOX"))) /* [RFC3501 5.1] */
+    if (levels && out->n && str_ieq(levels[0], STR("INBOX"))) /* [RFC3501 5.1] [RFC9051 5.1] */
         levels[0] = STR("INBOX");
     return levels || imap_fail(p, "fewer levels in the mailbox name");
 }

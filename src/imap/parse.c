@@ -1,4 +1,5 @@
-/* The grammar of commands [RFC3501 9], as pure functions that take one thing after the other.
+/* The grammar of commands [RFC3501 9] [RFC9051 9], as pure functions that take one thing after the
+ * other.
  *
  * Lenient only where clients are known to err and nothing can be misread: 8-bit text in quoted
  * strings when it is UTF-8. A literal stands in the command as it came, "{n}" CRLF and n bytes. */
@@ -44,7 +45,7 @@ bool imap_take_end(struct imap_parse *p)
     return !p->rest.n || imap_fail(p, "the end of the command");
 }
 
-/* ATOM-CHAR [RFC3501 9], and what else belongs to the word at hand. */
+/* ATOM-CHAR [RFC3501 9] [RFC9051 9], and what else belongs to the word at hand. */
 static bool is_atom_char(char c, const char *more)
 {
     return (unsigned char)c > 0x20 && (unsigned char)c < 0x7f &&
@@ -224,7 +225,7 @@ static bool take_flag(struct imap_parse *p, struct imap_flags *out)
             return true;
         }
     }
-    if (is_system) /* also \Recent, which is the server's alone [RFC3501 2.3.2] */
+    if (is_system) /* also \Recent, which is the server's alone [RFC3501 2.3.2] [RFC9051 2.3.2] */
         return imap_fail(p, "a flag that can be changed");
     for (size_t i = 0; i < out->n_keywords; i++)
         if (str_ieq(out->keywords[i], name))

@@ -1,5 +1,5 @@
-/* RENAME [RFC3501 6.3.5]: a mailbox with all that is below it. INBOX stays where it is, and what
- * was in it when the command came moves, in parts. */
+/* RENAME [RFC3501 6.3.5] [RFC9051 6.3.6]: a mailbox with all that is below it. INBOX stays where it
+ * is, and what was in it when the command came moves, in parts. */
 #include "imap/imap_int.h"
 
 struct renaming {

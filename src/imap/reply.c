@@ -1,4 +1,5 @@
-/* Answers: how a command ends, and strings as the client reads them [RFC3501 4.3, 7]. */
+/* Answers: how a command ends, and strings as the client reads them [RFC3501 4.3, 7]
+ * [RFC9051 4.3, 7]. */
 #include "imap/imap_int.h"
 
 #include "base/utf8.h"
@@ -209,7 +210,7 @@ static enum net_step finish_line(struct conn *c, struct imap_session *s)
     buf_put(net_out(c), STR("\r\n"));
     bool is_bad = imap_text_status(s->answer) == IMAP_BAD;
     imap_command_end(s);
-    if (s->is_logout && s->bye) /* [RFC3501 3.4] */
+    if (s->is_logout && s->bye) /* [RFC3501 3.4] [RFC9051 3.4] */
         imap_bye(c, (struct str){0}, str_of(s->bye));
     if (s->is_logout)
         return NET_CLOSE;

@@ -1,5 +1,5 @@
-/* Which messages of the selected mailbox a program finds [RFC3501 6.4.4]: a straight scan, cheapest
- * first, for SEARCH, SORT and THREAD.
+/* Which messages of the selected mailbox a program finds [RFC3501 6.4.4] [RFC9051 6.4.4]: a
+ * straight scan, cheapest first, for SEARCH, SORT and THREAD.
  *
  * 1. Rows decide what they can, on the loop, in pages of a tenth of a millisecond; once more when
  *    the index has said which of those that are left may be hits.

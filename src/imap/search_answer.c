@@ -1,4 +1,5 @@
-/* SEARCH and UID SEARCH [RFC3501 6.4.4, 6.4.8]; what a search was asked to return, and the answer:
+/* SEARCH and UID SEARCH [RFC3501 6.4.4, 6.4.8] [RFC9051 6.4.4, 6.4.9]; what a search was asked to
+ * return, and the answer:
  * "* SEARCH" with numbers, or ESEARCH with what RETURN names [RFC4466 2.6] [RFC4731 3.1]; and what
  * "$" means afterwards [RFC5182 2.1].
  *

@@ -1,5 +1,5 @@
-/* Keys that an ENVELOPE decides [RFC3501 6.4.4]: FROM, TO, CC, BCC and SUBJECT look into its
- * fields, SENTBEFORE, SENTON and SENTSINCE at its date.
+/* Keys that an ENVELOPE decides [RFC3501 6.4.4] [RFC9051 6.4.4]: FROM, TO, CC, BCC and SUBJECT look
+ * into its fields, SENTBEFORE, SENTON and SENTSINCE at its date.
  *
  * Addresses are looked at as mime/fields.h writes them. Words of RFC 2047 are decoded where there
  * are any; most values are ASCII and are looked at where they are. Pure. */

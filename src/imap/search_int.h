@@ -59,7 +59,7 @@ enum imap_search_kind {
     IMAP_SEARCH_TEXT
 };
 
-/* The strings of an ENVELOPE, in its order [RFC3501 7.4.2]. */
+/* The strings of an ENVELOPE, in its order [RFC3501 7.4.2] [RFC9051 7.5.2]. */
 enum imap_search_field {
     IMAP_SEARCH_DATE,
     IMAP_SEARCH_SUBJECT,

@@ -1,5 +1,5 @@
-/* The keys of SEARCH [RFC3501 6.4.4, 9] to a tree, pure. Limits: keys in all, depth, keys that look
- * at text. What a key is, is a row of a table. */
+/* The keys of SEARCH [RFC3501 6.4.4, 9] [RFC9051 6.4.4, 9] to a tree, pure. Limits: keys in all,
+ * depth, keys that look at text. What a key is, is a row of a table. */
 #include "imap/search_int.h"
 
 #include "base/clock.h"
@@ -154,7 +154,8 @@ uint64_t imap_search_day(int64_t since_1970)
     return (uint64_t)(since_1970 + YEAR_0);
 }
 
-/* Dates disregard time and timezone [RFC3501 6.4.4]: received ones are days of UTC. */
+/* Dates disregard time and timezone [RFC3501 6.4.4] [RFC9051 6.4.4]: received ones are days of UTC.
+ */
 static void set_day(struct imap_search_key *key, enum side side, int64_t day)
 {
     const int64_t day_ns = 86400 * (int64_t)NS_PER_SEC, most = INT64_MAX / day_ns;
@@ -467,7 +468,8 @@ static enum rc fold_one(struct str *text, struct str charset, const struct mime_
 enum rc imap_search_fold(struct imap_search_program *program, const struct mime_charsets *charsets,
                          struct arena *arena)
 {
-    /* Without a charset strings are ASCII [RFC3501 6.4.4]; UTF-8 is understood all the same. */
+    /* Without a charset strings are ASCII [RFC3501 6.4.4] [RFC9051 6.4.4]; UTF-8 is understood all
+     * the same. */
     struct str charset = program->charset.p ? program->charset : STR("US-ASCII");
     if (!mime_charset_is_known(charsets, charset))
         return RC_NOTFOUND;

@@ -1,5 +1,5 @@
-/* Keys that need a message's bytes [RFC3501 6.4.4]: HEADER, BODY, TEXT; and the summary of one that
- * has none yet.
+/* Keys that need a message's bytes [RFC3501 6.4.4] [RFC9051 6.4.4]: HEADER, BODY, TEXT; and the
+ * summary of one that has none yet.
  *
  * Invariants: a message is read through one window; one that fits is read once and parsed at most
  * once, whatever the number of keys. Nothing here stays with a long message: after `until` the

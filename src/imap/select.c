@@ -1,5 +1,5 @@
-/* SELECT, EXAMINE and UNSELECT [RFC3501 6.3.1, 6.3.2] [RFC3691], and what a client that comes back
- * is told of the time it was away [RFC7162 3.2.5]. */
+/* SELECT, EXAMINE and UNSELECT [RFC3501 6.3.1, 6.3.2] [RFC9051 6.3.2, 6.3.3] [RFC3691], and what a
+ * client that comes back is told of the time it was away [RFC7162 3.2.5]. */
 #include "imap/arguments_int.h"
 
 struct select {
@@ -164,7 +164,7 @@ static void put_state(struct conn *c, struct imap_session *s)
         imap_put_highest_modseq(s, out);
 }
 
-/* Also when the new one cannot be opened [RFC3501 6.3.1]. */
+/* Also when the new one cannot be opened [RFC3501 6.3.1] [RFC9051 6.3.2]. */
 static void close_old(struct conn *c, struct imap_session *s)
 {
     if (s->state == IMAP_SELECTED)

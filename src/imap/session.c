@@ -1,5 +1,5 @@
 /* The commands that are about the session and not about mail: NOOP, CHECK, CAPABILITY, ID,
- * NAMESPACE, LOGOUT [RFC3501 6.1] [RFC2971] [RFC2342]. */
+ * NAMESPACE, LOGOUT [RFC3501 6.1] [RFC9051 6.1] [RFC2971] [RFC2342]. */
 #include "imap/imap_int.h"
 
 static enum net_step nothing(struct conn *c, struct imap_session *s, struct imap_parse *p)

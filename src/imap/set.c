@@ -1,5 +1,5 @@
-/* Sequence sets [RFC3501 9]: read from a command, and what they mean in a mailbox; places in what
- * ascends. Pure. */
+/* Sequence sets [RFC3501 9] [RFC9051 9]: read from a command, and what they mean in a mailbox;
+ * places in what ascends. Pure. */
 #include "imap/imap_int.h"
 
 #include <stdlib.h>
@@ -50,7 +50,7 @@ bool imap_take_set(struct imap_parse *p, struct imap_set *out)
         r->to = r->from;
         if (imap_take_byte(p, ':') && !take_seq_number(p, &r->to))
             return false;
-        if (r->to < r->from) /* "4:2" and "2:4" are the same [RFC3501 9] */
+        if (r->to < r->from) /* "4:2" and "2:4" are the same [RFC3501 9] [RFC9051 9] */
             *r = (struct imap_range){r->to, r->from};
     } while (imap_take_byte(p, ','));
     return true;
@@ -184,7 +184,7 @@ enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *ro
         }
         if (!count && set->ranges[i].to == UINT32_MAX)
             continue;                /* "1:*" of nothing is nothing */
-        if (!r.from || r.to > count) /* [RFC3501 9] */
+        if (!r.from || r.to > count) /* [RFC3501 9] [RFC9051 9] */
             return RC_NOTFOUND;
         out->at[out->n++] = (struct imap_span){r.from - 1, r.to};
     }

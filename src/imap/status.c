@@ -1,5 +1,5 @@
-/* STATUS [RFC3501 6.3.10]: answered from the mailbox's record, whatever its size; but for DELETED
- * [RFC9051 6.3.11], which nobody counts before he is asked. */
+/* STATUS [RFC3501 6.3.10] [RFC9051 6.3.11]: answered from the mailbox's record, whatever its size;
+ * but for DELETED [RFC9051 6.3.11], which nobody counts before he is asked. */
 #include "imap/imap_int.h"
 
 enum item {

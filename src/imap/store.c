@@ -1,5 +1,5 @@
-/* STORE and UID STORE [RFC3501 6.4.6]: flags set, added and removed, perhaps only where nobody has
- * changed a message since [RFC7162 3.1.3].
+/* STORE and UID STORE [RFC3501 6.4.6] [RFC9051 6.4.6]: flags set, added and removed, perhaps only
+ * where nobody has changed a message since [RFC7162 3.1.3].
  *
  * The answer tells the flags that each message of the set has now, whoever else has changed them
  * meanwhile; the news that follow are of the same state, so nothing is told twice and nothing is
@@ -126,8 +126,8 @@ static void tell_one(struct conn *c, struct imap_session *s, size_t index,
     }
 }
 
-/* Of UIDs, those that are not there are passed over [RFC3501 6.4.8]; of numbers, the client has not
- * heard yet that their messages are gone [RFC2180 4.2]. */
+/* Of UIDs, those that are not there are passed over [RFC3501 6.4.8] [RFC9051 6.4.9]; of numbers,
+ * the client has not heard yet that their messages are gone [RFC2180 4.2]. */
 static enum net_step finish(struct conn *c, struct imap_session *s)
 {
     struct storing *k = s->job;

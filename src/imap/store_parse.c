@@ -1,4 +1,5 @@
-/* The arguments of STORE [RFC3501 6.4.6, 9], with UNCHANGEDSINCE [RFC7162 3.1.3, 7]. Pure. */
+/* The arguments of STORE [RFC3501 6.4.6, 9] [RFC9051 6.4.6, 9], with UNCHANGEDSINCE
+ * [RFC7162 3.1.3, 7]. Pure. */
 #include "imap/arguments_int.h"
 
 static const struct {

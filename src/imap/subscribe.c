@@ -1,5 +1,5 @@
-/* SUBSCRIBE and UNSUBSCRIBE [RFC3501 6.3.6, 6.3.7]: of any name, whether or not there is such a
- * mailbox. */
+/* SUBSCRIBE and UNSUBSCRIBE [RFC3501 6.3.6, 6.3.7] [RFC9051 6.3.7, 6.3.8]: of any name, whether or
+ * not there is such a mailbox. */
 #include "imap/imap_int.h"
 
 struct subscribing {

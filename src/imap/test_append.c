@@ -69,7 +69,7 @@ static void send_in(int fd, struct str text, size_t at_once)
 
 /* --- one message ------------------------------------------------------------------------------ */
 
-static void messages_come_as_they_are(void **state) /* [RFC3501 6.3.11] */
+static void messages_come_as_they_are(void **state) /* [RFC3501 6.3.11] [RFC9051 6.3.12] */
 {
     struct home *h = *state;
     static const char script[] = "a append Archive (\\Seen $Label) \"17-Jul-1996 02:44:25 -0700\" "
@@ -114,7 +114,7 @@ static void messages_come_as_they_are(void **state) /* [RFC3501 6.3.11] */
     assert_int_equal(budget_used(&budget), 0);
 }
 
-/* The client waits for its "+" [RFC3501 7.5]. */
+/* The client waits for its "+" [RFC3501 7.5] [RFC9051 7.6]. */
 static void literals_may_wait(void **state)
 {
     struct home *h = *state;
@@ -142,7 +142,7 @@ static void literals_may_wait(void **state)
 static const struct {
     const char *command, *answer;
 } refusals[] = {
-    {"APPEND Nowhere {5}", "NO [TRYCREATE] "}, /* [RFC3501 6.3.11] */
+    {"APPEND Nowhere {5}", "NO [TRYCREATE] "}, /* [RFC3501 6.3.11] [RFC9051 6.3.12] */
     {"APPEND INBOX/child {5}", "NO [TRYCREATE] "},
     {"APPEND INBOX {0}", "NO a message without a byte"}, /* [RFC3502 6.3.11] */
     {"APPEND INBOX {3145729}", "NO [TOOBIG] "},          /* [RFC7889 4] */

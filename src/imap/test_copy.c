@@ -70,7 +70,8 @@ static void set_quota(struct home *h, uint64_t messages)
 
 /* --- COPY ------------------------------------------------------------------------------------- */
 
-static void copies_keep_flags_and_tell_uids(void **state) /* [RFC3501 6.4.7] [RFC4315 3] */
+static void copies_keep_flags_and_tell_uids(
+    void **state) /* [RFC3501 6.4.7] [RFC9051 6.4.7] [RFC4315 3] */
 {
     struct home *h = *state;
     int fd = with_messages(h, 6);
@@ -84,7 +85,8 @@ static void copies_keep_flags_and_tell_uids(void **state) /* [RFC3501 6.4.7] [RF
     expect_copyuid(fd, "b OK", "2,4:6 1:4] COPY completed");
     client_send(fd, STR("c UID COPY 3,7:9 Archive\r\n"));
     expect_copyuid(fd, "c OK", "3 5] UID COPY completed");
-    client_send(fd, STR("c UID COPY 9:* Archive\r\n")); /* which has the last one [RFC3501 6.4.8] */
+    client_send(fd, STR("c UID COPY 9:* Archive\r\n")); /* which has the last one [RFC3501 6.4.8]
+                                                           [RFC9051 6.4.9] */
     expect_copyuid(fd, "c OK", "6 6] UID COPY completed");
     client_talk(fd,
                 "C: d UID COPY 100 Archive\n" /* none: no COPYUID [RFC4315 3] */
@@ -114,7 +116,7 @@ static void bad_copies_are_refused(void **state)
     struct home *h = *state;
     int fd = with_messages(h, 2);
     client_talk(fd,
-                "C: a COPY 1 Nowhere\n" /* [RFC3501 6.4.7] */
+                "C: a COPY 1 Nowhere\n" /* [RFC3501 6.4.7] [RFC9051 6.4.7] */
                 "P: a NO [TRYCREATE] \n"
                 "C: b MOVE 1 Nowhere/else\n"
                 "P: b NO [TRYCREATE] \n"
@@ -273,7 +275,7 @@ static void moves_tell_uids_first(void **state) /* [RFC6851 4.3] */
                 "S: a OK MOVE completed\n",
                 AT_ONCE);
     client_talk(other,
-                "C: a FETCH 1 FLAGS\n" /* no EXPUNGE here [RFC3501 7.4.1] */
+                "C: a FETCH 1 FLAGS\n" /* no EXPUNGE here [RFC3501 7.4.1] [RFC9051 7.5.1] */
                 "S: * 1 FETCH (FLAGS ())\n"
                 "S: a OK FETCH completed\n"
                 "C: b MOVE 2 Archive\n"
@@ -301,7 +303,7 @@ static void moves_tell_uids_first(void **state) /* [RFC6851 4.3] */
 
 /* --- EXPUNGE ---------------------------------------------------------------------------------- */
 
-static void deleted_messages_go(void **state) /* [RFC3501 6.4.3] [RFC4315 2.1] */
+static void deleted_messages_go(void **state) /* [RFC3501 6.4.3] [RFC9051 6.4.3] [RFC4315 2.1] */
 {
     struct home *h = *state;
     int fd = with_messages(h, 6), other = client_select(h, "SELECT");
@@ -335,7 +337,7 @@ static void deleted_messages_go(void **state) /* [RFC3501 6.4.3] [RFC4315 2.1] *
                 "S: g OK EXPUNGE completed\n",
                 AT_ONCE);
     client_talk(other,
-                "C: b SEARCH ALL\n" /* no moment for it [RFC3501 7.4.1] */
+                "C: b SEARCH ALL\n" /* no moment for it [RFC3501 7.4.1] [RFC9051 7.5.1] */
                 "S: * SEARCH 1 2 3 4 5 6\n"
                 "S: b OK SEARCH completed\n"
                 "C: c NOOP\n"
@@ -349,7 +351,7 @@ static void deleted_messages_go(void **state) /* [RFC3501 6.4.3] [RFC4315 2.1] *
     client_close(h->net, fd);
 }
 
-static void closing_expunges_silently(void **state) /* [RFC3501 6.4.2] */
+static void closing_expunges_silently(void **state) /* [RFC3501 6.4.2] [RFC9051 6.4.1] */
 {
     struct home *h = *state;
     int fd = with_messages(h, 3);

@@ -19,9 +19,10 @@ static const struct {
     const char *wire, *utf8; /* utf8 NULL: not a name */
 } names[] = {
     {"INBOX", "INBOX"},
-    {"~peter/mail/&U,BTFw-/&ZeVnLIqe-", "~peter/mail/\xe5\x8f\xb0\xe5\x8c\x97/"
-                                        "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e"}, /* [RFC3501 5.1.3]
-                                                                                  */
+    {"~peter/mail/&U,BTFw-/&ZeVnLIqe-",
+     "~peter/mail/\xe5\x8f\xb0\xe5\x8c\x97/"
+     "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e"}, /* [RFC3501 5.1.3] [RFC9051 A.1]
+                                               */
     {"Entw&APw-rfe", "Entw\xc3\xbcrfe"},
     {"a&-b", "a&b"},
     {"&-", "&"},
@@ -62,7 +63,7 @@ static void mailboxes_have_levels(void **state)
     struct imap_parse p = parse_of("\"inbox/Entw&APw-rfe/\" x");
     assert_true(imap_take_mailbox(&p, &path));
     assert_int_equal(path.n, 2);
-    assert_true(str_eq(path.levels[0], STR("INBOX"))); /* [RFC3501 5.1] */
+    assert_true(str_eq(path.levels[0], STR("INBOX"))); /* [RFC3501 5.1] [RFC9051 5.1] */
     assert_true(str_eq(path.levels[1], STR("Entw\xc3\xbcrfe")));
     assert_true(str_eq(p.rest, STR(" x")));
     p = parse_of("\"Entw\xc3\xbcrfe\"");

@@ -87,7 +87,8 @@ static void patterns_are_bounded(void **state)
     arena_fini(&arena);
 }
 
-static void patterns_have_the_names_of_the_client(void **state) /* [RFC3501 5.1.3] [RFC9755 3] */
+static void patterns_have_the_names_of_the_client(
+    void **state) /* [RFC3501 5.1.3] [RFC9051 A.1] [RFC9755 3] */
 {
     struct imap_list l;
     struct imap_parse p;

@@ -141,7 +141,7 @@ static void accounts_follow_one_another(void **state)
 }
 
 /* Blanks behind the last argument and empty lines between commands, which some clients send. Blanks
- * within are errors [RFC3501 9], and a literal is taken as it is. */
+ * within are errors [RFC3501 9] [RFC9051 9], and a literal is taken as it is. */
 static void blanks_that_mean_nothing_are_passed_over(void **state)
 {
     struct home h;
@@ -286,7 +286,8 @@ static void idling_ends_with_the_login(void **state)
     home_end(&h);
 }
 
-/* Nobody is left without a word, also who does not finish what he began [RFC3501 3.4]. */
+/* Nobody is left without a word, also who does not finish what he began [RFC3501 3.4]
+ * [RFC9051 3.4]. */
 static void who_says_nothing_is_told(void **state)
 {
     static const char *const beginnings[] = {

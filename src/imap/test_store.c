@@ -26,7 +26,7 @@ static int with_messages(struct home *h, size_t n)
     return client_select(h, "SELECT");
 }
 
-static void flags_are_set_added_and_removed(void **state) /* [RFC3501 6.4.6] */
+static void flags_are_set_added_and_removed(void **state) /* [RFC3501 6.4.6] [RFC9051 6.4.6] */
 {
     struct home *h = *state;
     int fd = with_messages(h, 3);
@@ -52,7 +52,7 @@ static void flags_are_set_added_and_removed(void **state) /* [RFC3501 6.4.6] */
                 "S: e OK STORE completed\n"
                 "C: f UID STORE 3:9 +FLAGS.SILENT (\\Deleted)\n"
                 "S: f OK UID STORE completed\n"
-                "C: g UID STORE 2:* +FLAGS (\\Seen)\n" /* [RFC3501 6.4.8] */
+                "C: g UID STORE 2:* +FLAGS (\\Seen)\n" /* [RFC3501 6.4.8] [RFC9051 6.4.9] */
                 "S: * 2 FETCH (UID 2 FLAGS (\\Seen))\n"
                 "S: * 3 FETCH (UID 3 FLAGS (\\Deleted \\Seen))\n"
                 "S: g OK UID STORE completed\n"
@@ -71,7 +71,7 @@ static void what_is_wrong_is_refused(void **state)
                 "S: a BAD there is no message of this number\n"
                 "C: b STORE 0 FLAGS (\\Seen)\n"
                 "P: b BAD expected\n"
-                "C: c STORE 1 FLAGS (\\Recent)\n" /* [RFC3501 2.3.2] */
+                "C: c STORE 1 FLAGS (\\Recent)\n" /* [RFC3501 2.3.2] [RFC9051 2.3.2] */
                 "P: c BAD expected a flag that can be changed\n"
                 "C: d STORE 1 FLAG (\\Seen)\n"
                 "P: d BAD expected FLAGS\n"
@@ -84,7 +84,7 @@ static void what_is_wrong_is_refused(void **state)
                 AT_ONCE);
     int other = client_select(h, "EXAMINE");
     client_talk(other,
-                "C: a STORE 1 FLAGS (\\Seen)\n" /* [RFC3501 6.3.2] */
+                "C: a STORE 1 FLAGS (\\Seen)\n" /* [RFC3501 6.3.2] [RFC9051 6.3.3] */
                 "P: a NO [READ-ONLY] \n",
                 AT_ONCE);
     client_close(h->net, other);
@@ -181,7 +181,7 @@ static void others_are_told(void **state)
     client_close(h->net, fd);
 }
 
-/* [RFC3501 7.4.1]: STORE is never told of an expunge; UID STORE may be. */
+/* [RFC3501 7.4.1] [RFC9051 7.5.1]: STORE is never told of an expunge; UID STORE may be. */
 static void expunged_messages_are_told_later(void **state)
 {
     struct home *h = *state;

@@ -1,6 +1,6 @@
 /* All that the server says to people, by number: whether it is OK, NO or BAD, the response code
- * that programs read [RFC3501 7.1] [RFC5530], and the words. Texts never hold what a client has
- * sent. */
+ * that programs read [RFC3501 7.1] [RFC9051 7.1] [RFC5530], and the words. Texts never hold what a
+ * client has sent. */
 #include "imap/imap_int.h"
 
 struct text {

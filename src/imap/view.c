@@ -240,7 +240,7 @@ static void tell_gone(struct imap_session *s, struct buf *out, size_t index, uin
     if (s->enabled & (IMAP_EN_QRESYNC | IMAP_EN_UIDONLY)) { /* [RFC7162 3.2.10] [RFC9586 3.6] */
         imap_vanished_add(out, &v->vanished, uid, uid);
     } else {
-        /* Those before it have moved up already [RFC3501 7.4.1]. */
+        /* Those before it have moved up already [RFC3501 7.4.1] [RFC9051 7.5.1]. */
         buf_put(out, STR("* "));
         imap_put_u64(out, index + 1 - v->told_gone);
         buf_put(out, STR(" EXPUNGE\r\n"));

@@ -1,5 +1,5 @@
-/* ENVELOPE out of the kept fields of a message [RFC3501 7.4.2]; what its fields are called, strings
- * for IMAP.
+/* ENVELOPE out of the kept fields of a message [RFC3501 7.4.2] [RFC9051 7.5.2]; what its fields are
+ * called, strings for IMAP.
  *
  * Address fields that stand there more than once are read as one; of the others the first counts.
  * An address without a host or mailbox gets a name in its place, since NIL there means a group. */
@@ -72,7 +72,7 @@ static bool is_quotable(struct str s)
         if (s.p[i] == '\r' || s.p[i] == '\n' || s.p[i] == '\0')
             return false;
     }
-    return all < 0x80; /* [RFC3501 9] QUOTED-CHAR */
+    return all < 0x80; /* [RFC3501 9] [RFC9051 9] QUOTED-CHAR */
 }
 
 static void put_quoted(struct buf *out, struct str s)
@@ -99,7 +99,7 @@ static void put_literal(struct buf *out, struct str s)
     for (size_t i = 0; i < s.n; i++)
         nuls += s.p[i] == '\0';
     buf_putf(out, "{%zu}\r\n", s.n - nuls);
-    while (s.n) { /* [RFC3501 4.3]: no NUL in a literal */
+    while (s.n) { /* [RFC3501 4.3] [RFC9051 4.3]: no NUL in a literal */
         size_t n = strnlen(s.p, s.n);
         buf_put(out, str_head(s, n));
         s = str_skip(s, n + 1);
@@ -206,7 +206,7 @@ static void put_addresses(struct mime_writer *w, const struct mime_facts *f,
 }
 
 /* The n bytes at `from` of the output are those of From; they stand in where Sender or Reply-To are
- * missing or empty [RFC3501 7.4.2]. */
+ * missing or empty [RFC3501 7.4.2] [RFC9051 7.5.2]. */
 static void put_or_from(struct mime_writer *w, const struct mime_facts *f,
                         enum mime_summary_field field, size_t from, size_t n)
 {

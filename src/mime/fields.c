@@ -1,8 +1,8 @@
 /* An ENVELOPE taken apart, and what people look for in it: addresses and the subject as text.
  *
  * Most values are plain ASCII and are copied as they are; words of RFC 2047 are decoded where there
- * are any [RFC3501 6.4.4]. What mime_summary wrote is read back here; anything else is refused, and
- * never read beyond its end. */
+ * are any [RFC3501 6.4.4] [RFC9051 6.4.4]. What mime_summary wrote is read back here; anything else
+ * is refused, and never read beyond its end. */
 #include "mime/fields.h"
 
 #include "base/utf8.h"

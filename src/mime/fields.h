@@ -26,7 +26,8 @@ bool mime_address_take(struct str *s, struct mime_address *out);
  * NIL, which is taken too, or no list, and then *s is absent. */
 bool mime_addresses_take(struct str *s, const struct mime_charsets *charsets, struct buf *out);
 
-/* The fields that searches look into, in the order of an ENVELOPE [RFC3501 7.4.2]. */
+/* The fields that searches look into, in the order of an ENVELOPE [RFC3501 7.4.2] [RFC9051 7.5.2].
+ */
 enum mime_in { MIME_IN_SUBJECT, MIME_IN_FROM, MIME_IN_TO, MIME_IN_CC, MIME_IN_BCC, MIME_IN_FIELDS };
 /* What the envelope says in these, decoded and folded. Empty: nothing. RC_CORRUPT: it is no
  * envelope; RC_LIMIT: a buffer's cap. */

@@ -1,5 +1,5 @@
 /* The addresses of a field as they are shown to people [RFC5322 3.4]: with names, groups and
- * routes, for ENVELOPE [RFC3501 7.4.2].
+ * routes, for ENVELOPE [RFC3501 7.4.2] [RFC9051 7.5.2].
  *
  * The counterpart of address.c, which is strict because permissions hang on it: this one shows
  * whatever stands there. A list is cut at ',' ';' ':' '<' and '>' outside quotes, comments and

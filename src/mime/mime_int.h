@@ -29,7 +29,8 @@ static inline bool mime_is_space(char c)
 
 /* ---- Summaries ---- */
 
-/* The fields that a summary is made of; those of ENVELOPE first, in its order [RFC3501 7.4.2]. */
+/* The fields that a summary is made of; those of ENVELOPE first, in its order [RFC3501 7.4.2]
+ * [RFC9051 7.5.2]. */
 enum mime_summary_field {
     MIME_FIELD_DATE,
     MIME_FIELD_SUBJECT,
@@ -74,8 +75,9 @@ struct mime_writer {
 struct str mime_kept_of(const struct mime_tree *t, uint32_t part);
 void mime_facts_read(struct str kept, struct mime_facts *out);
 
-/* A string as IMAP has it [RFC3501 4.3]: quoted, or a literal when it has bytes that cannot be
- * quoted or is long; NUL is left out. An absent one is NIL for the second, "" for the first. */
+/* A string as IMAP has it [RFC3501 4.3] [RFC9051 4.3]: quoted, or a literal when it has bytes that
+ * cannot be quoted or is long; NUL is left out. An absent one is NIL for the second, "" for the
+ * first. */
 void mime_put_string(struct buf *out, struct str s);
 /* A field's value without its folds; NIL when absent. */
 void mime_put_value(struct mime_writer *w, struct str value);

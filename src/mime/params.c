@@ -1,4 +1,4 @@
-/* The parameters of a field as BODYSTRUCTURE shows them [RFC3501 7.4.2].
+/* The parameters of a field as BODYSTRUCTURE shows them [RFC3501 7.4.2] [RFC9051 7.5.2].
  *
  * A value that came in numbered pieces is put together under one name, as servers should
  * [RFC2231 6]; where a piece is encoded, all of the value is, and the name ends with '*'

@@ -1,4 +1,4 @@
-/* Sections of a message: part numbers to parts, parts to bytes [RFC3501 6.4.5].
+/* Sections of a message: part numbers to parts, parts to bytes [RFC3501 6.4.5] [RFC9051 6.4.5].
  *
  * A message is a part that has the numbers of its parts to itself: the message fetched, and the one
  * in each message/rfc822 part. When it is a multipart its parts are numbered; otherwise its body is

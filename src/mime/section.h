@@ -1,5 +1,5 @@
-/* BODY[section]: which bytes of a message a section is [RFC3501 6.4.5]. Pure functions over the
- * tree. */
+/* BODY[section]: which bytes of a message a section is [RFC3501 6.4.5] [RFC9051 6.4.5]. Pure
+ * functions over the tree. */
 #ifndef MIME_SECTION_H
 #define MIME_SECTION_H
 
@@ -26,7 +26,7 @@ enum rc mime_section_find(const struct mime_tree *t, const uint32_t *path, size_
 
 /* Appends the fields of a header block that have one of the names (is_not: all others), in their
  * order, with their folds as they stand, and the empty line, also when the block has none. Case is
- * ignored [RFC3501 6.4.5]. RC_LIMIT: it does not fit, and out is as it was. */
+ * ignored [RFC3501 6.4.5] [RFC9051 6.4.5]. RC_LIMIT: it does not fit, and out is as it was. */
 enum rc mime_header_select(struct str header, const struct str *names, size_t n, bool is_not,
                            struct buf *out);
 

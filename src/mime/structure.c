@@ -1,4 +1,4 @@
-/* BODYSTRUCTURE out of a tree and the fields kept with it [RFC3501 7.4.2].
+/* BODYSTRUCTURE out of a tree and the fields kept with it [RFC3501 7.4.2] [RFC9051 7.5.2].
  *
  * A part is shown as what its numbers make it: only what the parser has looked into is shown with
  * parts of its own. Recursion is as deep as the tree, whose depth is limited. */

@@ -234,7 +234,8 @@ static enum rc copy_values(struct str *s, size_t n, struct buf *out)
 
 static enum rc copy_body(struct str *s, unsigned depth, struct buf *out);
 
-/* Behind "(": type and subtype, ... [RFC3501 9] body-type-1part without its body-ext-1part. */
+/* Behind "(": type and subtype, ... [RFC3501 9] [RFC9051 9] body-type-1part without its
+ * body-ext-1part. */
 static enum rc copy_leaf(struct str *s, unsigned depth, struct buf *out)
 {
     struct str type = take_value(s), rest = str_skip(*s, 1), subtype = take_value(&rest);

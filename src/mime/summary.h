@@ -1,5 +1,5 @@
 /* ENVELOPE and BODYSTRUCTURE as IMAP text, made once from the fields that the parser keeps
- * [RFC3501 7.4.2].
+ * [RFC3501 7.4.2] [RFC9051 7.5.2].
  *
  * Strings are quoted where that is possible and literals where not, absent values NIL, header
  * values without their folds, words of RFC 2047 as they stand. All texts can be copied to the

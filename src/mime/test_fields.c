@@ -24,7 +24,7 @@ static void fini_all(struct buf out[MIME_IN_FIELDS])
         buf_fini(&out[i]);
 }
 
-/* [RFC3501 6.4.4] */
+/* [RFC3501 6.4.4] [RFC9051 6.4.4] */
 static void fields_are_decoded_and_folded(void **state)
 {
     struct buf out[MIME_IN_FIELDS];

@@ -1,7 +1,7 @@
 /* Our ENVELOPE and BODYSTRUCTURE beside those of Dovecot 2.3, over the mails of tests/corpus, of
  * tests/corpus-imap/mails and of Python's own tests. tests/corpus-imap/dovecot.txt has Dovecot's
  * answers, differences.txt each difference with its reason. What differs without being explained
- * fails, and so does an explanation that is not needed any more. [RFC3501 7.4.2] */
+ * fails, and so does an explanation that is not needed any more. [RFC3501 7.4.2] [RFC9051 7.5.2] */
 #include "base/mem.h"
 #include "base/test.h"
 #include "mime/summary.h"
@@ -188,7 +188,8 @@ static bool check_mail(struct table *t, struct str name, struct str *rest)
     return ok;
 }
 
-static void our_answers_are_dovecots_or_explained(void **state) /* [RFC3501 7.4.2] */
+static void our_answers_are_dovecots_or_explained(
+    void **state) /* [RFC3501 7.4.2] [RFC9051 7.5.2] */
 {
     struct buf golden;
     struct table t = {0};

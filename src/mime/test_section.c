@@ -72,7 +72,7 @@ static void expect_none(const char *path, enum mime_section kind)
     section(str_of(nested), path, kind, RC_NOTFOUND);
 }
 
-static void the_message_has_sections(void **state) /* [RFC3501 6.4.5] */
+static void the_message_has_sections(void **state) /* [RFC3501 6.4.5] [RFC9051 6.4.5] */
 {
     struct str m = str_of(nested);
     expect("", MIME_SECTION_WHOLE, nested);
@@ -82,7 +82,7 @@ static void the_message_has_sections(void **state) /* [RFC3501 6.4.5] */
     expect_none("", MIME_SECTION_MIME);
 }
 
-static void parts_have_numbers(void **state) /* [RFC3501 6.4.5] */
+static void parts_have_numbers(void **state) /* [RFC3501 6.4.5] [RFC9051 6.4.5] */
 {
     expect("1", MIME_SECTION_WHOLE, "one");
     expect("2", MIME_SECTION_WHOLE, "two");
@@ -96,7 +96,8 @@ static void parts_have_numbers(void **state) /* [RFC3501 6.4.5] */
         expect_none(missing[i], MIME_SECTION_WHOLE);
 }
 
-static void messages_in_parts_have_header_and_text(void **state) /* [RFC3501 6.4.5] */
+static void messages_in_parts_have_header_and_text(
+    void **state) /* [RFC3501 6.4.5] [RFC9051 6.4.5] */
 {
     expect("3", MIME_SECTION_HEADER,
            "Subject: three\r\nContent-Type: multipart/mixed; boundary=B\r\n\r\n");
@@ -109,7 +110,7 @@ static void messages_in_parts_have_header_and_text(void **state) /* [RFC3501 6.4
     expect_none("4.2.1", MIME_SECTION_HEADER);
 }
 
-static void a_plain_message_has_one_part(void **state) /* [RFC3501 6.4.5] */
+static void a_plain_message_has_one_part(void **state) /* [RFC3501 6.4.5] [RFC9051 6.4.5] */
 {
     struct str m = STR("Subject: x\r\n\r\nbody\r\n");
     assert_str(section(m, "1", MIME_SECTION_WHOLE, RC_OK), "body\r\n");
@@ -123,7 +124,7 @@ static void a_plain_message_has_one_part(void **state) /* [RFC3501 6.4.5] */
     assert_str(section(m, "1.1", MIME_SECTION_WHOLE, RC_OK), "body");
 }
 
-static void fields_are_selected(void **state) /* [RFC3501 6.4.5] */
+static void fields_are_selected(void **state) /* [RFC3501 6.4.5] [RFC9051 6.4.5] */
 {
     struct str header = STR("From: a\r\nTo: b,\r\n\tc\r\nX-Y : d\r\nto: e\r\n\r\n");
     struct str names[] = {STR_INIT("TO"), STR_INIT("Nothing")};

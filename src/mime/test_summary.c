@@ -43,7 +43,7 @@ static void expect_structure(const char *message, const char *expected, const ch
     buf_fini(&m.summary);
 }
 
-static void envelopes_have_ten_members(void **state) /* [RFC3501 7.4.2] */
+static void envelopes_have_ten_members(void **state) /* [RFC3501 7.4.2] [RFC9051 7.5.2] */
 {
     expect_envelope("Date: Wed, 17 Jul 1996 02:23:25 -0700 (PDT)\r\n"
                     "From: Terry Gray <gray@cac.test>\r\n"
@@ -63,7 +63,7 @@ static void envelopes_have_ten_members(void **state) /* [RFC3501 7.4.2] */
     expect_envelope("", "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)");
 }
 
-static void strings_are_quoted_or_literals(void **state) /* [RFC3501 4.3] */
+static void strings_are_quoted_or_literals(void **state) /* [RFC3501 4.3] [RFC9051 4.3] */
 {
     expect_envelope("Subject: a \"b\" \\ c\r\n\r\n",
                     "(NIL \"a \\\"b\\\" \\\\ c\" NIL NIL NIL NIL NIL NIL NIL NIL)");
@@ -87,7 +87,7 @@ static void addresses(const char *field, const char *expected)
     expect_envelope(message, envelope);
 }
 
-static void groups_have_a_beginning_and_an_end(void **state) /* [RFC3501 7.4.2] */
+static void groups_have_a_beginning_and_an_end(void **state) /* [RFC3501 7.4.2] [RFC9051 7.5.2] */
 {
     addresses("friends: a@b.test, C <c@d.test>;, e@f.test",
               "((NIL NIL \"friends\" NIL)(NIL NIL \"a\" \"b.test\")(\"C\" NIL \"c\" \"d.test\")"
@@ -129,14 +129,14 @@ static void fields_that_come_twice(void **state)
                     "(NIL NIL \"c\" \"d.test\")) NIL NIL NIL NIL)");
 }
 
-static void sender_stands_for_itself(void **state) /* [RFC3501 7.4.2] */
+static void sender_stands_for_itself(void **state) /* [RFC3501 7.4.2] [RFC9051 7.5.2] */
 {
     expect_envelope("Reply-To: r@x.test\r\nSender: s@x.test\r\nFrom: f@x.test\r\n\r\n",
                     "(NIL NIL ((NIL NIL \"f\" \"x.test\")) ((NIL NIL \"s\" \"x.test\")) "
                     "((NIL NIL \"r\" \"x.test\")) NIL NIL NIL NIL NIL)");
 }
 
-static void parts_are_described(void **state) /* [RFC3501 7.4.2] */
+static void parts_are_described(void **state) /* [RFC3501 7.4.2] [RFC9051 7.5.2] */
 {
     expect_structure("Content-Type: TEXT/PLAIN; CHARSET=\"US-ASCII\"\r\n\r\n1\r\n2\r\n3",
                      "(\"TEXT\" \"PLAIN\" (\"CHARSET\" \"US-ASCII\") NIL NIL \"7bit\" 7 2 NIL "
@@ -151,7 +151,7 @@ static void parts_are_described(void **state) /* [RFC3501 7.4.2] */
                      "(\"image\" \"png\" NIL \"<i@d>\" \"a b\" \"base64\" 6)");
 }
 
-static void parts_hold_parts(void **state) /* [RFC3501 7.4.2] */
+static void parts_hold_parts(void **state) /* [RFC3501 7.4.2] [RFC9051 7.5.2] */
 {
     expect_structure(
         "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n"

@@ -69,7 +69,7 @@ static bool is_found(const char *needle, const char *text, size_t step)
     return found || m.is_found;
 }
 
-static void strings_are_found_across_pieces(void **state) /* [RFC3501 6.4.4] */
+static void strings_are_found_across_pieces(void **state) /* [RFC3501 6.4.4] [RFC9051 6.4.4] */
 {
     for (size_t step = 1; step < 12; step++) {
         assert_true(is_found("needle", "a neneedle", step));
@@ -165,7 +165,7 @@ static const char mail[] = "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
     "a\xcc\x88"                                                                                    \
     "bca\xcc\x88\n"
 
-static void messages_have_text(void **state) /* [RFC3501 6.4.4] */
+static void messages_have_text(void **state) /* [RFC3501 6.4.4] [RFC9051 6.4.4] */
 {
     expect_text(mail, MIME_TEXT_BODY, INNER);
     expect_text(mail, MIME_TEXT_ALL,

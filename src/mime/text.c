@@ -5,6 +5,7 @@
  * 2. `offset` only grows; bytes before it are never wanted again.
  *
  * ASCII text that is not encoded is most of all and goes through the folding alone. [RFC3501 6.4.4]
+ * [RFC9051 6.4.4]
  */
 #include "mime/text.h"
 

@@ -1,5 +1,5 @@
 /* The text of messages for SEARCH: decoded, in UTF-8, folded so that case does not count; and
- * looking for a string in it [RFC3501 6.4.4]. */
+ * looking for a string in it [RFC3501 6.4.4] [RFC9051 6.4.4]. */
 #ifndef MIME_TEXT_H
 #define MIME_TEXT_H
 

@@ -142,7 +142,7 @@ struct store_mailbox {
 
 /* The name of a mailbox, level by level: UTF-8, each 1 to STORE_NAME_MAX bytes without '/' and
  * control characters, at most STORE_LEVELS of them. A first level INBOX, in any case of its
- * letters, is the INBOX [RFC3501 5.1]; other names differ when a byte does. */
+ * letters, is the INBOX [RFC3501 5.1] [RFC9051 5.1]; other names differ when a byte does. */
 struct store_path {
     const struct str *levels;
     size_t n;
@@ -277,20 +277,20 @@ enum rc store_expunge(struct store_account *account, uint32_t mailbox, const uin
 enum rc store_mailbox_create(struct store_account *account, struct store_path path,
                              enum store_role role, unsigned flags, struct store_op *op);
 /* With all that is below it. RC_EXISTS: there is something of that name; RC_PERM: to a place below
- * itself, or INBOX, whose rename moves its messages instead [RFC3501 6.3.5]: store_mailbox_create
- * and store_copy. A placeholder that it was the last child of goes. */
+ * itself, or INBOX, whose rename moves its messages instead [RFC3501 6.3.5] [RFC9051 6.3.6]:
+ * store_mailbox_create and store_copy. A placeholder that it was the last child of goes. */
 enum rc store_mailbox_rename(struct store_account *account, uint32_t id, struct store_path to,
                              unsigned flags, struct store_op *op);
 /* Gone for everybody at once, whatever its size, and out of the quota; store_maintain takes its
  * messages away, with tombstones as an expunge leaves them. One that has children becomes a
  * placeholder; a placeholder whose last child goes, goes. RC_PERM: INBOX, or a placeholder.
- * [RFC3501 6.3.4] */
+ * [RFC3501 6.3.4] [RFC9051 6.3.5] */
 enum rc store_mailbox_remove(struct store_account *account, uint32_t id, unsigned flags,
                              struct store_op *op);
 
-/* Subscribed names are kept whether or not there is such a mailbox [RFC3501 6.3.6]. The name is
- * the whole path with '/'; INBOX in any case is INBOX. RC_LIMIT: STORE_MAILBOXES. Without a change
- * op->modseq is 0. */
+/* Subscribed names are kept whether or not there is such a mailbox [RFC3501 6.3.6] [RFC9051 6.3.7].
+ * The name is the whole path with '/'; INBOX in any case is INBOX. RC_LIMIT: STORE_MAILBOXES.
+ * Without a change op->modseq is 0. */
 enum rc store_subscribe(struct store_account *account, struct str name, bool is_on, unsigned flags,
                         struct store_op *op);
 /* Published; in the arena, sorted by bytes. In memory after the first time: RC_AGAIN with KV_CACHED
@@ -358,8 +358,9 @@ enum store_diff_kind store_diff_next(struct store_diff *diff, size_t *out_old, s
                                      const struct store_row **out_row);
 
 /* `new_` with the rows of `old` that are gone from it still at their places: what a session knows
- * that may not hear of an expunge yet [RFC3501 7.4.1]. Its numbers (store_root_mailbox) are those
- * of `new_`. It may be another reference to new_; shares what it can; released as any root. */
+ * that may not hear of an expunge yet [RFC3501 7.4.1] [RFC9051 7.5.1]. Its numbers
+ * (store_root_mailbox) are those of `new_`. It may be another reference to new_; shares what it
+ * can; released as any root. */
 struct store_root *store_root_keep(const struct store_root *old, struct store_root *new_);
 
 /* UIDs that vanished from a mailbox after `modseq`, ascending. RC_NOTFOUND when the log does not

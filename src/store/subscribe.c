@@ -1,4 +1,4 @@
-/* Subscriptions: names, whether or not there are such mailboxes [RFC3501 6.3.6].
+/* Subscriptions: names, whether or not there are such mailboxes [RFC3501 6.3.6] [RFC9051 6.3.7].
  *
  * `n` hash8 of the name: the name. All of an account's are read once, when somebody asks, and kept
  * sorted in memory; each published change is applied to them. A reading that a change overtook is

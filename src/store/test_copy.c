@@ -1,4 +1,4 @@
-/* Copying and moving [RFC3501 6.4.7] [RFC6851]. */
+/* Copying and moving [RFC3501 6.4.7] [RFC9051 6.4.7] [RFC6851]. */
 #include "store/fixture.h"
 
 #include <string.h>

@@ -114,7 +114,7 @@ static void what_cannot_be_renamed(void **state)
 }
 
 /* Release 0.1.0 gave all mailboxes of an account one UIDVALIDITY: another one's name must not bring
- * its UIDs back [RFC3501 2.3.1.1]. */
+ * its UIDs back [RFC3501 2.3.1.1] [RFC9051 2.3.1.1]. */
 static void a_shared_uidvalidity_is_changed(void **state)
 {
     struct fixture *f = *state;
@@ -191,7 +191,8 @@ static void what_cannot_be_removed(void **state)
     uint32_t id = make(a, "x/y");
     fill(f, a, id, 1);
     assert_rc(fixture_remove(a, fixture_find(a, "INBOX")), RC_PERM);
-    assert_rc(fixture_remove(a, fixture_find(a, "x")), RC_PERM); /* [RFC3501 6.3.4] */
+    assert_rc(fixture_remove(a, fixture_find(a, "x")),
+              RC_PERM); /* [RFC3501 6.3.4] [RFC9051 6.3.5] */
     kv_mem_fail(f->kv, RC_FULL);
     assert_rc(fixture_remove(a, id), RC_FULL);
     assert_int_equal(fixture_find(a, "x/y"), id);

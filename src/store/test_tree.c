@@ -34,7 +34,7 @@ static void the_tree_is_found_by_name(void **state)
         fixture_reopen(f);
         a = fixture_open(f, 1);
     }
-    /* INBOX in any case [RFC3501 5.1], at the top only. */
+    /* INBOX in any case [RFC3501 5.1] [RFC9051 5.1], at the top only. */
     inbox = fixture_find(a, "INBOX");
     assert_int_equal(fixture_find(a, "iNbOx"), inbox);
     assert_rc(fixture_create(a, "inbox", STORE_NONE, NULL), RC_EXISTS);
@@ -212,7 +212,8 @@ static void subscriptions_are_names(void **state)
     assert_subscribed(a, OWN);
     assert_rc(store_subscriptions(a, KV_CACHED, &arena, &names, &n), RC_OK);
     arena_fini(&arena);
-    assert_rc(subscribe(a, "gone/long ago", true), RC_OK); /* no such mailbox [RFC3501 6.3.6] */
+    assert_rc(subscribe(a, "gone/long ago", true),
+              RC_OK); /* no such mailbox [RFC3501 6.3.6] [RFC9051 6.3.7] */
     assert_rc(subscribe(a, "inbox", true), RC_OK);
     assert_rc(subscribe(a, "INBOX", true), RC_OK);
     assert_rc(subscribe(a, "Inbox/a", true), RC_OK);

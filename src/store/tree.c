@@ -7,7 +7,7 @@
  *      placeholder has children.
  *   3. A UIDVALIDITY is never given twice in an account, so that a name whose mailbox was removed
  *      and made again, or that another one was renamed to, does not bring back old UIDs.
- *      [RFC3501 2.3.1.1]
+ *      [RFC3501 2.3.1.1] [RFC9051 2.3.1.1]
  *   4. What is removed is out of sight, out of the quota and out of the roots in one commit that
  *      writes its record and no row; its rows are below removed_below then, and purge.c's. */
 #include "store/store_int.h"
@@ -57,7 +57,7 @@ static struct mailbox *find_child(struct store_account *a, uint32_t parent, stru
     return NULL;
 }
 
-/* INBOX in any case of its letters is the one name INBOX [RFC3501 5.1]. */
+/* INBOX in any case of its letters is the one name INBOX [RFC3501 5.1] [RFC9051 5.1]. */
 static struct str level_name(struct store_path path, size_t i)
 {
     return i == 0 && str_ieq(path.levels[0], STR("INBOX")) ? STR("INBOX") : path.levels[i];

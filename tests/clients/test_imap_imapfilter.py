@@ -7,7 +7,7 @@ RULES = '''
 inbox = account.INBOX
 assert(account:create_mailbox('Lists/debian') and account:subscribe_mailbox('Lists/debian'))
 
--- Searches by the server [RFC3501 6.4.4].
+-- Searches by the server [RFC3501 6.4.4] [RFC9051 6.4.4].
 old = inbox:arrived_before('01-Jan-2025')
 assert(#old == 10);
 (inbox:contain_subject('letter 1') * inbox:is_unseen()):move_messages(account['Lists/debian']);
@@ -22,7 +22,7 @@ hits = inbox:match_subject('^letter [23]$')
 assert(#hits == 2)
 hits:mark_answered()
 
--- Moving where there is nothing yet: TRYCREATE [RFC3501 6.4.7].
+-- Moving where there is nothing yet: TRYCREATE [RFC3501 6.4.7] [RFC9051 6.4.7].
 inbox:contain_subject('letter 4'):move_messages(account['Made/for it'])
 
 exists, recent, unseen, uidnext = inbox:check_status()

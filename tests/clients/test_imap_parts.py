@@ -1,4 +1,4 @@
-"""FETCH of every part of every mail beside what Python's email parser makes of the same bytes [RFC3501 6.4.5] [RFC3516 4.2].
+"""FETCH of every part of every mail beside what Python's email parser makes of the same bytes [RFC3501 6.4.5] [RFC9051 6.4.5] [RFC3516 4.2].
 
 Where the two do not see the same parts, or not the same bytes in one, the mail is in DIFFERENT with the reason: what Python cannot
 know, or does otherwise than RFC 2045 and 2046 say. A mail there that no longer differs is an error too.
@@ -64,7 +64,7 @@ def fetch(client, number, items):
 
 
 def parts(message, prefix=''):
-    """(number, part) of all parts of a message that are numbered [RFC3501 6.4.5]."""
+    """(number, part) of all parts of a message that are numbered [RFC3501 6.4.5] [RFC9051 6.4.5]."""
     if message.get_content_maintype() != 'multipart' or not message.is_multipart():
         yield from one(message, f'{prefix}1')
         return

@@ -1,4 +1,4 @@
-"""FETCH of messages whose bytes on the disk are damaged: the others are answered [RFC3501 6.4.5], and nobody takes a part for the whole."""
+"""FETCH of messages whose bytes on the disk are damaged: the others are answered [RFC3501 6.4.5] [RFC9051 6.4.5], and nobody takes a part for the whole."""
 import os
 import re
 import time

@@ -124,12 +124,12 @@ class Mirror:
     def exists(self, count):
         if self.verb in ('SELECT', 'EXAMINE'):
             self.messages = []
-        assert count >= len(self.messages), f'EXISTS {count}, and {len(self.messages)} were known [RFC3501 7.3.1]'
+        assert count >= len(self.messages), f'EXISTS {count}, and {len(self.messages)} were known [RFC3501 7.3.1] [RFC9051 7.4.1]'
         self.messages += [Message() for _ in range(count - len(self.messages))]
 
     def expunge(self, number):
-        assert self.verb, 'EXPUNGE without a command [RFC3501 7.4.1]'
-        assert self.verb not in NO_EXPUNGE, f'EXPUNGE during {self.verb} [RFC3501 7.4.1]'
+        assert self.verb, 'EXPUNGE without a command [RFC3501 7.4.1] [RFC9051 7.5.1]'
+        assert self.verb not in NO_EXPUNGE, f'EXPUNGE during {self.verb} [RFC3501 7.4.1] [RFC9051 7.5.1]'
         assert 1 <= number <= len(self.messages), f'EXPUNGE {number} of {len(self.messages)}'
         message = self.messages.pop(number - 1)
         if message.uid is not None:
