@@ -5,29 +5,6 @@
 #define AT_ONCE    (1 << 20)
 #define HIGHEST(n) "S: * OK [HIGHESTMODSEQ " #n "] all is told up to here\n"
 
-static struct home home; /* one test at a time */
-
-static int set_up(void **state)
-{
-    home_make(&home);
-    home_start(&home);
-    *state = &home;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    home_assert_sound(*state, home.alice);
-    home_end(*state);
-    return 0;
-}
-
-static int with_messages(struct home *h, size_t n)
-{
-    home_deliver_many(h, h->alice, STR("Subject: x\r\n\r\nx\r\n"), n);
-    return client_select(h, "SELECT");
-}
-
 /* --- enabling --------------------------------------------------------------------------------- */
 
 static void enable_answers_with_what_is_new(void **state) /* [RFC5161 3.1, 3.2] */
@@ -76,7 +53,7 @@ static void many_commands_enable(void **state)
         "(F\n" HIGHEST(3) "P: w OK [READ-WRITE]\nC: x NOOP\nS: x OK NOOP completed\n",
     };
     struct home *h = *state;
-    close(with_messages(h, 2));
+    close(client_with_messages(h, 2));
     for (size_t i = 0; i < sizeof talks / sizeof *talks; i++) {
         int fd = client_select(h, "SELECT");
         client_talk(fd, talks[i], AT_ONCE);
@@ -96,7 +73,7 @@ static void many_commands_enable(void **state)
 static void nobody_else_is_told(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 1);
+    int fd = client_with_messages(h, 1);
     client_talk(fd,
                 "C: a STORE 1 FLAGS.SILENT (\\Seen)\n"
                 "S: a OK STORE completed\n"
@@ -123,7 +100,7 @@ static void nobody_else_is_told(void **state)
 static void fetch_tells_what_has_changed(void **state) /* [RFC7162 3.1.4.1, 3.1.4.2] */
 {
     struct home *h = *state;
-    int fd = with_messages(h, 4);
+    int fd = client_with_messages(h, 4);
     home_flag(h, h->alice, 2, STORE_FLAGGED);
     client_talk(fd,
                 "C: a UID FETCH 1:* (FLAGS) (CHANGEDSINCE 4)\n" HIGHEST(
@@ -155,7 +132,7 @@ static void fetch_tells_what_has_changed(void **state) /* [RFC7162 3.1.4.1, 3.1.
 static void fetch_tells_that_it_has_changed(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 3);
+    int fd = client_with_messages(h, 3);
     client_talk(fd,
                 "C: a FETCH 1 MODSEQ\n" HIGHEST(4) "S: * 1 FETCH (MODSEQ (2))\n"
                                                    "S: a OK FETCH completed\n"
@@ -206,7 +183,7 @@ static void news_have_mod_sequences(void **state)
 static void store_leaves_alone_what_has_changed(void **state) /* [RFC7162 3.1.3] */
 {
     struct home *h = *state;
-    int fd = with_messages(h, 4);
+    int fd = client_with_messages(h, 4);
     home_flag(h, h->alice, 2, STORE_FLAGGED);
     client_talk(fd,
                 /* The client has seen 5, and 2 has 6. */
@@ -248,7 +225,7 @@ static void store_leaves_alone_what_has_changed(void **state) /* [RFC7162 3.1.3]
 static void another_flag_is_no_reason(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 3);
+    int fd = client_with_messages(h, 3);
     home_flag(h, h->alice, 1, STORE_DELETED);  /* 5 */
     home_flag(h, h->alice, 2, STORE_ANSWERED); /* 6 */
     client_talk(fd,
@@ -277,7 +254,7 @@ static void another_flag_is_no_reason(void **state)
 static void copies_do_not_fail_each_other(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 1);
+    int fd = client_with_messages(h, 1);
     client_talk(fd, "C: a COPY 1 INBOX\nP: * 2 EXISTS\nP: a OK [COPYUID\n", AT_ONCE);
     home_deliver_many(h, h->alice, STR("Subject: x\r\n\r\nx\r\n"), STORE_BATCH);
     client_talk(fd,
@@ -298,7 +275,7 @@ static void copies_do_not_fail_each_other(void **state)
 static void what_is_gone_is_told_with_what_has_changed(void **state) /* [RFC7162 3.1.3] */
 {
     struct home *h = *state;
-    int fd = with_messages(h, 4);
+    int fd = client_with_messages(h, 4);
     home_flag(h, h->alice, 2, STORE_FLAGGED);
     home_expunge(h, h->alice, 3);
     client_talk(fd,
@@ -317,7 +294,7 @@ static void what_is_gone_is_told_with_what_has_changed(void **state) /* [RFC7162
 static void what_is_wrong_is_refused(void **state) /* [RFC7162 7] */
 {
     struct home *h = *state;
-    int fd = with_messages(h, 1);
+    int fd = client_with_messages(h, 1);
     client_talk(fd,
                 "C: a STORE 1 (UNCHANGED 1) FLAGS (\\Seen)\n"
                 "S: a BAD expected UNCHANGEDSINCE\n"
@@ -345,19 +322,18 @@ static void what_is_wrong_is_refused(void **state) /* [RFC7162 7] */
 
 int main(void)
 {
-#define EACH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        EACH(enable_answers_with_what_is_new),
-        EACH(many_commands_enable),
-        EACH(nobody_else_is_told),
-        EACH(fetch_tells_what_has_changed),
-        EACH(fetch_tells_that_it_has_changed),
-        EACH(news_have_mod_sequences),
-        EACH(store_leaves_alone_what_has_changed),
-        EACH(another_flag_is_no_reason),
-        EACH(copies_do_not_fail_each_other),
-        EACH(what_is_gone_is_told_with_what_has_changed),
-        EACH(what_is_wrong_is_refused),
+        HOME_TEST(enable_answers_with_what_is_new),
+        HOME_TEST(many_commands_enable),
+        HOME_TEST(nobody_else_is_told),
+        HOME_TEST(fetch_tells_what_has_changed),
+        HOME_TEST(fetch_tells_that_it_has_changed),
+        HOME_TEST(news_have_mod_sequences),
+        HOME_TEST(store_leaves_alone_what_has_changed),
+        HOME_TEST(another_flag_is_no_reason),
+        HOME_TEST(copies_do_not_fail_each_other),
+        HOME_TEST(what_is_gone_is_told_with_what_has_changed),
+        HOME_TEST(what_is_wrong_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,29 +3,6 @@
 
 #define AT_ONCE (1 << 20)
 
-static struct home home; /* one test at a time */
-
-static int set_up(void **state)
-{
-    home_make(&home);
-    home_start(&home);
-    *state = &home;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    home_assert_sound(*state, home.alice);
-    home_end(*state);
-    return 0;
-}
-
-static int with_messages(struct home *h, size_t n)
-{
-    home_deliver_many(h, h->alice, STR("Subject: x\r\n\r\nx\r\n"), n);
-    return client_select(h, "SELECT");
-}
-
 /* "<before> [COPYUID <some number> <after>". */
 static void expect_copyuid(int fd, const char *before, const char *after)
 {
@@ -74,7 +51,7 @@ static void copies_keep_flags_and_tell_uids(
     void **state) /* [RFC3501 6.4.7] [RFC9051 6.4.7] [RFC4315 3] */
 {
     struct home *h = *state;
-    int fd = with_messages(h, 6);
+    int fd = client_with_messages(h, 6);
     client_talk(fd,
                 "C: a STORE 4 +FLAGS.SILENT (\\Flagged $Work)\n"
                 "P: * FLAGS\n"
@@ -114,7 +91,7 @@ static void copies_keep_flags_and_tell_uids(
 static void bad_copies_are_refused(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 2);
+    int fd = client_with_messages(h, 2);
     client_talk(fd,
                 "C: a COPY 1 Nowhere\n" /* [RFC3501 6.4.7] [RFC9051 6.4.7] */
                 "P: a NO [TRYCREATE] \n"
@@ -142,7 +119,7 @@ static void bad_copies_are_refused(void **state)
 static void gone_messages_are_not_copied(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 3), other = client_select(h, "SELECT");
+    int fd = client_with_messages(h, 3), other = client_select(h, "SELECT");
     client_send(other, STR("a MOVE 2 Trash\r\n"));
     expect_copyuid(other, "* OK", "2 1] moved");
     client_talk(other, "S: * 2 EXPUNGE\nS: a OK MOVE completed\n", AT_ONCE);
@@ -171,7 +148,7 @@ static void large_copies_are_whole_or_nothing(void **state)
 {
     struct home *h = *state;
     enum { MANY = 2 * STORE_BATCH + 10 };
-    int fd = with_messages(h, MANY);
+    int fd = client_with_messages(h, MANY);
     set_quota(h, MANY + STORE_BATCH + 500); /* the second part has no room */
     client_talk(fd,
                 "C: a COPY 1:* Archive\n"
@@ -266,7 +243,7 @@ static void long_codes_go_out_in_pages(void **state)
 static void moves_tell_uids_first(void **state) /* [RFC6851 4.3] */
 {
     struct home *h = *state;
-    int fd = with_messages(h, 4), other = client_select(h, "SELECT");
+    int fd = client_with_messages(h, 4), other = client_select(h, "SELECT");
     client_send(fd, STR("a MOVE 2:3 Archive\r\n"));
     expect_copyuid(fd, "* OK", "2:3 1:2] moved");
     client_talk(fd,
@@ -306,7 +283,7 @@ static void moves_tell_uids_first(void **state) /* [RFC6851 4.3] */
 static void deleted_messages_go(void **state) /* [RFC3501 6.4.3] [RFC9051 6.4.3] [RFC4315 2.1] */
 {
     struct home *h = *state;
-    int fd = with_messages(h, 6), other = client_select(h, "SELECT");
+    int fd = client_with_messages(h, 6), other = client_select(h, "SELECT");
     client_talk(fd,
                 "C: a EXPUNGE\n"
                 "S: a OK EXPUNGE completed\n"
@@ -354,7 +331,7 @@ static void deleted_messages_go(void **state) /* [RFC3501 6.4.3] [RFC9051 6.4.3]
 static void closing_expunges_silently(void **state) /* [RFC3501 6.4.2] [RFC9051 6.4.1] */
 {
     struct home *h = *state;
-    int fd = with_messages(h, 3);
+    int fd = client_with_messages(h, 3);
     client_talk(fd,
                 "C: a STORE 2 +FLAGS.SILENT (\\Deleted)\n"
                 "S: a OK STORE completed\n",
@@ -380,19 +357,17 @@ static void closing_expunges_silently(void **state) /* [RFC3501 6.4.2] [RFC9051 
     client_close(h->net, fd);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(copies_keep_flags_and_tell_uids),
-        TEST(bad_copies_are_refused),
-        TEST(gone_messages_are_not_copied),
-        TEST(large_copies_are_whole_or_nothing),
-        TEST(long_codes_go_out_in_pages),
-        TEST(moves_tell_uids_first),
-        TEST(deleted_messages_go),
-        TEST(closing_expunges_silently),
+        HOME_TEST(copies_keep_flags_and_tell_uids),
+        HOME_TEST(bad_copies_are_refused),
+        HOME_TEST(gone_messages_are_not_copied),
+        HOME_TEST(large_copies_are_whole_or_nothing),
+        HOME_TEST(long_codes_go_out_in_pages),
+        HOME_TEST(moves_tell_uids_first),
+        HOME_TEST(deleted_messages_go),
+        HOME_TEST(closing_expunges_silently),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include "store/test_inbox.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 struct home {
     struct counters counters;
@@ -170,6 +171,28 @@ static inline void home_assert_sound(struct home *h, uint64_t id)
     assert_rc(kv_fsck(h->kv, &kv), RC_OK);
 }
 
+/* --- a test that is handed a home, and leaves it sound --------------------------------------- */
+
+static inline int home_set_up(void **state)
+{
+    struct home *h = mem_zero(sizeof *h);
+    home_make(h);
+    home_start(h);
+    *state = h;
+    return 0;
+}
+
+static inline int home_tear_down(void **state)
+{
+    struct home *h = *state;
+    home_assert_sound(h, h->alice);
+    home_end(h);
+    free(h);
+    return 0;
+}
+
+#define HOME_TEST(test) cmocka_unit_test_setup_teardown(test, home_set_up, home_tear_down)
+
 /* --- a client --------------------------------------------------------------------------------- */
 
 static inline int home_connect(struct home *h)
@@ -201,6 +224,12 @@ static inline int client_select(struct home *h, const char *verb)
     while (!str_starts(client_line(fd, line, sizeof line), STR("s OK")))
         assert_true(line[0] == '*');
     return fd;
+}
+
+static inline int client_with_messages(struct home *h, size_t n)
+{
+    home_deliver_many(h, h->alice, STR("Subject: x\r\n\r\nx\r\n"), n);
+    return client_select(h, "SELECT");
 }
 
 #endif

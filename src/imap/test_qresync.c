@@ -8,20 +8,12 @@
     "P: * FLAGS\nP: * OK [PERM\nS: * " #exists " EXISTS\nP: * 0 RECENT\nP: * OK [UNSEEN\n"         \
     "P: * OK [UIDVALIDITY %V]\nP: * OK [UIDNEXT\nP: * OK [MAILBOXID (F\n" HIGHEST(modseq)
 
-static struct home home; /* one test at a time */
+static struct home *home; /* of the test at hand */
 
 static int set_up(void **state)
 {
-    home_make(&home);
-    home_start(&home);
-    *state = &home;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    home_assert_sound(*state, home.alice);
-    home_end(*state);
+    home_set_up(state);
+    home = *state;
     return 0;
 }
 
@@ -35,7 +27,7 @@ static void deliver(struct home *h, size_t n)
 static void talk(int fd, const char *script)
 {
     struct buf text = {.cap = 1 << 16};
-    struct inbox in = inbox_open(home.store, home.alice);
+    struct inbox in = inbox_open(home->store, home->alice);
     uint32_t uidvalidity = store_root_mailbox(in.root)->uidvalidity;
     inbox_close(&in);
     struct str rest = str_of(script);
@@ -404,13 +396,13 @@ static void without_a_log_all_that_is_missing_is_told(void **state)
 
 static int set_up_forgetful(void **state)
 {
-    home_make(&home);
-    store_close(&home.store);
-    assert_rc(store_open(&home.ctx, home.kv, &(struct store_conf){.changes_ns = 1}, &home.store),
+    *state = home = mem_zero(sizeof *home);
+    home_make(home);
+    store_close(&home->store);
+    assert_rc(store_open(&home->ctx, home->kv, &(struct store_conf){.changes_ns = 1}, &home->store),
               RC_OK);
-    home.conf.store = home.store;
-    home_start(&home);
-    *state = &home;
+    home->conf.store = home->store;
+    home_start(home);
     return 0;
 }
 
@@ -494,7 +486,7 @@ static void only_uids_with_mod_sequences(void **state) /* [RFC9586 3.7] */
 
 int main(void)
 {
-#define EACH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define EACH(test) cmocka_unit_test_setup_teardown(test, set_up, home_tear_down)
     const struct CMUnitTest tests[] = {
         EACH(select_tells_what_was_missed),
         EACH(what_is_known_by_number_is_not_told),
@@ -507,7 +499,7 @@ int main(void)
         EACH(what_is_kept_back_is_not_lost),
         EACH(idle_tells_what_has_vanished),
         cmocka_unit_test_setup_teardown(without_a_log_all_that_is_missing_is_told, set_up_forgetful,
-                                        tear_down),
+                                        home_tear_down),
         EACH(no_number_is_told_or_taken),
         EACH(only_uids_with_mod_sequences),
     };

@@ -148,6 +148,15 @@ static int select_eight(struct home *h)
     return client_select(h, "SELECT");
 }
 
+static void say_to_eight(const char *script)
+{
+    struct home h;
+    int fd = select_eight(&h);
+    client_talk(fd, script, 1 << 20);
+    client_close(h.net, fd);
+    home_end(&h);
+}
+
 static void answers_are_what_was_asked_for(void **state)
 {
     static const char *const talk =
@@ -209,11 +218,7 @@ static void answers_are_what_was_asked_for(void **state)
         "S: s BAD expected PARTIAL once, and without ALL\n"
         "C: t SEARCH RETURN (LAST) ALL\n"
         "S: t BAD expected a return option\n";
-    struct home h;
-    int fd = select_eight(&h);
-    client_talk(fd, talk, 1 << 20);
-    client_close(h.net, fd);
-    home_end(&h);
+    say_to_eight(talk);
 }
 
 /* [RFC7162 3.1.5, 3.1.6] [RFC4731 3.2]: the highest mod-sequence is that of what is told. */
@@ -403,11 +408,7 @@ static void fetches_are_cut(void **state)
                                     "C: h UID FETCH 1:* UID (CHANGEDSINCE 1 PARTIAL 1:1)\n"
                                     "P: * 1 FETCH (UID 1 MODSEQ (\n"
                                     "S: h OK UID FETCH completed\n";
-    struct home h;
-    int fd = select_eight(&h);
-    client_talk(fd, talk, 1 << 20);
-    client_close(h.net, fd);
-    home_end(&h);
+    say_to_eight(talk);
 }
 
 /* More than all sessions may hold: refused, and "$" is nothing [RFC5182 2.5]. */

@@ -3,33 +3,10 @@
 
 #define AT_ONCE (1 << 20)
 
-static struct home home; /* one test at a time */
-
-static int set_up(void **state)
-{
-    home_make(&home);
-    home_start(&home);
-    *state = &home;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    home_assert_sound(*state, home.alice);
-    home_end(*state);
-    return 0;
-}
-
-static int with_messages(struct home *h, size_t n)
-{
-    home_deliver_many(h, h->alice, STR("Subject: x\r\n\r\nx\r\n"), n);
-    return client_select(h, "SELECT");
-}
-
 static void flags_are_set_added_and_removed(void **state) /* [RFC3501 6.4.6] [RFC9051 6.4.6] */
 {
     struct home *h = *state;
-    int fd = with_messages(h, 3);
+    int fd = client_with_messages(h, 3);
     client_talk(fd,
                 "C: a STORE 1:2 FLAGS (\\Seen \\Draft)\n"
                 "S: * 1 FETCH (FLAGS (\\Seen \\Draft))\n"
@@ -65,7 +42,7 @@ static void flags_are_set_added_and_removed(void **state) /* [RFC3501 6.4.6] [RF
 static void what_is_wrong_is_refused(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 1);
+    int fd = client_with_messages(h, 1);
     client_talk(fd,
                 "C: a STORE 2 FLAGS (\\Seen)\n"
                 "S: a BAD there is no message of this number\n"
@@ -95,7 +72,7 @@ static void what_is_wrong_is_refused(void **state)
 static void keywords_are_kept(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 2);
+    int fd = client_with_messages(h, 2);
     client_talk(fd,
                 "C: a STORE 1 +FLAGS ($Label1 Work)\n"
                 "S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Label1 Work)\n"
@@ -120,7 +97,7 @@ static void keywords_are_limited(void **state)
 {
     struct home *h = *state;
     struct buf script = {.cap = 1 << 16};
-    int fd = with_messages(h, 1);
+    int fd = client_with_messages(h, 1);
     for (int i = 0; i < STORE_KEYWORDS; i++) {
         buf_clear(&script);
         buf_putf(&script, "k STORE 1 FLAGS.SILENT (k%d)\r\n", i);
@@ -149,7 +126,7 @@ static void keywords_are_limited(void **state)
 static void others_are_told(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 3), other = client_select(h, "SELECT");
+    int fd = client_with_messages(h, 3), other = client_select(h, "SELECT");
     client_talk(other,
                 "C: a STORE 1:2 +FLAGS.SILENT (\\Flagged)\n"
                 "S: a OK STORE completed\n",
@@ -185,7 +162,7 @@ static void others_are_told(void **state)
 static void expunged_messages_are_told_later(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 5), other = client_select(h, "SELECT");
+    int fd = client_with_messages(h, 5), other = client_select(h, "SELECT");
     client_talk(other,
                 "C: a STORE 2,4 +FLAGS.SILENT (\\Deleted)\n"
                 "S: a OK STORE completed\n"
@@ -221,7 +198,7 @@ static void expunged_messages_are_told_later(void **state)
 static void new_messages_are_told(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 1);
+    int fd = client_with_messages(h, 1);
     home_deliver(h, h->alice, "Subject: y\r\n\r\n");
     client_talk(fd,
                 "C: a STORE 1:* +FLAGS (\\Seen)\n"
@@ -248,7 +225,7 @@ static void many_messages_go_in_parts(void **state)
 {
     struct home *h = *state;
     enum { MANY = 2 * STORE_BATCH + 500 };
-    int fd = with_messages(h, MANY), other = client_select(h, "SELECT");
+    int fd = client_with_messages(h, MANY), other = client_select(h, "SELECT");
     client_send(fd, STR("a STORE 1:* +FLAGS (\\Seen \\Answered)\r\n"));
     expect_fetches(fd, 1, MANY, "\\Answered \\Seen");
     client_talk(fd,
@@ -268,7 +245,7 @@ static void many_messages_go_in_parts(void **state)
 static void messages_with_many_copies_go_in_smaller_parts(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 100);
+    int fd = client_with_messages(h, 100);
     client_talk(fd, "C: a CREATE Copies\nP: a OK [MAILBOXID (F\n", AT_ONCE);
     for (int i = 0; i < 55; i++)
         client_talk(fd, "C: a COPY 1:* Copies\nP: a OK [COPYUID \n", AT_ONCE);
@@ -295,7 +272,7 @@ static void messages_with_many_copies_go_in_smaller_parts(void **state)
 static void flags_wait_for_the_disk(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 1), other = client_select(h, "SELECT");
+    int fd = client_with_messages(h, 1), other = client_select(h, "SELECT");
     kv_mem_hold(h->kv, true);
     client_send(fd, STR("a STORE 1 +FLAGS (\\Seen)\r\n"));
     client_talk(other,
@@ -325,7 +302,7 @@ static void flags_wait_for_the_disk(void **state)
 static void cold_stores_go_to_workers(void **state)
 {
     struct home *h = *state;
-    int fd = with_messages(h, 3);
+    int fd = client_with_messages(h, 3);
     kv_mem_cold(h->kv, true);
     client_talk(fd,
                 "C: a STORE 1:2 +FLAGS (\\Deleted)\n"
@@ -397,23 +374,21 @@ static void one_flag_costs_the_same(void **state)
     assert_int_equal(small.keys_read, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(flags_are_set_added_and_removed),
-        TEST(what_is_wrong_is_refused),
-        TEST(keywords_are_kept),
-        TEST(keywords_are_limited),
-        TEST(others_are_told),
-        TEST(expunged_messages_are_told_later),
-        TEST(new_messages_are_told),
-        TEST(many_messages_go_in_parts),
-        TEST(messages_with_many_copies_go_in_smaller_parts),
-        TEST(one_flag_costs_the_same),
-        TEST(flags_wait_for_the_disk),
-        TEST(cold_stores_go_to_workers),
+        HOME_TEST(flags_are_set_added_and_removed),
+        HOME_TEST(what_is_wrong_is_refused),
+        HOME_TEST(keywords_are_kept),
+        HOME_TEST(keywords_are_limited),
+        HOME_TEST(others_are_told),
+        HOME_TEST(expunged_messages_are_told_later),
+        HOME_TEST(new_messages_are_told),
+        HOME_TEST(many_messages_go_in_parts),
+        HOME_TEST(messages_with_many_copies_go_in_smaller_parts),
+        HOME_TEST(one_flag_costs_the_same),
+        HOME_TEST(flags_wait_for_the_disk),
+        HOME_TEST(cold_stores_go_to_workers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
