@@ -54,7 +54,7 @@ void admin_account_add(struct admin *admin, const struct admin_call *c, struct a
     struct auth_account existing;
     if (!read_settings(c, false, &s, a) || !is_password(c, a))
         return;
-    s.quota.group = group_of(domain_of(c->args[0]));
+    s.quota.group = group_of(str_domain(c->args[0]));
     enum rc rc = auth_account_show(admin->auth, c->args[0], &a->arena, &existing);
     if (rc == RC_OK)
         rc = RC_EXISTS;
@@ -203,7 +203,7 @@ static enum rc set_quota(struct admin *admin, struct store_account *account, str
     struct store_usage usage;
     store_account_usage(account, &usage);
     merge_quota(s, &usage.quota);
-    usage.quota.group = group_of(domain_of(address));
+    usage.quota.group = group_of(str_domain(address));
     return store_account_set_quota(account, usage.quota);
 }
 
@@ -267,8 +267,8 @@ void admin_account_rename(struct admin *admin, const struct admin_call *c, struc
     struct str from = c->args[0], to = c->args[1];
     pthread_mutex_lock(&admin->accounts);
     enum rc rc = auth_account_rename(admin->auth, from, to, !c->flags[0], &id);
-    if (rc == RC_OK && !str_ieq(domain_of(from), domain_of(to)))
-        rc = change_group(admin, id, domain_of(to));
+    if (rc == RC_OK && !str_ieq(str_domain(from), str_domain(to)))
+        rc = change_group(admin, id, str_domain(to));
     pthread_mutex_unlock(&admin->accounts);
     if (rc == RC_NOTFOUND && id)
         answer_fail(a, rc, "%.*s: its domain is none of ours: add it with penfold domain add",
@@ -288,7 +288,7 @@ static enum rc purge(struct admin *admin, struct str address, struct admin_answe
 {
     struct auth_account *accounts;
     size_t n, found = 0;
-    TRY(auth_removed_list(admin->auth, domain_of(address), &a->arena, &accounts, &n));
+    TRY(auth_removed_list(admin->auth, str_domain(address), &a->arena, &accounts, &n));
     for (size_t i = 0; i < n; i++) {
         if (!str_ieq(accounts[i].address, address))
             continue;

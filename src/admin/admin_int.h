@@ -38,7 +38,6 @@ void answer_pop3(struct admin_answer *a, const struct auth_settings *s);
 void answer_delimiter(struct admin_answer *a, char delimiter);
 /* The number under which the store has a domain's default quota. */
 uint64_t group_of(struct str domain);
-struct str domain_of(struct str address); /* absent: no @ */
 
 void answer_columns(struct admin_answer *a, const char *const *names, size_t n);
 void answer_cell(struct admin_answer *a, struct str value); /* copied */

@@ -89,7 +89,7 @@ void admin_alias_list(struct admin *admin, const struct admin_call *c, struct ad
     size_t n;
     answer_columns(a, columns, 2);
     if (c->n_args) {
-        struct str domain = domain_of(c->args[0]), none = {0};
+        struct str domain = str_domain(c->args[0]), none = {0};
         bool is_address = !str_is_null(domain);
         answer_rc(
             a,

@@ -304,12 +304,6 @@ void admin_dkim_remove(struct admin *admin, const struct admin_call *c, struct a
     answer_rc(a, rc, c->args[0]);
 }
 
-static int hex_of(char c)
-{
-    c = ascii_lower(c);
-    return ascii_is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* From `init` and `dkim setup`: the public half of the file that they have made. */
 void admin_dkim_seal(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
 {
@@ -317,7 +311,7 @@ void admin_dkim_seal(struct admin *admin, const struct admin_call *c, struct adm
     struct str hex = c->args[0];
     bool is_good = hex.n == 2 * sizeof seal;
     for (size_t i = 0; is_good && i < sizeof seal; i++) {
-        int high = hex_of(hex.p[2 * i]), low = hex_of(hex.p[2 * i + 1]);
+        int high = ascii_hex(hex.p[2 * i]), low = ascii_hex(hex.p[2 * i + 1]);
         is_good = high >= 0 && low >= 0;
         seal[i] = (unsigned char)(high << 4 | low);
     }

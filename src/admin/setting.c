@@ -14,12 +14,6 @@ uint64_t group_of(struct str domain)
     return hash ? hash : 1;
 }
 
-struct str domain_of(struct str address)
-{
-    ptrdiff_t at = str_rfind_byte(address, '@');
-    return at < 0 ? (struct str){0} : str_skip(address, (size_t)at + 1);
-}
-
 /* --- from words ------------------------------------------------------------------------------- */
 
 static bool unexpected(struct admin_answer *a, const char *name, struct str value,

@@ -178,8 +178,7 @@ static enum rc list_one(void *user, struct kv_part part, const struct removed_re
 {
     struct removed_list *l = user;
     struct address_record row;
-    struct str domain = str_skip(r->address, (size_t)(str_rfind_byte(r->address, '@') + 1));
-    if (!str_is_null(l->domain) && !str_eq(domain, l->domain))
+    if (!str_is_null(l->domain) && !str_eq(str_domain(r->address), l->domain))
         return RC_OK;
     struct str address = arena_dup(l->arena, r->address), copy = arena_dup(l->arena, r->row);
     if (str_is_null(address) || str_is_null(copy))

@@ -33,6 +33,12 @@ bool ascii_is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
+int ascii_hex(char c)
+{
+    c = ascii_lower(c);
+    return ascii_is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 bool ascii_is_alpha(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -118,6 +124,12 @@ struct str str_skip(struct str s, size_t n)
         s.n -= n;
     }
     return s;
+}
+
+struct str str_domain(struct str address)
+{
+    ptrdiff_t at = str_rfind_byte(address, '@');
+    return at < 0 ? (struct str){0} : str_skip(address, (size_t)at + 1);
 }
 
 struct str str_sub(struct str s, size_t from, size_t n)

@@ -44,6 +44,8 @@ ptrdiff_t str_find(struct str s, struct str what);
 /* Parts; a position beyond the end counts as the end. */
 struct str str_head(struct str s, size_t n);
 struct str str_skip(struct str s, size_t n);
+/* The domain of a mail address: what stands behind the last @; absent: there is none. */
+struct str str_domain(struct str address);
 struct str str_sub(struct str s, size_t from, size_t n);
 struct str str_trim(struct str s); /* without spaces, tabs, CR and LF at both ends */
 
@@ -62,6 +64,7 @@ char ascii_upper(char c);
 bool ascii_is_digit(char c);
 bool ascii_is_alpha(char c);
 bool ascii_is_print(char c); /* 0x20 to 0x7e */
+int ascii_hex(char c);       /* of a hexadecimal digit in either case; -1: it is none */
 
 /* A hash for tables, keyed so that a peer cannot choose collisions (SipHash-1-3). */
 uint64_t str_hash(struct str s, const uint64_t key[2]);

@@ -6,6 +6,8 @@
 #include "base/test.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <string.h>
 
 static void cut_gives_every_part(void **state)
 {
@@ -30,11 +32,19 @@ static void comparing_ignores_nothing_but_what_it_says(void **state)
     assert_str(str_trim(STR(" \tx y\r\n")), "x y");
     assert_int_equal(str_find(STR("a\r\n.\r\n"), STR("\r\n.\r\n")), 1);
     assert_int_equal(str_rfind_byte(STR("a@b@c"), '@'), 3);
+    assert_str(str_domain(STR("\"a@b\"@c.test")), "c.test");
+    assert_false(str_is_null(str_domain(STR("a@"))));
+    assert_true(str_is_null(str_domain(STR("a"))));
 }
 
 static void numbers_have_bounds(void **state)
 {
     uint64_t v;
+    for (int c = CHAR_MIN; c <= CHAR_MAX; c++) {
+        const char *digits = "0123456789abcdef",
+                   *at = c ? strchr(digits, ascii_lower((char)c)) : NULL;
+        assert_int_equal(ascii_hex((char)c), at ? (int)(at - digits) : -1);
+    }
     assert_rc(str_to_u64(STR("18446744073709551615"), &v), RC_OK);
     assert_true(v == UINT64_MAX);
     assert_rc(str_to_u64(STR("18446744073709551616"), &v), RC_LIMIT);

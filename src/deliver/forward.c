@@ -8,15 +8,9 @@
 
 static const uint64_t DAY_NS = 86400 * NS_PER_SEC;
 
-static struct str domain_of(struct str address)
-{
-    ptrdiff_t at = str_rfind_byte(address, '@');
-    return at < 0 ? (struct str){0} : str_skip(address, (size_t)at + 1);
-}
-
 enum rc forward_destination(struct str address, struct arena *arena, struct str *out)
 {
-    struct str domain = domain_of(address);
+    struct str domain = str_domain(address);
     struct buf ascii;
     buf_init(&ascii, 2 * SMTP_DOMAIN_MAX);
     enum rc rc = domain.n == 0                  ? RC_SYNTAX
@@ -91,7 +85,7 @@ static enum rc reverse(const struct ctx *ctx, const struct deliver_conf *conf, s
     struct str local = str_head(address, at < 0 ? 0 : (size_t)at);
     if (!conf->auth || !srs_is(local))
         return RC_NOTFOUND;
-    enum rc rc = forward_is_ours(conf, domain_of(address), flags);
+    enum rc rc = forward_is_ours(conf, str_domain(address), flags);
     if (rc != RC_OK)
         return rc == RC_DENIED ? RC_NOTFOUND : rc;
     TRY(auth_secret(conf->auth, flags, secret));

@@ -182,8 +182,8 @@ static void put_address(struct str address, struct buf *out)
 
 static void put_domain(struct str address, struct buf *out)
 {
-    ptrdiff_t at = str_rfind_byte(address, '@');
-    put_address(at < 0 ? STR("that address") : str_skip(address, (size_t)at + 1), out);
+    struct str domain = str_domain(address);
+    put_address(str_is_null(domain) ? STR("that address") : domain, out);
 }
 
 static void put_size(uint64_t size, struct buf *out)

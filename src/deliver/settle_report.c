@@ -21,12 +21,6 @@ enum {
 
 /* --- who gets it ------------------------------------------------------------------------------ */
 
-static struct str domain_of(struct str address)
-{
-    ptrdiff_t at = str_rfind_byte(address, '@');
-    return at < 0 ? (struct str){0} : str_skip(address, (size_t)at + 1);
-}
-
 /* "local@xn--..." as the directory knows it. */
 static enum rc resolve(const struct settle *s, struct str address, struct str domain,
                        struct arena *arena, struct auth_targets *out)
@@ -35,7 +29,7 @@ static enum rc resolve(const struct settle *s, struct str address, struct str do
     if (!s->conf->auth)
         return RC_DENIED;
     buf_init(&b, 4 * AUTH_ADDRESS_MAX);
-    buf_put(&b, str_head(address, address.n - domain_of(address).n));
+    buf_put(&b, str_head(address, address.n - str_domain(address).n));
     buf_put(&b, domain);
     enum rc rc = auth_resolve(s->conf->auth, buf_str(&b), 0, arena, out);
     buf_fini(&b);
@@ -54,7 +48,7 @@ static void add_here(struct queue_item *report, struct str to, const struct auth
     }
     for (size_t i = 0; i < targets->n_outside; i++, r++) {
         r->address = targets->outside[i];
-        r->domain = domain_of(targets->outside[i]);
+        r->domain = str_domain(targets->outside[i]);
     }
 }
 
@@ -98,7 +92,7 @@ static struct str writer_of(struct settle *s, struct str to, bool is_ours,
     struct auth_targets targets;
     struct str domain;
     if (is_ours)
-        return domain_of(to);
+        return str_domain(to);
     if (forward_destination(first->address, &s->arena, &domain) == RC_OK &&
         resolve(s, STR("postmaster@"), domain, &s->arena, &targets) == RC_OK)
         return domain;

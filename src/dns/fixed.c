@@ -72,14 +72,6 @@ static enum rc read_address(struct str text, int family, struct in6_addr *out)
     return inet_pton(family, copy, to) == 1 ? RC_OK : RC_SYNTAX;
 }
 
-static int hex(char c)
-{
-    if (ascii_is_digit(c))
-        return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static enum rc read_tlsa(struct table *t, struct str rest, struct dns_record *out)
 {
     uint64_t usage, selector, matching;
@@ -88,7 +80,7 @@ static enum rc read_tlsa(struct table *t, struct str rest, struct dns_record *ou
     TRY(number(&rest, 255, &matching));
     char *data = arena_alloc(&t->arena, rest.n / 2 + 1);
     for (size_t i = 0; i + 1 < rest.n; i += 2) {
-        int high = hex(rest.p[i]), low = hex(rest.p[i + 1]);
+        int high = ascii_hex(rest.p[i]), low = ascii_hex(rest.p[i + 1]);
         if (high < 0 || low < 0)
             return RC_SYNTAX;
         data[i / 2] = (char)(high << 4 | low);

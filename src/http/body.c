@@ -12,21 +12,13 @@ void http_body_init(struct http_body *body, const struct http_request *request)
                                                      : END;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* The size, then perhaps extensions, which mean nothing here. */
 static enum rc take_size(struct http_body *b, struct str line)
 {
     size_t n = 0;
     b->left = 0;
-    for (; n < line.n && hex_digit(line.p[n]) >= 0; n++)
-        b->left = b->left << 4 | (uint64_t)hex_digit(line.p[n]);
+    for (; n < line.n && ascii_hex(line.p[n]) >= 0; n++)
+        b->left = b->left << 4 | (uint64_t)ascii_hex(line.p[n]);
     if (n == 0 || n > SIZE_DIGITS || (n < line.n && line.p[n] != ';'))
         return RC_SYNTAX;
     b->state = b->left ? DATA : TRAILER;

@@ -77,11 +77,10 @@ void kv_blob_id_text(char *to, const struct kv_blob_id *id)
     to[BLOB_ID_TEXT - 1] = '\0';
 }
 
+/* Lower case only: an id has one text. */
 static int hex_digit(char c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return c == ascii_lower(c) ? ascii_hex(c) : -1;
 }
 
 bool kv_blob_id_parse(const char *text, struct kv_blob_id *out)

@@ -117,18 +117,15 @@ enum rc mailauth_sign_finish(struct mailauth_sign *s)
 
 enum rc mailauth_sign_domain(const struct mailauth_sign *s, struct buf *out)
 {
-    struct str value, text;
+    struct str value;
     struct buf address;
     buf_clear(out);
     if (!mime_header_find(buf_str(&s->header), STR("From"), &value))
         return RC_SYNTAX;
     buf_init(&address, ADDRESS_BYTES);
     enum rc rc = mime_address_next(&value, &address);
-    text = buf_str(&address);
-    ptrdiff_t at = str_rfind_byte(text, '@');
-    rc = rc != RC_OK || at < 0 || (size_t)at + 1 == text.n
-             ? RC_SYNTAX
-             : buf_add(out, str_skip(text, (size_t)at + 1));
+    struct str domain = str_domain(buf_str(&address));
+    rc = rc != RC_OK || domain.n == 0 ? RC_SYNTAX : buf_add(out, domain);
     buf_fini(&address);
     return rc == RC_OK ? RC_OK : RC_SYNTAX;
 }

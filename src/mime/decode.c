@@ -138,15 +138,7 @@ static size_t base64_piece(struct mime_decoder *d, struct str s, char *to)
     return n;
 }
 
-/* ---- Quoted-printable ---- */
-
-static int hex_of(char c)
-{
-    if (ascii_is_digit(c))
-        return c - '0';
-    c = ascii_lower(c); /* lower case is not allowed, but meant [RFC2045 6.7] */
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+/* ---- Quoted-printable: lower case is not allowed, but meant [RFC2045 6.7] ---- */
 
 static size_t qp_flush(struct mime_decoder *d, char *to)
 {
@@ -164,18 +156,19 @@ static void qp_hold(struct mime_decoder *d, char c)
 /* With an escape held: "=" and perhaps more. Returns whether the byte belongs to it. */
 static bool qp_escape(struct mime_decoder *d, char c, char *to, size_t *n)
 {
-    bool has_digit = d->n_held == 2 && hex_of(d->held[1]) >= 0;
+    bool has_digit = d->n_held == 2 && ascii_hex(d->held[1]) >= 0;
     bool is_space = c == ' ' || c == '\t' || c == '\r';
     if (c == '\n' && !has_digit) { /* a soft line end, padding before it included */
         d->n_held = 0;
         return true;
     }
-    if (has_digit && hex_of(c) >= 0) {
-        to[(*n)++] = (char)(hex_of(d->held[1]) << 4 | hex_of(c));
+    if (has_digit && ascii_hex(c) >= 0) {
+        to[(*n)++] = (char)(ascii_hex(d->held[1]) << 4 | ascii_hex(c));
         d->n_held = 0;
         return true;
     }
-    if ((d->n_held == 1 && hex_of(c) >= 0) || (is_space && !has_digit && d->n_held < MIME_HELD)) {
+    if ((d->n_held == 1 && ascii_hex(c) >= 0) ||
+        (is_space && !has_digit && d->n_held < MIME_HELD)) {
         qp_hold(d, c);
         return true;
     }

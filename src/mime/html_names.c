@@ -184,19 +184,11 @@ static const uint16_t uppers[32] = {
     0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0xfffd, 0x017e, 0x0178,
 };
 
-static int digit_of(char c)
-{
-    if (ascii_is_digit(c))
-        return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99;
-}
-
 static uint32_t number_of(struct str digits, unsigned base)
 {
     uint32_t n = 0;
     for (size_t i = 0; i < digits.n; i++) {
-        unsigned d = (unsigned)digit_of(digits.p[i]);
+        unsigned d = (unsigned)ascii_hex(digits.p[i]);
         if (d >= base)
             return 0;
         n = n > 0x10ffff ? n : n * base + d;

@@ -157,14 +157,6 @@ enum rc mime_words_decode(struct str value, const struct mime_charsets *charsets
 
 /* ---- Extended values ---- */
 
-static int hex_of(char c)
-{
-    c = ascii_lower(c);
-    if (ascii_is_digit(c))
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static enum rc decode_extended(struct words *w, struct str value)
 {
     struct str charset, language;
@@ -173,9 +165,9 @@ static enum rc decode_extended(struct words *w, struct str value)
         return RC_SYNTAX;
     for (size_t i = 0; i < value.n; i++) {
         char c = value.p[i];
-        if (c == '%' && i + 2 < value.n && hex_of(value.p[i + 1]) >= 0 &&
-            hex_of(value.p[i + 2]) >= 0) {
-            c = (char)(hex_of(value.p[i + 1]) << 4 | hex_of(value.p[i + 2]));
+        if (c == '%' && i + 2 < value.n && ascii_hex(value.p[i + 1]) >= 0 &&
+            ascii_hex(value.p[i + 2]) >= 0) {
+            c = (char)(ascii_hex(value.p[i + 1]) << 4 | ascii_hex(value.p[i + 2]));
             i += 2;
         }
         TRY(buf_add_byte(&w->bytes, c));

@@ -28,9 +28,8 @@ static bool has_text(struct str in, struct str what)
 
 static bool is_in_domain(const struct queue_recipient *r, struct str domain)
 {
-    ptrdiff_t at = str_rfind_byte(r->address, '@');
-    return str_ieq(r->domain, domain) ||
-           (at >= 0 && str_ieq(str_skip(r->address, (size_t)at + 1), domain));
+    struct str own = str_domain(r->address);
+    return str_ieq(r->domain, domain) || (!str_is_null(own) && str_ieq(own, domain));
 }
 
 static bool has_state(const struct queue_filter *f, const struct queue_entry *e)

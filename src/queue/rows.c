@@ -203,8 +203,7 @@ enum rc queue_due_sweep(struct queue *queue, struct kv_txn *txn, struct queue_id
 
 static struct str domain_of(const struct queue_recipient *r)
 {
-    return r->account ? str_skip(r->address, (size_t)(str_rfind_byte(r->address, '@') + 1))
-                      : r->domain;
+    return r->account ? str_domain(r->address) : r->domain;
 }
 
 /* Of a recipient elsewhere, if there is one. */

@@ -259,7 +259,7 @@ enum rc queue_id_parse(struct str text, struct queue_id *out)
         return RC_SYNTAX;
     for (size_t i = 0; i < text.n; i++) {
         char c = text.p[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        int digit = c == ascii_lower(c) ? ascii_hex(c) : -1;
         if (digit < 0)
             return RC_SYNTAX;
         out->b[i / 2] = (unsigned char)(i % 2 ? out->b[i / 2] | digit : digit << 4);

@@ -429,8 +429,8 @@ static void intrude(struct queue_fsck *fsck, const char *line)
     assert_rc(queue_settle_wait(i->fixture->queue, &s), RC_OK);
 }
 
-/* A message with many ways on is several commits: what came with a later one is not taken for what
- * an item that has gone has left. */
+/* No body gets items later; should one ever do, what came with them is not taken for what those
+ * that have gone have left. */
 static void a_body_that_gets_more_items_is_kept(void **state)
 {
     struct fixture *f = *state;

@@ -13,9 +13,7 @@
 /* Upper case only, as both encodings demand. -1: not a digit. */
 static int hex_value(char c)
 {
-    if (ascii_is_digit(c))
-        return c - '0';
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c == ascii_upper(c) ? ascii_hex(c) : -1;
 }
 
 /* "+2B" at s[i] as an octet, or -1. */

@@ -66,7 +66,7 @@ static enum rc resolve(struct session *s, struct str address, unsigned flags,
 static enum rc go_outside(struct session *s, struct str address, struct recipient *recipient)
 {
     const struct smtpd_conf *conf = &s->smtpd->conf;
-    struct str domain = str_skip(address, (size_t)str_rfind_byte(address, '@') + 1);
+    struct str domain = str_domain(address);
     bool is_taken = s->role->outside == OUTSIDE_ANY && conf->may_send;
     if (s->role->outside == OUTSIDE_ACCEPTED)
         is_taken = smtpd_is_relayed(conf, domain);

@@ -40,11 +40,11 @@ static enum rc look_up(struct session *s, unsigned flags)
         sending.account.is_set ? rates_of(&sending.account) : conf->send_limits;
     uint64_t now = clock_wall(s->smtpd->ctx->clock);
     uint64_t age = now > sending.created ? (now - sending.created) / NS_PER_SEC : 0;
-    struct str login = str_of(s->login);
+    struct str given = str_domain(str_of(s->login));
     char domain[AUTH_ADDRESS_MAX];
     size_t n = 0;
-    for (size_t i = (size_t)(str_rfind_byte(login, '@') + 1); i < login.n && n < sizeof domain; i++)
-        domain[n++] = ascii_lower(login.p[i]);
+    for (; n < given.n && n < sizeof domain; n++)
+        domain[n] = ascii_lower(given.p[n]);
     t->n_limits = 0;
     t->limits[t->n_limits++] =
         (struct limit_subject){s->account, limit_ramp(&own, age, conf->send_ramp_s)};

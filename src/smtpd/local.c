@@ -64,8 +64,7 @@ static enum rc look_at_authors(struct session *s, struct str header, bool *out_i
             continue;
         enum rc rc;
         while ((rc = mime_address_next(&field.value, &address)) == RC_OK) {
-            struct str text = buf_str(&address);
-            struct str domain = str_skip(text, (size_t)(str_rfind_byte(text, '@') + 1));
+            struct str domain = str_domain(buf_str(&address));
             *out_is_hosts &= str_ieq(domain, s->smtpd->conf.hostname);
         }
         *out_is_hosts &= rc == RC_EOF;
@@ -100,9 +99,8 @@ static enum rc resolve_in(struct session *s, struct str local, struct str domain
 enum rc smtpd_local_resolve(struct session *s, struct str address, unsigned flags,
                             struct auth_targets *out)
 {
-    ptrdiff_t at = str_rfind_byte(address, '@');
-    struct str local = str_head(address, at < 0 ? 0 : (size_t)at);
-    struct str domain = str_skip(address, at < 0 ? address.n : (size_t)at + 1);
+    struct str domain = str_domain(address);
+    struct str local = str_head(address, address.n - domain.n - 1);
     enum rc rc = RC_DENIED;
     if (!str_ieq(domain, s->smtpd->conf.hostname))
         return RC_DENIED;

@@ -158,10 +158,9 @@ static struct str forward_domain_of(const struct session *s)
 {
     const struct transaction *t = s->transaction;
     for (size_t i = 0; i < t->n_recipients; i++) {
-        struct str address = t->recipients[i].address;
-        ptrdiff_t at = str_rfind_byte(address, '@');
+        struct str domain = str_domain(t->recipients[i].address);
         if (t->recipients[i].targets.n_outside)
-            return at < 0 ? s->smtpd->conf.hostname : str_skip(address, (size_t)at + 1);
+            return str_is_null(domain) ? s->smtpd->conf.hostname : domain;
     }
     return (struct str){0};
 }

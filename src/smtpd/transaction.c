@@ -81,7 +81,7 @@ static void forward(struct transaction *t, struct recipient *r, struct str targe
 {
     struct queue_recipient *copy = add_copy(t, r, is_alias);
     copy->address = target;
-    copy->domain = str_skip(target, (size_t)(str_rfind_byte(target, '@') + 1));
+    copy->domain = str_domain(target);
     copy->flags |= QUEUE_FORWARD;
     copy->wish.address = r->address; /* what reports name */
 }
