@@ -272,6 +272,54 @@ static void each_begins_with_nothing(void **state)
     deflate_machines_free(&m);
 }
 
+static void put_random(struct buf *out, size_t n, const char *alphabet, unsigned size,
+                       uint64_t *seed)
+{
+    for (size_t i = 0; i < n; i++) {
+        *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+        buf_put(out, str_from(alphabet + (*seed >> 40) % size, 1));
+    }
+}
+
+/* Text and what looks random, of all lengths, one after the other: all comes back, what is random
+ * is as short as its alphabet allows, and the text is none the longer for it. */
+static void random_pieces_are_coded_alone(void **state)
+{
+    static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    struct deflate_machines *m = deflate_machines_new();
+    struct deflate *d = deflate_new(m);
+    struct peer peer;
+    struct buf line = {.cap = 1 << 20}, packed = {.cap = 2 << 20}, text = {.cap = 4 << 20};
+    uint64_t seed = 7;
+    size_t n_random = 0, n_random_packed = 0, n_text = 0, n_text_packed = 0;
+    peer_init(&peer);
+    for (size_t n = 0; n < 200; n++) {
+        size_t length = n * n * 37 % 30000;
+        buf_clear(&line);
+        buf_clear(&packed);
+        buf_clear(&text);
+        if (n % 2)
+            put_random(&line, length, base64, 64, &seed);
+        while (n % 2 == 0 && buf_len(&line) < length)
+            buf_putf(&line, "%zu: a line of text, about as long as lines are\r\n", buf_len(&line));
+        if (n % 8 >= 6) /* both in one */
+            buf_put(&line, STR("* 1 FETCH (FLAGS (\\Seen))\r\n"));
+        deflate_pack(d, buf_str(&line), false, &packed);
+        assert_int_equal(peer_expand(&peer, buf_str(&packed), &text), Z_OK);
+        assert_true(str_eq(buf_str(&text), buf_str(&line)));
+        *(n % 2 ? &n_random : &n_text) += buf_len(&line);
+        *(n % 2 ? &n_random_packed : &n_text_packed) += buf_len(&packed);
+    }
+    assert_true(n_random_packed < n_random * 77 / 100); /* six bits of eight are 75% */
+    assert_true(n_text_packed < n_text / 5);
+    deflate_free(&d);
+    peer_fini(&peer);
+    deflate_machines_free(&m);
+    buf_fini(&line);
+    buf_fini(&packed);
+    buf_fini(&text);
+}
+
 static size_t memory(void)
 {
     struct mallinfo2 m = mallinfo2();
@@ -319,6 +367,7 @@ int main(void)
         cmocka_unit_test(input_stops_behind_all_of_a_flush),
         cmocka_unit_test(bombs_and_garbage_are_refused),
         cmocka_unit_test(each_begins_with_nothing),
+        cmocka_unit_test(random_pieces_are_coded_alone),
         cmocka_unit_test(idle_connections_hold_their_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
