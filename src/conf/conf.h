@@ -110,6 +110,7 @@ struct conf {
         uint64_t message_limit;    /* messages that one command processes */
         char *message_limit_of;    /* "all" commands, or "save": COPY and APPEND */
         char *uidonly;             /* "offered", or "withheld" */
+        uint64_t search_mailboxes; /* that one ESEARCH looks at */
         uint64_t contexts;         /* searches kept up to date, of a session */
     } imap;
     struct {

@@ -21,6 +21,7 @@ static const struct imap_command commands[] = {
      NULL},
     {"SEARCH", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_search, NULL,
      "[RFC3501 6.4.4] [RFC9051 6.4.4]", NULL},
+    {"ESEARCH", AFTER, IMAP_NO_EXPUNGE, imap_esearch, "MULTISEARCH", "[RFC7377 2]", NULL},
     {"UIDBATCHES", OPEN, 0, imap_uidbatches, "UIDBATCHES", "[RFC10022 3.1]", NULL},
     {"SORT", OPEN, NUMBERS | IMAP_NO_EXPUNGE, imap_sort, "SORT SORT=DISPLAY ESORT", "[RFC5256 3]",
      NULL},

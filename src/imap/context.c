@@ -76,6 +76,11 @@ static void put_refusal(struct conn *c, struct str tag, struct str why)
     buf_put(out, STR("\r\n"));
 }
 
+void imap_context_refuse(struct conn *c, const struct imap_session *s, struct str why)
+{
+    put_refusal(c, str_from(s->tag, s->tag_n), why);
+}
+
 static void take_out(struct imap_session *s, struct imap_context *k)
 {
     struct imap_contexts *all = s->view.contexts;
@@ -191,7 +196,7 @@ static enum rc copy_program(struct imap_session *s, struct imap_context *k,
                            .is_utf8_only = s->enabled & IMAP_EN_UTF8,
                            .saved = s->view.saved};
     struct imap_search_scene scene = {
-        .names = imap_keywords(s), .root = s->view.root, .arena = &k->arena};
+        .names = imap_keywords(s), .root = s->view.root, .arena = &k->arena, .is_open = true};
     if (!p.rest.p || !scene.names)
         return RC_LIMIT;
     if (!(program->is_sort ? imap_take_sort_search : imap_take_search)(&p, &k->program))
@@ -219,13 +224,12 @@ struct imap_context *imap_context_new(struct conn *c, struct imap_session *s,
                                       const struct imap_search_program *program,
                                       const struct imap_sort_order *order)
 {
-    struct str tag = str_from(s->tag, s->tag_n);
     if (all_of(s)->n >= s->imap->conf.contexts) {
-        put_refusal(c, tag, STR("no more searches are kept up to date, cancel one"));
+        imap_context_refuse(c, s, STR("no more searches are kept up to date, cancel one"));
         return NULL;
     }
     if (s->limited.most) { /* [RFC9738 3] */
-        put_refusal(c, tag, STR("only some of the messages were searched"));
+        imap_context_refuse(c, s, STR("only some of the messages were searched"));
         return NULL;
     }
     struct imap_context *k = mem_zero(sizeof *k);
@@ -238,9 +242,9 @@ struct imap_context *imap_context_new(struct conn *c, struct imap_session *s,
     enum rc rc = copy_program(s, k, program);
     if (rc == RC_OK)
         return k;
-    put_refusal(c, tag,
-                rc == RC_PERM ? STR("results change without a change of the mailbox")
-                              : STR("the search is too long to be kept up to date"));
+    imap_context_refuse(c, s,
+                        rc == RC_PERM ? STR("results change without a change of the mailbox")
+                                      : STR("the search is too long to be kept up to date"));
     free_context(s, k);
     return NULL;
 }
@@ -259,7 +263,7 @@ void imap_context_keep(struct conn *c, struct imap_session *s, struct imap_conte
         all_of(s)->n++;
         return;
     }
-    put_refusal(c, str_from(k->tag, k->tag_n), STR("there are too many results to be kept"));
+    imap_context_refuse(c, s, STR("there are too many results to be kept"));
     free_context(s, k);
 }
 

@@ -117,6 +117,8 @@ struct imap_contexts {
 struct imap_context *imap_context_new(struct conn *c, struct imap_session *s,
                                       const struct imap_search_program *program,
                                       const struct imap_sort_order *order);
+/* The untagged NO, for the command under way. */
+void imap_context_refuse(struct conn *c, const struct imap_session *s, struct str why);
 /* Hits in the order of the mailbox; then keeps it, or tells that it cannot. */
 void imap_context_keep(struct conn *c, struct imap_session *s, struct imap_context *context,
                        const uint64_t *hits, size_t count);

@@ -34,6 +34,7 @@ struct imap *imap_new(const struct ctx *ctx, const struct imap_conf *conf)
     k->message_limit = k->message_limit ? k->message_limit : 1000 * 1000;
     k->login_failures = k->login_failures ? k->login_failures : 5;
     k->errors = k->errors ? k->errors : 20;
+    k->search_mailboxes = k->search_mailboxes ? k->search_mailboxes : 1000;
     k->contexts = k->contexts ? k->contexts : 32;
     return imap;
 }

@@ -32,19 +32,20 @@ struct imap_conf { /* 0: the default */
     bool takes_8bit_headers;              /* from clients that have not enabled UTF-8, too */
     bool plaintext_on_loopback;           /* LOGIN and PLAIN without TLS from 127.0.0.0/8 and ::1 */
     uint64_t login_ms;                    /* from the connection to a successful login: 180,000 */
-    uint64_t idle_ms;        /* without a command: 1,800,000 [RFC3501 5.4] [RFC9051 5.4] */
-    uint64_t keepalive_ms;   /* in IDLE, between two signs of life: 240,000 */
-    uint64_t progress_ms;    /* between two words of a command that takes long: 10,000
-                                [RFC9585 4] */
-    uint32_t login_failures; /* after so many the connection is closed: 5 */
-    uint32_t errors;         /* the same for commands that are none: 20 */
-    uint64_t message_size;   /* of an appended message: 50 MB [RFC7889] */
-    bool withholds_uidonly;  /* UIDONLY is neither told nor enabled */
-    uint32_t message_limit;  /* messages that one command processes: 1,000,000
-                                [RFC9738] */
-    bool limits_saving_only; /* only COPY and APPEND have this limit */
-    uint64_t search_memory;  /* of what searches keep of envelopes, in all: 64 MB */
-    uint64_t command_size;   /* of any other command with its literals, after the login: 1 MB */
+    uint64_t idle_ms;          /* without a command: 1,800,000 [RFC3501 5.4] [RFC9051 5.4] */
+    uint64_t keepalive_ms;     /* in IDLE, between two signs of life: 240,000 */
+    uint64_t progress_ms;      /* between two words of a command that takes long: 10,000
+                                  [RFC9585 4] */
+    uint32_t login_failures;   /* after so many the connection is closed: 5 */
+    uint32_t errors;           /* the same for commands that are none: 20 */
+    uint64_t message_size;     /* of an appended message: 50 MB [RFC7889] */
+    bool withholds_uidonly;    /* UIDONLY is neither told nor enabled */
+    uint32_t message_limit;    /* messages that one command processes: 1,000,000
+                                  [RFC9738] */
+    bool limits_saving_only;   /* only COPY and APPEND have this limit */
+    uint64_t search_memory;    /* of what searches keep of envelopes, in all: 64 MB */
+    uint64_t command_size;     /* of any other command with its literals, after the login: 1 MB */
+    uint32_t search_mailboxes; /* that one ESEARCH looks at: 1,000 [RFC7377 2.4] */
     uint32_t contexts;   /* searches that one session is told the changes of: 32 [RFC5267 4.3.1] */
     const char *version; /* told by ID; NULL: not told */
 };

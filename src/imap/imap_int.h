@@ -67,6 +67,7 @@ enum imap_text {
     IMAP_COMPRESS,
     IMAP_IDLE_OVER,
     IMAP_MODIFIED,
+    IMAP_SEARCHED_SOME,
     IMAP_EXPUNGED, /* NO from here on */
     IMAP_NOT_SAVED,
     IMAP_AUTH_FAILED,
@@ -119,6 +120,7 @@ enum imap_text {
     IMAP_TLS_ACTIVE,
     IMAP_COMPRESSED,
     IMAP_TAG_USED,
+    IMAP_SELECTED_ONLY,
     IMAP_NOT_BASE64,
     IMAP_NOT_A_RESPONSE,
     IMAP_CANCELLED,
@@ -251,6 +253,7 @@ struct imap_set {
     const struct imap_range *ranges; /* in the arena, or the session's */
     size_t n;
     bool is_saved; /* "$": UIDs in any command [RFC5182 2.1] */
+    bool is_open;  /* numbers that are not there are passed over [RFC7377 2] */
 };
 /* What SEARCH RETURN (SAVE) found: UIDs, ascending. Ranges reach over UIDs that are of no message,
  * and never will be. */
@@ -359,6 +362,7 @@ struct imap_view {
     struct imap_saved *saved;       /* NULL: nothing */
     bool is_told;                   /* all but what has become a result of a context */
     struct imap_contexts *contexts; /* NULL: none */
+    struct imap_view *own; /* the client's, while a command looks at another mailbox; or NULL */
 };
 
 /* What a command that goes on over several steps keeps; in the session's arena. */
@@ -479,6 +483,7 @@ enum net_step imap_copy(struct conn *c, struct imap_session *s, struct imap_pars
 enum net_step imap_create(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_delete(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_enable(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_esearch(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_examine(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_expunge(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_fetch(struct conn *c, struct imap_session *s, struct imap_parse *p);
@@ -630,6 +635,12 @@ bool imap_damage_is_known(struct imap *imap, uint64_t account, uint64_t email);
  * is none, or only a placeholder. */
 enum rc imap_view_open(struct conn *c, struct imap_session *s, uint32_t mailbox, bool is_read_only);
 void imap_view_close(struct imap_session *s);
+/* For a command that looks at other mailboxes too: another one in the place of the selected one,
+ * which is kept in `own` and comes back with imap_view_leave, at the latest with the command's end.
+ * As store_reader_open. */
+enum rc imap_view_visit(struct conn *c, struct imap_session *s, uint32_t mailbox,
+                        struct imap_view *own);
+void imap_view_leave(struct imap_session *s);
 /* What "$" means from now on; NULL: no message. Takes it over, unless all sessions together hold
  * too much: false, and "$" is empty. */
 bool imap_view_save(struct imap_session *s, struct imap_saved **saved);

@@ -149,7 +149,8 @@ void imap_command_end(struct imap_session *s)
 static void put_words(struct imap_session *s, struct buf *out)
 {
     if (s->answer == IMAP_DONE) {
-        buf_put(out, s->is_uid ? STR("UID ") : STR(""));
+        bool was_uid = s->is_uid && s->command->flags & (IMAP_UID | IMAP_ONLY_UID);
+        buf_put(out, was_uid ? STR("UID ") : STR(""));
         buf_put(out, str_of(s->command->verb));
         buf_put(out, STR(" "));
     }
@@ -240,6 +241,7 @@ static enum net_step finish(struct conn *c, struct imap_session *s)
 enum net_step imap_finish_code(struct conn *c, struct imap_session *s, enum imap_text text,
                                struct str code)
 {
+    imap_view_leave(s);
     s->answer = text;
     s->code = code;
     s->go_on = finish;

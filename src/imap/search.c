@@ -536,6 +536,7 @@ static enum rc begin(struct imap_session *s, struct imap_search *k)
     struct imap_search_scene scene = {.names = imap_keywords(s),
                                       .root = s->view.root,
                                       .now = clock_wall(s->imap->ctx->clock),
+                                      .is_open = k->is_open,
                                       .arena = &s->arena};
     TRY(scene.names ? RC_OK : RC_LIMIT);
     TRY(imap_search_settle(k->program.all, &scene));

@@ -286,6 +286,15 @@ static void put_partial(struct buf *out, const struct imap_partial *p)
     buf_put(out, STR(" "));
 }
 
+/* [RFC7377 2.1] */
+static void put_place(struct imap_session *s, struct buf *out, const struct imap_answer *a)
+{
+    buf_put(out, STR(" MAILBOX "));
+    imap_put_name(s, out, a->mailbox);
+    buf_put(out, STR(" UIDVALIDITY "));
+    imap_put_u64(out, s->view.uidvalidity);
+}
+
 /* What is told behind the set, and what comes first. Without a hit there is no MIN, MAX and ALL
  * [RFC4731 3.1]. */
 static void begin_items(struct imap_session *s, struct buf *out, struct imap_answer *a)
@@ -294,7 +303,10 @@ static void begin_items(struct imap_session *s, struct buf *out, struct imap_ans
     unsigned items = a->want.items;
     buf_put(out, STR("* ESEARCH (TAG \""));
     buf_put(out, str_from(s->tag, s->tag_n));
-    buf_put(out, s->is_uid ? STR("\") UID") : STR("\")"));
+    buf_put(out, STR("\""));
+    if (a->mailbox.p)
+        put_place(s, out, a);
+    buf_put(out, s->is_uid ? STR(") UID") : STR(")"));
     if (items & IMAP_RETURN_MIN && first_hit(a, &index))
         put_one(s, out, STR(" MIN "), index);
     if (items & IMAP_RETURN_MAX && last_hit(a, &index))
@@ -314,6 +326,11 @@ static void begin_items(struct imap_session *s, struct buf *out, struct imap_ans
     go_to(a, first);
 }
 
+static enum net_step end_here(struct conn *c, struct imap_session *s, const struct imap_answer *a)
+{
+    return a->then ? a->then(c, s) : imap_finish(c, s, a->text);
+}
+
 static enum net_step end_answer(struct conn *c, struct imap_session *s)
 {
     struct imap_answer *a = ((struct imap_search *)s->job)->told;
@@ -329,7 +346,7 @@ static enum net_step end_answer(struct conn *c, struct imap_session *s)
         buf_put(out, a->want.is_given ? STR("") : STR(")"));
     }
     buf_put(out, STR("\r\n"));
-    return imap_finish(c, s, a->text);
+    return end_here(c, s, a);
 }
 
 static enum net_step begin_answer(struct conn *c, struct imap_session *s)
@@ -342,7 +359,9 @@ static enum net_step begin_answer(struct conn *c, struct imap_session *s)
         return next;
     keep_saved(s, a);
     if (a->want.is_given && a->want.items == IMAP_RETURN_SAVE) /* says nothing [RFC5182 1] */
-        return imap_finish(c, s, a->text);
+        return end_here(c, s, a);
+    if (a->mailbox.p && !a->n) /* nothing is said of a mailbox that has none [RFC7377 2.1] */
+        return end_here(c, s, a);
     a->at = 0;
     if (a->want.is_given) {
         begin_items(s, net_out(c), a);

@@ -124,6 +124,7 @@ struct imap_search_scene {
     const struct store_root *root;
     uint64_t now; /* ns since 1970 */
     struct arena *arena;
+    bool is_open; /* message numbers may be beyond the last one */
 };
 /* Keywords by bit, sets against a mailbox, ages against the time. RC_NOTFOUND: a message number
  * that is not there; RC_LIMIT. */
@@ -288,6 +289,7 @@ struct imap_search {
     bool wants_first;                   /* of the hits only the first one is asked for */
     bool needs_summaries;               /* imap_search_over: of every message */
     bool needs_ids;                     /* and in them what mime_summary_thread tells */
+    bool is_open;                       /* message numbers may be beyond the last one */
     bool needs_all;                     /* the newest ones alone are of no use [RFC9738 3.3] */
     /* The results. */
     size_t count;          /* rows; with wants_first perhaps fewer */
@@ -372,6 +374,8 @@ struct imap_answer {
     size_t count;          /* bits */
     size_t n;              /* hits */
     uint64_t modseq;       /* highest one of those told; 0: is not told */
+    struct str mailbox;    /* of an answer that tells where the hits are [RFC7377 2.1]; or absent */
+    imap_step then;        /* in the place of the command's end; NULL: that */
     enum imap_text text;
     /* search_answer.c's. */
     bool wants_modseq, has_first;

@@ -439,6 +439,7 @@ void imap_search_keywords(struct imap_search_key *key, const struct str *names)
 enum rc imap_search_settle(struct imap_search_key *key, const struct imap_search_scene *scene)
 {
     for (; key; key = key->next) {
+        key->set.is_open = scene->is_open;
         if (key->kind == IMAP_SEARCH_SET)
             TRY(imap_set_resolve(&key->set, scene->root, key->is_uid, scene->arena, &key->spans));
         if (key->seconds)

@@ -183,7 +183,11 @@ enum rc imap_set_resolve(const struct imap_set *set, const struct store_root *ro
             continue;
         }
         if (!count && set->ranges[i].to == UINT32_MAX)
-            continue;                /* "1:*" of nothing is nothing */
+            continue; /* "1:*" of nothing is nothing */
+        if (set->is_open && r.to > count)
+            r.to = (uint32_t)count;
+        if (set->is_open && r.from > r.to)
+            continue;
         if (!r.from || r.to > count) /* [RFC3501 9] [RFC9051 9] */
             return RC_NOTFOUND;
         out->at[out->n++] = (struct imap_span){r.from - 1, r.to};

@@ -34,6 +34,26 @@ bool imap_view_save(struct imap_session *s, struct imap_saved **saved)
     return has_room;
 }
 
+enum rc imap_view_visit(struct conn *c, struct imap_session *s, uint32_t mailbox,
+                        struct imap_view *own)
+{
+    struct imap_view visited = {.mailbox = mailbox, .is_read_only = true, .own = own};
+    TRY(store_reader_open(s->account, mailbox, imap_flags(c), &visited.reader));
+    visited.root = store_reader_root(visited.reader);
+    visited.uidvalidity = store_root_mailbox(visited.root)->uidvalidity;
+    *own = s->view;
+    s->view = visited;
+    return RC_OK;
+}
+
+void imap_view_leave(struct imap_session *s)
+{
+    if (!s->view.own)
+        return;
+    store_reader_close(&s->view.reader);
+    s->view = *s->view.own;
+}
+
 void imap_view_close(struct imap_session *s)
 {
     struct imap_view *v = &s->view;

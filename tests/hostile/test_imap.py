@@ -291,3 +291,34 @@ def test_a_thousand_searches_kept_up_to_date(host):
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_esearch_of_many_mailboxes(host):
+    """A thousand mailboxes in one command, by clients that do not wait for the answer: others are served, and little is held [RFC7377 2.4]."""
+    with imap.login(host, 'bob') as connection:
+        for n in range(1000):
+            connection.command(f'CREATE many/m{n}')
+        connection.append('many/m7', b'Subject: rare\r\n\r\nx\r\n')
+        answer, _ = connection.command('ESEARCH IN (personal) TEXT rare', ok=False)
+        assert answer.startswith(b'NO [LIMIT]'), answer
+        _, found = connection.command('ESEARCH IN (subtree-one many) RETURN (COUNT) TEXT rare')
+        assert len(found) == 1 and b'MAILBOX many/m7 ' in found[0] and found[0].endswith(b' UID COUNT 1'), found
+        before, connections = host.pss(), []
+        try:
+            for _ in range(20):
+                other = imap.login(host, 'bob')
+                connections.append(other)
+                other.send(b''.join(b'e%d ESEARCH IN (subtree many) TEXT nothing\r\n' % n for n in range(50)))
+            connection.command('NOOP')
+            assert (host.pss() - before) / len(connections) < 1024 * KIB
+            connections.pop().close()  # in the midst of it
+            connection.command('ESEARCH IN (mailboxes many/m7) ALL')
+        finally:
+            for other in connections:
+                other.close()
+        names = ' '.join(f'many/m{n}' for n in range(4000))
+        assert connection.command(f'ESEARCH IN (mailboxes ({names})) ALL')[0].startswith(b'OK')
+        lists = ' '.join(f'mailboxes (a b c)' for n in range(101))
+        assert connection.command(f'ESEARCH IN ({lists}) ALL', ok=False)[0].startswith(b'BAD [LIMIT]')
+        for n in range(1000):
+            connection.command(f'DELETE many/m{n}')
