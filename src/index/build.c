@@ -250,8 +250,9 @@ static enum rc step(struct step *s, bool *out_more)
     TRY(load(s));
     uint64_t end = store_emails_end(s->account);
     s->next = s->table.head.next;
-    if (s->next >= end)
-        return merge(s, out_more);
+    TRY(merge(s, out_more));
+    if (*out_more || s->next >= end)
+        return RC_OK;
     TRY(collect(s));
     if (s->saw_all && s->next < end)
         s->next = end;

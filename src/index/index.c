@@ -35,6 +35,17 @@ void index_log(struct index *ix, uint64_t account, const char *event, enum rc rc
 
 /* --- steps ------------------------------------------------------------------------------------ */
 
+static enum rc step(struct index *ix, struct store_account *account, bool *out_more)
+{
+    *out_more = false;
+    pthread_mutex_lock(&ix->work);
+    enum rc rc = index_step_account(ix, account, out_more);
+    pthread_mutex_unlock(&ix->work);
+    if (rc != RC_OK)
+        store_made_note(account, 0);
+    return rc;
+}
+
 enum rc index_step(struct index *ix, uint64_t id, bool *out_more)
 {
     struct store_account *account;
@@ -42,23 +53,29 @@ enum rc index_step(struct index *ix, uint64_t id, bool *out_more)
     if (ix->conf.is_off)
         return RC_DENIED;
     TRY(store_account_open(ix->conf.store, id, 0, &account));
-    pthread_mutex_lock(&ix->work);
-    enum rc rc = index_step_account(ix, account, out_more);
-    pthread_mutex_unlock(&ix->work);
-    if (rc != RC_OK)
-        store_made_note(account, 0);
+    enum rc rc = step(ix, account, out_more);
     store_account_close(&account);
     return rc;
 }
 
-static void work_for(struct index *ix, uint64_t account)
+static bool is_behind(struct store_account *account)
 {
+    return store_emails_end(account) >= store_made(account) + LAG;
+}
+
+/* An account that is behind is met again; one that is not has its blocks joined to the end. */
+static void work_for(struct index *ix, uint64_t id)
+{
+    struct store_account *account;
     bool more = true;
-    enum rc rc = RC_OK;
-    for (unsigned i = 0; i < STEPS && more && rc == RC_OK && !atomic_load(&ix->stop); i++)
-        rc = index_step(ix, account, &more);
-    if (rc != RC_OK && rc != RC_EOF && rc != RC_NOTFOUND) /* stopped, or removed meanwhile */
-        index_log(ix, account, "index-failed", rc);
+    enum rc rc = store_account_open(ix->conf.store, id, 0, &account);
+    if (rc != RC_OK)
+        return; /* removed meanwhile, or to be met again */
+    for (unsigned i = 0; rc == RC_OK && more && (i < STEPS || !is_behind(account)); i++)
+        rc = atomic_load(&ix->stop) ? RC_EOF : step(ix, account, &more);
+    store_account_close(&account);
+    if (rc != RC_OK && rc != RC_EOF)
+        index_log(ix, id, "index-failed", rc);
 }
 
 static void pause_work(struct index *ix)
