@@ -15,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEP = 256 /* bytes marked between two looks at how full the column is */ };
+enum {
+    STEP = 256, /* bytes marked at least between two looks at how full the column is */
+    BITS = 3    /* that one byte sets at most */
+};
 
 void index_columns_init(struct index_columns *c, uint64_t text_max)
 {
@@ -37,11 +40,19 @@ void index_columns_reset(struct index_columns *c)
     memset(c->open, 0, sizeof c->open);
 }
 
+/* Without the instruction that not every processor has, and without a table. */
+static inline uint64_t ones(uint64_t v)
+{
+    v -= v >> 1 & UINT64_C(0x5555555555555555);
+    v = (v & UINT64_C(0x3333333333333333)) + (v >> 2 & UINT64_C(0x3333333333333333));
+    return ((v + (v >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f)) * UINT64_C(0x0101010101010101) >> 56;
+}
+
 static size_t count(const uint64_t *bits, const uint64_t *more)
 {
     size_t n = 0;
     for (size_t i = 0; i < INDEX_WORDS; i++)
-        n += (size_t)__builtin_popcountll(bits[i] | more[i]);
+        n += ones(bits[i] | more[i]);
     return n;
 }
 
@@ -78,6 +89,7 @@ void index_columns_begin(struct index_columns *c, uint64_t email)
     c->is_first = true;
     c->is_too_long = false;
     c->n_text = 0;
+    c->step = INDEX_FULL / BITS;
     c->begun = c->n + (c->n_open > 0);
     memset(c->piece, 0, sizeof c->piece);
     index_columns_field(c, INDEX_TEXT);
@@ -106,8 +118,18 @@ static void cut(struct index_columns *c)
     push(c, c->piece, c->email, !c->is_first);
     c->is_first = false;
     memset(c->piece, 0, sizeof c->piece);
+    c->step = INDEX_FULL / BITS;
     c->grams = (struct index_grams){.field = c->grams.field};
     index_grams_mark(&c->grams, str_from(c->shared, c->n_shared), c->piece);
+}
+
+static void look_how_full(struct index_columns *c)
+{
+    size_t n = count(c->piece, c->piece);
+    if (n >= INDEX_FULL)
+        cut(c);
+    else
+        c->step = (INDEX_FULL - n) / BITS > STEP ? (INDEX_FULL - n) / BITS : STEP;
 }
 
 void index_columns_text(struct index_columns *c, struct str text)
@@ -115,12 +137,13 @@ void index_columns_text(struct index_columns *c, struct str text)
     c->n_text += text.n;
     c->is_too_long = c->is_too_long || c->n_text > c->text_max;
     while (text.n && !c->is_too_long) {
-        struct str step = str_head(text, STEP);
+        struct str step = str_head(text, c->step);
         index_grams_mark(&c->grams, step, c->piece);
         keep_shared(c, step);
         text = str_skip(text, step.n);
-        if (count(c->piece, c->piece) >= INDEX_FULL)
-            cut(c);
+        c->step -= step.n;
+        if (!c->step)
+            look_how_full(c);
     }
 }
 

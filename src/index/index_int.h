@@ -17,12 +17,12 @@ enum {
     INDEX_WIDTH_LOG = 13,
     INDEX_WIDTH = 1 << INDEX_WIDTH_LOG, /* bits of a column */
     INDEX_WORDS = INDEX_WIDTH / 64,
-    INDEX_FULL = INDEX_WIDTH * 34 / 100, /* bits set, above which a column takes no more */
+    INDEX_FULL = INDEX_WIDTH * 45 / 100, /* bits set, above which a column takes no more */
     INDEX_SHARED = 63,                   /* bytes of a text's column that the next one has too */
-    INDEX_PROBES = 12,                   /* bits looked at for one question */
+    INDEX_PROBES = 13,                   /* bits looked at for one question */
     INDEX_TOGETHER = 8,                  /* messages that share a column at most */
     INDEX_COLUMNS = 16384,               /* in one block at most */
-    INDEX_BATCH = 1024                   /* columns collected before they are written */
+    INDEX_BATCH = 8192                   /* columns collected before they are written: 8 MB */
 };
 
 /* --- gram.c ----------------------------------------------------------------------------------- */
@@ -61,7 +61,7 @@ struct index_columns {
     struct index_grams grams;
     char shared[INDEX_SHARED];
     size_t n_shared, begun; /* begun: closed columns when the message began */
-    size_t n_text;
+    size_t n_text, step;    /* step: bytes to mark until the next look at how full it is */
     uint64_t text_max;
 };
 void index_columns_init(struct index_columns *c, uint64_t text_max);
@@ -114,7 +114,7 @@ struct index_block {
     uint32_t columns, emails, gap_rows;
     uint32_t stride, slices; /* bytes of a slice; slices of a row: derived */
 };
-enum { INDEX_BLOCK_ROW = INDEX_HEAD + 29, INDEX_ROW = 4096, INDEX_FIRSTS_ROW = 1024 };
+enum { INDEX_BLOCK_ROW = INDEX_HEAD + 29, INDEX_ROW = 8192, INDEX_FIRSTS_ROW = 1024 };
 void index_block_shape(struct index_block *b); /* what is derived */
 void index_block_put(const struct index_block *b, unsigned char row[INDEX_BLOCK_ROW]);
 enum rc index_block_get(struct str key, struct str row, struct index_block *out);
