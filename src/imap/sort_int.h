@@ -25,7 +25,10 @@ enum imap_sort_field {
                             refers to */
     IMAP_SORT_END
 };
-enum { IMAP_SORT_FIELDS = IMAP_SORT_END - IMAP_SEARCH_FIELDS, IMAP_SORT_CRITERIA = 32 };
+enum {
+    IMAP_SORT_FIELDS = IMAP_SORT_END - IMAP_SEARCH_FIELDS,
+    IMAP_SORT_CRITERIA = 9 /* there are no more, and one that comes again changes nothing */
+};
 
 static inline bool imap_sort_is_text(unsigned field)
 {

@@ -11,7 +11,7 @@
 static const struct {
     struct str name;
     unsigned field;
-} criteria[] = {
+} criteria[IMAP_SORT_CRITERIA] = {
     {STR_INIT("ARRIVAL"), IMAP_SORT_ARRIVAL},
     {STR_INIT("CC"), IMAP_SORT_CC},
     {STR_INIT("DATE"), IMAP_SORT_DATE},
@@ -23,19 +23,26 @@ static const struct {
     {STR_INIT("DISPLAYTO"), IMAP_SORT_DISPLAYTO},
 };
 
+/* What is equal by a criterion is equal by it the second time. */
+static void add_criterion(struct imap_sort_order *out, unsigned field, bool is_reverse)
+{
+    for (size_t i = 0; i < out->n; i++)
+        if (out->criteria[i].field == field)
+            return;
+    out->criteria[out->n++] = (struct imap_sort_criterion){field, is_reverse};
+    if (field < IMAP_SORT_END)
+        out->fields |= 1u << (field - IMAP_SEARCH_FIELDS);
+}
+
 static bool take_criterion(struct imap_parse *p, struct imap_sort_order *out)
 {
-    struct imap_sort_criterion *to = &out->criteria[out->n];
-    to->is_reverse = imap_take_word(p, STR("REVERSE"));
-    if (to->is_reverse && !imap_take_sp(p))
+    bool is_reverse = imap_take_word(p, STR("REVERSE"));
+    if (is_reverse && !imap_take_sp(p))
         return false;
-    for (size_t i = 0; i < sizeof criteria / sizeof *criteria; i++) {
+    for (size_t i = 0; i < IMAP_SORT_CRITERIA; i++) {
         if (!imap_take_word(p, criteria[i].name))
             continue;
-        to->field = criteria[i].field;
-        if (to->field < IMAP_SORT_END)
-            out->fields |= 1u << (to->field - IMAP_SEARCH_FIELDS);
-        out->n++;
+        add_criterion(out, criteria[i].field, is_reverse);
         return true;
     }
     return imap_fail(p, "a sort criterion");
@@ -46,11 +53,10 @@ bool imap_take_sort_order(struct imap_parse *p, struct imap_sort_order *out)
     *out = (struct imap_sort_order){0};
     if (!imap_take_byte(p, '('))
         return imap_fail(p, "a list of sort criteria");
-    do {
-        p->is_limit = out->n == IMAP_SORT_CRITERIA;
-        if (p->is_limit || !take_criterion(p, out))
-            return imap_fail(p, "fewer criteria");
-    } while (imap_take_byte(p, ' '));
+    do
+        if (!take_criterion(p, out))
+            return false;
+    while (imap_take_byte(p, ' '));
     return imap_take_byte(p, ')') ? imap_take_sp(p) : imap_fail(p, "the end of the list");
 }
 
