@@ -107,6 +107,7 @@ enum imap_text {
     IMAP_LOGIN_FIRST,
     IMAP_LOGGED_IN_ALREADY,
     IMAP_SELECT_FIRST,
+    IMAP_CLOSE_FIRST,
     IMAP_UID_REQUIRED,
     IMAP_WRONG_ORDER,
     IMAP_SYNTAX, /* what the parser says */

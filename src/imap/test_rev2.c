@@ -252,7 +252,8 @@ static void it_is_chosen_by_enable(void **state)
     int fd = client_select(&h, "SELECT");
     client_talk(fd,
                 "C: a SEARCH ALL\nS: * SEARCH 1\nP: a OK\n"
-                "C: b ENABLE IMAP4rev2\nP: b BAD\n" /* not with a mailbox selected */
+                "C: b ENABLE IMAP4rev2\n"
+                "S: b BAD only while no mailbox is selected\n"
                 "C: c UNSELECT\nP: c OK\n"
                 "C: d CAPABILITY\n",
                 AT_ONCE);

@@ -74,6 +74,7 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_UID_REQUIRED] =
         TELL(IMAP_BAD, "UIDREQUIRED", "with UIDONLY, messages have UIDs and no numbers"),
     [IMAP_SELECT_FIRST] = SAY(IMAP_BAD, "select a mailbox first"),
+    [IMAP_CLOSE_FIRST] = SAY(IMAP_BAD, "only while no mailbox is selected"),
     [IMAP_SYNTAX] = SAY(IMAP_BAD, "expected"), /* before what the parser expected */
     [IMAP_NO_MESSAGE] = SAY(IMAP_BAD, "there is no message of this number"),
     [IMAP_BARE] = SAY(IMAP_BAD, "a line ends in CR LF and has no NUL or CR within"),
