@@ -34,8 +34,8 @@ static const char *const words[] = {"the",
                                     "a",
                                     "xylophone",
                                     "report",
-                                    "Gr\xc3\xbc\xc3\x9f"
-                                    "e",
+                                    ("Gr\xc3\xbc\xc3\x9f"
+                                     "e"),
                                     "\xe4\xbd\xa0\xe5\xa5\xbd",
                                     "za\xc5\xbc\xc3\xb3\xc5\x82\xc4\x87",
                                     "1234567",
