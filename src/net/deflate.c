@@ -191,8 +191,7 @@ enum rc deflate_expand(struct deflate *d, struct str from, size_t *out_used, cha
     z->avail_out = (uInt)room;
     do
         result = expand_block(d, z);
-    while (result == Z_OK && z->avail_in && z->avail_out &&
-           !(d->is_flushed && z->avail_out < room));
+    while (result == Z_OK && z->avail_in && z->avail_out && !d->is_flushed);
     d->is_over = result == Z_STREAM_END;
     d->has_more = result == Z_OK && !z->avail_out && !d->is_at_end;
     *out_used = from.n - z->avail_in;

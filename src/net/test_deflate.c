@@ -183,33 +183,39 @@ static void input_stops_where_the_peer_has_flushed(void **state)
     deflate_machines_free(&m);
 }
 
-/* Whatever bit of a byte the last block ends with. */
+/* Whatever bit of a byte the last block ends with, and wherever what comes is cut. */
 static void input_stops_behind_all_of_a_flush(void **state)
 {
     static const char words[] = "UNAUTHENTICATE behind a tag of any length whatever";
     struct deflate_machines *m = deflate_machines_new();
+    struct buf packed = {.cap = 1 << 20};
     char text[100];
-    size_t used, n;
+    size_t used, n, more;
     for (size_t length = 1; length < sizeof words; length++) {
-        struct deflate *d = deflate_new(m);
         struct peer peer;
-        struct buf packed = {.cap = 1 << 20};
         peer_init(&peer);
+        buf_clear(&packed);
         peer_pack(&peer, str_from(words, length), Z_SYNC_FLUSH, &packed);
+        peer_fini(&peer);
         size_t all = buf_len(&packed);
         buf_put(&packed, STR("in clear"));
-        assert_true(deflate_is_flushed(d));
-        assert_rc(deflate_expand(d, str_head(buf_str(&packed), 1), &used, text, 100, &n), RC_OK);
-        assert_false(deflate_is_flushed(d));
-        buf_consume(&packed, used);
-        all -= used;
-        assert_rc(deflate_expand(d, buf_str(&packed), &used, text + n, 100 - n, &n), RC_OK);
-        assert_int_equal(used, all);
-        assert_true(deflate_is_flushed(d));
-        buf_fini(&packed);
-        peer_fini(&peer);
-        deflate_free(&d);
+        for (size_t cut = 1; cut < all; cut++) {
+            struct deflate *d = deflate_new(m);
+            struct str first = str_head(buf_str(&packed), cut);
+            assert_true(deflate_is_flushed(d));
+            assert_rc(deflate_expand(d, first, &used, text, 100, &n), RC_OK);
+            assert_int_equal(used, cut);
+            assert_false(deflate_is_flushed(d));
+            assert_rc(
+                deflate_expand(d, str_skip(buf_str(&packed), cut), &used, text + n, 100 - n, &more),
+                RC_OK);
+            assert_int_equal(used, all - cut);
+            assert_int_equal(n + more, length);
+            assert_true(deflate_is_flushed(d));
+            deflate_free(&d);
+        }
     }
+    buf_fini(&packed);
     deflate_machines_free(&m);
 }
 
