@@ -41,7 +41,7 @@ static void take_line(struct reading *r, struct str text, const struct imap_lite
     struct store_path path;
     struct imap_item item;
     arena_init(&arena, 1 << 20);
-    struct imap_parse p = {.rest = text, .arena = &arena};
+    struct imap_parse p = {.rest = text, .arena = &arena, .is_utf8_only = true};
     bool is_good =
         (r->state == AT_REST || imap_take_mailbox(&p, &path)) && imap_take_item(&p, &item);
     FUZZ_DEMAND(is_good == !p.error);

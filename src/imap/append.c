@@ -32,6 +32,7 @@ struct append {
     uint32_t replaced; /* UID in the selected mailbox */
     uint64_t replaced_size;
     uint64_t unseen_progress;
+    bool is_wrapped; /* the message: a ")" belongs to it */
     enum imap_text refusal;
 };
 
@@ -236,6 +237,7 @@ static enum net_step begin_message(struct conn *c, struct imap_session *s, struc
     enum imap_text text = expect_message(s, k, item);
     if (text != IMAP_DONE)
         return refuse(s, text, !literal->is_sync, literal->n);
+    k->is_wrapped = item->is_wrapped;
     imap_gather_reset(&s->gather, false);
     if (literal->is_sync)
         imap_continue(c, STR("go on"));
@@ -249,20 +251,22 @@ static enum net_step read_rest(struct conn *c, struct imap_session *s)
     const struct append *k = s->job;
     struct imap_gathered it;
     imap_gather_next(&s->gather, net_in(c), IMAP_LINE_MAX, &it);
-    struct imap_parse p = {.rest = it.text, .arena = &s->arena};
+    struct imap_parse p = {
+        .rest = it.text, .arena = &s->arena, .is_utf8_only = s->enabled & IMAP_EN_UTF8};
+    bool is_closed = !k->is_wrapped || imap_take_byte(&p, ')');
     net_consume(c, it.used);
     switch (it.kind) {
     case IMAP_INPUT_NONE:
         return imap_wait(s);
     case IMAP_INPUT_LITERAL:
         s->has_progress = true;
-        if (k->is_replace) { /* one message [RFC8508 4.7] */
+        if (k->is_replace || !is_closed) { /* one message [RFC8508 4.7] */
             imap_fail(&p, "the end of the command");
             return refuse_syntax(s, &p, &it.literal);
         }
         return begin_message(c, s, &p, &it.literal);
     case IMAP_INPUT_COMMAND:
-        if (!it.text.n)
+        if (is_closed && !p.rest.n)
             return commit(c, s);
         s->error = "the end of the command or another message";
         return refuse(s, IMAP_SYNTAX, false, 0);

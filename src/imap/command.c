@@ -234,7 +234,10 @@ enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct st
 enum imap_taken imap_command_literal(struct conn *c, struct imap_session *s, struct str text,
                                      const struct imap_literal *literal)
 {
-    struct imap_parse p = {.rest = text, .arena = &s->arena, .is_utf8 = imap_has_utf8(s)};
+    struct imap_parse p = {.rest = text,
+                           .arena = &s->arena,
+                           .is_utf8 = imap_has_utf8(s),
+                           .is_utf8_only = s->enabled & IMAP_EN_UTF8};
     bool is_uid;
     if (!take_tag(s, &p))
         return IMAP_NOT_TAKEN;

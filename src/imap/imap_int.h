@@ -243,6 +243,7 @@ struct imap_item {
     bool has_date;
     uint64_t received; /* ns since 1970 */
     struct imap_literal literal;
+    bool is_wrapped; /* a ")" comes behind it */
 };
 bool imap_take_item(struct imap_parse *p, struct imap_item *out);
 

@@ -114,6 +114,50 @@ static void messages_come_as_they_are(void **state) /* [RFC3501 6.3.11] [RFC9051
     assert_int_equal(budget_used(&budget), 0);
 }
 
+/* As Thunderbird sends every message that it saves [RFC6855 4]. */
+static void utf8_may_be_said_in_the_old_way(void **state)
+{
+    struct home *h = *state;
+    int fd = client_login(h);
+    client_talk(fd,
+                "C: a APPEND INBOX (\\Seen) UTF8 (~{3+}\n"
+                "C: abc)\n"
+                "P: a BAD expected flags, a date, or the message as a literal\n"
+                "C: b ENABLE UTF8=ACCEPT\nP: * ENABLED\nP: b OK\n"
+                "C: c APPEND INBOX (\\Seen) \"17-Jul-1996 02:44:25 -0700\" UTF8 (~{13}\n"
+                "P: + \n"
+                "C: Subject: \303\274\n"
+                "C: )\n",
+                AT_ONCE);
+    expect_appenduid(fd, "c", "1");
+    client_talk(fd,
+                "C: d APPEND INBOX UTF8 (~{3+}\n"
+                "C: abc) (\\Draft) utf8 ({3+}\n"
+                "C: def) {3+}\n"
+                "C: ghi\n",
+                AT_ONCE);
+    expect_appenduid(fd, "d", "2:4");
+    client_talk(fd,
+                "C: e APPEND INBOX UTF8 (~{3+}\n"
+                "C: abc\n"
+                "P: e BAD expected the end of the command or another message\n"
+                "C: f APPEND INBOX UTF8 (~{3+}\n"
+                "C: abc {3+}\n"
+                "C: def)\n"
+                "P: f BAD expected\n"
+                "C: g APPEND INBOX UTF8 ~{3+}\n"
+                "C: abc)\n"
+                "P: g BAD expected the message as a literal in parentheses\n"
+                "C: h APPEND INBOX {3+}\n"
+                "C: abc)\n"
+                "P: h BAD expected the end of the command or another message\n"
+                "C: i STATUS INBOX (MESSAGES)\n"
+                "S: * STATUS INBOX (MESSAGES 4)\n"
+                "P: i OK\n",
+                AT_ONCE);
+    client_close(h->net, fd);
+}
+
 /* The client waits for its "+" [RFC3501 7.5] [RFC9051 7.6]. */
 static void literals_may_wait(void **state)
 {
@@ -430,6 +474,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(messages_come_as_they_are),
+        TEST(utf8_may_be_said_in_the_old_way),
         TEST(literals_may_wait),
         TEST(refusals_come_before_the_bytes),
         TEST(waste_ends_the_session),

@@ -101,7 +101,7 @@ def test_a_day(penfold_server, session, tmp_path):
     # Folders; a name outside ASCII.
     session.run('''
         root.createSubfolder("Büro", msgWindow);
-        (await folder("B&APw-ro")).createSubfolder("Rechnungen", msgWindow);
+        (await folder("Büro")).createSubfolder("Rechnungen", msgWindow);
         (await folder("Rechnungen")).rename("Quittungen", msgWindow);
         await folder("Quittungen");''')
     until(host, user, lambda found: 'B&APw-ro/Quittungen' in found and 'B&APw-ro/Rechnungen' not in found)
