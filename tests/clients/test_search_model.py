@@ -1,6 +1,7 @@
 """SEARCH compared with a slow model: random programs over the corpus and over messages made to have every charset and encoding.
 
-The model has Python's email package for headers and bodies, and no index, no page and no short cut.
+The model has Python's email package for headers and bodies, and no index, no page and no short cut. The server is asked without an index
+and with one.
 """
 import base64
 import datetime
@@ -8,11 +9,15 @@ import email
 import email.header
 import email.utils
 import glob
+import json
 import os
 import quopri
 import random
 import re
+import time
 import unicodedata
+
+import pytest
 
 from harness import imap, mails
 
@@ -213,9 +218,19 @@ def search(connection, command):
     return [int(n) for n in answers[0].split()[2:]]
 
 
-def test_random_programs(make_host, is_full):
-    connection = imap.login(make_host(settings='imap { append_8bit = any }\n'), 'alice')  # mails as they are, not as they should be
+def make_index(host, count):
+    host.run('account', 'reindex', host.address('alice'))
+    while json.loads(host.run('account', 'show', host.address('alice'), '--json'))[0]['indexed'] < count:
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize('has_index', [False, True], ids=['without-index', 'with-index'])
+def test_random_programs(make_host, is_full, has_index):
+    host = make_host(settings='imap { append_8bit = any }\n')  # mails as they are, not as they should be
+    connection = imap.login(host, 'alice')
     messages = fill(connection)
+    if has_index:
+        make_index(host, len(messages))
     connection.command('SELECT INBOX')
     uids = search(connection, 'UID SEARCH ALL')
     assert len(uids) == len(messages)
