@@ -84,6 +84,7 @@ static enum net_step refuse_syntax(struct imap_session *s, const struct imap_par
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
+/* Of any mailbox: an account has none that it may not open [RFC9051 11.4]. */
 static struct str appenduid(struct imap_session *s, const struct store_op *op)
 {
     struct buf code = {.cap = 100};
@@ -218,6 +219,7 @@ static enum imap_text expect_message(struct imap_session *s, struct append *k,
     if (!append || !keep_keywords(s, &item->flags, append))
         return IMAP_LIMIT;
     append->flags = item->flags.flags;
+    /* [RFC3501 2.3.3] [RFC9051 2.3.3] */
     append->received = item->has_date ? item->received : clock_wall(s->imap->ctx->clock);
     k->bytes += item->literal.n;
     return imap_intake_begin(s, &k->in, &item->literal);

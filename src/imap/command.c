@@ -30,10 +30,10 @@ static const struct imap_command commands[] = {
     {"CANCELUPDATE", OPEN, 0, imap_cancelupdate, "CONTEXT=SEARCH CONTEXT=SORT", "[RFC5267 4.3.5]",
      NULL},
     {"COPY", OPEN, NUMBERS, imap_copy, NULL, "[RFC3501 6.4.7] [RFC9051 6.4.7]", NULL},
-    {"MOVE", OPEN, NUMBERS, imap_move, "MOVE", "[RFC6851 3.1]", NULL},
+    {"MOVE", OPEN, NUMBERS, imap_move, "MOVE", "[RFC6851 3.1] [RFC9051 6.4.8]", NULL},
     {"EXPUNGE", OPEN, IMAP_UID, imap_expunge, "UIDPLUS", "[RFC3501 6.4.3] [RFC9051 6.4.3]", NULL},
     {"NOOP", ANY, 0, imap_noop, NULL, "[RFC3501 6.1.2] [RFC9051 6.1.2]", NULL},
-    {"IDLE", AFTER, 0, imap_idle, "IDLE", "[RFC2177 3]", NULL},
+    {"IDLE", AFTER, 0, imap_idle, "IDLE", "[RFC2177 3] [RFC9051 6.3.13]", NULL},
     {"CHECK", OPEN, 0, imap_check, NULL, "[RFC3501 6.4.1]", NULL},
     {"CLOSE", OPEN, IMAP_NO_NEWS, imap_close, NULL, "[RFC3501 6.4.2] [RFC9051 6.4.1]", NULL},
     {"UNSELECT", OPEN, IMAP_NO_NEWS, imap_unselect, "UNSELECT", "[RFC3691 2]", NULL},
@@ -52,7 +52,7 @@ static const struct imap_command commands[] = {
      imap_append_literal},
     {"REPLACE", OPEN, NUMBERS, imap_replace, "REPLACE", "[RFC8508 3.5]", imap_replace_literal},
     {"STATUS", AFTER, 0, imap_status_, NULL, "[RFC3501 6.3.10] [RFC9051 6.3.11]", NULL},
-    {"NAMESPACE", AFTER, 0, imap_namespace, "NAMESPACE", "[RFC2342 5]", NULL},
+    {"NAMESPACE", AFTER, 0, imap_namespace, "NAMESPACE", "[RFC2342 5] [RFC9051 6.3.10]", NULL},
     {"ENABLE", IMAP_AUTHENTICATED, 0, imap_enable, "ENABLE", "[RFC5161 3.1]", NULL},
     {"ID", ANY, 0, imap_id, "ID", "[RFC2971 3.1]", NULL},
     {"CAPABILITY", ANY, 0, imap_capability, NULL, "[RFC3501 6.1.1] [RFC9051 6.1.1]", NULL},
@@ -100,6 +100,7 @@ static void put_auth(struct conn *c, const struct imap_session *s, struct buf *o
         buf_put(out, STR(" LOGINDISABLED")); /* [RFC3501 6.2.3] [RFC9051 6.2.3] */
 }
 
+/* [RFC3501 7.2.1] [RFC9051 7.2.2] */
 void imap_put_capabilities(struct conn *c, const struct imap_session *s, struct buf *out)
 {
     bool is_before = s->state == IMAP_NOT_AUTHENTICATED;
@@ -129,7 +130,7 @@ static const struct imap_command *find(struct str verb)
     return NULL;
 }
 
-/* tag = 1*<any ASTRING-CHAR except "+"> */
+/* tag = 1*<any ASTRING-CHAR except "+">; the same may come again [RFC9051 2.2.1]. */
 static bool take_tag(struct imap_session *s, struct imap_parse *p)
 {
     size_t n = 0;
@@ -159,6 +160,7 @@ static const struct imap_command *take_verb(struct imap_parse *p, bool *out_is_u
     return k && !*out_is_uid && k->flags & IMAP_ONLY_UID ? NULL : k;
 }
 
+/* [RFC3501 3.1, 3.2] [RFC9051 3.1, 3.2] */
 static enum imap_text wrong_state(const struct imap_session *s, const struct imap_command *k)
 {
     if (s->state == IMAP_NOT_AUTHENTICATED)
@@ -202,6 +204,8 @@ static bool keep(struct imap_session *s, struct imap_parse *p)
     return p->rest.p;
 }
 
+/* What "$" means is settled when the command begins, so that what was sent before it has been
+ * carried out [RFC9051 6.4.4.2]. */
 enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct str text)
 {
     struct imap_parse p = {.rest = without_blanks(s, text),

@@ -1,4 +1,4 @@
-/* COPY, MOVE and their UID forms [RFC3501 6.4.7] [RFC9051 6.4.7] [RFC6851], with COPYUID
+/* COPY, MOVE and their UID forms [RFC3501 6.4.7] [RFC9051 6.4.7, 6.4.8] [RFC6851], with COPYUID
  * [RFC4315 3].
  *
  * A part of up to STORE_BATCH messages is one change. COPY is all or nothing [RFC3501 6.4.7]

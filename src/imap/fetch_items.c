@@ -75,6 +75,7 @@ static enum rc put_uid(struct conn *c, struct imap_session *s, struct imap_fetch
     return put_number_item(f, net_out(c), item->label, f->row->uid);
 }
 
+/* Of the message as BODY[] gives it [RFC9051 2.3.4]. */
 static enum rc put_size(struct conn *c, struct imap_session *s, struct imap_fetch *f,
                         const struct imap_fetch_item *item)
 {
@@ -318,7 +319,8 @@ static enum rc put_literal(struct imap_fetch *f, struct buf *out, struct str lab
     return end(f, out, put_bytes(to, STR("}\r\n")));
 }
 
-/* A literal and the first page of its bytes, or nothing. */
+/* A literal and the first page of its bytes, or nothing. Bytes that are no text are a literal8, and
+ * only of BINARY [RFC3501 4.3.1] [RFC9051 4.3.1]. */
 static enum rc put_stream(struct conn *c, struct imap_fetch *f, const struct imap_fetch_item *item,
                           enum imap_fetch_stream stream, uint64_t n)
 {

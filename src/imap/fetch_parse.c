@@ -53,7 +53,7 @@ static const struct {
     {STR_INIT("HEADER.FIELDS"), MIME_SECTION_HEADER, true, false, false},
     {STR_INIT("HEADER.FIELDS.NOT"), MIME_SECTION_HEADER, true, true, false},
     {STR_INIT("TEXT"), MIME_SECTION_TEXT, false, false, false},
-    {STR_INIT("MIME"), MIME_SECTION_MIME, false, false, true},
+    {STR_INIT("MIME"), MIME_SECTION_MIME, false, false, true}, /* [RFC9051 6.4.5.1] */
 };
 
 static bool too_much(struct imap_parse *p, const char *expected)

@@ -1,7 +1,8 @@
-/* IDLE [RFC2177]: what changes is told at once, until the client says DONE.
+/* IDLE [RFC2177] [RFC9051 6.3.13]: what changes is told at once, until the client says DONE.
  *
  * The store's watch is there only while a session idles: it wakes the session, which then looks. An
- * idling session holds no buffers. */
+ * idling session holds no buffers. What it does not read is not written: the output has a mark, and
+ * no loop waits for it [RFC3501 5.3] [RFC9051 5.3]. */
 #include "imap/imap_int.h"
 
 #include "base/mem.h"

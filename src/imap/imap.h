@@ -1,7 +1,8 @@
 /* imap: serves an account's mailboxes over IMAP4rev1 [RFC3501], with STARTTLS, LITERAL- and
  * LITERAL+ [RFC7888], SASL-IR [RFC4959], IDLE [RFC2177], and what the table in command.c lists.
  *
- * A listener has `proto` = &imap_proto and `app` = a struct imap; IMAPS is the same with is_tls.
+ * A listener has `proto` = &imap_proto and `app` = a struct imap; IMAPS is the same with is_tls
+ * [RFC9051 11.2].
  *
  * What a session promises its client: the numbers of messages change only where the RFC allows it
  * [RFC3501 7.4.1] [RFC9051 7.5.1], and what has been expunged meanwhile can still be fetched until

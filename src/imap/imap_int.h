@@ -343,7 +343,8 @@ struct imap_vanished_line {
     unsigned n;        /* ranges in it */
 };
 
-/* The selected mailbox as the client knows it. A sequence number is an index in `root` plus one. */
+/* The selected mailbox as the client knows it. A sequence number is an index in `root`, where UIDs
+ * ascend, plus one [RFC3501 2.3.1.2] [RFC9051 2.3.1.2]. */
 struct imap_view {
     uint32_t mailbox; /* 0: none */
     bool is_read_only;

@@ -17,7 +17,7 @@ struct listing {
 
 /* --- LIST ------------------------------------------------------------------------------------- */
 
-/* Only with RECURSIVEMATCH [RFC5258 3.5]. */
+/* Only with RECURSIVEMATCH [RFC5258 3.5] [RFC9051 6.3.9.6]. */
 static void put_childinfo(struct buf *out, const struct imap_list *list)
 {
     bool is_subscribed = list->select & IMAP_LIST_SUBSCRIBED;
@@ -34,6 +34,7 @@ static bool is_there(const struct imap_list_entry *e)
     return e->mailbox && !e->mailbox->is_placeholder;
 }
 
+/* [RFC3501 5.1.1, 7.2.2] [RFC9051 5.1.1, 7.3.1] */
 static void put_line(struct imap_session *s, struct buf *out, const struct imap_list *list,
                      const struct imap_list_entry *e, bool is_selectable)
 {
@@ -41,10 +42,11 @@ static void put_line(struct imap_session *s, struct buf *out, const struct imap_
     buf_put(out, STR("* LIST ("));
     /* The second is what the first implies, for who does not know it [RFC5258 3]. */
     buf_put(out, is_selectable ? STR("") : STR("\\NonExistent \\Noselect "));
-    buf_put(out, e->has_children ? STR("\\HasChildren") : STR("\\HasNoChildren")); /* [RFC5258 4] */
+    buf_put(out, e->has_children ? STR("\\HasChildren")
+                                 : STR("\\HasNoChildren")); /* [RFC5258 4] [RFC9051 6.3.9.5] */
     buf_put(out, use.p ? use : STR(""));
     if (e->is_subscribed)
-        buf_put(out, STR(" \\Subscribed")); /* [RFC5258 3.2] */
+        buf_put(out, STR(" \\Subscribed")); /* [RFC5258 3.2] [RFC9051 6.3.9.2] */
     buf_put(out, STR(") \"/\" "));
     imap_put_name(s, out, e->path);
     if (e->has_wanted_below)
@@ -53,7 +55,7 @@ static void put_line(struct imap_session *s, struct buf *out, const struct imap_
 }
 
 /* False: on a worker. What has been removed meanwhile is told as such, without numbers; where they
- * cannot be had, the line comes alone [RFC5819 2]. */
+ * cannot be had, the line comes alone [RFC5819 2] [RFC9051 6.3.9.2]. */
 static bool put_entry(struct conn *c, struct imap_session *s, const struct imap_list *list,
                       const struct imap_list_entry *e)
 {

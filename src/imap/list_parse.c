@@ -21,7 +21,7 @@ static const struct option {
       {{0}, 0},
 };
 
-/* One option of the table; unknown ones are an error [RFC5258 3]. */
+/* One option of the table; unknown ones are an error [RFC5258 3] [RFC9051 6.3.9]. */
 static bool take_option(struct imap_parse *p, const struct option *table, struct imap_list *out,
                         unsigned *bits)
 {
@@ -120,8 +120,9 @@ bool imap_take_list(struct imap_parse *p, struct imap_list *out)
     if (has_returns && !take_options(p, returns, out, &out->returns))
         return false;
     if (out->select & IMAP_LIST_RECURSIVE && !(out->select & IMAP_LIST_CRITERIA))
-        return imap_fail(p, "what RECURSIVEMATCH is to look for"); /* [RFC5258 3.1] */
-    if (has_selection || is_list || has_returns)                   /* [RFC5258 3] */
+        return imap_fail(
+            p, "what RECURSIVEMATCH is to look for"); /* [RFC5258 3.1] [RFC9051 6.3.9.1] */
+    if (has_selection || is_list || has_returns)      /* [RFC5258 3] */
         out->is_root = false;
     out->returns |= out->select & IMAP_LIST_CRITERIA; /* [RFC5258 3.1] [RFC6154 2] */
     return imap_take_end(p);

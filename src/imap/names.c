@@ -174,6 +174,7 @@ bool imap_name_is_good(const struct imap_parse *p, struct store_path path)
     return true;
 }
 
+/* [RFC9051 13.2.2] */
 void imap_put_name(const struct imap_session *s, struct buf *out, struct str path)
 {
     if (imap_has_utf8(s)) {

@@ -258,6 +258,7 @@ enum net_step imap_finish_rc(struct conn *c, struct imap_session *s, enum rc rc)
     return imap_finish(c, s, imap_text_of_rc(rc));
 }
 
+/* [RFC3501 2.2.2] [RFC9051 2.2.2] */
 enum net_step imap_finish_syntax(struct conn *c, struct imap_session *s, const struct imap_parse *p)
 {
     s->error = p->error ? p->error : "something else";
@@ -282,6 +283,7 @@ void imap_continue(struct conn *c, struct str text)
     buf_put(net_out(c), STR("\r\n"));
 }
 
+/* [RFC3501 7.1.5] [RFC9051 7.1.5] */
 void imap_bye(struct conn *c, struct str code, struct str text)
 {
     struct buf *out = net_out(c);

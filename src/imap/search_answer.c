@@ -220,7 +220,7 @@ static void keep_saved(struct imap_session *s, struct imap_answer *a)
         saved = NULL;
     }
     if (!imap_view_save(s, &saved) || (!is_kept && a->text == IMAP_DONE))
-        a->text = IMAP_NOT_SAVED; /* [RFC5182 2.5] */
+        a->text = IMAP_NOT_SAVED; /* [RFC5182 2.5] [RFC9051 6.4.4.3] */
 }
 
 /* --- the answer ------------------------------------------------------------------------------- */
@@ -296,7 +296,7 @@ static void put_place(struct imap_session *s, struct buf *out, const struct imap
 }
 
 /* What is told behind the set, and what comes first. Without a hit there is no MIN, MAX and ALL
- * [RFC4731 3.1]. */
+ * [RFC4731 3.1] [RFC9051 7.3.4]. */
 static void begin_items(struct imap_session *s, struct buf *out, struct imap_answer *a)
 {
     size_t index, first = 0;
@@ -403,7 +403,7 @@ enum net_step imap_answer_fail(struct conn *c, struct imap_session *s, const str
 {
     struct imap_saved *nothing = NULL;
     if (r->items & IMAP_RETURN_SAVE && imap_text_status(text) == IMAP_NO)
-        imap_view_save(s, &nothing); /* [RFC5182 2.1] */
+        imap_view_save(s, &nothing); /* [RFC5182 2.1] [RFC9051 6.4.4.1] */
     return imap_finish(c, s, text);
 }
 

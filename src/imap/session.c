@@ -38,6 +38,7 @@ enum net_step imap_logout(struct conn *c, struct imap_session *s, struct imap_pa
     return imap_finish(c, s, IMAP_DONE);
 }
 
+/* One namespace, the user's own, with INBOX in it [RFC9051 5.1.2, 6.3.10]. */
 enum net_step imap_namespace(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
     if (!imap_take_end(p))

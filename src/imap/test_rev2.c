@@ -150,7 +150,7 @@ static void names_are_utf8(void **state)
                 "C: f RENAME neu \"u\xcc\x88\"\n"
                 "P: f NO [CANNOT]\n",
                 AT_ONCE);
-    int other = client_login(&h); /* the one beside it has modified UTF-7 [RFC9051 A.1] */
+    int other = client_login(&h); /* the one beside it has modified UTF-7 [RFC9051 A.1, 13.2.2] */
     client_talk(other,
                 "C: a RENAME neu &U,BTFw-\n"
                 "P: a OK\n"

@@ -286,6 +286,16 @@ static void idling_ends_with_the_login(void **state)
     home_end(&h);
 }
 
+/* Half an hour without a command, whatever is not configured [RFC3501 5.4] [RFC9051 5.4]. */
+static void half_an_hour_is_waited(void **state)
+{
+    struct home h;
+    home_make(&h);
+    home_start(&h);
+    assert_true(h.imap->conf.idle_ms >= UINT64_C(30) * 60 * 1000);
+    home_end(&h);
+}
+
 /* Nobody is left without a word, also who does not finish what he began [RFC3501 3.4]
  * [RFC9051 3.4]. */
 static void who_says_nothing_is_told(void **state)
@@ -350,6 +360,7 @@ int main(void)
         cmocka_unit_test(uidonly_can_be_withheld),
         cmocka_unit_test(many_mailboxes_are_listed),
         cmocka_unit_test(idling_ends_with_the_login),
+        cmocka_unit_test(half_an_hour_is_waited),
         cmocka_unit_test(who_says_nothing_is_told),
         cmocka_unit_test(who_is_in_the_midst_is_told_of_a_shutdown),
     };

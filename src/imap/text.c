@@ -30,6 +30,7 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_MODIFIED] = SAY(IMAP_OK, "changed, but for what others have changed meanwhile"),
     [IMAP_EXPUNGED] = TELL(IMAP_NO, "EXPUNGEISSUED", "some of the messages have been expunged"),
     [IMAP_NOT_SAVED] = TELL(IMAP_NO, "NOTSAVED", "the result is too long to be kept"),
+    /* Which of the two is not said [RFC3501 11.2] [RFC9051 11.7]. */
     [IMAP_AUTH_FAILED] = TELL(IMAP_NO, "AUTHENTICATIONFAILED", "name or password is wrong"),
     [IMAP_AUTH_BUSY] = TELL(IMAP_NO, "UNAVAILABLE", "the server is busy, try again later"),
     [IMAP_AUTH_BLOCKED] = TELL(IMAP_NO, "UNAVAILABLE", "too many wrong passwords, try again later"),

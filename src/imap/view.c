@@ -336,6 +336,7 @@ static enum net_step tell_diff(struct conn *c, struct imap_session *s)
     return NET_READ;
 }
 
+/* [RFC3501 5.2, 7] [RFC9051 5.2, 7] */
 enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_expunge_ok)
 {
     struct imap_view *v = &s->view;

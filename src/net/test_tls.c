@@ -151,6 +151,29 @@ static void both_versions_work(void **state)
     identity_free(&id);
 }
 
+/* The one suite of TLS 1.2 that every server has [RFC3501 11.1] [RFC9051 11.1]. */
+static void the_common_suite_is_there(void **state)
+{
+    struct identity id;
+    struct fixture f = {.listener.is_tls = true};
+    struct client c;
+    identity_make_rsa(&id);
+    tls_make(&f, &id);
+    start(&f, (struct net_limits){0});
+    client_init(&c, TLS1_2_VERSION);
+    assert_int_equal(SSL_CTX_set_cipher_list(c.ctx, "ECDHE-RSA-AES128-GCM-SHA256"), 1);
+    client_connect(&c, dial(f.port), NULL);
+    assert_string_equal(SSL_get_cipher(c.ssl), "ECDHE-RSA-AES128-GCM-SHA256");
+    tls_hear(&c, "hello secure\n");
+    tls_say(&c, "quit\n");
+    tls_hear(&c, "bye\n");
+    tls_hear_end(&c);
+    SSL_CTX_free(c.ctx);
+    stop(&f);
+    net_tls_free(&f.listener.tls);
+    identity_free(&id);
+}
+
 static void old_versions_are_refused(void **state)
 {
     struct identity id;
@@ -542,6 +565,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_versions_work),
+        cmocka_unit_test(the_common_suite_is_there),
         cmocka_unit_test(old_versions_are_refused),
         cmocka_unit_test(starttls_upgrades),
         cmocka_unit_test(nothing_plain_is_carried_over),

@@ -24,7 +24,7 @@
 #include <sys/socket.h>
 
 #define GROUPS      "X25519:P-256"
-#define CIPHERS_1_2 "ECDHE+AESGCM:ECDHE+CHACHA20"
+#define CIPHERS_1_2 "ECDHE+AESGCM:ECDHE+CHACHA20" /* [RFC3501 11.1] [RFC9051 11.1] */
 #define CIPHERS_1_3                                                                                \
     "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256" /* RFC 8446, 9.1  \
                                                                                   */

@@ -4,9 +4,9 @@
  * size: its `e`, the new row, and the old row the first time, which learns that it is shared. A
  * move exchanges one place for another: no tombstone, because nothing goes.
  *
- * Invariants: flags, keywords, date and thread stay; the new rows get UIDs that follow one another,
- * in the order of the old ones; a copy leaves the old row's modseq and its mailbox's as they are,
- * for nobody can see a difference. */
+ * Invariants: flags, keywords, date and thread stay [RFC3501 2.3.3] [RFC9051 2.3.3]; the new rows
+ * get UIDs that follow one another, in the order of the old ones; a copy leaves the old row's
+ * modseq and its mailbox's as they are, for nobody can see a difference. */
 #include "store/store_int.h"
 
 struct copying {

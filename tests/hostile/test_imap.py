@@ -76,6 +76,26 @@ def test_fetch_everything_and_never_read(host):
             connection.close()
 
 
+def test_idle_and_never_read(host):
+    """Nobody waits for a client that is told much and takes nothing [RFC3501 5.3] [RFC9051 5.3]; and it is all there when it does."""
+    rounds = 40
+    with imap.login(host, 'alice', buffer=4096) as idler, imap.login(host, 'alice') as other:
+        idler.command('SELECT INBOX')
+        tag = idler.send_command('IDLE')
+        assert idler.response().startswith(b'+')
+        other.command('SELECT INBOX')
+        before = host.pss()
+        for n in range(rounds):
+            other.command(f'STORE 1:200 FLAGS.SILENT ({" ".join(f"a-keyword-that-is-long-{(n + m) % 8}" for m in range(4))})')
+        assert host.pss() - before < 16 * MIB
+        idler.send(b'DONE\r\n')
+        found = []
+        assert idler.answer(tag, found.append).startswith(b'OK')
+        last = {line.split()[1]: line for line in found if b' FETCH ' in line}
+        assert len(last) == 200 and all(b'a-keyword-that-is-long-%d' % ((rounds - 1) % 8) in line for line in last.values())
+        other.command('STORE 1:200 FLAGS.SILENT ()')
+
+
 def test_cut_in_the_middle_of_everything(host):
     for text in (b'', b'a', b'a LOGIN {5}\r\n', b'a LOGIN {5+}\r\nal', b'a AUTHENTICATE PLAIN\r\n', b'a AUTHENTICATE PLAIN\r\nAG'):
         with imap.Connection(host) as connection:

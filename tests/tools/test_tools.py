@@ -146,6 +146,20 @@ def test_rfcmap_refuses(tmp_path, tag):
     assert status == 1 and 'a.c:2' in out, out
 
 
+def test_rfcmap_wants_every_duty_obeyed_and_checked(tmp_path):
+    (tmp_path / 'tools').mkdir()
+    duties = tmp_path / 'tools/rfc-duties.txt'
+    duties.write_text('# all\n5321 4.1.1.4 | ends\n1939 9 | not: asked of others\n')
+    status, out = rfcmap(tmp_path, GOOD)
+    assert status == 1 and 'RFC 5321, 4.1.1.4: checked by no test' in out and '1939' not in out, out
+    (tmp_path / 'tests/test_a.c').write_text('/* [RFC5321 4.1.1.4] */\n')
+    assert rfcmap(tmp_path, GOOD)[0] == 0
+    assert '| 5321 | 4.1.1.4 | ends | 1 | 1 |' in (tmp_path / 'docs/rfc.md').read_text()
+    duties.write_text('5321 4.2 | nowhere\n')
+    status, out = rfcmap(tmp_path, GOOD)
+    assert status == 1 and 'obeyed by no line of the code' in out, out
+
+
 # --- man ---------------------------------------------------------------------------------------------------------
 
 def test_man_refuses_bad_mdoc(tmp_path):
