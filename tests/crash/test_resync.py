@@ -1,5 +1,5 @@
-"""Many clients that go away and come back: on one mailbox they add, mark, count and expunge, lose their connections at any moment, and the
-server is killed. Each keeps a copy; whenever it is back, by QRESYNC or CONDSTORE, its copy must be what is there (harness/resync.py
+"""Many clients that go away and come back: on one mailbox they add, mark, count and expunge, lose their connections at any moment, mail
+comes by SMTP, and the server is killed. Each keeps a copy; whenever it is back, by QRESYNC or CONDSTORE, its copy must be what is there (harness/resync.py
 compares). In the end all copies are the same, and everything acknowledged is done, once.
 
 The counter is a message with one keyword, step0 to step39 in turn: changed by STORE with UNCHANGEDSINCE alone, no two clients can make
@@ -164,7 +164,7 @@ class Client(threading.Thread):
 class Group:
     def __init__(self, host, seed, ways):
         self.host, self.seed, self.ending, self.lock = host, seed, threading.Event(), threading.Lock()
-        self.counted = self.unsure = self.kills = 0
+        self.counted = self.unsure = self.kills = self.delivered = 0
         with imap.login(host, 'alice') as connection:
             answer, _ = connection.append('INBOX', b'Subject: counter\r\n\r\nx\r\n', 'step0')
             self.counter = int(resync.APPEND_UID.search(answer)[2])
@@ -175,6 +175,9 @@ class Group:
         while not self.ending.is_set() and (time.monotonic() < end or any(c.visits < 5 for c in self.clients)):
             assert time.monotonic() < end + 180, f'a client does not get on: {[c.visits for c in self.clients]}'
             self.ending.wait(chance.uniform(0.5, 5.0))
+            for _ in range(chance.randrange(4)):
+                wire.deliver(self.host, f'Subject: smtp.{self.delivered + 1}\r\n\r\nx\r\n'.encode(), 'alice')
+                self.delivered += 1
             kill_and_greet(self.host)
             self.kills += 1
         self.ending.set()
@@ -192,7 +195,8 @@ class Group:
         by_subject = {subject: uid for uid, (subject, _) in final.items()}
         assert len(by_subject) == len(final), 'a message is there twice'
         owns = {subject: (client, own) for client in self.clients for subject, own in client.own.items()}
-        assert not by_subject.keys() - owns.keys() - {'counter'}, 'a message that nobody has added'
+        others = {'counter', *(f'smtp.{n + 1}' for n in range(self.delivered))}
+        assert by_subject.keys() - owns.keys() == others, 'a message that nobody has added, or one that was delivered is lost'
         for subject, (client, own) in owns.items():
             uid = by_subject.get(subject)
             if own.uid is None:
