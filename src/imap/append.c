@@ -1,6 +1,6 @@
 /* APPEND: messages from the client, one or several, all or none [RFC3501 6.3.11] [RFC9051 6.3.12]
- * [RFC3502] [RFC3516 4.4] [RFC4315 3] [RFC7889]; and REPLACE, which is an APPEND of one message
- * that takes another one's place in the same change [RFC8508].
+ * [RFC3502] [RFC3516 4.4] [RFC4315 3] [RFC9051 7.1] [RFC7889]; and REPLACE, which is an APPEND of
+ * one message that takes another one's place in the same change [RFC8508].
  *
  * The command reads its own input, since a message does not fit into a command: a line up to the
  * announcement of a literal, its bytes, the rest of the line, which may announce the next one.
@@ -198,7 +198,7 @@ static enum imap_text check(struct imap_session *s, const struct append *k,
                             const struct imap_literal *literal)
 {
     if (!literal->n)
-        return IMAP_EMPTY; /* [RFC3502 6.3.11] */
+        return IMAP_EMPTY; /* [RFC3502 6.3.11] [RFC9051 6.3.12] */
     if (literal->n > s->imap->conf.message_size)
         return IMAP_TOO_BIG; /* [RFC7889 4] */
     size_t most = imap_limit_of_saving(s) < STORE_APPENDS ? imap_limit_of_saving(s) : STORE_APPENDS;

@@ -166,7 +166,7 @@ static enum imap_text wrong_state(const struct imap_session *s, const struct ima
     if (s->state == IMAP_NOT_AUTHENTICATED)
         return IMAP_LOGIN_FIRST;
     if (k->states == IMAP_AUTHENTICATED)
-        return IMAP_CLOSE_FIRST; /* [RFC5161 3.1] */
+        return IMAP_CLOSE_FIRST; /* [RFC5161 3.1] [RFC9051 6.3.1] */
     return k->states == IMAP_SELECTED ? IMAP_SELECT_FIRST : IMAP_LOGGED_IN_ALREADY;
 }
 

@@ -1,11 +1,11 @@
 /* COPY, MOVE and their UID forms [RFC3501 6.4.7] [RFC9051 6.4.7, 6.4.8] [RFC6851], with COPYUID
- * [RFC4315 3].
+ * [RFC4315 3] [RFC9051 7.1].
  *
  * A part of up to STORE_BATCH messages is one change. COPY is all or nothing [RFC3501 6.4.7]
  * [RFC9051 6.4.7]: when a part fails, the copies of those before it are taken back. MOVE is so for
- * each message [RFC6851 3.3]: nobody ever sees one in both mailboxes or in none, and what was moved
- * before a failure stays moved and is told. A client that hangs up between two parts leaves the
- * parts that are done. */
+ * each message [RFC6851 3.3] [RFC9051 6.4.8]: nobody ever sees one in both mailboxes or in none,
+ * and what was moved before a failure stays moved and is told. A client that hangs up between two
+ * parts leaves the parts that are done. */
 #include "imap/imap_int.h"
 
 enum { CODE_MAX = 64 << 20 };
@@ -66,7 +66,7 @@ static enum net_step tell_moved(struct conn *c, struct imap_session *s)
 }
 
 /* Before the EXPUNGEs, which come with the news, so that the client knows what has become of what
- * it loses [RFC6851 4.3]. */
+ * it loses [RFC6851 4.3] [RFC9051 6.4.8]. */
 static enum net_step finish_move(struct conn *c, struct imap_session *s)
 {
     struct copying *k = s->job;

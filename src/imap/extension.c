@@ -16,7 +16,7 @@ static const struct extension {
     unsigned bits;   /* what ENABLE sets; 0: it needs no ENABLE, which passes over it */
 } extensions[] = {
     {STR_INIT("IMAP4rev2"), BEFORE | AFTER, IMAP_EN_REV2}, /* [RFC9051 6.3.1, 7.2.2] */
-    {STR_INIT("LITERAL-"), BEFORE, 0}, /* one of the two, never both [RFC7888 5] */
+    {STR_INIT("LITERAL-"), BEFORE, 0}, /* one of the two, never both [RFC7888 5] [RFC9051 4.3] */
     {STR_INIT("LITERAL+"), AFTER, 0},
     /* Commands for later; but Python's imaplib and others look at the greeting alone. */
     {STR_INIT("ENABLE"), BEFORE, 0},
@@ -67,7 +67,7 @@ static size_t find(struct str name)
     return i;
 }
 
-/* What is unknown, or needs no ENABLE, is passed over [RFC5161 3.1]. */
+/* What is unknown, or needs no ENABLE, is passed over [RFC5161 3.1] [RFC9051 6.3.1]. */
 bool imap_take_enabling(struct imap_parse *p, uint64_t *out_rows)
 {
     struct str name;
@@ -98,7 +98,7 @@ void imap_enable_condstore(struct conn *c, struct imap_session *s)
 }
 
 /* The answer names what this command has turned on, and nothing that was on before
- * [RFC5161 3.1, 3.2]. */
+ * [RFC5161 3.1, 3.2] [RFC9051 6.3.1]. */
 enum net_step imap_enable(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
     uint64_t rows;

@@ -19,7 +19,8 @@
 
 static enum net_step put_rows(struct conn *c, struct imap_session *s, struct imap_fetch *f);
 
-/* The first failure is the answer: RC_PERM is an encoding that nobody knows [RFC3516 4.3]. */
+/* The first failure is the answer: RC_PERM is an encoding that nobody knows [RFC3516 4.3]
+ * [RFC9051 7.5.2]. */
 static void fail(struct conn *c, struct imap_session *s, struct imap_fetch *f, enum rc rc)
 {
     struct log_line l;

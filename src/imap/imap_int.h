@@ -14,7 +14,7 @@ enum {
     IMAP_TAG_MAX = 64,
     IMAP_LINE_MAX = 63 << 10,       /* a line with its CRLF, after the login */
     IMAP_LINE_MAX_BEFORE = 8 << 10, /* and before it */
-    IMAP_LITERAL_MINUS = 4096,      /* [RFC7888 5] */
+    IMAP_LITERAL_MINUS = 4096,      /* [RFC7888 5] [RFC9051 4.3] */
     IMAP_COMMAND_MAX_BEFORE = 16 << 10,
     IMAP_RANGES_MAX = 16 << 10, /* of a sequence set */
     IMAP_SAVED_MAX = 64 << 10,  /* ranges that SEARCH RETURN (SAVE) keeps */
@@ -254,7 +254,7 @@ struct imap_range {
 struct imap_set {
     const struct imap_range *ranges; /* in the arena, or the session's */
     size_t n;
-    bool is_saved; /* "$": UIDs in any command [RFC5182 2.1] */
+    bool is_saved; /* "$": UIDs in any command [RFC5182 2.1] [RFC9051 6.4.4.1] */
     bool is_open;  /* numbers that are not there are passed over [RFC7377 2] */
 };
 /* What SEARCH RETURN (SAVE) found: UIDs, ascending. Ranges reach over UIDs that are of no message,

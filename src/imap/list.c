@@ -40,7 +40,8 @@ static void put_line(struct imap_session *s, struct buf *out, const struct imap_
 {
     struct str use = imap_special_use(e->mailbox);
     buf_put(out, STR("* LIST ("));
-    /* The second is what the first implies, for who does not know it [RFC5258 3]. */
+    /* The second is what the first implies, for who does not know it [RFC5258 3] [RFC9051 7.3.1].
+     */
     buf_put(out, is_selectable ? STR("") : STR("\\NonExistent \\Noselect "));
     buf_put(out, e->has_children ? STR("\\HasChildren")
                                  : STR("\\HasNoChildren")); /* [RFC5258 4] [RFC9051 6.3.9.5] */
@@ -60,7 +61,7 @@ static bool put_entry(struct conn *c, struct imap_session *s, const struct imap_
                       const struct imap_list_entry *e)
 {
     struct imap_numbers numbers;
-    /* Of what is told only for what is below it, there are none [RFC5819 3]. */
+    /* Of what is told only for what is below it, there are none [RFC5819 3] [RFC9051 6.3.9.2]. */
     bool has_numbers = list->returns & IMAP_LIST_STATUS && e->is_wanted && is_there(e);
     enum rc rc = RC_OK;
     if (!e->is_wanted && !(e->has_hidden_below && imap_list_matches(list, e->path)))

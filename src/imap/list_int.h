@@ -4,7 +4,8 @@
 
 #include "imap/imap_int.h"
 
-/* Selection options and return options [RFC5258 3.1, 3.2] [RFC6154 2] [RFC5819 2]. */
+/* Selection options and return options [RFC5258 3.1, 3.2] [RFC6154 2] [RFC5819 2]
+ * [RFC9051 6.3.9.1, 6.3.9.2]. */
 enum {
     IMAP_LIST_SUBSCRIBED = 1,
     IMAP_LIST_SPECIAL_USE = 2,

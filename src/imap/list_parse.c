@@ -70,7 +70,7 @@ static bool add_pattern(struct imap_parse *p, struct str reference, struct str p
     return to->p || imap_fail(p, "a shorter pattern");
 }
 
-/* An empty one is passed over [RFC5258 3]. */
+/* An empty one is passed over [RFC5258 3] [RFC9051 6.3.9]. */
 static bool take_patterns(struct imap_parse *p, struct str reference, struct imap_list *out)
 {
     struct str pattern;
@@ -122,9 +122,10 @@ bool imap_take_list(struct imap_parse *p, struct imap_list *out)
     if (out->select & IMAP_LIST_RECURSIVE && !(out->select & IMAP_LIST_CRITERIA))
         return imap_fail(
             p, "what RECURSIVEMATCH is to look for"); /* [RFC5258 3.1] [RFC9051 6.3.9.1] */
-    if (has_selection || is_list || has_returns)      /* [RFC5258 3] */
+    if (has_selection || is_list || has_returns)      /* [RFC5258 3] [RFC9051 6.3.9] */
         out->is_root = false;
-    out->returns |= out->select & IMAP_LIST_CRITERIA; /* [RFC5258 3.1] [RFC6154 2] */
+    out->returns |=
+        out->select & IMAP_LIST_CRITERIA; /* [RFC5258 3.1] [RFC9051 6.3.9.1] [RFC6154 2] */
     return imap_take_end(p);
 }
 

@@ -147,7 +147,7 @@ struct str imap_special_use(const struct store_mailbox *mailbox)
                                                                  : (struct str){0};
 }
 
-/* Every one of the criteria [RFC5258 3]; without any: what is there. */
+/* Every one of the criteria [RFC5258 3] [RFC9051 6.3.9]; without any: what is there. */
 static bool meets(const struct imap_list *list, const struct imap_list_entry *e)
 {
     if (list->select & IMAP_LIST_SPECIAL_USE && !imap_special_use(e->mailbox).p)
@@ -157,7 +157,8 @@ static bool meets(const struct imap_list *list, const struct imap_list_entry *e)
     return e->mailbox;
 }
 
-/* A name above one that is wanted, or would be if a pattern met it [RFC5258 3.5]. */
+/* A name above one that is wanted, or would be if a pattern met it [RFC5258 3.5] [RFC9051 6.3.9.6].
+ */
 static void tell_above(struct imap_list_tree *tree, const struct imap_list_entry *e)
 {
     for (size_t i = 1; i < e->path.n; i++) {

@@ -239,7 +239,7 @@ enum net_step imap_authenticate(struct conn *c, struct imap_session *s, struct i
     if (!imap_take_atom(p, &mechanism) || (p->rest.n && !imap_take_sp(p)))
         return imap_finish_syntax(c, s, p);
     if (p->rest.n)
-        line = str_eq(p->rest, STR("=")) ? STR("") : p->rest; /* [RFC4959 3] */
+        line = str_eq(p->rest, STR("=")) ? STR("") : p->rest; /* [RFC4959 3] [RFC9051 6.2.2] */
     if (auth_sasl_begin(&login_begin(s)->sasl, mechanism) != RC_OK)
         return refuse(c, s, IMAP_NO_MECHANISM);
     if (s->login->sasl.is_plaintext && !imap_can_secure(c, s))

@@ -347,7 +347,7 @@ void imap_asking_fini(struct imap_asking *a); /* also of NULL */
 
 /* --- search_answer.c -------------------------------------------------------------------------- */
 
-/* What is to be returned [RFC4731 3.1] [RFC5182 2.1] [RFC9394 3.1]. */
+/* What is to be returned [RFC4731 3.1] [RFC5182 2.1] [RFC9051 7.3.4, 6.4.4.1] [RFC9394 3.1]. */
 enum {
     IMAP_RETURN_MIN = 1,
     IMAP_RETURN_MAX = 2,
@@ -388,7 +388,8 @@ struct imap_answer {
  * count. `a` is zeroed but for `want`, `verb`, `bits` or `order`, `count`. */
 enum net_step imap_answer(struct conn *c, struct imap_session *s, struct imap_answer *a);
 void imap_answer_fini(struct imap_answer *a);
-/* Instead, when nothing was searched: what was saved is forgotten with NO [RFC5182 2.1]. */
+/* Instead, when nothing was searched: what was saved is forgotten with NO [RFC5182 2.1]
+ * [RFC9051 6.4.4.1]. */
 enum net_step imap_answer_fail(struct conn *c, struct imap_session *s, const struct imap_return *r,
                                enum imap_text text);
 

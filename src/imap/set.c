@@ -29,7 +29,8 @@ bool imap_take_set(struct imap_parse *p, struct imap_set *out)
 {
     size_t most = count_ranges(p->rest);
     *out = (struct imap_set){0};
-    if (imap_take_byte(p, '$')) { /* perhaps of nothing, which is no error [RFC5182 2.1] */
+    /* Perhaps of nothing, which is no error [RFC5182 2.1] [RFC9051 6.4.4.1]. */
+    if (imap_take_byte(p, '$')) {
         out->is_saved = true;
         out->ranges = p->saved ? p->saved->at : NULL;
         out->n = p->saved ? p->saved->n : 0;

@@ -188,7 +188,7 @@ static const struct {
 } refusals[] = {
     {"APPEND Nowhere {5}", "NO [TRYCREATE] "}, /* [RFC3501 6.3.11] [RFC9051 6.3.12] */
     {"APPEND INBOX/child {5}", "NO [TRYCREATE] "},
-    {"APPEND INBOX {0}", "NO a message without a byte"}, /* [RFC3502 6.3.11] */
+    {"APPEND INBOX {0}", "NO a message without a byte"}, /* [RFC3502 6.3.11] [RFC9051 6.3.12] */
     {"APPEND INBOX {3145729}", "NO [TOOBIG] "},          /* [RFC7889 4] */
     {"APPEND INBOX {18446744073709551615}", "NO [TOOBIG] "},
     {"APPEND INBOX {18446744073709551616}", "BAD expected"},
@@ -271,7 +271,7 @@ static void nul_needs_literal8(void **state) /* [RFC3516 4.4] */
 static const char several[] = "a APPEND Archive (\\Seen) {5+}\r\nfirst (\\Flagged two) "
                               "\"17-Jul-1996 02:44:25 -0700\" ~{6+}\r\nsecond {5+}\r\nthird\r\n";
 
-/* [RFC3502 6.3.11]: all or none, wherever the client is cut off. */
+/* [RFC3502 6.3.11] [RFC9051 6.3.12]: all or none, wherever the client is cut off. */
 static void nothing_remains_of_half_a_command(void **state)
 {
     struct home *h = *state;

@@ -7,7 +7,7 @@
 
 /* --- enabling --------------------------------------------------------------------------------- */
 
-static void enable_answers_with_what_is_new(void **state) /* [RFC5161 3.1, 3.2] */
+static void enable_answers_with_what_is_new(void **state) /* [RFC5161 3.1, 3.2] [RFC9051 6.3.1] */
 {
     struct home *h = *state;
     int fd = client_login(h);

@@ -66,7 +66,7 @@ static void copies_keep_flags_and_tell_uids(
                                                            [RFC9051 6.4.9] */
     expect_copyuid(fd, "c OK", "6 6] UID COPY completed");
     client_talk(fd,
-                "C: d UID COPY 100 Archive\n" /* none: no COPYUID [RFC4315 3] */
+                "C: d UID COPY 100 Archive\n" /* none: no COPYUID [RFC4315 3] [RFC9051 7.1] */
                 "P: d OK UID COPY completed\n",
                 AT_ONCE);
     client_send(fd, STR("e COPY 1 inbox\r\n"));
@@ -240,7 +240,7 @@ static void long_codes_go_out_in_pages(void **state)
 
 /* --- MOVE ------------------------------------------------------------------------------------- */
 
-static void moves_tell_uids_first(void **state) /* [RFC6851 4.3] */
+static void moves_tell_uids_first(void **state) /* [RFC6851 4.3] [RFC9051 6.4.8] */
 {
     struct home *h = *state;
     int fd = client_with_messages(h, 4), other = client_select(h, "SELECT");

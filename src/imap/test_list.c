@@ -12,7 +12,7 @@ static bool take(const char *text, bool is_utf8, struct imap_list *out, struct i
     return imap_take_list(p, out);
 }
 
-static void options_are_read(void **state) /* [RFC5258 3, 6] */
+static void options_are_read(void **state) /* [RFC5258 3, 6] [RFC9051 6.3.9] */
 {
     static const struct {
         const char *text;
@@ -45,7 +45,7 @@ static void options_are_read(void **state) /* [RFC5258 3, 6] */
         "(CHILDREN) \"\" *",
         "( SUBSCRIBED) \"\" *",
         "(SUBSCRIBED)\"\" *",
-        "(RECURSIVEMATCH) \"\" *", /* [RFC5258 3.1] */
+        "(RECURSIVEMATCH) \"\" *", /* [RFC5258 3.1] [RFC9051 6.3.9.1] */
         "(REMOTE RECURSIVEMATCH) \"\" *",
     };
     struct imap_list l;
@@ -103,7 +103,8 @@ static void patterns_have_the_names_of_the_client(
     arena_fini(&arena);
 }
 
-/* [RFC5258 3.5]: the table of what is there, meets the criteria, and has children that do. */
+/* [RFC5258 3.5] [RFC9051 6.3.9.6]: the table of what is there, meets the criteria, and has children
+ * that do. */
 static void parents_are_told_as_the_table_says(void **state)
 {
     struct home h;
@@ -154,7 +155,8 @@ static void parents_are_told_as_the_table_says(void **state)
     home_end(&h);
 }
 
-/* [RFC5819 2]: after each line of LIST that of STATUS; and it turns on what STATUS does. */
+/* [RFC5819 2] [RFC9051 6.3.9.2]: after each line of LIST that of STATUS; and it turns on what
+ * STATUS does. */
 static void status_follows_each_line(void **state)
 {
     struct home h;

@@ -192,7 +192,7 @@ static void search_looks_at_the_highest_ones(void **state) /* [RFC9738 3.1] */
     end(&h, fd);
 }
 
-static void what_is_saved_is_cut(void **state) /* [RFC9738 3.4] [RFC5182 2.1] */
+static void what_is_saved_is_cut(void **state) /* [RFC9738 3.4] [RFC5182 2.1] [RFC9051 6.4.4.1] */
 {
     struct home h;
     int fd = begin(&h);
@@ -361,7 +361,8 @@ static void sort_and_thread_are_refused(void **state) /* [RFC9738 3.3] */
     end(&h, fd);
 }
 
-static void an_append_of_many_is_limited(void **state) /* [RFC9738 3.1] [RFC3502 6.3.11] */
+/* [RFC9738 3.1] [RFC3502 6.3.11] [RFC9051 6.3.12] */
+static void an_append_of_many_is_limited(void **state)
 {
     struct home h;
     int fd = begin(&h);

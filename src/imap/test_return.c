@@ -160,7 +160,7 @@ static void say_to_eight(const char *script)
 static void answers_are_what_was_asked_for(void **state)
 {
     static const char *const talk =
-        "C: a SEARCH RETURN () FLAGGED\n" /* [RFC4731 3.1] */
+        "C: a SEARCH RETURN () FLAGGED\n" /* [RFC4731 3.1] [RFC9051 7.3.4] */
         "S: * ESEARCH (TAG \"a\") ALL 2:3,7\n"
         "S: a OK SEARCH completed\n"
         "C: b UID SEARCH RETURN (MIN MAX COUNT ALL) 1:*\n"
@@ -257,7 +257,7 @@ static void modseqs_are_told(void **state)
 }
 
 static const char saving[] =
-    "C: a SEARCH $\n" /* of nothing, and no error [RFC5182 2.1] */
+    "C: a SEARCH $\n" /* of nothing, and no error [RFC5182 2.1] [RFC9051 6.4.4.1] */
     "S: * SEARCH\n"
     "S: a OK SEARCH completed\n"
     "C: b SEARCH RETURN (SAVE) FLAGGED\n" /* says nothing [RFC5182 1] */
@@ -273,7 +273,7 @@ static const char saving[] =
     "S: * 3 FETCH (UID 5)\n"
     "S: * 7 FETCH (UID 9)\n"
     "S: e OK FETCH completed\n"
-    "C: f SEARCH RETURN (ALL) OR $ 8\n" /* does not change it [RFC5182 2.1] */
+    "C: f SEARCH RETURN (ALL) OR $ 8\n" /* does not change it [RFC5182 2.1] [RFC9051 6.4.4.1] */
     "S: * ESEARCH (TAG \"f\") ALL 2:3,7:8\n"
     "S: f OK SEARCH completed\n"
     "C: g SEARCH RETURN (SAVE) CHARSET none $\n" /* BAD would not, NO does */
@@ -338,7 +338,7 @@ static const char saving[] =
     "S: * 2 EXPUNGE\n"
     "S: * 5 EXPUNGE\n"
     "S: B OK UID EXPUNGE completed\n"
-    "C: C FETCH $ UID\n" /* nothing is left [RFC5182 2.1] */
+    "C: C FETCH $ UID\n" /* nothing is left [RFC5182 2.1] [RFC9051 6.4.4.1] */
     "S: C OK FETCH completed\n"
     "C: D COPY $ Archive\n"
     "S: D OK COPY completed\n"
@@ -361,7 +361,8 @@ static void results_are_saved(void **state)
                 "S: G OK UID SEARCH completed\n",
                 1 << 20);
     client_close(h.net, fd);
-    fd = client_select(&h, "SELECT"); /* [RFC5182 2.1]: SELECT begins with nothing */
+    /* SELECT begins with nothing [RFC5182 2.1] [RFC9051 6.4.4.1]. */
+    fd = client_select(&h, "SELECT");
     client_talk(fd,
                 "C: H SEARCH RETURN (SAVE) ALL\n"
                 "S: H OK SEARCH completed\n"
@@ -411,7 +412,7 @@ static void fetches_are_cut(void **state)
     say_to_eight(talk);
 }
 
-/* More than all sessions may hold: refused, and "$" is nothing [RFC5182 2.5]. */
+/* More than all sessions may hold: refused, and "$" is nothing [RFC5182 2.5] [RFC9051 6.4.4.3]. */
 static void saving_is_bounded(void **state)
 {
     struct home h;
