@@ -24,6 +24,7 @@ static const struct extension {
     {STR_INIT("ESEARCH"), AFTER, 0},
     {STR_INIT("SEARCHRES"), AFTER, 0},
     {STR_INIT("PARTIAL"), AFTER, 0},
+    {STR_INIT("SEARCH=FUZZY"), AFTER, 0}, /* [RFC6203 3] */
     {STR_INIT("WITHIN"), AFTER, 0},
     {STR_INIT("OBJECTID"), AFTER, 0},                                  /* [RFC8474 3] */
     {STR_INIT("SAVEDATE"), AFTER, 0},                                  /* [RFC8514 4.1] */

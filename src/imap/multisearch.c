@@ -97,6 +97,7 @@ static enum net_step found(struct conn *c, struct imap_session *s)
         keep_context(c, s, k);
     k->answer.bits = k->search.hits;
     k->answer.count = k->search.count;
+    k->answer.scores = k->search.scores;
     return imap_answer(c, s, &k->answer);
 }
 
@@ -113,7 +114,8 @@ static enum net_step search_here(struct conn *c, struct imap_session *s, struct 
     k->search.wants_first =
         (k->want.items & ~(unsigned)IMAP_RETURN_SAVE) == IMAP_RETURN_MIN && !k->want.is_update;
     k->answer.text = IMAP_LIMIT;
-    if (imap_take_search(&p, &k->search.program))
+    if (imap_take_search(&p, &k->search.program) &&
+        imap_return_fits(&p, &k->want, &k->search.program))
         k->answer.text = imap_search_begin(s, &k->search, found);
     if (k->answer.text == IMAP_DONE)
         return NET_READ; /* go_on is set */
@@ -253,7 +255,8 @@ enum net_step imap_esearch(struct conn *c, struct imap_session *s, struct imap_p
     if (!k || !take_source(p, k) || !imap_take_return(p, &k->want))
         return imap_finish_syntax(c, s, p);
     k->source = p->rest;
-    if (!imap_take_search(p, &k->search.program))
+    if (!imap_take_search(p, &k->search.program) ||
+        !imap_return_fits(p, &k->want, &k->search.program))
         return imap_finish_syntax(c, s, p);
     if (!k->want.is_given) /* [RFC7377 2.1] */
         k->want = (struct imap_return){.is_given = true, .items = IMAP_RETURN_ALL};

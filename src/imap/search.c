@@ -175,6 +175,8 @@ static enum rc decide_message(struct conn *c, struct imap_session *s, struct ima
         enum imap_search_answer answer = imap_search_row(k->program.all, row, index);
         if (answer == IMAP_SEARCH_YES) {
             k->hits[index / 64] |= UINT64_C(1) << (index % 64);
+            if (k->scores)
+                k->scores[index] = (unsigned char)imap_search_score(&k->program);
             k->is_over = k->wants_first;
         }
         if (answer != IMAP_SEARCH_UNKNOWN)
@@ -544,6 +546,11 @@ static enum rc begin(struct imap_session *s, struct imap_search *k)
     k->answer = imap_limit_search(s, k);
     if (k->answer != IMAP_DONE)
         return RC_OK;
+    if (k->program.wants_scores) {
+        k->scores = arena_alloc(&s->arena, k->count + 1);
+        TRY(k->scores ? RC_OK : RC_LIMIT);
+        memset(k->scores, 100, k->count + 1);
+    }
     k->hits = imap_search_new_bits(s, k->count);
     k->maybe = imap_search_new_bits(s, k->count);
     return k->hits && k->maybe ? imap_search_text_init(&k->text, &k->program, charsets, &s->arena)

@@ -20,9 +20,13 @@ static const struct {
     struct str name;
     unsigned item;
 } options[] = {
-    {STR_INIT("MIN"), IMAP_RETURN_MIN},   {STR_INIT("MAX"), IMAP_RETURN_MAX},
-    {STR_INIT("ALL"), IMAP_RETURN_ALL},   {STR_INIT("COUNT"), IMAP_RETURN_COUNT},
-    {STR_INIT("SAVE"), IMAP_RETURN_SAVE}, {STR_INIT("PARTIAL"), IMAP_RETURN_PARTIAL},
+    {STR_INIT("MIN"), IMAP_RETURN_MIN},
+    {STR_INIT("MAX"), IMAP_RETURN_MAX},
+    {STR_INIT("ALL"), IMAP_RETURN_ALL},
+    {STR_INIT("COUNT"), IMAP_RETURN_COUNT},
+    {STR_INIT("SAVE"), IMAP_RETURN_SAVE},
+    {STR_INIT("PARTIAL"), IMAP_RETURN_PARTIAL},
+    {STR_INIT("RELEVANCY"), IMAP_RETURN_RELEVANCY},
 };
 
 /* What does not say what is told: CONTEXT is a hint, and nothing comes of it [RFC5267 4.2]. */
@@ -68,6 +72,13 @@ bool imap_take_return(struct imap_parse *p, struct imap_return *out)
             return false;
     while (imap_take_byte(p, ' '));
     return imap_take_byte(p, ')') ? imap_take_sp(p) : imap_fail(p, "the end of the list");
+}
+
+bool imap_return_fits(struct imap_parse *p, const struct imap_return *want,
+                      struct imap_search_program *program)
+{
+    program->wants_scores = program->wants_scores || want->items & IMAP_RETURN_RELEVANCY;
+    return !program->wants_scores || program->is_fuzzy || imap_fail(p, "FUZZY keys with RELEVANCY");
 }
 
 /* --- hits in order ---------------------------------------------------------------------------- */
@@ -324,6 +335,8 @@ static void begin_items(struct imap_session *s, struct buf *out, struct imap_ans
         buf_put(out, STR(" ALL "));
         a->left = a->n;
     }
+    a->n_scores = a->scores && items & IMAP_RETURN_PARTIAL ? a->left : a->scores ? a->n : 0;
+    a->first = first;
     go_to(a, first);
 }
 
@@ -332,15 +345,10 @@ static enum net_step end_here(struct conn *c, struct imap_session *s, const stru
     return a->then ? a->then(c, s) : imap_finish(c, s, a->text);
 }
 
-static enum net_step end_answer(struct conn *c, struct imap_session *s)
+static enum net_step end_line(struct conn *c, struct imap_session *s)
 {
     struct imap_answer *a = ((struct imap_search *)s->job)->told;
     struct buf *out = net_out(c);
-    enum net_step next = a->want.is_given ? put_set(c, s, a) : put_numbers(c, s, a);
-    if (next != NET_READ)
-        return next;
-    if (a->want.is_given && a->want.items & IMAP_RETURN_PARTIAL)
-        buf_put(out, STR(")"));
     if (a->wants_modseq && a->n) { /* [RFC7162 3.1.5, 3.1.6] [RFC4731 3.2] */
         buf_put(out, a->want.is_given ? STR(" MODSEQ ") : STR(" (MODSEQ "));
         imap_put_u64(out, a->modseq);
@@ -348,6 +356,43 @@ static enum net_step end_answer(struct conn *c, struct imap_session *s)
     }
     buf_put(out, STR("\r\n"));
     return end_here(c, s, a);
+}
+
+/* Of the hits that are told, or all, in their order [RFC6203 4, 6]. */
+static enum net_step put_scores(struct conn *c, struct imap_session *s)
+{
+    struct imap_answer *a = ((struct imap_search *)s->job)->told;
+    struct buf *out = net_out(c);
+    size_t index;
+    for (; a->n_scores && next_hit(a, &index); a->n_scores--) {
+        if (a->has_score)
+            buf_put(out, STR(" "));
+        a->has_score = true;
+        imap_put_u64(out, a->scores[index]);
+        if (net_out_is_full(c) && a->n_scores > 1) {
+            a->n_scores--;
+            return NET_MORE;
+        }
+    }
+    buf_put(out, STR(")"));
+    s->go_on = end_line;
+    return end_line(c, s);
+}
+
+static enum net_step end_answer(struct conn *c, struct imap_session *s)
+{
+    struct imap_answer *a = ((struct imap_search *)s->job)->told;
+    enum net_step next = a->want.is_given ? put_set(c, s, a) : put_numbers(c, s, a);
+    if (next != NET_READ)
+        return next;
+    if (a->want.is_given && a->want.items & IMAP_RETURN_PARTIAL)
+        buf_put(net_out(c), STR(")"));
+    if (!(a->want.items & IMAP_RETURN_RELEVANCY))
+        return end_line(c, s);
+    buf_put(net_out(c), STR(" RELEVANCY ("));
+    go_to(a, a->first);
+    s->go_on = put_scores;
+    return put_scores(c, s);
 }
 
 static enum net_step begin_answer(struct conn *c, struct imap_session *s)
@@ -437,13 +482,15 @@ static enum net_step found(struct conn *c, struct imap_session *s)
     k->answer.verb = "SEARCH";
     k->answer.bits = k->search.hits;
     k->answer.count = k->search.count;
+    k->answer.scores = k->search.scores;
     return imap_answer(c, s, &k->answer);
 }
 
 enum net_step imap_search(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
     struct search *k = arena_zero(&s->arena, sizeof *k);
-    if (!k || !imap_take_return(p, &k->answer.want) || !imap_take_search(p, &k->search.program))
+    if (!k || !imap_take_return(p, &k->answer.want) || !imap_take_search(p, &k->search.program) ||
+        !imap_return_fits(p, &k->answer.want, &k->search.program))
         return imap_finish_syntax(c, s, p);
     if (!k->answer.want.is_given && s->enabled & IMAP_EN_REV2) /* [RFC9051 6.4.4] */
         k->answer.want = (struct imap_return){.is_given = true, .items = IMAP_RETURN_ALL};

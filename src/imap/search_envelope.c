@@ -29,35 +29,42 @@ static bool is_plain(struct str s)
 
 /* --- keys ------------------------------------------------------------------------------------- */
 
+static bool is_found(struct imap_search_key *key, struct str folded)
+{
+    if (key->is_fuzzy)
+        return imap_search_words(key, folded);
+    return folded.n && memmem(folded.p, folded.n, key->text.p, key->text.n);
+}
+
 /* In text that is decoded. */
-static bool is_in(struct imap_search_text *t, const struct imap_search_key *key, struct str utf8)
+static bool is_in(struct imap_search_text *t, struct imap_search_key *key, struct str utf8)
 {
     if (!key->text.n)
         return true;
+    if (key->is_fuzzy && imap_is_ascii(utf8))
+        return imap_search_words(key, utf8);
     if (key->is_ascii && imap_is_ascii(utf8))
         return imap_needle_find(&key->needle, utf8);
     buf_clear(&t->folded);
     t->folded.cap = utf8.n * 12 + 1;
     if (mime_fold(utf8, &t->folded) != RC_OK)
         return false;
-    struct str in = buf_str(&t->folded);
-    return in.n && memmem(in.p, in.n, key->text.p, key->text.n);
+    return is_found(key, buf_str(&t->folded));
 }
 
-bool imap_search_value(struct imap_search_text *t, const struct imap_search_key *key,
-                       struct str value)
+bool imap_search_value(struct imap_search_text *t, struct imap_search_key *key, struct str value)
 {
     value = str_trim(value);
     if (!key->text.n)
         return true;
     if (is_plain(value) && !memchr(value.n ? value.p : "", '\n', value.n))
-        return key->is_ascii && imap_needle_find(&key->needle, value);
+        return key->is_fuzzy ? imap_search_words(key, value)
+                             : key->is_ascii && imap_needle_find(&key->needle, value);
     buf_clear(&t->folded);
     t->folded.cap = value.n * 48 + 1000;
     if (mime_text_of_value(value, t->charsets, &t->folded) != RC_OK)
         return false;
-    struct str in = buf_str(&t->folded);
-    return in.n && memmem(in.p, in.n, key->text.p, key->text.n);
+    return is_found(key, buf_str(&t->folded));
 }
 
 static enum imap_search_answer answer_of(bool is_hit)
@@ -66,7 +73,7 @@ static enum imap_search_answer answer_of(bool is_hit)
 }
 
 /* In text that is decoded and folded; the day of a date. */
-static bool is_in_folded(const struct imap_search_key *key, struct str text)
+static bool is_in_folded(struct imap_search_key *key, struct str text)
 {
     uint64_t day;
     if (key->kind == IMAP_SEARCH_SENT) {
@@ -75,9 +82,9 @@ static bool is_in_folded(const struct imap_search_key *key, struct str text)
         memcpy(&day, text.p, sizeof day);
         return day >= key->from && day <= key->last;
     }
-    if (key->is_ascii)
+    if (key->is_ascii && !key->is_fuzzy)
         return imap_needle_find(&key->needle, text);
-    return text.n && memmem(text.p, text.n, key->text.p, key->text.n);
+    return is_found(key, text);
 }
 
 static bool is_of_field(const struct imap_search_key *key, enum imap_search_field field)

@@ -53,6 +53,8 @@ static bool is_of_text(const struct imap_search_key *key)
 
 static struct index_ask ask_of(const struct imap_search_key *key)
 {
+    if (key->is_fuzzy) /* each of them is a part of the text as it is folded */
+        return (struct index_ask){field_of(key), key->words, key->n_words};
     return (struct index_ask){field_of(key), &key->text, 1};
 }
 

@@ -11,6 +11,7 @@
 #include "imap/imap_int.h"
 #include "mime/fields.h"
 #include "mime/summary.h"
+#include "mime/terms.h"
 #include "mime/text.h"
 
 enum {
@@ -91,6 +92,11 @@ struct imap_search_key {
     const struct imap_range *uids; /* ascending, disjoint */
     size_t n_uids;
     struct imap_needle needle; /* of the text */
+    bool is_fuzzy;             /* by words [RFC6203 3]; where there are none, as any other */
+    const struct str *words;   /* of the text */
+    size_t n_words;
+    struct mime_terms *terms; /* of a fuzzy key, once prepared */
+    unsigned score;           /* of the message at hand: 1 to 100 */
     bool is_ascii;
     bool is_simple;                 /* and has no line ends */
     struct mime_match *match;       /* of BODY and TEXT */
@@ -105,6 +111,8 @@ struct imap_search_program {
     size_t n_texts, n_keys, n_ranges, n_threads;
     bool has_modseq;    /* the answer tells the highest one [RFC7162 3.1.5] */
     bool has_numbers;   /* of messages */
+    bool is_fuzzy;      /* a key is [RFC6203 3] */
+    bool wants_scores;  /* a text is looked through to its end */
     struct str charset; /* of the strings; absent: none was named */
     struct str source;  /* the words that it was made of */
     bool is_sort;       /* they are those of SORT */
@@ -135,6 +143,9 @@ void imap_search_keywords(struct imap_search_key *key, const struct str *names);
  * RC_LIMIT: one is too long. */
 enum rc imap_search_fold(struct imap_search_program *program, const struct mime_charsets *charsets,
                          struct arena *arena);
+
+/* How well the message at hand, a hit, meets the fuzzy keys: 1 to 100 [RFC6203 4]. */
+unsigned imap_search_score(const struct imap_search_program *program);
 
 /* --- search_rows.c ---------------------------------------------------------------------------- */
 
@@ -269,10 +280,12 @@ bool imap_search_is_plain(struct str message, struct str *out_header, struct str
 enum imap_search_answer imap_search_plainly(const struct imap_search_key *key, struct str header,
                                             struct str body);
 
+/* The words of a fuzzy key in text that is decoded and folded; and how well, into `score`. */
+bool imap_search_words(struct imap_search_key *key, struct str text);
+
 /* Whether a value of a header field, as it stands, has the key's text in it; decodes and folds it
  * when need be. */
-bool imap_search_value(struct imap_search_text *t, const struct imap_search_key *key,
-                       struct str value);
+bool imap_search_value(struct imap_search_text *t, struct imap_search_key *key, struct str value);
 
 /* --- search.c --------------------------------------------------------------------------------- */
 
@@ -295,6 +308,7 @@ struct imap_search {
     size_t count;          /* rows; with wants_first perhaps fewer */
     uint64_t *hits;        /* one bit a row; more than there are rows */
     uint64_t *maybe;       /* the same: rows to be looked at closer */
+    unsigned char *scores; /* by row, where they are wanted; those that rows decided have 100 */
     enum imap_text answer; /* IMAP_DONE, or why messages are missing */
     /* search.c's. */
     struct imap_search_text text;
@@ -354,7 +368,8 @@ enum {
     IMAP_RETURN_ALL = 4,
     IMAP_RETURN_COUNT = 8,
     IMAP_RETURN_PARTIAL = 16,
-    IMAP_RETURN_SAVE = 32
+    IMAP_RETURN_SAVE = 32,
+    IMAP_RETURN_RELEVANCY = 64 /* [RFC6203 4] */
 };
 struct imap_return {
     bool is_given;
@@ -365,24 +380,31 @@ struct imap_return {
 /* "RETURN (...) ", or nothing. */
 bool imap_take_return(struct imap_parse *p, struct imap_return *out);
 
+/* What is returned and what is searched together; false: RELEVANCY is not for what is exact
+ * [RFC6203 4, 6]. */
+bool imap_return_fits(struct imap_parse *p, const struct imap_return *want,
+                      struct imap_search_program *program);
+
 /* Hits in an order, on their way to the client. */
 struct imap_answer {
     struct imap_return want;
-    const char *verb;      /* of the answer without RETURN */
-    const uint64_t *bits;  /* of the hits; or */
-    const uint32_t *order; /* their indices in order */
-    size_t count;          /* bits */
-    size_t n;              /* hits */
-    uint64_t modseq;       /* highest one of those told; 0: is not told */
-    struct str mailbox;    /* of an answer that tells where the hits are [RFC7377 2.1]; or absent */
-    imap_step then;        /* in the place of the command's end; NULL: that */
+    const char *verb;            /* of the answer without RETURN */
+    const uint64_t *bits;        /* of the hits; or */
+    const uint32_t *order;       /* their indices in order */
+    size_t count;                /* bits */
+    const unsigned char *scores; /* by index; or NULL */
+    size_t n;                    /* hits */
+    uint64_t modseq;             /* highest one of those told; 0: is not told */
+    struct str mailbox; /* of an answer that tells where the hits are [RFC7377 2.1]; or absent */
+    imap_step then;     /* in the place of the command's end; NULL: that */
     enum imap_text text;
     /* search_answer.c's. */
-    bool wants_modseq, has_first;
+    bool wants_modseq, has_first, has_score;
     uint64_t *marked; /* the hits that SAVE and MODSEQ are about */
     struct imap_saved *saved;
     size_t saved_size;
-    size_t at, left;
+    size_t at, left, first;
+    size_t n_scores; /* still to be told */
 };
 /* Tells, and ends the command; s->job begins with a struct imap_search, whose program and answer
  * count. `a` is zeroed but for `want`, `verb`, `bits` or `order`, `count`. */

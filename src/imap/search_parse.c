@@ -17,6 +17,7 @@ enum argument {
     ARG_STRING,
     ARG_FIELD, /* a header field's name and a string */
     ARG_KEY,
+    ARG_FUZZY, /* a key, and all that is within it */
     ARG_TWO_KEYS,
     ARG_UIDS,
     ARG_UID
@@ -96,6 +97,7 @@ static const struct row rows[] = {
     OTHER("TEXT", IMAP_SEARCH_TEXT, ARG_STRING),
     OTHER("HEADER", IMAP_SEARCH_HEADER, ARG_FIELD),
     OTHER("NOT", IMAP_SEARCH_NOT, ARG_KEY),
+    OTHER("FUZZY", IMAP_SEARCH_ALL_OF, ARG_FUZZY), /* [RFC6203 3] */
     OTHER("OR", IMAP_SEARCH_ANY_OF, ARG_TWO_KEYS),
     OTHER("UID", IMAP_SEARCH_SET, ARG_UIDS),
     {"UIDAFTER", IMAP_SEARCH_SET, ARG_UID, 0, 0, SIDE_ABOVE, 0},
@@ -105,6 +107,7 @@ static const struct row rows[] = {
 struct taker {
     struct imap_parse *p;
     struct imap_search_program *program;
+    bool is_fuzzy;
     struct imap_search_key *texts[IMAP_SEARCH_TEXTS];
 };
 
@@ -128,6 +131,7 @@ static struct imap_search_key *new_key(struct taker *t, enum imap_search_kind ki
         return NULL;
     }
     key->kind = kind;
+    key->is_fuzzy = t->is_fuzzy && kind >= IMAP_SEARCH_ENVELOPE;
     program->n_keys++;
     if (is_text)
         t->texts[program->n_texts++] = key;
@@ -276,6 +280,17 @@ static bool take_below(struct taker *t, unsigned n, unsigned depth, struct imap_
     return true;
 }
 
+/* Strings are met by words; of other keys, exact ones are the best that there are
+ * [RFC6203 5]. */
+static bool take_fuzzy(struct taker *t, unsigned depth, struct imap_search_key *key)
+{
+    bool was_fuzzy = t->is_fuzzy;
+    t->is_fuzzy = t->program->is_fuzzy = true;
+    bool is_good = take_below(t, 1, depth, key);
+    t->is_fuzzy = was_fuzzy;
+    return is_good;
+}
+
 static bool take_argument(struct taker *t, const struct row *row, unsigned depth,
                           struct imap_search_key *key)
 {
@@ -306,6 +321,8 @@ static bool take_argument(struct taker *t, const struct row *row, unsigned depth
         return imap_take_sp(p) && imap_take_astring(p, &key->text);
     case ARG_KEY:
         return take_below(t, 1, depth, key);
+    case ARG_FUZZY:
+        return take_fuzzy(t, depth, key);
     case ARG_TWO_KEYS:
         return take_below(t, 2, depth, key);
     case ARG_UIDS:

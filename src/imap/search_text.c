@@ -33,8 +33,49 @@ bool imap_search_is_simple(struct str text)
     return imap_is_ascii(text);
 }
 
+/* A string without a word is looked for as it is. */
+static enum rc prepare_words(struct imap_search_key *key, struct arena *arena)
+{
+    struct str words[MIME_TERMS];
+    key->n_words = mime_terms_split(key->text, words, MIME_TERMS);
+    key->is_fuzzy = key->n_words;
+    if (!key->is_fuzzy)
+        return RC_OK;
+    struct str *kept = arena_alloc(arena, key->n_words * sizeof *kept);
+    key->terms = arena_alloc(arena, sizeof *key->terms);
+    if (!kept || !key->terms)
+        return RC_LIMIT;
+    memcpy(kept, words, key->n_words * sizeof *kept);
+    key->words = kept;
+    mime_terms_begin(key->terms, kept, key->n_words);
+    return RC_OK;
+}
+
+unsigned imap_search_score(const struct imap_search_program *program)
+{
+    unsigned n = 0, sum = 0;
+    for (size_t i = 0; i < program->n_texts; i++) {
+        const struct imap_search_key *key = program->texts[i];
+        bool counts = key->is_fuzzy && key->answer == IMAP_SEARCH_YES;
+        n += counts;
+        sum += counts ? key->score : 0;
+    }
+    return n ? sum / n : 100; /* nothing was left to be fuzzy about */
+}
+
+bool imap_search_words(struct imap_search_key *key, struct str text)
+{
+    mime_terms_again(key->terms);
+    mime_terms_feed(key->terms, text);
+    bool is_hit = mime_terms_end(key->terms);
+    key->score = is_hit ? mime_terms_score(key->terms) : 0;
+    return is_hit;
+}
+
 static enum rc prepare(struct imap_search_text *t, struct imap_search_key *key, struct arena *arena)
 {
+    if (key->is_fuzzy)
+        TRY(prepare_words(key, arena));
     imap_needle_init(&key->needle, key->text);
     key->is_ascii = imap_is_ascii(key->text);
     key->is_simple = imap_search_is_simple(key->text);
@@ -45,7 +86,7 @@ static enum rc prepare(struct imap_search_text *t, struct imap_search_key *key, 
     t->has_header = t->has_header || key->kind == IMAP_SEARCH_HEADER;
     t->has_body = t->has_body || key->kind == IMAP_SEARCH_BODY;
     t->has_text = t->has_text || key->kind == IMAP_SEARCH_TEXT;
-    if (key->kind != IMAP_SEARCH_BODY && key->kind != IMAP_SEARCH_TEXT)
+    if ((key->kind != IMAP_SEARCH_BODY && key->kind != IMAP_SEARCH_TEXT) || key->is_fuzzy)
         return RC_OK;
     key->match = arena_alloc(arena, sizeof *key->match);
     return key->match ? mime_match_begin(key->match, key->text) : RC_LIMIT;
@@ -270,9 +311,23 @@ static enum imap_search_answer find_in_header(const struct imap_search_key *key,
     return imap_needle_find(&needle, header) ? IMAP_SEARCH_UNKNOWN : IMAP_SEARCH_NO;
 }
 
+/* The words of ASCII are where they stand. */
+static enum imap_search_answer find_words(const struct imap_search_key *key, struct str header,
+                                          struct str body)
+{
+    struct mime_terms *m = key->terms;
+    mime_terms_again(m);
+    if (key->kind == IMAP_SEARCH_TEXT)
+        mime_terms_feed(m, header);
+    mime_terms_feed(m, body);
+    return mime_terms_end(m) ? IMAP_SEARCH_YES : IMAP_SEARCH_NO;
+}
+
 enum imap_search_answer imap_search_plainly(const struct imap_search_key *key, struct str header,
                                             struct str body)
 {
+    if (key->is_fuzzy)
+        return find_words(key, header, body);
     if (imap_needle_find(&key->needle, body))
         return IMAP_SEARCH_YES;
     return key->kind == IMAP_SEARCH_TEXT ? find_in_header(key, header) : IMAP_SEARCH_NO;
@@ -289,7 +344,8 @@ static enum rc answer_plainly(struct imap_search_text *t, bool *out_is_done)
     struct str message, header, body;
     *out_is_done = false;
     for (size_t i = 0; i < t->program->n_texts; i++)
-        if (is_of_body(t->program->texts[i]) && !t->program->texts[i]->is_simple)
+        if (is_of_body(t->program->texts[i]) && !t->program->texts[i]->is_simple &&
+            !t->program->texts[i]->is_fuzzy)
             return RC_OK;
     enum rc rc = look_at_all(t, &message);
     if (rc != RC_OK)
@@ -302,6 +358,8 @@ static enum rc answer_plainly(struct imap_search_text *t, bool *out_is_done)
         if (!is_of_body(key))
             continue;
         key->answer = imap_search_plainly(key, header, body);
+        if (key->is_fuzzy)
+            key->score = mime_terms_score(key->terms);
         *out_is_done = *out_is_done && key->answer != IMAP_SEARCH_UNKNOWN;
     }
     return RC_OK;
@@ -355,13 +413,37 @@ static bool is_asked(const struct imap_search_text *t, const struct imap_search_
            key->answer == IMAP_SEARCH_UNKNOWN;
 }
 
+static void match_again(struct imap_search_key *key)
+{
+    if (key->is_fuzzy)
+        mime_terms_again(key->terms);
+    else
+        mime_match_again(key->match);
+}
+
+/* Whether it is there, and nothing more is to be found out. */
+static bool match(const struct imap_search_text *t, struct imap_search_key *key, struct str piece)
+{
+    if (!key->is_fuzzy)
+        return mime_match(key->match, piece);
+    return mime_terms_feed(key->terms, piece) && !t->program->wants_scores;
+}
+
+static bool match_end(struct imap_search_key *key)
+{
+    if (!key->is_fuzzy || !mime_terms_end(key->terms))
+        return false;
+    key->score = mime_terms_score(key->terms);
+    return true;
+}
+
 static void begin_pull(struct imap_search_text *t)
 {
     mime_text_init(&t->text, &t->tree, t->charsets, t->is_all ? MIME_TEXT_ALL : MIME_TEXT_BODY);
     t->is_pulling = true;
     for (size_t i = 0; i < t->program->n_texts; i++)
         if (is_asked(t, t->program->texts[i]))
-            mime_match_again(t->program->texts[i]->match);
+            match_again(t->program->texts[i]);
 }
 
 /* False: all that is asked has been found. */
@@ -372,7 +454,7 @@ static bool match_piece(struct imap_search_text *t)
         struct imap_search_key *key = t->program->texts[i];
         if (!is_asked(t, key))
             continue;
-        if (mime_match(key->match, buf_str(&t->folded)))
+        if (match(t, key, buf_str(&t->folded)))
             key->answer = IMAP_SEARCH_YES;
         else
             is_asking = true;
@@ -384,7 +466,8 @@ static void end_pull(struct imap_search_text *t)
 {
     for (size_t i = 0; i < t->program->n_texts; i++)
         if (is_asked(t, t->program->texts[i]))
-            t->program->texts[i]->answer = IMAP_SEARCH_NO;
+            t->program->texts[i]->answer =
+                match_end(t->program->texts[i]) ? IMAP_SEARCH_YES : IMAP_SEARCH_NO;
     mime_text_fini(&t->text);
     t->is_pulling = false;
 }

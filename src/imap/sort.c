@@ -146,8 +146,12 @@ static void sort_hits(struct imap_session *s, struct sort *k)
         pairs[i].at = (uint32_t)i;
     for (size_t c = k->order.n; c-- > 0;) {
         size_t at = 0;
+        unsigned field = k->order.criteria[c].field;
+        bool is_relevancy = field == IMAP_SORT_RELEVANCY;
         for (size_t i = 0; i < k->n; i++)
-            keys[i] = key_of(k, store_root_at(root, k->hits[i]), k->order.criteria[c].field, &at);
+            keys[i] = is_relevancy
+                          ? 100U - k->search.scores[k->hits[i]] /* the best first [RFC6203 6] */
+                          : key_of(k, store_root_at(root, k->hits[i]), field, &at);
         uint64_t turn = k->order.criteria[c].is_reverse ? UINT64_MAX : 0;
         for (size_t i = 0; i < k->n; i++)
             pairs[i].key = keys[pairs[i].at] ^ turn;
@@ -191,6 +195,10 @@ static void read_rows(struct imap_session *s, const struct sort *k, struct imap_
 /* With what each hit was sorted by, as far as that may be kept. */
 static void keep_context(struct conn *c, struct imap_session *s, const struct sort *k)
 {
+    if (k->order.has_relevancy) {
+        imap_context_refuse(c, s, STR("an order by relevancy is not kept"));
+        return;
+    }
     struct imap_context *context = imap_context_new(c, s, &k->search.program, &k->order);
     size_t at[IMAP_SORT_FIELDS] = {0}, place;
     struct buf key = {.cap = IMAP_CONTEXT_BYTES};
@@ -244,6 +252,7 @@ static enum net_step answer(struct conn *c, struct imap_session *s)
     if (k->answer.want.is_update && k->search.answer == IMAP_DONE)
         keep_context(c, s, k);
     k->answer.verb = "SORT";
+    k->answer.scores = k->search.scores;
     k->answer.order = k->hits;
     k->answer.n = k->n;
     k->answer.count = k->search.count;
@@ -446,6 +455,9 @@ static enum net_step run(struct conn *c, struct imap_session *s, struct imap_par
                          struct sort *k)
 {
     if (!imap_take_sort_search(p, &k->search.program))
+        return imap_finish_syntax(c, s, p);
+    k->search.program.wants_scores = k->order.has_relevancy;
+    if (!imap_return_fits(p, &k->answer.want, &k->search.program))
         return imap_finish_syntax(c, s, p);
     s->job = k;
     s->job_fini = free_job;

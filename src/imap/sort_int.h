@@ -27,7 +27,7 @@ enum imap_sort_field {
 };
 enum {
     IMAP_SORT_FIELDS = IMAP_SORT_END - IMAP_SEARCH_FIELDS,
-    IMAP_SORT_CRITERIA = 9 /* there are no more, and one that comes again changes nothing */
+    IMAP_SORT_CRITERIA = 10 /* there are no more, and one that comes again changes nothing */
 };
 
 static inline bool imap_sort_is_text(unsigned field)
@@ -54,7 +54,7 @@ void imap_sort_values_fini(struct imap_sort_values *v);
 /* --- sort_key.c ------------------------------------------------------------------------------- */
 
 /* What rows tell, behind the columns. */
-enum { IMAP_SORT_ARRIVAL = IMAP_SORT_END, IMAP_SORT_SIZE };
+enum { IMAP_SORT_ARRIVAL = IMAP_SORT_END, IMAP_SORT_SIZE, IMAP_SORT_RELEVANCY };
 
 /* "(REVERSE DATE SUBJECT)" */
 struct imap_sort_order {
@@ -63,14 +63,15 @@ struct imap_sort_order {
         bool is_reverse;
     } criteria[IMAP_SORT_CRITERIA];
     size_t n;
-    unsigned fields; /* whose columns it needs: 1 << (field - IMAP_SEARCH_FIELDS) */
+    unsigned fields;    /* whose columns it needs: 1 << (field - IMAP_SEARCH_FIELDS) */
+    bool has_relevancy; /* which only a search knows [RFC6203 6] */
 };
 /* With the space behind it. */
 bool imap_take_sort_order(struct imap_parse *p, struct imap_sort_order *out);
 /* The date that a message is sorted by; `value` is that of its column, or absent. */
 uint64_t imap_sort_date(const struct store_row *row, struct str value);
 /* Bytes whose order is the order of messages, with ties in that of the mailbox. `values`: of
- * columns, by field - IMAP_SEARCH_FIELDS. */
+ * columns, by field - IMAP_SEARCH_FIELDS. Not for an order that has relevancy. */
 void imap_sort_key(const struct imap_sort_order *order, const struct store_row *row,
                    const struct str *values, struct buf *out);
 

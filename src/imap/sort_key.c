@@ -16,6 +16,7 @@ static const struct {
     {STR_INIT("CC"), IMAP_SORT_CC},
     {STR_INIT("DATE"), IMAP_SORT_DATE},
     {STR_INIT("FROM"), IMAP_SORT_FROM},
+    {STR_INIT("RELEVANCY"), IMAP_SORT_RELEVANCY}, /* [RFC6203 6] */
     {STR_INIT("SIZE"), IMAP_SORT_SIZE},
     {STR_INIT("SUBJECT"), IMAP_SORT_SUBJECT},
     {STR_INIT("TO"), IMAP_SORT_TO},
@@ -32,6 +33,7 @@ static void add_criterion(struct imap_sort_order *out, unsigned field, bool is_r
     out->criteria[out->n++] = (struct imap_sort_criterion){field, is_reverse};
     if (field < IMAP_SORT_END)
         out->fields |= 1u << (field - IMAP_SEARCH_FIELDS);
+    out->has_relevancy = out->has_relevancy || field == IMAP_SORT_RELEVANCY;
 }
 
 static bool take_criterion(struct imap_parse *p, struct imap_sort_order *out)
@@ -106,7 +108,7 @@ static void put_criterion(struct buf *out, const struct imap_sort_criterion *c,
     else if (c->field == IMAP_SORT_DATE)
         put_number(out, imap_sort_date(row, values[c->field - IMAP_SEARCH_FIELDS]), 8,
                    c->is_reverse);
-    else
+    else if (c->field < IMAP_SORT_END)
         put_text(out, values[c->field - IMAP_SEARCH_FIELDS], c->is_reverse);
 }
 

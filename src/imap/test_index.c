@@ -221,6 +221,7 @@ static void put_key(struct scene *s, struct buf *b, unsigned depth)
         put_key(s, b, depth - 1);
     } else {
         struct str text = needle(s);
+        buf_put(b, next_random(s) % 3 ? STR("") : STR("FUZZY ")); /* [RFC6203 3] */
         buf_putf(b, "%s {%zu+}\r\n", keys[kind], text.n);
         buf_put(b, text);
     }

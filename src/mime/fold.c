@@ -207,3 +207,9 @@ bool mime_match(struct mime_match *m, struct str piece)
     m->n_tail = kept + n;
     return false;
 }
+
+bool mime_is_letter(uint32_t character)
+{
+    const uint32_t letters = UC_CATEGORY_MASK_L | UC_CATEGORY_MASK_M | UC_CATEGORY_MASK_N;
+    return uc_is_general_category_withtable(character, letters);
+}

@@ -41,6 +41,24 @@ def fold(text):
     return mapped.replace('\r', '')
 
 
+ALONE = re.compile('[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]')
+
+
+def words_of(folded):
+    """Of folded text: what a search by words looks for [RFC6203 3]."""
+    split = ''.join(f' {c} ' if ALONE.match(c) and unicodedata.category(c)[0] in 'LMN' else c if unicodedata.category(c)[0] in 'LMN' else ' '
+                    for c in folded)
+    return split.split()
+
+
+def is_fuzzy(wanted, folded):
+    terms = words_of(wanted)
+    if not terms:
+        return wanted in folded
+    words = words_of(folded)
+    return all(any(word.startswith(term) for word in words) for term in terms)
+
+
 def guess(raw):
     """Bytes that claim nothing."""
     try:
@@ -150,6 +168,8 @@ class Programs:
             return word + date(day), lambda m: m.sent is not None and test(m.sent)
         text = self.string()
         folded = fold(text)
+        if self.random.random() < 0.3:
+            return self.fuzzy(kind, ' '.join([text, self.string()][:self.random.randrange(1, 3)]))
         if kind == 1:
             return b'SUBJECT ' + quoted(text), lambda m: any(folded in fold(v) for v in m.header('subject')[:1])
         if kind == 2:
@@ -160,6 +180,16 @@ class Programs:
         if kind == 3:
             return b'BODY ' + quoted(text), lambda m: folded in fold(m.body)
         return b'TEXT ' + quoted(text), lambda m: folded in fold(m.text)
+
+    def fuzzy(self, kind, text):
+        folded = fold(text)
+        if kind == 1:
+            return b'FUZZY SUBJECT ' + quoted(text), lambda m: any(is_fuzzy(folded, fold(v)) for v in m.header('subject')[:1])
+        if kind == 2:
+            return b'FUZZY HEADER Received ' + quoted(text), lambda m: any(is_fuzzy(folded, fold(v)) for v in m.header('received'))
+        if kind == 3:
+            return b'FUZZY (BODY ' + quoted(text) + b')', lambda m: is_fuzzy(folded, fold(m.body))
+        return b'FUZZY TEXT ' + quoted(text), lambda m: is_fuzzy(folded, fold(m.text))
 
     def key(self, depth):
         kind = self.random.randrange(8 if depth else 5)

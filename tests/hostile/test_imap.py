@@ -342,3 +342,20 @@ def test_esearch_of_many_mailboxes(host):
         assert connection.command(f'ESEARCH IN ({lists}) ALL', ok=False)[0].startswith(b'BAD [LIMIT]')
         for n in range(1000):
             connection.command(f'DELETE many/m{n}')
+
+
+def test_fuzzy_searches_with_everything_in_them(host):
+    """As many words as fit, in as many keys as may be, over long random words [RFC6203 8]."""
+    with imap.login(host, 'bob') as connection:
+        connection.append('INBOX', b'Subject: x\r\n\r\n' + b'ab' * 200000 + b'\r\n' + b'a b ' * 100000 + b'\r\n')
+        connection.command('SELECT INBOX')
+        words = ' '.join(f'w{n}' for n in range(150))
+        keys = ' '.join(f'OR FUZZY TEXT "{words}" FUZZY BODY "{"ab" * 200} a b"' for n in range(49))
+        before = host.pss()
+        answer, found = connection.command(f'SEARCH RETURN (RELEVANCY COUNT) {keys}')
+        assert answer.startswith(b'OK') and b' COUNT 1 RELEVANCY (' in found[0], found
+        assert host.pss() - before < 16384 * KIB
+        keys = ' '.join('FUZZY TEXT x' for n in range(101))
+        assert connection.command(f'SEARCH {keys}', ok=False)[0].startswith(b'BAD [LIMIT]')
+        keys = 'FUZZY ' * 100 + 'ALL'
+        assert connection.command(f'SEARCH {keys}', ok=False)[0].startswith(b'BAD')
