@@ -107,6 +107,7 @@ struct conf {
         char *
             append_8bit; /* headers with bytes above 127: "enabled", who has enabled UTF-8; "any" */
         char *attachment_keywords; /* "on": deliveries say whether something is attached */
+        uint64_t notify_names;     /* mailboxes named in one NOTIFY */
         uint64_t message_limit;    /* messages that one command processes */
         char *message_limit_of;    /* "all" commands, or "save": COPY and APPEND */
         char *uidonly;             /* "offered", or "withheld" */

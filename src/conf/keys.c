@@ -104,6 +104,7 @@ const struct key conf_keys[] = {
     AMOUNT("imap", "message_limit", NUMBER, imap.message_limit, "1000000", 1000, UINT32_MAX),
     WORDS("imap", "message_limit_of", CHOICE, imap.message_limit_of, "all", {"all", "save"}),
     AMOUNT("imap", "search_mailboxes", NUMBER, imap.search_mailboxes, "1000", 1, 10000),
+    AMOUNT("imap", "notify_names", NUMBER, imap.notify_names, "1000", 1, 10000),
     AMOUNT("imap", "contexts", NUMBER, imap.contexts, "32", 1, 10000),
     AMOUNT("trace", "keep", TIME, trace.keep, "30d", 0, 100ULL * YEAR),
     AMOUNT("trace", "disk", SIZE, trace.disk, "1G", 1 << 20, 1024 * TIB),

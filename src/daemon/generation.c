@@ -101,6 +101,7 @@ static void open_protocols(struct generation *g)
     struct imap_conf imap = {.plaintext_on_loopback = plaintext,
                              .takes_8bit_headers = strcmp(c->imap.append_8bit, "any") == 0,
                              .search_mailboxes = (uint32_t)c->imap.search_mailboxes,
+                             .notify_names = (uint32_t)c->imap.notify_names,
                              .contexts = (uint32_t)c->imap.contexts,
                              .login_ms = patience_ms(c, 180000),
                              .message_size = c->limits.message_size,

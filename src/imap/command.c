@@ -52,6 +52,7 @@ static const struct imap_command commands[] = {
      imap_append_literal},
     {"REPLACE", OPEN, NUMBERS, imap_replace, "REPLACE", "[RFC8508 3.5]", imap_replace_literal},
     {"STATUS", AFTER, 0, imap_status_, NULL, "[RFC3501 6.3.10] [RFC9051 6.3.11]", NULL},
+    {"NOTIFY", AFTER, 0, imap_notify, "NOTIFY", "[RFC5465 3.1]", NULL},
     {"NAMESPACE", AFTER, 0, imap_namespace, "NAMESPACE", "[RFC2342 5] [RFC9051 6.3.10]", NULL},
     {"ENABLE", IMAP_AUTHENTICATED, 0, imap_enable, "ENABLE", "[RFC5161 3.1]", NULL},
     {"ID", ANY, 0, imap_id, "ID", "[RFC2971 3.1]", NULL},

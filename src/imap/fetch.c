@@ -213,6 +213,10 @@ static bool is_own_change(struct imap_session *s, const struct store_row *old,
 static enum net_step end(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     imap_fetch_log_previews(c, s, f);
+    if (f->is_arrival) {
+        f->is_done = true;
+        return NET_READ;
+    }
     s->told = f->is_downwards ? &f->all : &f->spans;
     s->expects = is_own_change; /* what else has happened to them is told */
     return imap_finish(c, s, f->answer);
@@ -416,12 +420,16 @@ static enum net_step go_on(struct conn *c, struct imap_session *s)
     return next;
 }
 
-static void free_job(struct imap_session *s)
+static void release(struct imap_fetch *f)
 {
-    struct imap_fetch *f = s->job;
     imap_body_fini(&f->body);
     arena_fini(&f->texts);
     store_root_release(&f->newest);
+}
+
+static void free_job(struct imap_session *s)
+{
+    release(s->job);
 }
 
 /* Memory for a page; no more than there are messages. */
@@ -536,6 +544,13 @@ static bool is_allowed(struct imap_session *s, struct imap_parse *p,
     return s->enabled & IMAP_EN_QRESYNC || imap_fail(p, "ENABLE QRESYNC first");
 }
 
+static void prepare(struct imap_fetch *f)
+{
+    bool reads = f->program.needs_summary || f->program.needs_thread;
+    f->most = reads ? IMAP_FETCH_SUMMARIES : IMAP_FETCH_ROWS;
+    f->answer = IMAP_DONE;
+}
+
 enum net_step imap_fetch(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
     struct imap_fetch *f = arena_zero(&s->arena, sizeof *f);
@@ -558,12 +573,44 @@ enum net_step imap_fetch(struct conn *c, struct imap_session *s, struct imap_par
     if (f->program.has_modseq)
         imap_enable_condstore(c, s); /* [RFC7162 3.1] */
     f->is_uidonly = is_uidonly;
+    prepare(f);
     f->stage = f->program.has_vanished ? look_back : begin_rows(s, f);
-    bool reads = f->program.needs_summary || f->program.needs_thread;
-    f->most = reads ? IMAP_FETCH_SUMMARIES : IMAP_FETCH_ROWS;
-    f->answer = IMAP_DONE;
     s->job = f;
     s->job_fini = free_job;
     s->go_on = go_on;
     return go_on(c, s);
+}
+
+/* --- without a command ------------------------------------------------------------------------ */
+
+struct imap_fetch *imap_fetch_arrival_begin(struct imap_session *s,
+                                            const struct imap_fetch_program *program,
+                                            const struct imap_spans *spans)
+{
+    struct imap_fetch *f = arena_zero(&s->arena, sizeof *f);
+    if (!f)
+        return NULL;
+    f->program = *program;
+    f->spans = *spans;
+    f->is_uidonly = s->enabled & IMAP_EN_UIDONLY;
+    f->is_arrival = true;
+    prepare(f);
+    f->stage = choose_page;
+    return make_room(s, f) ? f : NULL;
+}
+
+enum net_step imap_fetch_arrival(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+{
+    enum net_step next = NET_READ;
+    f->body.work = 0;
+    while (next == NET_READ && !f->is_done)
+        next = f->stage(c, s, f);
+    return next;
+}
+
+void imap_fetch_arrival_end(struct imap_fetch **f)
+{
+    if (*f)
+        release(*f);
+    *f = NULL;
 }

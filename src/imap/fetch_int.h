@@ -76,6 +76,8 @@ struct imap_fetch_program {
 /* The items of a FETCH, to its end: a macro, an item, or a list of them, perhaps with modifiers.
  * needs_uid: an item for UID comes first when none is there [RFC3501 6.4.8] [RFC9051 6.4.9]. */
 bool imap_take_fetch(struct imap_parse *p, bool needs_uid, struct imap_fetch_program *out);
+/* A list of items alone, with its parentheses. */
+bool imap_take_fetch_items(struct imap_parse *p, struct imap_fetch_program *out);
 
 /* --- fetch_body.c: the message at hand -------------------------------------------------------- */
 
@@ -147,6 +149,7 @@ struct imap_fetch {
     struct imap_set set;
     struct imap_spans spans;
     bool is_uidonly;
+    bool is_arrival, is_done; /* it is not a command: see below */
     struct imap_vanished vanished;
     imap_fetch_stage stage;
     size_t span, index; /* the first message behind the page */
@@ -184,6 +187,14 @@ struct imap_fetch {
     uint64_t left, from, skip;
     struct str flag_texts[STORE_DRAFT * 2]; /* by flags, made when first needed */
 };
+
+/* Messages told without a command that asks for them now; the program stays as long. It uses the
+ * session's arena. NULL: that is full. NET_READ: all are told. Nothing is marked as seen. */
+struct imap_fetch *imap_fetch_arrival_begin(struct imap_session *s,
+                                            const struct imap_fetch_program *program,
+                                            const struct imap_spans *spans);
+enum net_step imap_fetch_arrival(struct conn *c, struct imap_session *s, struct imap_fetch *f);
+void imap_fetch_arrival_end(struct imap_fetch **f); /* also of NULL */
 
 /* Writes the item. RC_OK: all of it, or its beginning and there is a stream. RC_AGAIN: nothing, try
  * again as in imap_body_*. Others: nothing, it cannot be had; RC_PERM: for its encoding. */

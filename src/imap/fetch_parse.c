@@ -314,6 +314,12 @@ static bool take_macro_or_items(struct imap_parse *p, struct imap_fetch_program 
     return take_items(p, out);
 }
 
+bool imap_take_fetch_items(struct imap_parse *p, struct imap_fetch_program *out)
+{
+    *out = (struct imap_fetch_program){0};
+    return imap_peek_byte(p, '(') ? take_items(p, out) : imap_fail(p, "a list of items");
+}
+
 /* --- modifiers -------------------------------------------------------------------------------- */
 
 static bool take_since(struct imap_parse *p, struct imap_fetch_program *out)

@@ -53,7 +53,9 @@ static enum net_step idle(struct conn *c, struct imap_session *s)
         imap_bye(c, (struct str){0}, STR("the server is shutting down"));
         return NET_CLOSE;
     }
-    if (s->state == IMAP_SELECTED)
+    if (s->notify) /* [RFC5465 4] */
+        next = imap_notify_tell(c, s);
+    else if (s->state == IMAP_SELECTED && s->news == IMAP_NEWS_ALL)
         next = imap_view_tell(c, s, true);
     if (next == NET_READ) {
         arena_fini(&s->arena); /* nothing of a command is left in it */

@@ -35,6 +35,7 @@ struct imap *imap_new(const struct ctx *ctx, const struct imap_conf *conf)
     k->login_failures = k->login_failures ? k->login_failures : 5;
     k->errors = k->errors ? k->errors : 20;
     k->search_mailboxes = k->search_mailboxes ? k->search_mailboxes : 1000;
+    k->notify_names = k->notify_names ? k->notify_names : 1000;
     k->contexts = k->contexts ? k->contexts : 32;
     return imap;
 }
@@ -193,6 +194,13 @@ static enum net_step say_goodbye(struct conn *c, struct imap_session *s)
     return NET_CLOSE;
 }
 
+/* [RFC5465 3.1] */
+static enum net_step begin_news(struct conn *c, struct imap_session *s)
+{
+    s->go_on = imap_notify_between;
+    return imap_notify_between(c, s);
+}
+
 static enum net_step run(struct conn *c, struct imap_session *s)
 {
     enum net_step next = NET_READ;
@@ -204,6 +212,8 @@ static enum net_step run(struct conn *c, struct imap_session *s)
             next = say_goodbye(c, s);
         else if (net_out_is_full(c))
             next = NET_MORE;
+        else if (s->has_news)
+            next = begin_news(c, s);
         else
             next = next_command(c, s);
     }
@@ -251,6 +261,7 @@ static enum net_step step(struct conn *c, unsigned events)
             imap_bye(c, (struct str){0}, STR("an administrator ended this session"));
         return NET_CLOSE;
     }
+    s->has_news = s->has_news || (s->notify && events & NET_EV_WAKE);
     s->has_progress = false;
     s->is_late = s->is_late || events & NET_EV_TIMEOUT;
     enum net_step next = s->is_late ? time_out(c, s) : NET_READ;

@@ -47,6 +47,7 @@ struct imap_conf { /* 0: the default */
     uint64_t search_memory;    /* of what searches keep of envelopes, in all: 64 MB */
     uint64_t command_size;     /* of any other command with its literals, after the login: 1 MB */
     uint32_t search_mailboxes; /* that one ESEARCH looks at: 1,000 [RFC7377 2.4] */
+    uint32_t notify_names;     /* mailboxes named in one NOTIFY: 1,000 */
     uint32_t contexts;   /* searches that one session is told the changes of: 32 [RFC5267 4.3.1] */
     const char *version; /* told by ID; NULL: not told */
 };

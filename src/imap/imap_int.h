@@ -50,6 +50,7 @@ struct imap {
     struct imap_damage damage;
     struct imap_columns columns;
     _Atomic size_t saved;    /* bytes of what SEARCH has saved for all sessions */
+    _Atomic size_t notified; /* and of what they want to be notified of */
     _Atomic size_t contexts; /* and of what is kept up to date for them */
 };
 
@@ -97,6 +98,8 @@ enum imap_text {
     IMAP_BAD_CHARSET,
     IMAP_UNKNOWN_CTE,
     IMAP_USE_ATTR,
+    IMAP_BAD_EVENT,
+    IMAP_NOTIFY_TOO_MUCH,
     IMAP_IN_USE,
     IMAP_NOT_NOW,
     IMAP_FULL,
@@ -335,6 +338,13 @@ enum imap_enabled {
     IMAP_EN_UIDONLY = 16
 };
 
+/* What of the selected mailbox is told that the client has not asked for with a command. */
+enum imap_news {
+    IMAP_NEWS_ALL,
+    IMAP_NEWS_NONE,  /* but for what a command of its own has changed */
+    IMAP_NEWS_COUNTS /* messages that come and go, and no flags */
+};
+
 /* A line of UIDs that are gone, on its way out: what has begun is ended before anything else is
  * written. Zeroed to begin with. */
 struct imap_vanished_line {
@@ -363,6 +373,7 @@ struct imap_view {
     uint64_t modseq; /* all up to here has been told */
     bool is_behind; /* `root` has messages that are gone and that the client must not hear of yet */
     struct imap_saved *saved;       /* NULL: nothing */
+    bool is_untold;                 /* flags have changed that the client wants not to be told of */
     bool is_told;                   /* all but what has become a result of a context */
     struct imap_contexts *contexts; /* NULL: none */
     struct imap_view *own; /* the client's, while a command looks at another mailbox; or NULL */
@@ -379,6 +390,9 @@ struct imap_session {
     struct net_handle handle;
     enum imap_state state;
     bool is_draining, is_logout, has_progress, is_idling;
+    bool has_news;      /* a watch of NOTIFY has told that something has changed */
+    bool has_changed;   /* the command has changed something */
+    uint8_t news;       /* enum imap_news */
     bool has_id;        /* the client has said what it is */
     bool has_erred_uid; /* it has used a number where it had asked for none */
     bool is_waiting;    /* go_on needs more input: see imap_wait */
@@ -416,7 +430,8 @@ struct imap_session {
     struct store_account *account;
     struct imap_user *user;
     struct imap_view view;
-    struct store_watch watch; /* while idling */
+    struct store_watch watch;   /* while idling */
+    struct imap_notify *notify; /* NULL: nothing is watched for it */
     uint64_t idle_left_ms;
     const char *end; /* for the log: how the session ended */
     const char *bye; /* what BYE says behind the answer, with is_logout; NULL: it has been said */
@@ -499,6 +514,7 @@ enum net_step imap_lsub(struct conn *c, struct imap_session *s, struct imap_pars
 enum net_step imap_move(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_namespace(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_noop(struct conn *c, struct imap_session *s, struct imap_parse *p);
+enum net_step imap_notify(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_rename(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_replace(struct conn *c, struct imap_session *s, struct imap_parse *p);
 enum net_step imap_search(struct conn *c, struct imap_session *s, struct imap_parse *p);
@@ -564,7 +580,20 @@ void imap_put_list_line(struct imap_session *s, struct buf *out, struct str path
 
 /* --- status.c --------------------------------------------------------------------------------- */
 
-/* "(MESSAGES UNSEEN)"; *out is for imap_put_status. */
+enum imap_status_item {
+    IMAP_STATUS_MESSAGES,
+    IMAP_STATUS_RECENT,
+    IMAP_STATUS_UIDNEXT,
+    IMAP_STATUS_UIDVALIDITY,
+    IMAP_STATUS_UNSEEN,
+    IMAP_STATUS_APPENDLIMIT,
+    IMAP_STATUS_HIGHESTMODSEQ,
+    IMAP_STATUS_SIZE,
+    IMAP_STATUS_MAILBOXID,
+    IMAP_STATUS_DELETED,
+    IMAP_STATUS_ITEMS
+};
+/* "(MESSAGES UNSEEN)"; *out, a bit for each, is for imap_put_status. */
 bool imap_take_status_items(struct imap_parse *p, unsigned *out);
 /* What asking for them turns on. */
 void imap_status_enable(struct conn *c, struct imap_session *s, unsigned wanted);
@@ -625,6 +654,19 @@ void imap_limit_tell(struct conn *c, struct imap_session *s);
 
 /* The deadline has passed while idling: a sign of life, or NET_CLOSE. */
 enum net_step imap_idle_timeout(struct conn *c, struct imap_session *s);
+
+/* --- notify.c --------------------------------------------------------------------------------- */
+
+void imap_notify_end(struct imap_session *s);      /* nothing is watched any more */
+void imap_notify_forget(struct imap_session *s);   /* as if NOTIFY had never come */
+void imap_notify_selected(struct imap_session *s); /* another mailbox is */
+/* A change of the session itself, by whoever has it in hand: it is not told as news. */
+void imap_notify_own(struct imap_session *s, const struct store_op *op);
+bool imap_has_news(const struct imap_session *s); /* of the selected mailbox, to be told */
+/* What a watch has told of, where no command is under way: goes on as s->go_on. */
+enum net_step imap_notify_between(struct conn *c, struct imap_session *s);
+/* The same within IDLE. NET_READ: all is told, and the arena is to be freed. */
+enum net_step imap_notify_tell(struct conn *c, struct imap_session *s);
 
 /* --- damage.c --------------------------------------------------------------------------------- */
 

@@ -35,8 +35,8 @@ static bool is_there(const struct imap_list_entry *e)
 }
 
 /* [RFC3501 5.1.1, 7.2.2] [RFC9051 5.1.1, 7.3.1] */
-static void put_line(struct imap_session *s, struct buf *out, const struct imap_list *list,
-                     const struct imap_list_entry *e, bool is_selectable)
+static void put_words(struct imap_session *s, struct buf *out, const struct imap_list_entry *e,
+                      bool is_selectable)
 {
     struct str use = imap_special_use(e->mailbox);
     buf_put(out, STR("* LIST ("));
@@ -50,6 +50,12 @@ static void put_line(struct imap_session *s, struct buf *out, const struct imap_
         buf_put(out, STR(" \\Subscribed")); /* [RFC5258 3.2] [RFC9051 6.3.9.2] */
     buf_put(out, STR(") \"/\" "));
     imap_put_name(s, out, e->path);
+}
+
+static void put_line(struct imap_session *s, struct buf *out, const struct imap_list *list,
+                     const struct imap_list_entry *e, bool is_selectable)
+{
+    put_words(s, out, e, is_selectable);
     if (e->has_wanted_below)
         put_childinfo(out, list);
     buf_put(out, STR("\r\n"));
@@ -78,6 +84,16 @@ static bool put_entry(struct conn *c, struct imap_session *s, const struct imap_
 
 /* --- one line for other commands -------------------------------------------------------------- */
 
+/* [RFC9051 6.3.9.7] [RFC5465 5.4] */
+static void put_old(struct imap_session *s, struct buf *out, struct str old)
+{
+    if (!old.p)
+        return;
+    buf_put(out, STR(" (\"OLDNAME\" ("));
+    imap_put_name(s, out, old);
+    buf_put(out, STR("))"));
+}
+
 void imap_put_list_line(struct imap_session *s, struct buf *out, struct str path,
                         const struct store_mailbox *mailbox, struct str old)
 {
@@ -86,11 +102,15 @@ void imap_put_list_line(struct imap_session *s, struct buf *out, struct str path
     buf_put(out, use.p ? str_skip(use, 1) : STR(""));
     buf_put(out, STR(") \"/\" "));
     imap_put_name(s, out, path);
-    if (old.p) { /* [RFC9051 6.3.9.7] */
-        buf_put(out, STR(" (\"OLDNAME\" ("));
-        imap_put_name(s, out, old);
-        buf_put(out, STR("))"));
-    }
+    put_old(s, out, old);
+    buf_put(out, STR("\r\n"));
+}
+
+void imap_put_list_entry(struct imap_session *s, struct buf *out, const struct imap_list_entry *e,
+                         struct str old)
+{
+    put_words(s, out, e, is_there(e));
+    put_old(s, out, old);
     buf_put(out, STR("\r\n"));
 }
 

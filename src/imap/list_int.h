@@ -54,6 +54,9 @@ enum rc imap_list_take_tree(struct conn *c, struct imap_session *s, const struct
 struct imap_list_entry *imap_list_find(const struct imap_list_tree *tree, struct str path);
 bool imap_list_matches(const struct imap_list *list, struct str path);
 
+/* One line, without a search for what is below; `old`: the name that it had, or absent. */
+void imap_put_list_entry(struct imap_session *s, struct buf *out, const struct imap_list_entry *e,
+                         struct str old);
 /* The special use that LIST tells, with a space before it; absent: none. */
 struct str imap_special_use(const struct store_mailbox *mailbox);
 

@@ -42,6 +42,7 @@ void imap_login_end(struct imap_session *s)
 
 void imap_login_forget(struct imap_session *s)
 {
+    imap_notify_forget(s);
     imap_view_close(s);
     if (s->account)
         store_account_close(&s->account);

@@ -6,6 +6,7 @@ enum { TRIES = 5 };
 static void done(struct store_op *op)
 {
     struct imap_session *s = CONTAINER(op, struct imap_op, op)->session;
+    imap_notify_own(s, op);
     net_resume(s->net, s->handle);
 }
 
@@ -13,6 +14,7 @@ struct store_op *imap_op_begin(struct imap_op *o, struct imap_session *s)
 {
     o->op = (struct store_op){.done = done};
     o->session = s;
+    s->has_changed = true;
     return &o->op;
 }
 

@@ -143,7 +143,7 @@ void imap_command_end(struct imap_session *s)
     s->error = NULL;
     s->code = (struct str){0};
     s->limited = (struct imap_limited){0};
-    s->is_uid = s->keeps_numbers = s->tells_modseq = false;
+    s->is_uid = s->keeps_numbers = s->tells_modseq = s->has_changed = false;
 }
 
 static void put_words(struct imap_session *s, struct buf *out)
@@ -225,7 +225,7 @@ static enum net_step finish_line(struct conn *c, struct imap_session *s)
 static enum net_step finish(struct conn *c, struct imap_session *s)
 {
     unsigned flags = s->command ? s->command->flags : IMAP_NO_NEWS;
-    if (s->state == IMAP_SELECTED && !(flags & IMAP_NO_NEWS)) {
+    if (s->state == IMAP_SELECTED && !(flags & IMAP_NO_NEWS) && imap_has_news(s)) {
         bool is_expunge_ok = (s->is_uid && !s->keeps_numbers) || !(flags & IMAP_NO_EXPUNGE);
         enum net_step next = imap_view_tell(c, s, is_expunge_ok);
         if (next != NET_READ)

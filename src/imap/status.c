@@ -2,57 +2,43 @@
  * but for DELETED [RFC9051 6.3.11], which nobody counts before he is asked. */
 #include "imap/imap_int.h"
 
-enum item {
-    MESSAGES,
-    RECENT,
-    UIDNEXT,
-    UIDVALIDITY,
-    UNSEEN,
-    APPENDLIMIT,
-    HIGHESTMODSEQ,
-    SIZE,
-    MAILBOXID,
-    DELETED,
-    ITEMS
-};
-
-static const struct str items[ITEMS] = {
-    [MESSAGES] = STR_INIT("MESSAGES"),
-    [RECENT] = STR_INIT("RECENT"),
-    [UIDNEXT] = STR_INIT("UIDNEXT"),
-    [UIDVALIDITY] = STR_INIT("UIDVALIDITY"),
-    [UNSEEN] = STR_INIT("UNSEEN"),
-    [APPENDLIMIT] = STR_INIT("APPENDLIMIT"),     /* [RFC7889 3] */
-    [HIGHESTMODSEQ] = STR_INIT("HIGHESTMODSEQ"), /* [RFC7162 3.1.7] */
-    [SIZE] = STR_INIT("SIZE"),                   /* [RFC8438 3] */
-    [MAILBOXID] = STR_INIT("MAILBOXID"),         /* [RFC8474 4.3] */
-    [DELETED] = STR_INIT("DELETED"),             /* [RFC9051 6.3.11] */
+static const struct str items[IMAP_STATUS_ITEMS] = {
+    [IMAP_STATUS_MESSAGES] = STR_INIT("MESSAGES"),
+    [IMAP_STATUS_RECENT] = STR_INIT("RECENT"),
+    [IMAP_STATUS_UIDNEXT] = STR_INIT("UIDNEXT"),
+    [IMAP_STATUS_UIDVALIDITY] = STR_INIT("UIDVALIDITY"),
+    [IMAP_STATUS_UNSEEN] = STR_INIT("UNSEEN"),
+    [IMAP_STATUS_APPENDLIMIT] = STR_INIT("APPENDLIMIT"),     /* [RFC7889 3] */
+    [IMAP_STATUS_HIGHESTMODSEQ] = STR_INIT("HIGHESTMODSEQ"), /* [RFC7162 3.1.7] */
+    [IMAP_STATUS_SIZE] = STR_INIT("SIZE"),                   /* [RFC8438 3] */
+    [IMAP_STATUS_MAILBOXID] = STR_INIT("MAILBOXID"),         /* [RFC8474 4.3] */
+    [IMAP_STATUS_DELETED] = STR_INIT("DELETED"),             /* [RFC9051 6.3.11] */
 };
 
 static uint64_t value_of(const struct imap_session *s, const struct imap_numbers *numbers,
-                         enum item item)
+                         enum imap_status_item item)
 {
     const struct store_mailbox *m = &numbers->mailbox;
     switch (item) {
-    case MESSAGES:
+    case IMAP_STATUS_MESSAGES:
         return m->exists;
-    case UIDNEXT:
+    case IMAP_STATUS_UIDNEXT:
         return m->uidnext;
-    case UIDVALIDITY:
+    case IMAP_STATUS_UIDVALIDITY:
         return m->uidvalidity;
-    case UNSEEN:
+    case IMAP_STATUS_UNSEEN:
         return m->unseen;
-    case APPENDLIMIT:
+    case IMAP_STATUS_APPENDLIMIT:
         return s->imap->conf.message_size;
-    case HIGHESTMODSEQ:
+    case IMAP_STATUS_HIGHESTMODSEQ:
         return m->highest_modseq;
-    case SIZE: /* what quota counts, and the sum of RFC822.SIZE */
+    case IMAP_STATUS_SIZE: /* what quota counts, and the sum of RFC822.SIZE */
         return m->bytes;
-    case DELETED:
+    case IMAP_STATUS_DELETED:
         return numbers->deleted;
-    case MAILBOXID: /* is no number */
-    case RECENT:    /* never set */
-    case ITEMS:
+    case IMAP_STATUS_MAILBOXID: /* is no number */
+    case IMAP_STATUS_RECENT:    /* never set */
+    case IMAP_STATUS_ITEMS:
         break;
     }
     return 0;
@@ -65,9 +51,9 @@ bool imap_take_status_items(struct imap_parse *p, unsigned *out)
         return imap_fail(p, "a list of status items");
     do {
         unsigned i = 0;
-        while (i < ITEMS && !imap_take_word(p, items[i]))
+        while (i < IMAP_STATUS_ITEMS && !imap_take_word(p, items[i]))
             i++;
-        if (i == ITEMS)
+        if (i == IMAP_STATUS_ITEMS)
             return imap_fail(p, "a status item that is known here");
         *out |= 1U << i;
     } while (imap_take_byte(p, ' '));
@@ -76,7 +62,7 @@ bool imap_take_status_items(struct imap_parse *p, unsigned *out)
 
 void imap_status_enable(struct conn *c, struct imap_session *s, unsigned wanted)
 {
-    if (wanted & 1U << HIGHESTMODSEQ)
+    if (wanted & 1U << IMAP_STATUS_HIGHESTMODSEQ)
         imap_enable_condstore(c, s); /* [RFC7162 3.1] */
 }
 
@@ -97,7 +83,7 @@ enum rc imap_status_look(struct conn *c, struct imap_session *s, uint32_t mailbo
     struct store_root *root;
     *out = (struct imap_numbers){0};
     TRY(store_mailbox_get(s->account, mailbox, &s->arena, &out->mailbox));
-    if (!(wanted & 1U << DELETED) || out->mailbox.is_placeholder)
+    if (!(wanted & 1U << IMAP_STATUS_DELETED) || out->mailbox.is_placeholder)
         return RC_OK;
     if (out->mailbox.exists > IMAP_LOOK_MAX && !net_can_block(c))
         return RC_AGAIN;
@@ -113,11 +99,11 @@ void imap_put_status(const struct imap_session *s, struct buf *out, struct str p
 {
     buf_put(out, STR("* STATUS "));
     imap_put_name(s, out, path);
-    for (unsigned i = 0, n = 0; i < ITEMS; i++) {
+    for (unsigned i = 0, n = 0; i < IMAP_STATUS_ITEMS; i++) {
         if (!(wanted & 1U << i))
             continue;
         buf_put(out, n++ ? STR(" ") : STR(" ("));
-        if (i == MAILBOXID) {
+        if (i == IMAP_STATUS_MAILBOXID) {
             imap_put_mailbox_id(out, &numbers->mailbox);
             continue;
         }

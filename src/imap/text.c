@@ -63,6 +63,11 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_UNKNOWN_CTE] =
         TELL(IMAP_NO, "UNKNOWN-CTE", "the part has an encoding that is not known here"),
     [IMAP_USE_ATTR] = TELL(IMAP_NO, "USEATTR", "no such use, or another mailbox has it"),
+    [IMAP_BAD_EVENT] = TELL(
+        IMAP_NO, "BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)",
+        "only these events are known here"),
+    [IMAP_NOTIFY_TOO_MUCH] = TELL(IMAP_NO, "NOTIFICATIONOVERFLOW",
+                                  "fewer mailboxes at once, or all of them by PERSONAL"),
     [IMAP_IN_USE] = TELL(IMAP_NO, "INUSE", "somebody else is changing this, try again"),
     [IMAP_NOT_NOW] = TELL(IMAP_NO, "UNAVAILABLE", "the server cannot do this now, try again later"),
     [IMAP_FULL] = TELL(IMAP_NO, "UNAVAILABLE", "the server has no space left, try again later"),

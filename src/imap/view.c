@@ -78,6 +78,7 @@ enum rc imap_view_open(struct conn *c, struct imap_session *s, uint32_t mailbox,
     s->view.is_read_only = is_read_only;
     s->view.modseq = store_root_mailbox(s->view.root)->highest_modseq;
     s->state = IMAP_SELECTED;
+    imap_notify_selected(s);
     return RC_OK;
 }
 
@@ -280,8 +281,12 @@ static void tell_one(struct imap_session *s, struct buf *out, enum store_diff_ki
         /* What comes behind it may still be told to go; that does not move it. */
         if (is_told(s, old_index, row))
             break;
+        if (s->news != IMAP_NEWS_ALL) {
+            v->is_untold = true;
+            break;
+        }
         imap_vanished_end(out, &v->vanished); /* that would move it */
-        imap_put_fetch_flags(s, out, new_index, row, s->is_uid);
+        imap_put_fetch_flags(s, out, new_index, row, s->is_uid || s->notify); /* [RFC5465 5.1] */
         break;
     case STORE_DIFF_NEW:
         v->told_new++;
@@ -298,7 +303,7 @@ static void end_diff(struct imap_session *s, struct buf *out)
     /* Also of what is new: an interimap that has put messages here itself would else be told of
      * them again, as changes, the next time [RFC7162 3.2.9]. */
     s->tells_modseq = s->tells_modseq || v->told_gone || v->told_new;
-    if (!v->is_behind)
+    if (!v->is_behind && !v->is_untold)
         v->modseq = store_root_mailbox(v->next)->highest_modseq;
     if (v->told_new) {
         buf_put(out, STR("* "));

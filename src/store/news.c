@@ -20,8 +20,8 @@
 #include <string.h>
 
 enum {
-    MAILBOXES_AT_ONCE = 500,
-    NAMES_AT_ONCE = 100,
+    MAILBOXES_AT_ONCE = 100,
+    NAMES_AT_ONCE = 50,
     NAMES_BYTES = 256 << 10, /* kept, of one account */
     PATH_BYTES = STORE_LEVELS * (STORE_NAME_MAX + 1)
 };

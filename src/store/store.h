@@ -298,6 +298,10 @@ enum rc store_subscribe(struct store_account *account, struct str name, bool is_
 enum rc store_subscriptions(struct store_account *account, unsigned flags, struct arena *arena,
                             struct str **out, size_t *out_n);
 
+/* Whether this one is; as above. */
+enum rc store_is_subscribed(struct store_account *account, struct str name, unsigned flags,
+                            bool *out);
+
 /* --- reading ---------------------------------------------------------------------------------- */
 
 struct store_row {

@@ -123,6 +123,15 @@ enum rc store_subscriptions(struct store_account *a, unsigned flags, struct aren
     return RC_OK;
 }
 
+enum rc store_is_subscribed(struct store_account *a, struct str name, unsigned flags, bool *out)
+{
+    pthread_mutex_lock(&a->mutex);
+    enum rc rc = know(a, flags);
+    *out = rc == RC_OK && has(&a->subscriptions, find(&a->subscriptions, name), name);
+    pthread_mutex_unlock(&a->mutex);
+    return rc;
+}
+
 /* --- changing --------------------------------------------------------------------------------- */
 
 struct subscribing {

@@ -155,6 +155,58 @@ def test_a_stream_that_expands_a_thousandfold(host, stream):
         assert max(peak, host.pss()) - before < PLENTY
 
 
+# --- what is to be notified of ---------------------------------------------------------------------------------------------
+
+
+def test_notify_on_a_hundred_thousand_mailboxes(host):
+    """Refused, whichever way it comes; nothing of it stays, and the connection is as it was."""
+    names = ['box%d' % n for n in range(100000)]
+    before = host.pss()
+    with imap.login(host, 'alice') as connection, imap.login(host, 'bob') as other:
+        connection.send(f'n NOTIFY SET (mailboxes ({" ".join(names)}) (MessageNew MessageExpunge))\r\n'.encode())
+        assert connection.response().startswith(b'* BAD [LIMIT]')
+        for count in (2000, 100000):
+            for selector in ('mailboxes', 'subtree'):
+                pieces = ' '.join(f'{{{len(name)}+}}\r\n{name}' for name in names[:count])
+                command = f'n NOTIFY SET ({selector} ({pieces}) (MessageNew MessageExpunge))\r\n'
+                sender = threading.Thread(target=connection.send, args=(command.encode(),))
+                sender.start()
+                other.command('NOOP')
+                answer = connection.response()
+                sender.join(60)
+                assert answer.startswith((b'n NO [NOTIFICATIONOVERFLOW]', b'n BAD [')), answer
+                connection.command('NOOP')
+    assert host.pss() - before < PLENTY
+
+
+def test_notified_and_never_reading(host):
+    """Forty sessions that want all there is and take nothing, while much is changed."""
+    before, peak, connections = host.pss(), 0, []
+    try:
+        for _ in range(40):
+            connection = imap.login(host, 'bob')
+            connections.append(connection)
+            connection.command('SELECT INBOX')
+            connection.command('NOTIFY SET (selected (MessageNew (uid body.peek[]) MessageExpunge FlagChange)) '
+                               '(personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))')
+        with imap.login(host, 'bob') as other:
+            name, body = 'a mailbox nobody reads of ' * 8, b'Subject: x\r\n\r\n' + b'x' * 20000 + b'\r\n'
+            for n in range(300):
+                other.command(f'CREATE "{name}{n}"')
+                other.send(b'a APPEND INBOX {%d+}\r\n%s\r\n' % (len(body), body))
+                assert other.response().startswith(b'a OK')
+                peak = max(peak, host.pss())
+            for n in range(300):
+                other.command(f'DELETE "{name}{n}"')
+            other.command('SELECT INBOX')
+            other.command('STORE 1:* +FLAGS.SILENT (\\Deleted)')
+            other.command('CLOSE')
+        assert max(peak, host.pss()) - before < PLENTY
+    finally:
+        for connection in connections:
+            connection.close()
+
+
 # --- what is dear to sort ------------------------------------------------------------------------------------------------
 
 
