@@ -4,6 +4,7 @@
  * idling session holds no buffers. What it does not read is not written: the output has a mark, and
  * no loop waits for it [RFC3501 5.3] [RFC9051 5.3]. */
 #include "imap/imap_int.h"
+#include "imap/news_int.h"
 
 #include "base/mem.h"
 

@@ -4,6 +4,7 @@
  * wait. Commands are carried out strictly in order [RFC3501 5.5] [RFC9051 5.5]. The deadline starts
  * anew with each command and each page that went out, not with each byte. */
 #include "imap/imap_int.h"
+#include "imap/news_int.h"
 
 #include "base/mem.h"
 

@@ -578,36 +578,6 @@ void imap_put_utf8(struct buf *out, struct str s);
 void imap_put_list_line(struct imap_session *s, struct buf *out, struct str path,
                         const struct store_mailbox *mailbox, struct str old);
 
-/* --- status.c --------------------------------------------------------------------------------- */
-
-enum imap_status_item {
-    IMAP_STATUS_MESSAGES,
-    IMAP_STATUS_RECENT,
-    IMAP_STATUS_UIDNEXT,
-    IMAP_STATUS_UIDVALIDITY,
-    IMAP_STATUS_UNSEEN,
-    IMAP_STATUS_APPENDLIMIT,
-    IMAP_STATUS_HIGHESTMODSEQ,
-    IMAP_STATUS_SIZE,
-    IMAP_STATUS_MAILBOXID,
-    IMAP_STATUS_DELETED,
-    IMAP_STATUS_ITEMS
-};
-/* "(MESSAGES UNSEEN)"; *out, a bit for each, is for imap_put_status. */
-bool imap_take_status_items(struct imap_parse *p, unsigned *out);
-/* What asking for them turns on. */
-void imap_status_enable(struct conn *c, struct imap_session *s, unsigned wanted);
-/* What is told of a mailbox. RC_NOTFOUND; RC_AGAIN: on a worker. */
-struct imap_numbers {
-    struct store_mailbox mailbox;
-    size_t deleted; /* where it is wanted */
-};
-enum rc imap_status_look(struct conn *c, struct imap_session *s, uint32_t mailbox, unsigned wanted,
-                         struct imap_numbers *out);
-/* "* STATUS path (MESSAGES 1 UNSEEN 0)" */
-void imap_put_status(const struct imap_session *s, struct buf *out, struct str path,
-                     const struct imap_numbers *numbers, unsigned wanted);
-
 /* --- op.c: changes ---------------------------------------------------------------------------- */
 
 /* A change that a command waits for; in the arena. */
@@ -654,19 +624,6 @@ void imap_limit_tell(struct conn *c, struct imap_session *s);
 
 /* The deadline has passed while idling: a sign of life, or NET_CLOSE. */
 enum net_step imap_idle_timeout(struct conn *c, struct imap_session *s);
-
-/* --- notify.c --------------------------------------------------------------------------------- */
-
-void imap_notify_end(struct imap_session *s);      /* nothing is watched any more */
-void imap_notify_forget(struct imap_session *s);   /* as if NOTIFY had never come */
-void imap_notify_selected(struct imap_session *s); /* another mailbox is */
-/* A change of the session itself, by whoever has it in hand: it is not told as news. */
-void imap_notify_own(struct imap_session *s, const struct store_op *op);
-bool imap_has_news(const struct imap_session *s); /* of the selected mailbox, to be told */
-/* What a watch has told of, where no command is under way: goes on as s->go_on. */
-enum net_step imap_notify_between(struct conn *c, struct imap_session *s);
-/* The same within IDLE. NET_READ: all is told, and the arena is to be freed. */
-enum net_step imap_notify_tell(struct conn *c, struct imap_session *s);
 
 /* --- damage.c --------------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
  * The tree of mailboxes is taken once, when the command begins, with the whole name of each; then a
  * line after the other goes out. Names are in order of their bytes, INBOX first. */
 #include "imap/list_int.h"
+#include "imap/status_int.h"
 
 #include <stdlib.h>
 

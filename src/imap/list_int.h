@@ -3,6 +3,7 @@
 #define IMAP_LIST_INT_H
 
 #include "imap/imap_int.h"
+#include "imap/status_int.h"
 
 /* Selection options and return options [RFC5258 3.1, 3.2] [RFC6154 2] [RFC5819 2]
  * [RFC9051 6.3.9.1, 6.3.9.2]. */

@@ -1,6 +1,7 @@
 /* What LIST and LSUB ask for [RFC3501 6.3.8, 6.3.9] [RFC9051 6.3.9], with the options of
  * LIST-EXTENDED [RFC5258 6], SPECIAL-USE [RFC6154 6] and LIST-STATUS [RFC5819 4]. Pure. */
 #include "imap/list_int.h"
+#include "imap/status_int.h"
 
 static const struct option {
     struct str name;

@@ -4,6 +4,7 @@
  * Passwords are taken only where they can be sent safely, and live in the input, which is wiped,
  * until auth has a copy. The memory of a login is there only while one is under way. */
 #include "imap/imap_int.h"
+#include "imap/news_int.h"
 
 #include "base/base64.h"
 #include "base/mem.h"

@@ -7,7 +7,9 @@
  * Invariants: NOTIFY is carried out whole or not at all, but that the changes of the selected
  * mailbox are told in any case; once it was used, nothing is told that was not asked for, until the
  * next login. */
+#include "imap/news_int.h"
 #include "imap/notify_int.h"
+#include "imap/status_int.h"
 
 #include "imap/list_int.h"
 

@@ -5,7 +5,9 @@
  * nothing, one page of news is held, and what changes meanwhile comes to one line for each mailbox;
  * changes of names beyond what the store keeps end the notifying with NOTIFICATIONOVERFLOW
  * [RFC5465 5.8]. */
+#include "imap/news_int.h"
 #include "imap/notify_int.h"
+#include "imap/status_int.h"
 
 #include "imap/list_int.h"
 

@@ -1,5 +1,6 @@
 /* Waiting for a change of the store. */
 #include "imap/imap_int.h"
+#include "imap/news_int.h"
 
 enum { TRIES = 5 };
 

@@ -1,6 +1,7 @@
 /* Answers: how a command ends, and strings as the client reads them [RFC3501 4.3, 7]
  * [RFC9051 4.3, 7]. */
 #include "imap/imap_int.h"
+#include "imap/news_int.h"
 
 #include "base/utf8.h"
 

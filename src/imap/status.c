@@ -1,6 +1,7 @@
 /* STATUS [RFC3501 6.3.10] [RFC9051 6.3.11]: answered from the mailbox's record, whatever its size;
  * but for DELETED [RFC9051 6.3.11], which nobody counts before he is asked. */
 #include "imap/imap_int.h"
+#include "imap/status_int.h"
 
 static const struct str items[IMAP_STATUS_ITEMS] = {
     [IMAP_STATUS_MESSAGES] = STR_INIT("MESSAGES"),

@@ -4,6 +4,7 @@
  * client is being told; what others do to the mailbox is in newer roots, which share with this one
  * what has not changed, so that telling costs what has. */
 #include "imap/imap_int.h"
+#include "imap/news_int.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
