@@ -67,7 +67,7 @@ static enum rc load(struct step *s)
 {
     uint64_t account = store_account_id(s->account), next_block = 0;
     enum rc rc = index_table_load(s->ix->conf.kv, account, &s->table);
-    if (rc == RC_OK && is_mostly_gone(s))
+    if (rc == RC_OK && (index_is_forsaken(s->ix, account) || is_mostly_gone(s)))
         rc = RC_CORRUPT;
     if (rc != RC_CORRUPT && rc != RC_NOTFOUND)
         return rc;

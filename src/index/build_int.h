@@ -7,6 +7,8 @@
 #include "base/ctx.h"
 #include "task/task.h"
 
+enum { INDEX_FORSAKEN = 16 };
+
 struct index {
     const struct ctx *ctx;
     struct index_conf conf;
@@ -16,6 +18,8 @@ struct index {
     pthread_mutex_t mutex;
     pthread_cond_t wanted;
     bool is_wanted;
+    uint64_t forsaken[INDEX_FORSAKEN]; /* accounts; those that have no room are met again */
+    size_t n_forsaken;
     struct task_lane *lane; /* NULL: nobody works */
     struct task_job job;
 };
@@ -23,8 +27,9 @@ struct index {
 void index_log(struct index *ix, uint64_t account, const char *event, enum rc rc);
 void index_count(struct index *ix, uint64_t messages, uint64_t bytes);
 
-/* Its rows are damaged: all of them are made anew, by the thread. */
+/* Its rows are damaged: the next step throws them away. Never blocks. */
 void index_forsake(struct index *ix, struct store_account *account, enum rc cause);
+bool index_is_forsaken(struct index *ix, uint64_t account); /* and is so no more */
 
 /* Somebody holds ix->work. next_block 0: nobody knows. */
 enum rc index_wipe(struct index *ix, uint64_t account, uint64_t next_block);

@@ -147,10 +147,17 @@ void index_probes_add(struct index_probes *p, enum index_field field, struct str
     }
 }
 
+void index_probes_of(struct index_probes *p, const struct index_ask *ask)
+{
+    size_t each = ask->n < INDEX_PROBES / 2 ? INDEX_PROBES / (ask->n + !ask->n) : 2;
+    *p = (struct index_probes){0};
+    for (size_t i = 0; i < ask->n; i++)
+        index_probes_add(p, ask->field, ask->needles[i], each);
+}
+
 bool index_can_tell(const struct index_ask *ask)
 {
-    struct index_probes p = {0};
-    for (size_t i = 0; i < ask->n; i++)
-        index_probes_add(&p, ask->field, ask->needles[i], INDEX_PROBES);
+    struct index_probes p;
+    index_probes_of(&p, ask);
     return p.n > 0;
 }

@@ -139,8 +139,27 @@ static enum rc renew(struct index *ix, struct store_account *account)
 
 void index_forsake(struct index *ix, struct store_account *account, enum rc cause)
 {
-    index_log(ix, store_account_id(account), "index-damaged", cause);
-    (void)renew(ix, account); /* or when it is met again */
+    uint64_t id = store_account_id(account);
+    index_log(ix, id, "index-damaged", cause);
+    pthread_mutex_lock(&ix->mutex);
+    if (ix->n_forsaken < INDEX_FORSAKEN)
+        ix->forsaken[ix->n_forsaken++] = id;
+    pthread_mutex_unlock(&ix->mutex);
+    store_made_note(account, 1);
+    wake(ix);
+}
+
+bool index_is_forsaken(struct index *ix, uint64_t account)
+{
+    size_t n = 0, before;
+    pthread_mutex_lock(&ix->mutex);
+    before = ix->n_forsaken;
+    for (size_t i = 0; i < before; i++)
+        if (ix->forsaken[i] != account)
+            ix->forsaken[n++] = ix->forsaken[i];
+    ix->n_forsaken = n;
+    pthread_mutex_unlock(&ix->mutex);
+    return n < before;
 }
 
 enum rc index_rebuild(struct index *ix, uint64_t id)

@@ -38,7 +38,8 @@ struct index_probes {
     size_t n;
     uint16_t bits[INDEX_PROBES]; /* a column that has them all may have the string */
 };
-/* Those of the rarest grams, `max` bits or one more; none when the string has no grams. */
+void index_probes_of(struct index_probes *p, const struct index_ask *ask);
+/* Adds those of the rarest grams, `max` bits or one more; none when the string has no grams. */
 void index_probes_add(struct index_probes *p, enum index_field field, struct str needle,
                       size_t max);
 

@@ -104,6 +104,13 @@ static void many_strings_share_the_probes(void **state)
     assert_true(n >= 6 && n <= 7);
     index_probes_add(&p, INDEX_TEXT, STR("penguins"), 6);
     assert_true(p.n > n);
+    for (size_t k = 1; k < 30; k++) {
+        struct str words[30];
+        for (size_t i = 0; i < k; i++)
+            words[i] = str_sub(STR("abcdefghijklmnopqrstuvwxyz0123456789"), i, 7);
+        index_probes_of(&p, &(struct index_ask){INDEX_TEXT, words, k});
+        assert_true(p.n >= (k < 6 ? 2 * k : 10) && p.n <= INDEX_PROBES);
+    }
 }
 
 int main(void)

@@ -237,9 +237,8 @@ static enum rc begin(struct index_view *v, struct index_maybe *m)
 enum rc index_find(struct index_view *v, const struct index_ask *ask, uint64_t until,
                    struct index_maybe *out)
 {
-    struct index_probes p = {0};
-    for (size_t i = 0; i < ask->n; i++)
-        index_probes_add(&p, ask->field, ask->needles[i], INDEX_PROBES);
+    struct index_probes p;
+    index_probes_of(&p, ask);
     if (!out->bits)
         TRY(begin(v, out));
     while (p.n && out->at < v->table.n) {
