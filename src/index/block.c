@@ -48,13 +48,6 @@ void index_bits_append(unsigned char *to, size_t at, const unsigned char *bits, 
     }
 }
 
-void index_firsts_put(const struct index_columns *c, size_t from, size_t n, unsigned char *payload)
-{
-    for (size_t i = 0; i < n; i++)
-        put_u32(payload + i * 4,
-                (uint32_t)(c->firsts[from + i] - c->firsts[0]) << 1 | c->goes_on[from + i]);
-}
-
 size_t index_gaps_of(const struct index_columns *c, size_t *at, struct index_gap *out)
 {
     size_t n = 0;

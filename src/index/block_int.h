@@ -11,7 +11,6 @@ void index_slices_of(const struct index_columns *c, size_t word, uint32_t stride
                      unsigned char *out);
 /* n bits behind `at` bits; what is beyond is zero, and stays so. */
 void index_bits_append(unsigned char *to, size_t at, const unsigned char *bits, size_t n);
-void index_firsts_put(const struct index_columns *c, size_t from, size_t n, unsigned char *payload);
 /* The next runs, at most INDEX_GAPS_ROW; *at is moved on from 0 to n_emails. */
 size_t index_gaps_of(const struct index_columns *c, size_t *at, struct index_gap *out);
 
@@ -45,7 +44,10 @@ struct index_writer {
     /* A row of slices that is being filled. */
     struct index_block block;
     uint32_t slice;
-    unsigned char row[INDEX_HEAD + INDEX_ROW];
+    unsigned char row[INDEX_HEAD + INDEX_COLUMNS / 8];
+    /* One of places. */
+    uint32_t n_places;
+    unsigned char places[INDEX_HEAD + INDEX_PLACES_ROW];
 };
 void index_writer_begin(struct index_writer *w, struct kv *kv, uint64_t account);
 /* A row whose payload of n bytes stands behind INDEX_HEAD. */
@@ -53,6 +55,9 @@ enum rc index_writer_row(struct index_writer *w, struct index_key key, unsigned 
                          size_t n);
 /* All slices of w->block, one after the other. */
 enum rc index_writer_slice(struct index_writer *w, const unsigned char *slice);
+/* All of its places, some at a time; and that there are no more. */
+enum rc index_writer_places(struct index_writer *w, struct str places);
+enum rc index_writer_places_end(struct index_writer *w);
 /* With the last commit. */
 enum rc index_writer_block(struct index_writer *w, const struct index_block *b);
 enum rc index_writer_drop(struct index_writer *w, const struct index_block *b);

@@ -171,19 +171,6 @@ static enum rc write_slices(struct index_writer *w, const struct index_columns *
     return rc;
 }
 
-static enum rc write_firsts(struct index_writer *w, const struct index_columns *c)
-{
-    unsigned char row[INDEX_HEAD + INDEX_FIRSTS_ROW * 4];
-    for (size_t from = 0; from < c->n; from += INDEX_FIRSTS_ROW) {
-        size_t n = c->n - from < INDEX_FIRSTS_ROW ? c->n - from : INDEX_FIRSTS_ROW;
-        index_firsts_put(c, from, n, row + INDEX_HEAD);
-        TRY(index_writer_row(
-            w, index_key_row(w->block.id, INDEX_FIRSTS, (uint32_t)(from / INDEX_FIRSTS_ROW)), row,
-            n * 4));
-    }
-    return RC_OK;
-}
-
 static enum rc write_gaps(struct index_writer *w, const struct index_columns *c)
 {
     unsigned char row[INDEX_HEAD + INDEX_GAPS_ROW * 8];
@@ -209,7 +196,8 @@ static enum rc write_block(struct step *s, struct index_writer *w)
                                         .emails = (uint32_t)c->n_emails};
         index_block_shape(&w->block);
         TRY(write_slices(w, c));
-        TRY(write_firsts(w, c));
+        TRY(index_writer_places(w, str_from(c->places, c->n)));
+        TRY(index_writer_places_end(w));
         TRY(write_gaps(w, c));
         TRY(index_writer_block(w, &w->block));
     }

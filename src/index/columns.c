@@ -28,8 +28,7 @@ void index_columns_init(struct index_columns *c, uint64_t text_max)
 void index_columns_fini(struct index_columns *c)
 {
     free(c->bits);
-    free(c->firsts);
-    free(c->goes_on);
+    free(c->places);
     free(c->emails);
     *c = (struct index_columns){.text_max = c->text_max};
 }
@@ -58,20 +57,18 @@ static size_t count(const uint64_t *bits, const uint64_t *more)
 
 /* --- closed columns --------------------------------------------------------------------------- */
 
-static void push(struct index_columns *c, const uint64_t *bits, uint64_t first, bool goes_on)
+static void push(struct index_columns *c, const uint64_t *bits, size_t begun, bool goes_on)
 {
     c->bits = mem_array(c->bits, &c->size, c->n + 1, INDEX_WORDS * sizeof *c->bits);
-    c->firsts = mem_array(c->firsts, &c->size_firsts, c->n + 1, sizeof *c->firsts);
-    c->goes_on = mem_array(c->goes_on, &c->size_goes_on, c->n + 1, sizeof *c->goes_on);
+    c->places = mem_array(c->places, &c->size_places, c->n + 1, 1);
     memcpy(c->bits + c->n * INDEX_WORDS, bits, INDEX_WORDS * sizeof *bits);
-    c->firsts[c->n] = first;
-    c->goes_on[c->n++] = goes_on;
+    c->places[c->n++] = (unsigned char)(begun * 2 + goes_on);
 }
 
 static void push_open(struct index_columns *c)
 {
     if (c->n_open)
-        push(c, c->open, c->open_first, c->open_goes_on);
+        push(c, c->open, c->n_open - c->open_goes_on, c->open_goes_on);
     c->n_open = 0;
     memset(c->open, 0, sizeof c->open);
 }
@@ -115,7 +112,7 @@ static void keep_shared(struct index_columns *c, struct str text)
 static void cut(struct index_columns *c)
 {
     push_open(c);
-    push(c, c->piece, c->email, !c->is_first);
+    push(c, c->piece, c->is_first, !c->is_first);
     c->is_first = false;
     memset(c->piece, 0, sizeof c->piece);
     c->step = INDEX_FULL / BITS;
@@ -153,7 +150,7 @@ static void say_maybe(struct index_columns *c)
     push_open(c);
     c->n = c->begun;
     memset(c->piece, 0xff, sizeof c->piece);
-    push(c, c->piece, c->email, false);
+    push(c, c->piece, 1, false);
 }
 
 /* The rest of a message, which may share a column with others. */
@@ -161,10 +158,8 @@ static void join_open(struct index_columns *c)
 {
     if (c->n_open && (c->n_open == INDEX_TOGETHER || count(c->open, c->piece) > INDEX_FULL))
         push_open(c);
-    if (!c->n_open) {
-        c->open_first = c->email;
+    if (!c->n_open)
         c->open_goes_on = !c->is_first;
-    }
     for (size_t i = 0; i < INDEX_WORDS; i++)
         c->open[i] |= c->piece[i];
     c->n_open++;

@@ -21,7 +21,7 @@ enum {
     INDEX_SHARED = 63,                   /* bytes of a text's column that the next one has too */
     INDEX_PROBES = 13,                   /* bits looked at for one question */
     INDEX_TOGETHER = 8,                  /* messages that share a column at most */
-    INDEX_COLUMNS = 16384,               /* in one block at most */
+    INDEX_COLUMNS = 80 << 10,            /* in one block at most */
     INDEX_BATCH = 8192                   /* columns collected before they are written: 8 MB */
 };
 
@@ -49,15 +49,15 @@ void index_probes_add(struct index_probes *p, enum index_field field, struct str
  * whose text did not fit; a message that is never "no" has a column of ones. */
 struct index_columns {
     size_t n, size, max;
-    uint64_t *bits;   /* INDEX_WORDS of each column */
-    uint64_t *firsts; /* email id of its first message */
-    bool *goes_on;    /* that message was in the column before too */
-    uint64_t *emails; /* of all messages, ascending */
-    size_t n_emails, size_emails, size_firsts, size_goes_on;
+    uint64_t *bits;        /* INDEX_WORDS of each column */
+    unsigned char *places; /* how many messages begin in it, times two; plus 1 when the one before
+                              goes on in it */
+    uint64_t *emails;      /* of all messages, ascending */
+    size_t n_emails, size_emails, size_places;
     /* Not closed yet. */
     size_t n_open; /* messages in it */
     bool open_goes_on, is_first, is_too_long;
-    uint64_t open_first, email;
+    uint64_t email;
     uint64_t open[INDEX_WORDS], piece[INDEX_WORDS];
     struct index_grams grams;
     char shared[INDEX_SHARED];
@@ -85,7 +85,7 @@ struct index_key {
     char b[INDEX_KEY];
     size_t n;
 };
-enum index_kind { INDEX_FIRSTS = 'c', INDEX_GAPS = 'g', INDEX_SLICES = 's' };
+enum index_kind { INDEX_PLACES = 'c', INDEX_GAPS = 'g', INDEX_SLICES = 's' };
 struct str index_key_str(const struct index_key *k);
 struct index_key index_key_state(void);
 struct index_key index_key_block(uint64_t block);
@@ -115,7 +115,7 @@ struct index_block {
     uint32_t columns, emails, gap_rows;
     uint32_t stride, slices; /* bytes of a slice; slices of a row: derived */
 };
-enum { INDEX_BLOCK_ROW = INDEX_HEAD + 29, INDEX_ROW = 8192, INDEX_FIRSTS_ROW = 1024 };
+enum { INDEX_BLOCK_ROW = INDEX_HEAD + 29, INDEX_ROW = 8192, INDEX_PLACES_ROW = 8192 };
 void index_block_shape(struct index_block *b); /* what is derived */
 void index_block_put(const struct index_block *b, unsigned char row[INDEX_BLOCK_ROW]);
 enum rc index_block_get(struct str key, struct str row, struct index_block *out);

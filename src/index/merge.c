@@ -11,12 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FANOUT = 8, CLASSES = 3, SOURCES = 64 };
+enum { FANOUT = 8, CLASSES = 4, SOURCES = 64 };
 
 /* Those of the last class are as large as blocks should be. */
 static unsigned class_of(const struct index_block *b)
 {
-    return b->columns < 128 ? 0 : b->columns < 1024 ? 1 : b->columns < 8192 ? 2 : CLASSES;
+    static const uint32_t limits[CLASSES] = {128, 1024, 8192, 65536};
+    unsigned class = 0;
+    while (class < CLASSES && b->columns >= limits[class])
+        class ++;
+    return class;
 }
 
 /* The blocks at the end up to a class, when there are enough of that one; how many from *from on
@@ -99,36 +103,22 @@ static enum rc join_slices(struct merge *m, const atomic_bool *stop)
     return RC_OK;
 }
 
-/* --- first messages --------------------------------------------------------------------------- */
+/* --- places of messages ----------------------------------------------------------------------- */
 
-static enum rc join_firsts(struct merge *m)
+static enum rc join_places(struct merge *m)
 {
-    unsigned char row[INDEX_HEAD + INDEX_FIRSTS_ROW * 4];
-    uint64_t first = m->to.block.first;
-    uint32_t n = 0;
+    struct str payload;
     for (size_t i = 0; i < m->n; i++) {
-        struct source *s = &m->from[i];
-        struct str payload = {0};
-        for (uint32_t c = 0; c < s->block->columns; c++, n++) {
-            if (c % INDEX_FIRSTS_ROW == 0)
-                TRY(row_of(m, s, INDEX_FIRSTS, c / INDEX_FIRSTS_ROW, &payload));
-            size_t at = (size_t)(c % INDEX_FIRSTS_ROW) * 4;
-            if (at + 4 > payload.n)
+        uint32_t left = m->from[i].block->columns;
+        for (uint32_t r = 0; left; r++) {
+            TRY(row_of(m, &m->from[i], INDEX_PLACES, r, &payload));
+            if (payload.n != (left < INDEX_PLACES_ROW ? left : INDEX_PLACES_ROW))
                 return RC_CORRUPT;
-            uint32_t v = get_u32(payload.p + at);
-            v += (uint32_t)(s->block->first - first) << 1;
-            put_u32(row + INDEX_HEAD + (size_t)(n % INDEX_FIRSTS_ROW) * 4, v);
-            if ((n + 1) % INDEX_FIRSTS_ROW == 0)
-                TRY(index_writer_row(
-                    &m->to, index_key_row(m->to.block.id, INDEX_FIRSTS, n / INDEX_FIRSTS_ROW), row,
-                    sizeof row - INDEX_HEAD));
+            TRY(index_writer_places(&m->to, payload));
+            left -= (uint32_t)payload.n;
         }
     }
-    if (n % INDEX_FIRSTS_ROW == 0)
-        return RC_OK;
-    return index_writer_row(&m->to,
-                            index_key_row(m->to.block.id, INDEX_FIRSTS, n / INDEX_FIRSTS_ROW), row,
-                            (size_t)(n % INDEX_FIRSTS_ROW) * 4);
+    return index_writer_places_end(&m->to);
 }
 
 /* --- gaps ------------------------------------------------------------------------------------- */
@@ -187,7 +177,7 @@ static enum rc join(struct merge *m, struct index_head head, const atomic_bool *
     }
     index_block_shape(b);
     TRY(join_slices(m, stop));
-    TRY(join_firsts(m));
+    TRY(join_places(m));
     TRY(join_gaps(m));
     for (size_t i = 0; i < m->n; i++)
         TRY(index_writer_drop(&m->to, m->from[i].block));

@@ -2,9 +2,9 @@
  *
  *   `i` `h`                    the index: next8 next_block8 emails8
  *   `i` `b` block8             a block: width1 columns4 emails4 gap_rows4 first8 last8
- *   `i` `r` block8 `c` n4      of 1,024 columns each, from 1,024 n on: first message4, as its
- *                              distance from the block's first, times two, plus 1 when that message
- *                              was in the column before too
+ *   `i` `r` block8 `c` n4      places, of 8,192 columns each, from 8,192 n on: for each column how
+ *                              many messages begin in it, times two, plus 1 when the one before
+ *                              goes on in it
  *   `i` `r` block8 `g` n4      email ids between first and last without a message: (from4 n4)...
  *   `i` `r` block8 `s` n4      slices, some side by side: a bit for each column
  *

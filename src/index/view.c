@@ -64,7 +64,15 @@ static enum rc row_of(struct looking *l, enum index_kind kind, uint32_t n, struc
 
 static void put_and(unsigned char *to, const char *with, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
+    uint64_t a, b;
+    size_t i = 0;
+    for (; i + sizeof a <= n; i += sizeof a) {
+        memcpy(&a, to + i, sizeof a);
+        memcpy(&b, with + i, sizeof b);
+        a &= b;
+        memcpy(to + i, &a, sizeof a);
+    }
+    for (; i < n; i++)
         to[i] &= (unsigned char)with[i];
 }
 
@@ -120,52 +128,91 @@ static void set_range(struct index_maybe *m, uint64_t first, uint64_t last, bool
     }
 }
 
-/* What the row of firsts says of a column; rows are read when they are needed. */
-struct firsts {
-    uint32_t row;
-    struct str payload;
+/* From how many messages of the block come before one to its id: by the gaps between. The numbers
+ * ascend. */
+struct ranks {
+    struct index_gap gaps[INDEX_GAPS_ROW];
+    size_t n, at;
+    uint32_t row; /* the next one */
+    uint64_t passed;
 };
-static enum rc first_of(struct looking *l, struct firsts *f, uint32_t column, uint64_t *out_first,
-                        bool *out_goes_on)
+
+static enum rc id_of(struct looking *l, struct ranks *r, uint64_t rank, uint64_t *out_id)
 {
-    uint32_t row = column / INDEX_FIRSTS_ROW;
-    size_t at = (size_t)(column % INDEX_FIRSTS_ROW) * 4;
-    if (!f->payload.p || f->row != row)
-        TRY(row_of(l, INDEX_FIRSTS, row, &f->payload));
-    f->row = row;
-    if (at + 4 > f->payload.n)
-        return RC_CORRUPT;
-    uint32_t v = get_u32(f->payload.p + at);
-    *out_first = l->block->first + v / 2;
-    *out_goes_on = v & 1;
-    return *out_first <= l->block->last ? RC_OK : RC_CORRUPT;
+    struct str payload;
+    for (;;) {
+        *out_id = rank + r->passed;
+        if (r->at == r->n) {
+            if (r->row == l->block->gap_rows)
+                break;
+            TRY(row_of(l, INDEX_GAPS, r->row++, &payload));
+            TRY(index_gaps_get(payload, l->block, r->gaps, &r->n));
+            r->at = 0;
+            continue;
+        }
+        if (r->gaps[r->at].from > *out_id)
+            break;
+        r->passed += r->gaps[r->at++].n;
+    }
+    *out_id += l->block->first;
+    return *out_id <= l->block->last ? RC_OK : RC_CORRUPT;
 }
 
-static enum rc set_column(struct looking *l, struct firsts *f, uint32_t column,
+static enum rc set_column(struct looking *l, struct ranks *r, unsigned place, uint64_t rank,
                           struct index_maybe *m)
 {
-    uint64_t first, next = l->block->last + 1;
-    bool goes_on = false;
-    if (column + 1 < l->block->columns)
-        TRY(first_of(l, f, column + 1, &next, &goes_on));
-    uint64_t last = goes_on ? next : next - 1;
-    TRY(first_of(l, f, column, &first, &goes_on));
-    if (last < first)
+    uint64_t id, first = rank - (place & 1);
+    if (rank < (place & 1))
         return RC_CORRUPT;
-    set_range(m, first, last, true);
+    for (uint64_t i = first; i < rank + place / 2; i++) {
+        TRY(id_of(l, r, i, &id));
+        set_range(m, id, id, true);
+    }
     return RC_OK;
+}
+
+/* Messages that begin in 64 columns. */
+static uint64_t count_begun(const char *places)
+{
+    uint64_t v, n = 0;
+    for (size_t i = 0; i < 64; i += sizeof v) {
+        memcpy(&v, places + i, sizeof v);
+        v = v >> 1 & UINT64_C(0x0f0f0f0f0f0f0f0f);
+        n += v * UINT64_C(0x0101010101010101) >> 56;
+    }
+    return n;
+}
+
+static bool is_none(const unsigned char *columns)
+{
+    uint64_t v;
+    memcpy(&v, columns, sizeof v);
+    return !v;
 }
 
 static enum rc set_columns(struct looking *l, const unsigned char *columns, struct index_maybe *m)
 {
-    struct firsts f = {0};
-    for (uint32_t i = 0; i < l->block->columns; i++) {
-        if (!columns[i / 8])
-            i |= 7;
-        else if (columns[i / 8] >> (i % 8) & 1)
-            TRY(set_column(l, &f, i, m));
+    struct ranks *r = arena_zero(&l->arena, sizeof *r);
+    struct str places = {0};
+    uint64_t rank = 0;
+    for (uint32_t i = 0; r && i < l->block->columns;) {
+        uint32_t at = i % INDEX_PLACES_ROW;
+        if (!at)
+            TRY(row_of(l, INDEX_PLACES, i / INDEX_PLACES_ROW, &places));
+        if (at >= places.n)
+            return RC_CORRUPT;
+        if (i % 64 == 0 && at + 64 <= places.n && is_none(columns + i / 8)) {
+            rank += count_begun(places.p + at);
+            i += 64;
+            continue;
+        }
+        unsigned place = (unsigned char)places.p[at];
+        if (columns[i / 8] >> (i % 8) & 1)
+            TRY(set_column(l, r, place, rank, m));
+        rank += place / 2;
+        i++;
     }
-    return RC_OK;
+    return rank == l->block->emails ? RC_OK : RC_CORRUPT;
 }
 
 /* Ids that had no message: what is under them now, or still, nobody has looked at. */
@@ -188,7 +235,7 @@ static enum rc set_gaps(struct looking *l, struct index_maybe *m)
 
 static enum rc look_into(struct looking *l, const struct index_probes *p, struct index_maybe *m)
 {
-    unsigned char columns[INDEX_COLUMNS / 8];
+    unsigned char columns[INDEX_COLUMNS / 8 + 8] = {0};
     const struct index_block *b = l->block;
     TRY(find_columns(l, p, columns));
     set_range(m, b->first, b->last, false);

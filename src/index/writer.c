@@ -21,7 +21,7 @@ void index_writer_begin(struct index_writer *w, struct kv *kv, uint64_t account)
     w->txn = kv_txn_new(index_part(account));
     w->in_txn = 0;
     w->bytes = 0;
-    w->slice = 0;
+    w->slice = w->n_places = 0;
 }
 
 void index_writer_give_up(struct index_writer *w)
@@ -68,6 +68,30 @@ enum rc index_writer_slice(struct index_writer *w, const unsigned char *slice)
     return index_writer_row(w, key, w->row, (size_t)b->slices * b->stride);
 }
 
+enum rc index_writer_places_end(struct index_writer *w)
+{
+    uint32_t n = w->n_places % INDEX_PLACES_ROW;
+    struct index_key key =
+        index_key_row(w->block.id, INDEX_PLACES, (w->n_places - 1) / INDEX_PLACES_ROW);
+    if (!w->n_places)
+        return RC_OK;
+    return index_writer_row(w, key, w->places, n ? n : INDEX_PLACES_ROW);
+}
+
+enum rc index_writer_places(struct index_writer *w, struct str places)
+{
+    while (places.n) {
+        uint32_t at = w->n_places % INDEX_PLACES_ROW;
+        if (w->n_places && !at)
+            TRY(index_writer_places_end(w)); /* it is full, and there are more */
+        struct str some = str_head(places, INDEX_PLACES_ROW - at);
+        memcpy(w->places + INDEX_HEAD + at, some.p, some.n);
+        w->n_places += (uint32_t)some.n;
+        places = str_skip(places, some.n);
+    }
+    return RC_OK;
+}
+
 enum rc index_writer_block(struct index_writer *w, const struct index_block *b)
 {
     unsigned char row[INDEX_BLOCK_ROW];
@@ -91,12 +115,12 @@ enum rc index_writer_drop(struct index_writer *w, const struct index_block *b)
     struct index_key key = index_key_block(b->id), from = index_key_rows(b->id),
                      to = index_key_after(from);
     uint32_t slices = INDEX_WIDTH / b->slices,
-             firsts = (b->columns + INDEX_FIRSTS_ROW - 1) / INDEX_FIRSTS_ROW;
+             places = (b->columns + INDEX_PLACES_ROW - 1) / INDEX_PLACES_ROW;
     TRY(kv_txn_delete(w->txn, index_key_str(&key)));
-    if (slices + firsts + b->gap_rows >= TRIM_MIN)
+    if (slices + places + b->gap_rows >= TRIM_MIN)
         return kv_txn_trim(w->txn, index_key_str(&from), index_key_str(&to));
     TRY(drop_rows(w, b, INDEX_SLICES, slices));
-    TRY(drop_rows(w, b, INDEX_FIRSTS, firsts));
+    TRY(drop_rows(w, b, INDEX_PLACES, places));
     return drop_rows(w, b, INDEX_GAPS, b->gap_rows);
 }
 
