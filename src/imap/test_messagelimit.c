@@ -99,6 +99,38 @@ static void many_pages_come_downwards(void **state) /* [RFC9738 3.1] */
     end(&h, fd);
 }
 
+/* Pages that are too large for the memory they may have are chosen anew, with fewer messages; what
+ * becomes \Seen on the way is told once. */
+static void large_summaries_come_downwards(void **state) /* [RFC9738 3.1] */
+{
+    enum { ALL = 700, MOST = 601, ADDRESSES = 100 };
+    struct home h;
+    char line[CLIENT_LINE], expected[100];
+    struct buf text = {.cap = 1 << 16};
+    home_make(&h);
+    h.conf.message_limit = MOST;
+    home_start(&h);
+    buf_put(&text, STR("Subject: x\r\nTo: "));
+    for (int i = 0; i < ADDRESSES; i++)
+        buf_putf(&text, "someone-%d@example.test,\r\n ", i);
+    buf_put(&text, STR("last@example.test\r\n\r\nx\r\n"));
+    home_deliver_many(&h, h.alice, buf_str(&text), ALL);
+    buf_fini(&text);
+    int fd = client_select(&h, "SELECT");
+    for (int round = 0; round < 2; round++) { /* at first there are no summaries */
+        client_send(fd, round ? STR("a FETCH 1:* (UID ENVELOPE RFC822.TEXT)\r\n")
+                              : STR("a FETCH 1:* (UID ENVELOPE)\r\n"));
+        for (int uid = ALL; uid > ALL - MOST; uid--) {
+            snprintf(expected, sizeof expected, "* %d FETCH (UID %d ENVELOPE (", uid, uid);
+            assert_true(str_starts(client_line(fd, line, sizeof line), str_of(expected)));
+            if (round)
+                client_talk(fd, "S: x\nS:  FLAGS (\\Seen))\n", AT_ONCE);
+        }
+        client_talk(fd, "S: a OK [MESSAGELIMIT 601 100] FETCH completed\n", AT_ONCE);
+    }
+    end(&h, fd);
+}
+
 /* The range says how many are asked for, whatever there is. */
 static void a_partial_of_too_many_is_refused(void **state) /* [RFC9738 3.1] [RFC9394 3.3] */
 {
@@ -403,6 +435,7 @@ int main(void)
         cmocka_unit_test(the_limit_is_told),
         cmocka_unit_test(fetch_tells_the_highest_ones_downwards),
         cmocka_unit_test(many_pages_come_downwards),
+        cmocka_unit_test(large_summaries_come_downwards),
         cmocka_unit_test(a_partial_of_too_many_is_refused),
         cmocka_unit_test(what_has_not_changed_does_not_count),
         cmocka_unit_test(search_looks_at_the_highest_ones),
