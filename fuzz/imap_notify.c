@@ -19,14 +19,17 @@ static size_t check_group(const struct imap_notify_program *program,
                           const struct imap_notify_group *group)
 {
     check_events(group->events);
-    FUZZ_DEMAND(group->filter > IMAP_NOTIFY_DELAYED);
-    FUZZ_DEMAND((group->n_names > 0) == (group->filter >= IMAP_NOTIFY_SUBTREE));
-    for (size_t i = 0; i < group->n_names; i++) {
-        FUZZ_DEMAND(i == 0 || str_cmp(group->names[i - 1], group->names[i]) <= 0);
-        unsigned events = imap_notify_events(program, group->names[i], false, false);
+    const struct imap_filter *f = &group->filter;
+    bool has_names = f->kind == IMAP_FILTER_SUBTREE || f->kind == IMAP_FILTER_MAILBOXES;
+    FUZZ_DEMAND(f->kind != IMAP_FILTER_SELECTED && f->kind != IMAP_FILTER_SELECTED_DELAYED);
+    FUZZ_DEMAND((f->n_names > 0) == has_names);
+    for (size_t i = 0; i < f->n_names; i++) {
+        FUZZ_DEMAND(i == 0 || str_cmp(f->names[i - 1], f->names[i]) <= 0);
+        unsigned events =
+            imap_notify_events(program, &(struct imap_filter_place){.path = f->names[i]});
         FUZZ_DEMAND((events & group->events) == group->events);
     }
-    return group->n_names;
+    return f->n_names;
 }
 
 static void check(const struct imap_notify_program *program)

@@ -139,18 +139,17 @@ static enum net_step put_statuses(struct conn *c, struct imap_session *s)
     struct notifying *k = s->job;
     for (; k->at < k->tree.n; k->at++) {
         const struct imap_list_entry *e = &k->tree.at[k->at];
-        bool is_subscribed;
         if (net_out_is_full(c))
             return NET_MORE;
         if (!e->mailbox || e->mailbox->is_placeholder || e->mailbox->id == s->view.mailbox)
             continue;
-        enum rc rc = imap_notify_subscribed(c, s, e->path, &is_subscribed);
+        struct imap_filter_place place = {.path = e->path, .role = e->mailbox->role};
+        enum rc rc = imap_notify_subscribed(c, s, e->path, &place.is_subscribed);
         if (rc == RC_AGAIN && !net_can_block(c))
             return NET_SHORT;
         if (rc != RC_OK)
             return fail(c, s, rc);
-        unsigned events = imap_notify_events(&s->notify->program, e->path,
-                                             e->mailbox->role == STORE_INBOX, is_subscribed);
+        unsigned events = imap_notify_events(&s->notify->program, &place);
         struct imap_numbers numbers = {.mailbox = *e->mailbox};
         unsigned items = imap_notify_items(s, events);
         if (events & IMAP_NOTIFY_FLAGS) /* whether or not it is enabled */

@@ -6,6 +6,7 @@
 #define IMAP_NOTIFY_INT_H
 
 #include "imap/fetch_int.h"
+#include "imap/filter_int.h"
 
 enum {
     IMAP_NOTIFY_TEXT = 128 << 10, /* bytes of a command */
@@ -26,21 +27,9 @@ enum imap_notify_event {
     IMAP_NOTIFY_NAMES = IMAP_NOTIFY_NAME | IMAP_NOTIFY_SUBSCRIPTION
 };
 
-enum imap_notify_filter {
-    IMAP_NOTIFY_SELECTED,
-    IMAP_NOTIFY_DELAYED,
-    IMAP_NOTIFY_INBOXES,
-    IMAP_NOTIFY_PERSONAL,
-    IMAP_NOTIFY_SUBSCRIBED,
-    IMAP_NOTIFY_SUBTREE,
-    IMAP_NOTIFY_MAILBOXES
-};
-
 struct imap_notify_group {
-    enum imap_notify_filter filter;
-    unsigned events;   /* enum imap_notify_event; 0: NONE */
-    struct str *names; /* whole names with '/', by their bytes */
-    size_t n_names;
+    struct imap_filter filter;
+    unsigned events; /* enum imap_notify_event; 0: NONE */
 };
 
 struct imap_notify_program {
@@ -58,10 +47,9 @@ struct imap_notify_program {
 bool imap_take_notify(struct imap_parse *p, struct arena *keep, size_t names_max,
                       struct imap_notify_program *out);
 
-/* Which events are wanted of this mailbox, or of a name that is none. `is_subscribed` and
- * `is_inbox` are what it is. */
-unsigned imap_notify_events(const struct imap_notify_program *program, struct str path,
-                            bool is_inbox, bool is_subscribed);
+/* Which events are wanted of this mailbox, or of a name that is none. */
+unsigned imap_notify_events(const struct imap_notify_program *program,
+                            const struct imap_filter_place *place);
 
 struct imap_notify {
     struct imap_session *session;

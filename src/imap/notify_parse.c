@@ -4,8 +4,6 @@
  * client hears which are and not that it made a mistake [RFC5465 3.1]. */
 #include "imap/notify_int.h"
 
-#include <stdlib.h>
-
 static const struct {
     struct str name;
     unsigned event;
@@ -18,19 +16,11 @@ static const struct {
 };
 enum { N_EVENTS = sizeof events / sizeof *events };
 
-static const struct {
-    struct str name;
-    enum imap_notify_filter filter;
-} filters[] = {
-    {STR_INIT("SELECTED"), IMAP_NOTIFY_SELECTED},
-    {STR_INIT("SELECTED-DELAYED"), IMAP_NOTIFY_DELAYED},
-    {STR_INIT("INBOXES"), IMAP_NOTIFY_INBOXES},
-    {STR_INIT("PERSONAL"), IMAP_NOTIFY_PERSONAL},
-    {STR_INIT("SUBSCRIBED"), IMAP_NOTIFY_SUBSCRIBED},
-    {STR_INIT("SUBTREE"), IMAP_NOTIFY_SUBTREE},
-    {STR_INIT("MAILBOXES"), IMAP_NOTIFY_MAILBOXES},
+enum {
+    OF_SELECTED = 1 << IMAP_FILTER_SELECTED | 1 << IMAP_FILTER_SELECTED_DELAYED,
+    FILTERS = OF_SELECTED | 1 << IMAP_FILTER_INBOXES | 1 << IMAP_FILTER_PERSONAL |
+              1 << IMAP_FILTER_SUBSCRIBED | 1 << IMAP_FILTER_SUBTREE | 1 << IMAP_FILTER_MAILBOXES
 };
-enum { N_FILTERS = sizeof filters / sizeof *filters };
 
 static bool too_much(struct imap_parse *p)
 {
@@ -38,59 +28,22 @@ static bool too_much(struct imap_parse *p)
     return imap_fail(p, "less");
 }
 
-static bool is_of_selected(enum imap_notify_filter filter)
+static bool is_of_selected(const struct imap_notify_group *group)
 {
-    return filter == IMAP_NOTIFY_SELECTED || filter == IMAP_NOTIFY_DELAYED;
+    return OF_SELECTED >> group->filter.kind & 1;
 }
 
-/* --- mailboxes -------------------------------------------------------------------------------- */
-
-struct names {
-    struct arena *keep;
-    size_t left; /* how many there may still be */
-};
-
-static bool take_name(struct imap_parse *p, struct names *names, struct imap_notify_group *group)
+/* So that the names stay. */
+static bool keep_names(struct imap_parse *p, struct arena *keep, struct imap_filter *filter)
 {
-    struct store_path path;
-    if (!imap_take_mailbox(p, &path))
-        return false;
-    if (!names->left--) {
-        names->left = 0;
-        return too_much(p);
-    }
-    if (!(group->n_names & (group->n_names - 1))) { /* at 0, 1, 2, 4, ... there is no room */
-        size_t room = group->n_names ? group->n_names * 2 : 1;
-        struct str *more = arena_alloc(names->keep, room * sizeof *more);
-        if (!more)
+    struct str *names = arena_alloc(keep, filter->n_names * sizeof *names + 1);
+    for (size_t i = 0; names && i < filter->n_names; i++) {
+        names[i] = arena_dup(keep, filter->names[i]);
+        if (!names[i].p)
             return too_much(p);
-        for (size_t i = 0; i < group->n_names; i++)
-            more[i] = group->names[i];
-        group->names = more;
     }
-    struct str name = imap_join_path(names->keep, path);
-    group->names[group->n_names++] = name;
-    return name.p || too_much(p);
-}
-
-static int by_bytes(const void *a, const void *b)
-{
-    return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
-/* one-or-more-mailbox */
-static bool take_names(struct imap_parse *p, struct names *names, struct imap_notify_group *group)
-{
-    if (!imap_take_sp(p))
-        return false;
-    if (!imap_take_byte(p, '('))
-        return take_name(p, names, group);
-    do
-        if (!take_name(p, names, group))
-            return false;
-    while (imap_take_byte(p, ' '));
-    qsort(group->names, group->n_names, sizeof *group->names, by_bytes);
-    return imap_take_byte(p, ')') || imap_fail(p, "the end of the list of mailboxes");
+    filter->names = names;
+    return names || too_much(p);
 }
 
 /* --- events ----------------------------------------------------------------------------------- */
@@ -140,7 +93,7 @@ static bool take_event(struct imap_parse *p, struct arena *keep, struct imap_not
     group->events |= events[i].event;
     if (events[i].event != IMAP_NOTIFY_NEW || p->rest.n < 2 || p->rest.p[1] != '(')
         return true;
-    if (!is_of_selected(group->filter))
+    if (!is_of_selected(group))
         return imap_fail(p, "items of FETCH for the selected mailbox alone");
     return imap_take_sp(p) && take_arrival(p, keep, &out->arrival);
 }
@@ -153,7 +106,7 @@ static bool is_sound(struct imap_parse *p, const struct imap_notify_group *group
         return imap_fail(p, "MessageNew and MessageExpunge together");
     if (group->events & IMAP_NOTIFY_FLAGS && !has_new)
         return imap_fail(p, "MessageNew and MessageExpunge with FlagChange");
-    if (is_of_selected(group->filter) && group->events & IMAP_NOTIFY_NAMES) /* [RFC5465 6.1] */
+    if (is_of_selected(group) && group->events & IMAP_NOTIFY_NAMES) /* [RFC5465 6.1] */
         return imap_fail(p, "events of messages for the selected mailbox");
     return true;
 }
@@ -174,63 +127,52 @@ static bool take_events(struct imap_parse *p, struct arena *keep, struct imap_no
 
 /* --- groups ----------------------------------------------------------------------------------- */
 
-static bool take_filter(struct imap_parse *p, struct names *names, struct imap_notify_group *group)
-{
-    struct str name;
-    size_t i = 0;
-    if (!imap_take_atom(p, &name))
-        return imap_fail(p, "which mailboxes");
-    while (i < N_FILTERS && !str_ieq(name, filters[i].name))
-        i++;
-    if (i == N_FILTERS)
-        return imap_fail(p, "mailboxes such as SELECTED or PERSONAL");
-    group->filter = filters[i].filter;
-    return group->filter < IMAP_NOTIFY_SUBTREE || take_names(p, names, group);
-}
-
-static bool take_group(struct imap_parse *p, struct names *names, struct imap_notify_program *out)
+static bool take_group(struct imap_parse *p, struct arena *keep, size_t *n_names,
+                       struct imap_notify_program *out)
 {
     struct imap_notify_group group = {0};
     if (!imap_take_byte(p, '('))
         return imap_fail(p, "a group of events");
-    if (!take_filter(p, names, &group) || !imap_take_sp(p) ||
-        !take_events(p, names->keep, &group, out))
+    if (!imap_take_filter(p, FILTERS, n_names, &group.filter) ||
+        !keep_names(p, keep, &group.filter) || !imap_take_sp(p) ||
+        !take_events(p, keep, &group, out))
         return false;
     out->events |= group.events;
     if (!imap_take_byte(p, ')'))
         return imap_fail(p, "the end of the group");
-    if (!is_of_selected(group.filter)) {
+    if (!is_of_selected(&group)) {
         out->groups[out->n_groups++] = group;
         return true;
     }
     if (out->has_selected) /* [RFC5465 6.1] */
         return imap_fail(p, "SELECTED or SELECTED-DELAYED once");
     out->has_selected = true;
-    out->is_delayed = group.filter == IMAP_NOTIFY_DELAYED;
+    out->is_delayed = group.filter.kind == IMAP_FILTER_SELECTED_DELAYED;
     out->selected = group.events & IMAP_NOTIFY_MESSAGES;
     return true;
 }
 
-static bool take_groups(struct imap_parse *p, struct names *names, struct imap_notify_program *out)
+static bool take_groups(struct imap_parse *p, struct arena *keep, size_t names_max,
+                        struct imap_notify_program *out)
 {
-    size_t most = names->left;
-    out->groups = arena_alloc(names->keep, IMAP_NOTIFY_GROUPS * sizeof *out->groups);
+    size_t most = names_max < IMAP_FILTER_NAMES ? names_max : IMAP_FILTER_NAMES;
+    size_t n_names = IMAP_FILTER_NAMES - most; /* as if there had been so many */
+    out->groups = arena_alloc(keep, IMAP_NOTIFY_GROUPS * sizeof *out->groups);
     if (!out->groups)
         return too_much(p);
     do {
         if (out->n_groups == IMAP_NOTIFY_GROUPS)
             return too_much(p);
-        if (!take_group(p, names, out))
+        if (!take_group(p, keep, &n_names, out))
             return false;
     } while (imap_take_byte(p, ' '));
-    out->n_names = most - names->left;
+    out->n_names = n_names - (IMAP_FILTER_NAMES - most);
     return imap_take_end(p);
 }
 
 bool imap_take_notify(struct imap_parse *p, struct arena *keep, size_t names_max,
                       struct imap_notify_program *out)
 {
-    struct names names = {keep, names_max};
     *out = (struct imap_notify_program){0};
     if (imap_take_word(p, STR("NONE"))) {
         out->is_none = true;
@@ -245,52 +187,18 @@ bool imap_take_notify(struct imap_parse *p, struct arena *keep, size_t names_max
     out->has_status = imap_take_word(p, STR("STATUS"));
     if (out->has_status && !imap_take_sp(p))
         return false;
-    return take_groups(p, &names, out);
+    return take_groups(p, keep, names_max, out);
 }
 
 /* --- what it means ---------------------------------------------------------------------------- */
 
-static bool has_name(const struct imap_notify_group *group, struct str path)
-{
-    return bsearch(&path, group->names, group->n_names, sizeof path, by_bytes);
-}
-
-static bool is_below(const struct imap_notify_group *group, struct str path)
-{
-    for (size_t i = 1; i < path.n; i++)
-        if (path.p[i] == '/' && has_name(group, str_head(path, i)))
-            return true;
-    return has_name(group, path);
-}
-
-static bool is_meant(const struct imap_notify_group *group, struct str path, bool is_inbox,
-                     bool is_subscribed)
-{
-    switch (group->filter) {
-    case IMAP_NOTIFY_INBOXES: /* [RFC5465 6.3]: where deliveries go */
-        return is_inbox;
-    case IMAP_NOTIFY_PERSONAL: /* all that there are */
-        return true;
-    case IMAP_NOTIFY_SUBSCRIBED:
-        return is_subscribed;
-    case IMAP_NOTIFY_SUBTREE:
-        return is_below(group, path);
-    case IMAP_NOTIFY_MAILBOXES:
-        return has_name(group, path);
-    case IMAP_NOTIFY_SELECTED:
-    case IMAP_NOTIFY_DELAYED:
-        break;
-    }
-    return false;
-}
-
 /* Several groups may mean the same mailbox [RFC5465 6]. */
-unsigned imap_notify_events(const struct imap_notify_program *program, struct str path,
-                            bool is_inbox, bool is_subscribed)
+unsigned imap_notify_events(const struct imap_notify_program *program,
+                            const struct imap_filter_place *place)
 {
     unsigned found = 0;
     for (size_t i = 0; i < program->n_groups; i++)
-        if (is_meant(&program->groups[i], path, is_inbox, is_subscribed))
+        if (imap_filter_meets(&program->groups[i].filter, place))
             found |= program->groups[i].events;
     return found;
 }

@@ -147,11 +147,11 @@ static enum rc name_events(struct conn *c, struct imap_session *s, const struct 
     struct str paths[] = {news->path, news->old};
     *out = 0;
     for (size_t i = 0; i < 2 && paths[i].p; i++) {
-        bool is_subscribed;
-        TRY(imap_notify_subscribed(c, s, paths[i], &is_subscribed));
+        struct imap_filter_place place = {.path = paths[i], .role = news->role};
+        TRY(imap_notify_subscribed(c, s, paths[i], &place.is_subscribed));
         /* One that was in the set until now is told to have left it [RFC5465 6.4]. */
-        is_subscribed = is_subscribed || news->is_subscription;
-        *out |= imap_notify_events(&n->program, paths[i], news->role == STORE_INBOX, is_subscribed);
+        place.is_subscribed = place.is_subscribed || news->is_subscription;
+        *out |= imap_notify_events(&n->program, &place);
     }
     *out &= news->is_subscription ? IMAP_NOTIFY_SUBSCRIPTION : IMAP_NOTIFY_NAME;
     return RC_OK;
@@ -181,7 +181,7 @@ enum rc imap_notify_subscribed(struct conn *c, struct imap_session *s, struct st
     const struct imap_notify_program *program = &s->notify->program;
     *out = false;
     for (size_t i = 0; i < program->n_groups; i++)
-        if (program->groups[i].filter == IMAP_NOTIFY_SUBSCRIBED)
+        if (program->groups[i].filter.kind == IMAP_FILTER_SUBSCRIBED)
             return store_is_subscribed(s->account, path, imap_flags(c), out);
     return RC_OK;
 }
@@ -231,17 +231,15 @@ static enum net_step tell_mailboxes(struct conn *c, struct imap_session *s, stru
     for (; n->i < n->n; n->i++) {
         const struct store_news *news = &n->news[n->i];
         struct imap_numbers numbers = {.mailbox = news->mailbox};
-        bool is_subscribed;
+        struct imap_filter_place place = {.path = news->path, .role = news->mailbox.role};
         if (net_out_is_full(c))
             return NET_MORE;
         if (news->mailbox.id == s->view.mailbox || (news->is_alone && is_own(n, news->modseq)))
             continue;
-        enum rc rc = imap_notify_subscribed(c, s, news->path, &is_subscribed);
+        enum rc rc = imap_notify_subscribed(c, s, news->path, &place.is_subscribed);
         if (rc != RC_OK)
             return give_up(c, s, rc);
-        unsigned events = imap_notify_events(&n->program, news->path,
-                                             news->mailbox.role == STORE_INBOX, is_subscribed);
-        events = what_happened(s, news, events);
+        unsigned events = what_happened(s, news, imap_notify_events(&n->program, &place));
         if (events)
             imap_put_status(s, net_out(c), news->path, &numbers, imap_notify_items(s, events));
     }

@@ -262,7 +262,7 @@ static void the_grammar_is_checked(void **state) /* [RFC5465 3.1, 5, 6.1, 8] */
          "C: h NOTIFY SET\nP: h BAD expected\n"
          "C: i NOTIFY\nP: i BAD expected SET or NONE\n"
          "C: j NOTIFY NONE x\nP: j BAD expected\n"
-         "C: k NOTIFY SET (everything (MailboxName))\nP: k BAD expected mailboxes such as\n"
+         "C: k NOTIFY SET (everything (MailboxName))\nP: k BAD expected which mailboxes\n"
          "C: l NOTIFY SET (subtree (MailboxName))\nP: l BAD\n"
          "C: m NOTIFY SET (personal ())\nP: m BAD expected an atom\n"
          "C: n NOTIFY SET (personal (MailboxName)\nP: n BAD expected the end of the group\n"
