@@ -29,6 +29,16 @@ class Deflated:
             data = self.into.decompress(more)
         return data
 
+    def to_end(self):
+        """What comes up to the end of the peer's stream, and what came behind it."""
+        data = b''
+        while not self.into.eof:
+            more, self.rest = self.rest or self.socket.recv(65536), b''
+            if not more:
+                raise Closed('closed before its stream has ended')
+            data += self.into.decompress(more)
+        return data + self.into.unused_data
+
     def __getattr__(self, name):  # settimeout, shutdown, close
         return getattr(self.socket, name)
 
@@ -62,6 +72,11 @@ class Wire:
     def start_deflate(self):
         """What follows is compressed in both directions [RFC4978 3, 4]."""
         self.socket, self.rest = Deflated(self.socket, self.rest), b''
+
+    def end_deflate(self):
+        """What follows is as it is again, in both directions; the peer has ended its stream, or is about to [RFC8437 3]."""
+        self.rest += self.socket.to_end()
+        self.socket = self.socket.socket
 
     def send(self, data):
         self.socket.sendall(data.encode() if isinstance(data, str) else data)
