@@ -1,6 +1,11 @@
-"""interimap: two accounts of two servers kept the same by QRESYNC alone, each changed in between, with and without compression."""
+"""interimap: two accounts of two servers kept the same by QRESYNC alone, each changed in between, with and without compression; and by
+NOTIFY while it runs."""
+import contextlib
+import os
 import random
 import re
+import subprocess
+import time
 
 import pytest
 
@@ -68,3 +73,37 @@ def test_two_servers(penfold_server, make_host, new_user, tmp_path, compress):
         sync()
         assert here.holds() == there.holds()
     assert sync().count('UID') == 0
+
+
+@contextlib.contextmanager
+def running(folder, here, there):
+    """interimap that waits for NOTIFY and goes on."""
+    line = imapclients.interimap_line(folder, (here.host, here.user), (there.host, there.user))
+    with open(os.path.join(str(folder), 'said'), 'wb') as said:
+        child = subprocess.Popen([*line, '--notify'], stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=dict(os.environ, HOME=str(folder)))
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.wait(60)
+
+
+def test_it_is_notified(penfold_server, make_host, new_user, tmp_path):
+    """What happens on one side is on the other without anybody asking: flags, additions, what is expunged, in any mailbox."""
+    other = make_host('other')
+    chance = random.Random('notify')
+    here, there = Account(penfold_server, new_user(), chance), Account(other, 'alice', chance)
+    with imap.login(here.host, here.user) as connection:
+        connection.command('CREATE Projects')
+        here.add(connection, 'INBOX', 8)
+        here.add(connection, 'Projects', 8)
+    imapclients.interimap(tmp_path, (here.host, here.user), (there.host, there.user))
+    assert here.holds() == there.holds()
+    with running(tmp_path, here, there) as child:
+        for account, mailbox in ((here, 'INBOX'), (there, 'INBOX'), (there, 'Projects'), (here, 'Projects')):
+            account.change(mailbox, 0)
+            end = time.monotonic() + 60
+            while here.holds() != there.holds():
+                assert child.poll() is None, (tmp_path / 'said').read_text()
+                assert time.monotonic() < end, (tmp_path / 'said').read_text()
+                time.sleep(0.2)

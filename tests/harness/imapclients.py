@@ -62,16 +62,20 @@ CopyArrivalDate yes
     return said
 
 
-def interimap(folder, local, remote, options=(), compress='NO'):
-    """interimap between two accounts, each (host, user); what it said. It knows TLS only from certificates that an authority has signed:
-    between these two, none is used."""
+def interimap_line(folder, local, remote, compress='NO'):
+    """interimap between two accounts, each (host, user). Without TLS, which it takes only with a certificate that it finds an authority
+    for."""
     folder = str(folder)
     config = [f'database = {folder}/interimap.db']
     for name, (host, user) in (('local', local), ('remote', remote)):
         config.append(f'[{name}]\ntype = imap\nhost = 127.0.0.1\nport = {host.port("imap")}\nSTARTTLS = NO\n'
                       f'username = {host.address(user)}\npassword = {host.passwords[user]}\ncompress = {compress}')
-    path = write_private(os.path.join(folder, 'interimap'), '\n'.join(config) + '\n')
-    status, out, error = program(['interimap', '--config', path, *options], env={'HOME': folder})
+    return ['interimap', '--config', write_private(os.path.join(folder, 'interimap'), '\n'.join(config) + '\n')]
+
+
+def interimap(folder, local, remote, compress='NO'):
+    """One run; what it said."""
+    status, out, error = program(interimap_line(folder, local, remote, compress), env={'HOME': str(folder)})
     said = out.decode('utf-8', 'replace') + error
     assert status == 0, f'interimap: status {status}: {said[-3000:]}'
     return said
