@@ -336,8 +336,8 @@ static void begin_row(struct imap_session *s, struct imap_fetch *f)
 
 static void end_row(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
-    if (f->is_changed) {
-        enum rc rc = imap_fetch_put_seen(c, s, f);
+    if (f->is_changed || f->is_arrival) {
+        enum rc rc = imap_fetch_put_unasked(c, s, f);
         if (rc != RC_OK)
             fail(c, s, f, rc);
     }

@@ -208,8 +208,8 @@ enum rc imap_fetch_need_preview(struct conn *c, struct imap_session *s, struct i
 void imap_fetch_log_previews(struct conn *c, struct imap_session *s, const struct imap_fetch *f);
 /* Writes a page of the stream. RC_EOF: that was the last one. RC_AGAIN as above. */
 enum rc imap_fetch_put_page(struct conn *c, struct imap_fetch *f);
-/* The flags of a message that had to become \Seen, and what else is told with a change, when no
- * item tells them. */
-enum rc imap_fetch_put_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f);
+/* When no item tells them: the flags of a message that had to become \Seen, and what is told with a
+ * change or with a message that is new. */
+enum rc imap_fetch_put_unasked(struct conn *c, struct imap_session *s, struct imap_fetch *f);
 
 #endif

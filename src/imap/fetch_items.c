@@ -170,12 +170,13 @@ static enum rc put_modseq(struct conn *c, struct imap_session *s, struct imap_fe
     return put_modseq_as(f, net_out(c), item->label);
 }
 
-/* [RFC3501 6.4.5] [RFC9051 6.4.5] [RFC7162 3.2.4] */
-enum rc imap_fetch_put_seen(struct conn *c, struct imap_session *s, struct imap_fetch *f)
+/* What no command has asked for: flags that have changed by it [RFC3501 6.4.5] [RFC9051 6.4.5], and
+ * what belongs to them, as to a message that is new [RFC7162 3.2.4]. */
+enum rc imap_fetch_put_unasked(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     const struct imap_fetch_program *program = &f->program;
     bool has_all = !(s->enabled & IMAP_EN_CONDSTORE);
-    if (!program->has_flags)
+    if (f->is_changed && !program->has_flags)
         TRY(put_flags_as(c, s, f, STR("FLAGS ")));
     if (!has_all && !program->has_uid && !f->is_uidonly)
         TRY(put_number_item(f, net_out(c), STR("UID "), f->row->uid));

@@ -306,9 +306,18 @@ static void who_has_enabled_more_is_told_in_its_words(void **state)
     home_expunge(h, h->alice, 2);
     talk(fd, "S: * VANISHED 2\n");
     home_deliver(h, h->alice, MAIL);
-    talk(fd, "S: * 2 EXISTS\nS: * 4 UIDFETCH (FLAGS ())\n");
+    talk(fd, "S: * 2 EXISTS\nP: * 4 UIDFETCH (FLAGS () MODSEQ (\n");
     home_flag(h, h->alice, 3, STORE_SEEN);
     client_expect_line(fd, STR("* 3 UIDFETCH (FLAGS (\\Seen) MODSEQ ("));
+    client_close(h->net, fd);
+    fd = client_login(h); /* nobody's command has brought it [RFC7162 3.2.4] */
+    talk(fd, "C: a ENABLE QRESYNC\nS: * ENABLED QRESYNC\nP: a OK\n"
+             "C: b NOTIFY SET (selected (MessageNew (flags) MessageExpunge FlagChange))\nP: b OK\n"
+             "C: c SELECT INBOX\n");
+    while (!str_starts(client_line(fd, line, sizeof line), STR("c OK")))
+        ;
+    home_deliver(h, h->alice, MAIL);
+    talk(fd, "S: * 3 EXISTS\nP: * 3 FETCH (FLAGS () UID 5 MODSEQ (\n");
     client_close(h->net, fd);
 }
 

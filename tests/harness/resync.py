@@ -85,7 +85,9 @@ class Session:
         answer = self.connection.command(f'ENABLE {names}')[1]
         assert all(name in answer[0].decode().split() for name in names.split()), answer
         if 'notify' in self.ways:
-            self.connection.command('NOTIFY SET (SELECTED (MessageNew (FLAGS) MessageExpunge FlagChange))')
+            self.is_delayed = self.chance.random() < 0.3  # what goes waits for a command [RFC5465 6.1.2]
+            items = self.chance.choice(('', ' (FLAGS)', ' (UID FLAGS)'))
+            self.connection.command(f'NOTIFY SET (SELECTED{"-DELAYED" * self.is_delayed} (MessageNew{items} MessageExpunge FlagChange))')
         self.select()
         self.audit()
 
@@ -245,7 +247,7 @@ class Session:
         self.order += [None] * (count - len(self.order))
 
     def may_go(self):
-        assert self.verb or 'notify' in self.ways, 'a message goes without a command [RFC3501 7.4.1]'
+        assert self.verb or ('notify' in self.ways and not self.is_delayed), 'a message goes without a command [RFC3501 7.4.1]'
         assert self.verb not in imap.NO_EXPUNGE, f'a message goes during {self.verb} [RFC3501 7.4.1]'
 
     def take_expunge(self, number):
