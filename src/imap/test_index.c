@@ -362,10 +362,76 @@ static void answers_are_the_same(void **state)
     end(&s);
 }
 
+static uint64_t blobs_read(struct scene *s)
+{
+    struct kv_mem_stats stats;
+    kv_mem_stats(s->home.kv, &stats);
+    return stats.blobs_read;
+}
+
+static uint64_t reads_of(struct scene *s, const char *program)
+{
+    struct buf answer = {0};
+    uint64_t before = blobs_read(s);
+    ask(s, str_of(program), &answer);
+    buf_fini(&answer);
+    return blobs_read(s) - before;
+}
+
+/* What the index denies is not opened, and what it denies of a NOT is a hit unseen. */
+static void few_messages_are_read(void **state)
+{
+    static const char *const few[] = {
+        "TEXT zebrafishery",     "BODY {8+}\r\nw1b58zzq",  "FROM sender99@",
+        "NOT TEXT zebrafishery", "HEADER X-Number n98765", "OR TEXT zebrafishery SUBJECT nonesuch"};
+    struct scene s;
+    begin(&s, 4);
+    deliver(&s, 400);
+    s.fd = client_select(&s.home, "SELECT");
+    assert_true(reads_of(&s, few[0]) >= 400);
+    work(&s);
+    for (size_t i = 0; i < sizeof few / sizeof *few; i++)
+        if (reads_of(&s, few[i]) > 60)
+            fail_msg("%s: too many are read", few[i]);
+    s.home.imap->conf.index = NULL;
+    assert_true(reads_of(&s, few[0]) >= 400);
+    end(&s);
+}
+
+static uint64_t made(struct scene *s)
+{
+    uint32_t inbox;
+    struct store_account *account = home_open(&s->home, s->home.alice, &inbox);
+    uint64_t next = store_made(account);
+    store_account_close(&account);
+    return next;
+}
+
+/* Neither deliveries nor small mailboxes nor searches by rows ask for an index. */
+static void a_large_search_wants_an_index(void **state)
+{
+    struct scene s;
+    begin(&s, 5);
+    home_deliver_many(&s.home, s.home.alice, STR("Subject: x\r\n\r\ntext\r\n"), 999);
+    s.fd = client_select(&s.home, "SELECT");
+    (void)reads_of(&s, "TEXT zebrafishery");
+    assert_int_equal(made(&s), 0);
+    home_deliver_many(&s.home, s.home.alice, STR("Subject: x\r\n\r\ntext\r\n"), 1);
+    hear(&s);
+    (void)reads_of(&s, "UNSEEN LARGER 100000 TEXT zebrafishery");
+    (void)reads_of(&s, "TEXT xy");
+    assert_int_equal(made(&s), 0);
+    (void)reads_of(&s, "TEXT zebrafishery");
+    assert_int_equal(made(&s), 1);
+    end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_the_same),
+        cmocka_unit_test(few_messages_are_read),
+        cmocka_unit_test(a_large_search_wants_an_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
