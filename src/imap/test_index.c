@@ -323,11 +323,8 @@ static void end(struct scene *s)
     client_close(s->home.net, s->fd);
     for (size_t i = 0; i < s->n_texts; i++)
         buf_fini(&s->texts[i]);
-    struct index *index = s->index;
-    net_stop(s->home.net);
-    net_free(&s->home.net);
-    index_close(&index);
     home_end(&s->home);
+    index_close(&s->index); /* nobody worked on it but who called index_step */
 }
 
 /* Half of it indexed, more that came since, expunged before and after, all of it, small blocks that
