@@ -95,6 +95,12 @@ static void drop(struct conn *c, struct imap_session *s, struct imap_context *k)
     take_out(s, k);
 }
 
+void imap_contexts_rest(struct imap_session *s)
+{
+    if (s->view.contexts)
+        imap_fetch_arrival_end(&s->view.contexts->fetch);
+}
+
 void imap_contexts_close(struct imap_session *s)
 {
     struct imap_contexts *all = s->view.contexts;
@@ -211,6 +217,15 @@ static enum rc copy_program(struct imap_session *s, struct imap_context *k,
     return RC_OK;
 }
 
+/* Nothing is marked as seen by what a client did not ask for just now. */
+static enum rc copy_arrival(struct imap_context *k, struct str items)
+{
+    struct imap_parse p = {.rest = arena_dup(&k->arena, items), .arena = &k->arena};
+    bool is_good = p.rest.p && imap_take_fetch_items(&p, &k->arrival);
+    k->arrival.sets_seen = false;
+    return is_good ? RC_OK : RC_LIMIT;
+}
+
 static struct imap_contexts *all_of(struct imap_session *s)
 {
     if (!s->view.contexts) {
@@ -222,7 +237,8 @@ static struct imap_contexts *all_of(struct imap_session *s)
 
 struct imap_context *imap_context_new(struct conn *c, struct imap_session *s,
                                       const struct imap_search_program *program,
-                                      const struct imap_sort_order *order)
+                                      const struct imap_sort_order *order,
+                                      const struct imap_return *want)
 {
     if (all_of(s)->n >= s->imap->conf.contexts) {
         imap_context_refuse(c, s, STR("no more searches are kept up to date, cancel one"));
@@ -240,6 +256,8 @@ struct imap_context *imap_context_new(struct conn *c, struct imap_session *s,
     memcpy(k->tag, s->tag, s->tag_n);
     k->order = order ? *order : (struct imap_sort_order){0};
     enum rc rc = copy_program(s, k, program);
+    if (rc == RC_OK && want->arrival.p)
+        rc = copy_arrival(k, want->arrival);
     if (rc == RC_OK)
         return k;
     imap_context_refuse(c, s,
@@ -361,9 +379,9 @@ static void tell_come(struct imap_session *s, struct imap_context *k)
     struct imap_told_set t;
     begin_text(all, k, STR("ADDTO"), &t);
     if (k->order.n)
-        insert_sorted(&t, k, s->view.next);
+        insert_sorted(&t, k, s->view.root);
     else
-        put_uids(&t, k, &k->come, s->view.next);
+        put_uids(&t, k, &k->come, s->view.root);
     imap_uids_unite(&k->hits, &k->come);
     imap_uids_fini(&k->come);
     all->rest = buf_str(&all->text);
@@ -389,8 +407,11 @@ enum net_step imap_contexts_tell_gone(struct conn *c, struct imap_session *s)
     struct imap_contexts *all = s->view.contexts;
     if (!all || all->is_looked)
         return NET_READ;
-    if (!all->is_telling)
+    if (!all->is_telling) {
+        size_t count = store_root_count(s->view.root);
+        all->next_uid = count ? store_root_at(s->view.root, count - 1)->uid + 1 : 1;
         all->at = behind(all, &all->all);
+    }
     all->is_telling = true;
     for (;;) {
         struct imap_context *k = all->at;
@@ -408,25 +429,63 @@ enum net_step imap_contexts_tell_gone(struct conn *c, struct imap_session *s)
             tell_gone(s, k);
     }
     all->is_looked = true;
+    all->at = behind(all, &all->all);
+    return NET_READ;
+}
+
+/* The new ones of what has come; those that only changed are told of by their flags
+ * [RFC5465 7]. */
+static bool find_new(struct imap_session *s, const struct imap_context *k, struct imap_spans *out)
+{
+    const struct imap_contexts *all = s->view.contexts;
+    *out = (struct imap_spans){.at = arena_alloc(&s->arena, (k->come.n + 1) * sizeof *out->at)};
+    for (size_t i = 0; out->at && i < k->come.n; i++) {
+        struct imap_range r = k->come.at[i];
+        r.from = r.from > all->next_uid ? r.from : all->next_uid;
+        if (r.from > r.to)
+            continue;
+        struct imap_span span = {store_root_find(s->view.root, r.from),
+                                 store_root_find(s->view.root, r.to) + 1};
+        out->at[out->n++] = span;
+        out->total += span.to - span.from;
+    }
+    return out->at;
+}
+
+/* Behind the EXISTS and before the ADDTO [RFC5465 7]. */
+static enum net_step tell_new(struct conn *c, struct imap_session *s, struct imap_contexts *all)
+{
+    struct imap_spans spans;
+    if (!all->fetch && !all->is_fetched && all->at->arrival.n && find_new(s, all->at, &spans))
+        all->fetch = spans.n ? imap_fetch_arrival_begin(s, &all->at->arrival, &spans) : NULL;
+    enum net_step next = all->fetch ? imap_fetch_arrival(c, s, all->fetch) : NET_READ;
+    if (next != NET_READ)
+        return next;
+    imap_fetch_arrival_end(&all->fetch);
+    all->is_fetched = true;
     return NET_READ;
 }
 
 enum net_step imap_contexts_tell_come(struct conn *c, struct imap_session *s)
 {
     struct imap_contexts *all = s->view.contexts;
-    if (!all || !all->is_looked)
+    if (!all || !all->is_looked || s->view.next) /* it is still being told itself */
         return NET_READ;
-    if (put_rest(c, all) != NET_READ)
-        return NET_MORE;
-    LIST_EACH (&all->all, it) {
-        struct imap_context *k = CONTAINER(it, struct imap_context, link);
-        if (!k->come.n)
-            continue;
-        tell_come(s, k);
+    for (;;) {
+        enum net_step next = put_rest(c, all);
+        if (next == NET_READ && all->at && all->at->come.n)
+            next = tell_new(c, s, all);
+        if (next != NET_READ)
+            return next;
+        struct imap_context *k = all->at;
+        if (!k)
+            break;
+        if (k->come.n)
+            tell_come(s, k);
         if (!count_bytes(s, k))
             k->why = STR("there are too many results to be kept"); /* said with the next change */
-        if (put_rest(c, all) != NET_READ)
-            return NET_MORE;
+        all->is_fetched = false;
+        all->at = behind(all, &k->link);
     }
     imap_context_look_fini(all);
     all->is_looked = all->is_telling = false;

@@ -5,6 +5,7 @@
 #ifndef IMAP_CONTEXT_INT_H
 #define IMAP_CONTEXT_INT_H
 
+#include "imap/fetch_int.h"
 #include "imap/sort_int.h"
 
 #include "base/list.h"
@@ -69,8 +70,9 @@ struct imap_context {
     struct arena arena; /* of the program */
     struct imap_search_program program;
     struct imap_search_text text;
-    struct imap_sort_order order; /* n == 0: that of the mailbox */
-    uint32_t least;               /* a set that goes on to the last message begins there; or 0 */
+    struct imap_sort_order order;      /* n == 0: that of the mailbox */
+    struct imap_fetch_program arrival; /* what is told of new messages; n == 0: nothing */
+    uint32_t least; /* a set that goes on to the last message begins there; or 0 */
     struct imap_uids hits;
     struct imap_sorted sorted; /* the same in their order, where they have one */
     size_t bytes;              /* as counted */
@@ -92,8 +94,11 @@ struct imap_contexts {
     struct list all;
     size_t n;
     /* The change that is being told. */
-    bool is_telling; /* it has begun */
-    bool is_looked;  /* what has come of it is known, and what went has been told */
+    bool is_telling;          /* it has begun */
+    bool is_looked;           /* what has come of it is known, and what went has been told */
+    uint32_t next_uid;        /* messages from this one on are new with it */
+    struct imap_fetch *fetch; /* what is told of them for `at`, in the session's arena */
+    bool is_fetched;
     struct imap_context *at;
     enum net_step (*stage)(struct conn *c, struct imap_session *s, struct imap_contexts *k);
     struct store_diff diff;
@@ -116,7 +121,8 @@ struct imap_contexts {
  * the client has been told [RFC5267 4.3.1]. `order` is NULL for that of the mailbox. */
 struct imap_context *imap_context_new(struct conn *c, struct imap_session *s,
                                       const struct imap_search_program *program,
-                                      const struct imap_sort_order *order);
+                                      const struct imap_sort_order *order,
+                                      const struct imap_return *want);
 /* The untagged NO, for the command under way. */
 void imap_context_refuse(struct conn *c, const struct imap_session *s, struct str why);
 /* Hits in the order of the mailbox; then keeps it, or tells that it cannot. */

@@ -675,10 +675,11 @@ void imap_tell_keywords(struct conn *c, struct imap_session *s, bool always);
 
 struct imap_contexts;
 void imap_contexts_close(struct imap_session *s); /* all of them */
+void imap_contexts_rest(struct imap_session *s);  /* the session's arena goes */
 /* Whether the command's tag is that of a search that is kept [RFC5267 4.3]. */
 bool imap_context_is_known(const struct imap_session *s);
-/* Before and after what has changed is told, while both roots are there. NET_READ: all is told;
- * others: call again, on the lane that is named. */
+/* Before what has changed is told, while both roots are there; and after it, when the next one is
+ * the client's. NET_READ: all is told; others: call again, on the lane that is named. */
 enum net_step imap_contexts_tell_gone(struct conn *c, struct imap_session *s);
 enum net_step imap_contexts_tell_come(struct conn *c, struct imap_session *s);
 

@@ -84,7 +84,7 @@ static enum net_step mailbox_done(struct conn *c, struct imap_session *s)
 /* Only of the selected mailbox [RFC7377 2.2]. */
 static void keep_context(struct conn *c, struct imap_session *s, struct multisearch *k)
 {
-    struct imap_context *context = imap_context_new(c, s, &k->search.program, NULL);
+    struct imap_context *context = imap_context_new(c, s, &k->search.program, NULL, &k->want);
     k->is_kept = true;
     if (context)
         imap_context_keep(c, s, context, k->search.hits, k->search.count);

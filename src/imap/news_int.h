@@ -5,6 +5,7 @@
 #include "imap/imap_int.h"
 
 void imap_notify_end(struct imap_session *s);      /* nothing is watched any more */
+void imap_notify_rest(struct imap_session *s);     /* the session's arena goes */
 void imap_notify_forget(struct imap_session *s);   /* as if NOTIFY had never come */
 void imap_notify_selected(struct imap_session *s); /* another mailbox is */
 /* A change of the session itself, by whoever has it in hand: it is not told as news. */

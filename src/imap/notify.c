@@ -34,6 +34,12 @@ static void release(struct imap *imap, struct imap_notify **n)
     *n = NULL;
 }
 
+void imap_notify_rest(struct imap_session *s)
+{
+    if (s->notify)
+        imap_fetch_arrival_end(&s->notify->fetch);
+}
+
 void imap_notify_end(struct imap_session *s)
 {
     struct imap_notify *n = s->notify;

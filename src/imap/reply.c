@@ -131,6 +131,8 @@ void imap_command_end(struct imap_session *s)
 {
     if (s->job_fini)
         s->job_fini(s);
+    imap_contexts_rest(s);
+    imap_notify_rest(s);
     bool is_secret = s->command && s->command->flags & IMAP_SECRET;
     imap_gather_reset(&s->gather, is_secret || s->state == IMAP_NOT_AUTHENTICATED);
     arena_fini(&s->arena);

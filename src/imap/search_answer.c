@@ -29,12 +29,27 @@ static const struct {
     {STR_INIT("RELEVANCY"), IMAP_RETURN_RELEVANCY},
 };
 
+/* "(UID BODY[HEADER])", or nothing; there is a space before it in the examples and none in the
+ * grammar [RFC5465 7, 8]. */
+static bool take_arrival(struct imap_parse *p, struct imap_return *out)
+{
+    struct imap_fetch_program items;
+    if (!str_starts(p->rest, STR(" (")) && !imap_peek_byte(p, '('))
+        return true;
+    imap_take_byte(p, ' ');
+    out->arrival = p->rest;
+    if (!imap_take_fetch_items(p, &items))
+        return false;
+    out->arrival.n -= p->rest.n;
+    return true;
+}
+
 /* What does not say what is told: CONTEXT is a hint, and nothing comes of it [RFC5267 4.2]. */
 static bool take_context(struct imap_parse *p, struct imap_return *out)
 {
     bool is_update = imap_take_word(p, STR("UPDATE"));
     out->is_update = out->is_update || is_update;
-    return is_update || imap_take_word(p, STR("CONTEXT"));
+    return is_update ? take_arrival(p, out) : imap_take_word(p, STR("CONTEXT"));
 }
 
 /* [RFC5267 4.4] */
@@ -43,6 +58,8 @@ static bool take_option(struct imap_parse *p, struct imap_return *out)
     unsigned item = 0;
     if (take_context(p, out))
         return true;
+    if (p->error)
+        return false;
     for (size_t i = 0; !item && i < sizeof options / sizeof *options; i++)
         if (imap_take_word(p, options[i].name))
             item = options[i].item;
@@ -469,7 +486,8 @@ static void free_job(struct imap_session *s)
 
 static void keep_context(struct conn *c, struct imap_session *s, const struct search *k)
 {
-    struct imap_context *context = imap_context_new(c, s, &k->search.program, NULL);
+    struct imap_context *context =
+        imap_context_new(c, s, &k->search.program, NULL, &k->answer.want);
     if (context)
         imap_context_keep(c, s, context, k->search.hits, k->search.count);
 }

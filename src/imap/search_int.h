@@ -373,7 +373,8 @@ enum {
 };
 struct imap_return {
     bool is_given;
-    bool is_update; /* what changes is told too [RFC5267 4.3] */
+    bool is_update;     /* what changes is told too [RFC5267 4.3] */
+    struct str arrival; /* with these items of what is new, as sent [RFC5465 7]; absent: none */
     unsigned items;
     struct imap_partial partial;
 };

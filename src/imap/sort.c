@@ -199,7 +199,8 @@ static void keep_context(struct conn *c, struct imap_session *s, const struct so
         imap_context_refuse(c, s, STR("an order by relevancy is not kept"));
         return;
     }
-    struct imap_context *context = imap_context_new(c, s, &k->search.program, &k->order);
+    struct imap_context *context =
+        imap_context_new(c, s, &k->search.program, &k->order, &k->answer.want);
     size_t at[IMAP_SORT_FIELDS] = {0}, place;
     struct buf key = {.cap = IMAP_CONTEXT_BYTES};
     for (size_t i = 0; context && i < k->n && context->sorted.bytes <= IMAP_CONTEXT_BYTES; i++) {

@@ -383,13 +383,83 @@ static void other_ways_of_telling(void **state)
     home_end(&h);
 }
 
+/* What is new comes with what was asked of it, between the EXISTS and the ADDTO; what only changed
+ * does not [RFC5465 7]. */
+static void new_results_come_with_items(void **state)
+{
+    struct home h;
+    make(&h);
+    int fd = client_select(&h, "SELECT");
+    client_talk(fd,
+                "C: u SEARCH RETURN (COUNT UPDATE (UID BODY[HEADER.FIELDS (SUBJECT)])) FLAGGED\n"
+                "S: * ESEARCH (TAG \"u\") COUNT 0\nP: u OK\n"
+                "C: v UID SORT RETURN (UPDATE(RFC822.SIZE)) (SIZE) UTF-8 SUBJECT new\n"
+                "S: * ESEARCH (TAG \"v\") UID\nP: v OK\n"
+                "C: a STORE 1 +FLAGS.SILENT (\\Flagged)\n"
+                "S: * ESEARCH (TAG \"u\") ADDTO (0 1)\nP: a OK\n"
+                "C: b APPEND INBOX (\\Flagged) {14+}\n"
+                "C: Subject: new\n"
+                "C: \n"
+                "S: * 6 EXISTS\n"
+                "S: * 6 FETCH (UID 6 BODY[HEADER.FIELDS (SUBJECT)] {16}\n"
+                "S: Subject: new\n"
+                "S: \n"
+                "S: )\n"
+                "S: * ESEARCH (TAG \"u\") ADDTO (0 6)\n"
+                "S: * 6 FETCH (RFC822.SIZE 14)\n"
+                "S: * ESEARCH (TAG \"v\") UID ADDTO (1 6)\n"
+                "P: b OK\n"
+                "C: c FETCH 6 (FLAGS)\nS: * 6 FETCH (FLAGS (\\Flagged))\nP: c OK\n"
+                "C: w SEARCH RETURN (UPDATE (NONE)) ALL\nP: w BAD\n"
+                "C: w SEARCH RETURN (UPDATE ()) ALL\nP: w BAD\n"
+                "C: w SEARCH RETURN (UPDATE (UID) ALL) DELETED\n"
+                "S: * ESEARCH (TAG \"w\")\nP: w OK\n",
+                AT_ONCE);
+    client_close(h.net, fd);
+    home_end(&h);
+}
+
+/* A client that goes away while it is being told. */
+static void it_can_be_cut_off(void **state)
+{
+    struct home h;
+    struct buf text = {.cap = 8 << 20};
+    make(&h);
+    buf_put(&text, STR("Subject: x\r\n\r\n"));
+    for (int i = 0; i < 300000; i++)
+        buf_put(&text, STR("much text"));
+    buf_put(&text, STR("\r\n"));
+    static const char *const asks[] = {
+        "a UID SEARCH RETURN (UPDATE (BODY.PEEK[])) ALL\r\nb IDLE\r\n",
+        "a NOTIFY SET (SELECTED (MessageNew (BODY.PEEK[]) MessageExpunge))\r\nb IDLE\r\n",
+    };
+    for (size_t i = 0; i < 2; i++) {
+        int fd = client_select(&h, "SELECT");
+        client_send(fd, str_of(asks[i]));
+        char line[CLIENT_LINE];
+        while (!str_starts(client_line(fd, line, sizeof line), STR("+ ")))
+            continue;
+        home_deliver_many(&h, h.alice, buf_str(&text), 2);
+        client_expect_line(fd, STR("* "));
+        client_close(h.net, fd);
+    }
+    buf_fini(&text);
+    home_end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sets_are_what_they_say), cmocka_unit_test(keys_are_in_order),
-        cmocka_unit_test(changes_are_short),      cmocka_unit_test(results_are_told_as_they_change),
-        cmocka_unit_test(idle_tells_results),     cmocka_unit_test(sorted_results_have_places),
-        cmocka_unit_test(refusals_are_told),      cmocka_unit_test(other_ways_of_telling),
+        cmocka_unit_test(sets_are_what_they_say),
+        cmocka_unit_test(keys_are_in_order),
+        cmocka_unit_test(changes_are_short),
+        cmocka_unit_test(results_are_told_as_they_change),
+        cmocka_unit_test(idle_tells_results),
+        cmocka_unit_test(sorted_results_have_places),
+        cmocka_unit_test(refusals_are_told),
+        cmocka_unit_test(other_ways_of_telling),
+        cmocka_unit_test(new_results_come_with_items),
+        cmocka_unit_test(it_can_be_cut_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -346,6 +346,9 @@ static enum net_step tell_diff(struct conn *c, struct imap_session *s)
 enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_expunge_ok)
 {
     struct imap_view *v = &s->view;
+    enum net_step next = imap_contexts_tell_come(c, s); /* with the change before this one */
+    if (next != NET_READ)
+        return next;
     enum rc rc = v->next ? RC_OK : begin_telling(c, s, is_expunge_ok);
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
@@ -356,12 +359,11 @@ enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_exp
     }
     if (rc != RC_OK || !v->next)
         return NET_READ; /* next time; or there is nothing new */
-    enum net_step next = imap_contexts_tell_gone(c, s);
+    next = imap_contexts_tell_gone(c, s);
     if (next == NET_READ)
         next = tell_diff(c, s);
-    if (next == NET_READ)
-        next = imap_contexts_tell_come(c, s);
-    if (next == NET_READ)
-        end_telling(v);
-    return next;
+    if (next != NET_READ)
+        return next;
+    end_telling(v);
+    return imap_contexts_tell_come(c, s);
 }
