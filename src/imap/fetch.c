@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static enum net_step put_rows(struct conn *c, struct imap_session *s, struct imap_fetch *f);
@@ -587,16 +588,16 @@ struct imap_fetch *imap_fetch_arrival_begin(struct imap_session *s,
                                             const struct imap_fetch_program *program,
                                             const struct imap_spans *spans)
 {
-    struct imap_fetch *f = arena_zero(&s->arena, sizeof *f);
-    if (!f)
-        return NULL;
+    struct imap_fetch *f = mem_zero(sizeof *f); /* it may outlast the arena, when a session ends */
     f->program = *program;
     f->spans = *spans;
     f->is_uidonly = s->enabled & IMAP_EN_UIDONLY;
     f->is_arrival = true;
     prepare(f);
     f->stage = choose_page;
-    return make_room(s, f) ? f : NULL;
+    if (!make_room(s, f))
+        imap_fetch_arrival_end(&f);
+    return f;
 }
 
 enum net_step imap_fetch_arrival(struct conn *c, struct imap_session *s, struct imap_fetch *f)
@@ -612,5 +613,6 @@ void imap_fetch_arrival_end(struct imap_fetch **f)
 {
     if (*f)
         release(*f);
+    free(*f);
     *f = NULL;
 }

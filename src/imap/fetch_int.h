@@ -188,8 +188,9 @@ struct imap_fetch {
     struct str flag_texts[STORE_DRAFT * 2]; /* by flags, made when first needed */
 };
 
-/* Messages told without a command that asks for them now; the program stays as long. It uses the
- * session's arena. NULL: that is full. NET_READ: all are told. Nothing is marked as seen. */
+/* Messages told without a command that asks for them now; the program stays as long. Its pages
+ * are in the session's arena. NULL: that is full. NET_READ: all are told. Nothing is marked as
+ * seen. */
 struct imap_fetch *imap_fetch_arrival_begin(struct imap_session *s,
                                             const struct imap_fetch_program *program,
                                             const struct imap_spans *spans);

@@ -378,6 +378,28 @@ static void connections_may_just_end(void **state)
     assert_int_equal(atomic_load(&h->imap->notified), 0);
 }
 
+/* In the midst of messages that nobody takes. */
+static void connections_may_end_before_all_is_told(void **state)
+{
+    struct home *h = *state;
+    struct buf message = {.cap = 4 << 20};
+    buf_put(&message, STR("Subject: x\r\n\r\n"));
+    while (buf_len(&message) < 3 << 20)
+        buf_put(&message, STR("more than a socket holds\r\n"));
+    for (int i = 0; i < 5; i++) {
+        int fd = client_select(h, i ? "SELECT" : "EXAMINE");
+        talk(fd, "C: a NOTIFY SET (selected (MessageNew (envelope body.peek[]) MessageExpunge))\n"
+                 "P: a OK\n");
+        if (i == 4)
+            talk(fd, "C: b IDLE\nP: + \n");
+        home_deliver_many(h, h->alice, buf_str(&message), 1);
+        client_expect_line(fd, STR("* "));
+        client_expect_line(fd, STR("* ")); /* the message has begun */
+        client_close(h->net, fd);
+    }
+    buf_fini(&message);
+}
+
 /* --- bounds ----------------------------------------------------------------------------------- */
 
 static void mailboxes_named_are_bounded(void **state) /* [RFC5465 3.1] */
@@ -541,6 +563,7 @@ int main(void)
         EACH(untold_flags_hold_the_modseq_back),
         EACH(it_ends_with_the_login),
         EACH(connections_may_just_end),
+        EACH(connections_may_end_before_all_is_told),
         EACH(mailboxes_named_are_bounded),
         EACH(who_does_not_read_is_told_of_the_overflow),
         EACH(all_of_many_mailboxes_can_be_watched),
