@@ -21,6 +21,14 @@ def read(*parts):
         return f.read()
 
 
+def copy_of_the_sources(to):
+    """Without what has been built."""
+    def ignored(folder, names):
+        return {n for n in names if n in ('.git', 'run', '__pycache__') or folder == ROOT and (n == 'build' or n.startswith('build-'))}
+    shutil.copytree(ROOT, to, symlinks=True, ignore=ignored)
+    return to
+
+
 # --- build -----------------------------------------------------------------------------------------------------------
 
 def test_part_build(tool, command, tmp_path):
@@ -38,7 +46,7 @@ def test_part_build(tool, command, tmp_path):
     program = os.environ['PENFOLD_BIN']
     assert_hardened(command('readelf', '-Wldh', program))
     installed = tmp_path / 'stage/opt/elsewhere/bin/penfold'
-    shutil.copytree(ROOT, tmp_path / 'copy', symlinks=True, ignore=shutil.ignore_patterns('build*', '.git', 'run', '__pycache__'))
+    copy_of_the_sources(tmp_path / 'copy')
     command('make', 'install', f'DESTDIR={tmp_path}/stage', 'PREFIX=/opt/elsewhere', cwd=tmp_path / 'copy', timeout=290)
     assert 'usage: penfold' in command(str(installed), '--help')
     unit = tmp_path / 'stage/opt/elsewhere/lib/systemd/system/penfold.service'
@@ -61,7 +69,7 @@ def strings_of(program):
 
 def test_part_build_a_floor_cannot_be_climbed(command, tmp_path):
     """The include path of a folder is its row: an include that looks upward does not compile."""
-    shutil.copytree(ROOT, tmp_path / 'copy', symlinks=True, ignore=shutil.ignore_patterns('build*', '.git', 'run', '__pycache__'))
+    copy_of_the_sources(tmp_path / 'copy')
     source = tmp_path / 'copy/src/task/serial.c'
     source.write_text('#include "store/store.h"\n' + source.read_text())
     command('meson', 'setup', 'build', cwd=tmp_path / 'copy')
