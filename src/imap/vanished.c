@@ -87,7 +87,7 @@ enum rc imap_vanished_begin(struct conn *c, struct imap_session *s, struct imap_
 {
     const struct store_mailbox *m = store_root_mailbox(s->view.root);
     *v = (struct imap_vanished){.line.is_earlier = true};
-    if (modseq >= m->highest_modseq) /* nothing has happened */
+    if (store_root_has_all_since(s->view.root, modseq))
         return RC_OK;
     if (!net_can_block(c))
         return RC_AGAIN;

@@ -272,6 +272,11 @@ size_t store_root_count(const struct store_root *root)
     return root->count;
 }
 
+bool store_root_has_all_since(const struct store_root *root, uint64_t modseq)
+{
+    return modseq >= root->gone;
+}
+
 size_t store_root_unended(const struct store_root *root)
 {
     return root->n_unended;
@@ -531,6 +536,7 @@ struct store_root *root_alloc(const struct store_mailbox *info, uint64_t since,
     atomic_init(&r->refs, 1);
     atomic_init(&r->first_unseen, first_unseen);
     r->since = since;
+    r->gone = info->highest_modseq; /* nothing is known of what was before */
     r->info = *info;
     if (info->name.n)
         memcpy(r->name, info->name.p, info->name.n);
@@ -576,6 +582,16 @@ static uint32_t unended_gone(const struct store_root *r, const struct row_delta 
     return found;
 }
 
+/* What went before a root was read is not known; while it is read it has no modseq. */
+static uint64_t gone_after(const struct store_root *old, const struct store_mailbox *info,
+                           const struct row_delta *deltas, size_t n)
+{
+    bool is_any = old->info.highest_modseq == 0;
+    for (size_t i = 0; i < n && !is_any; i++)
+        is_any = deltas[i].is_gone;
+    return is_any ? info->highest_modseq : old->gone;
+}
+
 struct store_root *root_apply(struct store_root *old, const struct store_mailbox *info,
                               const struct row_delta *deltas, size_t n)
 {
@@ -587,6 +603,7 @@ struct store_root *root_apply(struct store_root *old, const struct store_mailbox
     r->table = old->table;
     if (r->table)
         root_share(&r->table->refs);
+    r->gone = gone_after(old, info, deltas, n);
     uint64_t end = r->count ? (uint64_t)store_root_at(r, r->count - 1)->uid + 1 : 0;
     size_t there = deltas_below(deltas, n, end);
     if (there)

@@ -47,6 +47,7 @@ struct store_root {
     uint32_t n_unended; /* rows with STORE_UNENDED */
     struct node *table; /* NULL when there are no rows */
     uint64_t since;     /* all rows were in the mailbox at this modseq, or came after it */
+    uint64_t gone;      /* no row has left the mailbox after this modseq */
     _Atomic uint32_t first_unseen; /* hint: the mailbox's, and what looking has taught */
     struct store_mailbox info;
     char name[]; /* of the mailbox, which may be gone before its roots are */

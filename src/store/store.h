@@ -319,6 +319,9 @@ void store_root_release(struct store_root **root);
 const struct store_mailbox *store_root_mailbox(
     const struct store_root *root); /* numbers of that state */
 size_t store_root_count(const struct store_root *root);
+/* Nothing that was there at this modseq has gone since. False also when it is not known: of what
+ * was before the mailbox was read into memory. */
+bool store_root_has_all_since(const struct store_root *root, uint64_t modseq);
 size_t store_root_unended(const struct store_root *root); /* rows with STORE_UNENDED */
 const struct store_row *store_root_at(const struct store_root *root,
                                       size_t index); /* from 0, by growing UID */

@@ -77,6 +77,40 @@ static void many_leave_few_rows(void **state)
     fixture_close(f, &a);
 }
 
+static bool has_all_since(struct store_account *a, uint64_t modseq)
+{
+    struct store_reader *reader;
+    assert_rc(store_reader_open(a, 1, 0, &reader), RC_OK);
+    bool has_all = store_root_has_all_since(store_reader_root(reader), modseq);
+    store_reader_close(&reader);
+    return has_all;
+}
+
+/* Who asks what has vanished need not look into the log when nothing has; what was before the rows
+ * were read is not known. */
+static void it_is_known_that_nothing_went(void **state)
+{
+    struct fixture *f = *state;
+    struct store_account *a = fixture_account(f, 1);
+    struct store_op op;
+    uint32_t uid = 3;
+    assert_true(has_all_since(a, fixture_mailbox(a, 1).highest_modseq));
+    uint64_t before = fixture_mailbox(a, 1).highest_modseq;
+    fixture_append_many(f, a, 10);
+    assert_true(has_all_since(a, before));
+    assert_rc(fixture_expunge(a, 1, &uid, 1, &op), RC_OK);
+    assert_false(has_all_since(a, before));
+    assert_false(has_all_since(a, op.modseq - 1));
+    assert_true(has_all_since(a, op.modseq));
+    fixture_append_many(f, a, 10);
+    assert_false(has_all_since(a, op.modseq - 1));
+    assert_true(has_all_since(a, op.modseq));
+    reopen(f, &a);
+    assert_false(has_all_since(a, op.modseq));
+    assert_true(has_all_since(a, fixture_mailbox(a, 1).highest_modseq));
+    fixture_close(f, &a);
+}
+
 /* Who reads on finds all bodies, in whatever record they are. */
 static void readers_find_what_went(void **state)
 {
@@ -303,11 +337,9 @@ static void tombstones_of_release_0_1_0_are_known(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON_BOTH(many_leave_few_rows),
-        ON_BOTH(readers_find_what_went),
-        ON_BOTH(what_lies_between_stays),
-        ON_MEM(what_is_queued_stays),
-        ON_BOTH(tombstones_of_release_0_1_0_are_known),
+        ON_BOTH(many_leave_few_rows),    ON_BOTH(it_is_known_that_nothing_went),
+        ON_BOTH(readers_find_what_went), ON_BOTH(what_lies_between_stays),
+        ON_MEM(what_is_queued_stays),    ON_BOTH(tombstones_of_release_0_1_0_are_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
