@@ -22,7 +22,7 @@ KEPT = ['ALL', 'FLAGGED', 'UNSEEN', 'KEYWORD kw1', 'NOT DELETED', 'OR ANSWERED K
         'OR SUBJECT two FLAGGED', 'NOT SUBJECT one']
 ORDERS = ['SUBJECT', 'REVERSE SUBJECT SIZE', 'SIZE', 'REVERSE SIZE ARRIVAL', 'REVERSE ARRIVAL SIZE']
 ACTS = {'noop': 2, 'list': 1, 'late_enable': 1, 'fetch': 2, 'changed_since': 1, 'store': 4, 'search': 4, 'sort': 1, 'multisearch': 1, 'keep': 3,
-        'expunge': 1, 'uid_expunge': 1, 'append': 2, 'replace': 1, 'copy': 1, 'move': 1, 'idle': 1, 'reselect': 1, 'cut': 2, 'again': 1}
+        'expunge': 1, 'uid_expunge': 1, 'append': 2, 'replace': 1, 'copy': 1, 'move': 1, 'idle': 1, 'reselect': 1, 'cut': 2, 'again': 1, 'notify': 1}
 NEED_MESSAGES = {'fetch', 'changed_since', 'store', 'uid_expunge', 'replace', 'copy', 'move'}
 AT_LEAST, AT_MOST = 20, 70  # messages, now and then
 
@@ -62,6 +62,9 @@ class Player(imapmodel.View):
             self.connect()
             self.begin_session()
         act = self.chance.choices(list(ACTS), list(ACTS.values()))[0]
+        if self.notified and self.is_alone:  # what is told already may not be read yet
+            self.command('NOOP')
+            self.fill()
         if not self.messages and act in NEED_MESSAGES:
             act = 'append'
         self.done[act] += 1
@@ -86,7 +89,9 @@ class Player(imapmodel.View):
         self.memory = None
         self.kept, self.modseq = {}, None
         which = self.chance.randrange(4)
-        if which == 0:
+        if self.notified:  # up to here, news are of the mailbox that was selected
+            self.command('UNSELECT')
+        elif which == 0:
             self.command(self.chance.choice(['CLOSE', 'UNSELECT']))
         elif which == 1:
             self.command('SELECT Nowhere', (b'NO [NONEXISTENT] ',))
@@ -118,9 +123,13 @@ class Player(imapmodel.View):
     def do_idle(self):
         self.idle()
 
+    def do_notify(self):
+        self.notify(self.chance.choice(['SELECTED', 'SELECTED-DELAYED']), self.chance.choice(['', ' (UID FLAGS)', ' (UID PREVIEW)']))
+
     def do_list(self):
         """The counts are those of now, which may be ahead of the view; asking for HIGHESTMODSEQ enables CONDSTORE."""
-        self.command(self.chance.choice(['LIST "" * RETURN (STATUS (MESSAGES UNSEEN HIGHESTMODSEQ DELETED))', 'STATUS INBOX (HIGHESTMODSEQ MESSAGES)']))
+        self.command(self.chance.choice(['LIST "" * RETURN (STATUS (MESSAGES UNSEEN HIGHESTMODSEQ DELETED))',
+                                         'STATUS INBOX (HIGHESTMODSEQ MESSAGES)']))
         self.enabled.add('CONDSTORE')
 
     def do_late_enable(self):
@@ -128,7 +137,7 @@ class Player(imapmodel.View):
 
     def pick(self):
         """(verb's prefix, set, messages)."""
-        is_uid, messages = 'UIDONLY' in self.enabled or self.likely(0.5), self.messages
+        is_uid, messages = self.is_by_uid or self.likely(0.5), self.messages
         prefix = 'UID ' if is_uid else ''
         if self.likely(0.2):
             return prefix, '$', [m for m in messages if m.uid in self.saved]
@@ -160,7 +169,7 @@ class Player(imapmodel.View):
             prefix, numbers, modifiers, messages = 'UID ', '1:*', modifiers + ' VANISHED', list(self.messages)
         answer = self.command(f'{prefix}FETCH {numbers} (FLAGS) ({modifiers})', GONE)
         self.enabled.add('CONDSTORE')
-        self.check(all(modseq > since for modseq in answer.modseqs), f'not changed since {since}')
+        self.check(self.notified or all(modseq > since for modseq in answer.modseqs), f'not changed since {since}')
         told = [m for m, _ in answer.rows]
         if answer.is_ok and self.is_alone:
             self.check(all(m in told for m in messages if m.modseq and m.modseq > since), f'changed since {since}, and not told')
@@ -177,7 +186,7 @@ class Player(imapmodel.View):
             a, b = sorted(self.chance.choices(range(len(messages)), k=2))
             low, high = messages[a].uid, messages[b].uid
             keys.append((f'UID {low}:{high}', lambda n, m: low <= m.uid <= high))
-            if 'UIDONLY' not in self.enabled:
+            if not self.is_by_uid:
                 keys.append((f'{a + 1}:{b + 1}', lambda n, m: a < n <= b + 1))
         return self.chance.choice(keys)
 
@@ -195,7 +204,7 @@ class Player(imapmodel.View):
         if self.likely(0.3):
             return None
         if not self.is_alone:
-            return {name: name for name in ['ALL'] + ['SAVE'] * self.likely(0.4)}
+            return {name: name for name in ['ALL'] + ['SAVE'] * (not self.notified and self.likely(0.4))}
         wanted = {name: name for name in ('MIN', 'MAX', 'COUNT', 'SAVE') if self.likely(0.4)}
         if self.likely(0.4):
             wanted['ALL'] = 'ALL'
@@ -211,7 +220,7 @@ class Player(imapmodel.View):
         return found[max(0, len(found) - high):max(0, len(found) - low + 1)] if '-' in words else found[low - 1:high]
 
     def do_search(self):
-        is_uid = 'UIDONLY' in self.enabled or self.likely(0.5)
+        is_uid = self.is_by_uid or self.likely(0.5)
         program, found = self.program()
         wanted, view = self.results(), list(self.messages)
         modseq = 'MODSEQ 1 ' if self.likely(0.15) else ''
@@ -252,17 +261,17 @@ class Player(imapmodel.View):
         return sorted(saved.union(self.part(wanted['PARTIAL'], uids) if 'PARTIAL' in wanted else ()))
 
     def told_beside_others(self, told, found, is_uid, view):
-        """What was found; only messages that are about to go may be missing, or be there."""
+        """What was found; only messages that are about to go may be missing, or be there. News that come before the answer let nobody say."""
         before = {m.uid for _, m in found}
         now = [(n, m) for n, m in enumerate(view, 1) if (m.uid if is_uid else n) in told]
         doubtful = before ^ {m.uid for _, m in now}
-        if doubtful:
+        if doubtful and not self.notified:
             self.command('NOOP')
             self.check(not doubtful & {m.uid for m in self.messages}, f'not what was found: {doubtful}')
         return now
 
     def do_sort(self):
-        is_uid = 'UIDONLY' in self.enabled or self.likely(0.5)
+        is_uid = self.is_by_uid or self.likely(0.5)
         program, found = self.program()
         view = list(self.messages)
         answer = self.command(f'{"UID " if is_uid else ""}SORT (REVERSE ARRIVAL) UTF-8 {program}')
@@ -292,7 +301,7 @@ class Player(imapmodel.View):
             self.command(f'CANCELUPDATE "{tag.decode()}"')
             del self.kept[tag]
             return
-        verb = 'UID ' if 'UIDONLY' in self.enabled or self.likely(0.5) else ''
+        verb = 'UID ' if self.is_by_uid or self.likely(0.5) else ''
         key, is_sorted = self.chance.choice(KEPT), self.likely(0.4)
         rest = f'({self.chance.choice(ORDERS)}) UTF-8 {key}' if is_sorted else key
         verb += 'SORT' if is_sorted else 'SEARCH'
@@ -303,12 +312,13 @@ class Player(imapmodel.View):
     def check_kept(self):
         """What was told adds up to what is found now; nothing may be new to the session."""
         for tag, kept in list(self.kept.items()):
-            if tag not in self.kept:
+            if tag not in self.kept or kept.is_lost:
                 continue
             ids = self.command(kept.again).esearch.get('ALL', [])
             should = ids if kept.is_uid else [self.messages[n - 1] for n in ids]
             told = kept.list if kept.is_sorted else sorted(kept.list, key=(lambda u: u) if kept.is_uid else self.messages.index)
-            self.check(tag not in self.kept or told == should, f'{kept.again}: {told} should be {should}')
+            wrong = [it for it in told + should if (it in told) != (it in should)]
+            self.check(tag not in self.kept or told == should, f'{tag}, {kept.again}: {told} should be {should}; not in both: {wrong}')
 
     # --- changes -------------------------------------------------------------------------------------------------------------
 
@@ -324,6 +334,8 @@ class Player(imapmodel.View):
                 return
         prefix, numbers, messages = self.pick()
         sign, flags, silent = self.chance.choice(['', '+', '-']), set(self.some_flags()), self.chance.choice(['', '.SILENT'])
+        if self.notified and not self.is_alone:  # nobody could say whether news came before it or behind
+            silent = ''
         since, condition, places = None, '', {m: n for n, m in enumerate(self.messages, 1)}
         if self.likely(0.4):
             since = self.chance.choice([0, 1, self.modseq or 1, max([1, *(m.modseq or 0 for m in self.messages)]), 1 << 40])
@@ -375,7 +387,7 @@ class Player(imapmodel.View):
 
     def do_replace(self):
         number = self.chance.randrange(len(self.messages))
-        old, is_uid = self.messages[number], 'UIDONLY' in self.enabled or self.likely(0.5)
+        old, is_uid = self.messages[number], self.is_by_uid or self.likely(0.5)
         text = b'Subject: two\r\n\r\n' + b'y' * self.chance.randrange(300) + b'\r\n'
         head = f'{"UID " if is_uid else ""}REPLACE {old.uid if is_uid else number + 1} {self.chance.choice(["INBOX", "INBOX", "Other"])}'
         answer = self.command(b'%s (\\Flagged) {%d+}\r\n%s' % (head.encode(), len(text), text), GONE)
@@ -435,7 +447,7 @@ def test_one_after_the_other(make_host, is_full):
     host, facts = make_host(), imapmodel.Facts()
     control = Control(host)
     players = [Player(host, facts, f'player {n}', chance) for n in range(5)]
-    for turn in range(20000 if is_full else 1200):
+    for turn in range(30000 if is_full else 2500):
         player = chance.choice(players)
         player.turn()
         if chance.random() < 0.4 and not player.asleep:
@@ -476,7 +488,7 @@ def test_beside_each_other(make_host, is_full):
     def play(player):
         for _ in range(25):
             player.turn()
-    for _ in range(150 if is_full else 5):
+    for _ in range(150 if is_full else 8):
         beside([lambda player=player: play(player) for player in players])
         for player in players:
             if not player.asleep:
@@ -487,7 +499,9 @@ def test_beside_each_other(make_host, is_full):
 # --- sessions that break off -------------------------------------------------------------------------------------------------
 
 ABRUPT = [
-    'NOOP', 'IDLE', 'IDLE\r\nDONE', 'LOGOUT', 'UNAUTHENTICATE', 'COMPRESS DEFLATE', 'CLOSE', 'SELECT INBOX', 'SELECT INBOX (CONDSTORE)', 'EXAMINE Other',
+    'NOOP', 'IDLE', 'IDLE\r\nDONE', 'LOGOUT',
+    'NOTIFY SET (SELECTED (MessageNew (UID PREVIEW) MessageExpunge FlagChange)) (personal (MessageNew MessageExpunge MailboxName))',
+    'UNAUTHENTICATE', 'COMPRESS DEFLATE', 'CLOSE', 'SELECT INBOX', 'SELECT INBOX (CONDSTORE)', 'EXAMINE Other',
     'SELECT INBOX (QRESYNC (1 1))', 'ENABLE QRESYNC', 'ENABLE UIDONLY', 'ENABLE IMAP4rev2', 'CREATE Other', 'DELETE Other', 'RENAME Other Else',
     'RENAME Else Other', 'STATUS INBOX (MESSAGES DELETED)', 'LIST (SUBSCRIBED RECURSIVEMATCH) "" * RETURN (STATUS (DELETED SIZE))',
     'SEARCH TEXT nowhere', 'SEARCH $', 'UID SEARCH $', 'UID SEARCH RETURN (SAVE ALL) BODY x', 'UID SEARCH RETURN (UPDATE ALL) UNSEEN',

@@ -1,8 +1,8 @@
 """What a session may know of a mailbox, kept from its responses alone, and every way in which a response can be untrue.
 
 A View holds one connection at a time and is driven by a test: command() and idle() send, and each response goes through
-RESPONSES to the method that knows what it may say. It knows CONDSTORE, QRESYNC, UIDONLY, IMAP4rev2, saved results and searches
-that are kept up to date; it comes back after a cut connection with what it remembers, and then has to have the mailbox as it is.
+RESPONSES to the method that knows what it may say. It knows CONDSTORE, QRESYNC, UIDONLY, IMAP4rev2, NOTIFY, saved results and
+searches that are kept up to date; it comes back after a cut connection with what it remembers, and then has to have the mailbox as it is.
 Facts are what several views of one account have to agree on.
 """
 import collections
@@ -65,10 +65,11 @@ class Memory:
 
 
 class Kept:
-    """A search or sort that is kept up to date: UIDs, or messages where it goes by number [RFC5267 4.3]."""
+    """A search or sort that is kept up to date: UIDs, or messages where it goes by number [RFC5267 4.3]. is_lost: nobody knows any more
+    which number is which message."""
 
     def __init__(self, is_uid, is_sorted, again):
-        self.is_uid, self.is_sorted, self.again, self.list = is_uid, is_sorted, again, []
+        self.is_uid, self.is_sorted, self.again, self.list, self.is_lost = is_uid, is_sorted, again, [], False
 
 
 class Answer:
@@ -92,7 +93,7 @@ class View:
     def __init__(self, host, facts, name):
         self.host, self.facts, self.name = host, facts, name
         self.log = collections.deque(maxlen=LOGGED)
-        self.connection, self.enabled, self.memory, self.validity, self.modseq = None, set(), None, None, None
+        self.connection, self.enabled, self.memory, self.validity, self.notified = None, set(), None, None, ''
         self.forget()
 
     def forget(self):
@@ -110,7 +111,7 @@ class View:
 
     def login(self, enabled, is_deflated):
         """Up to where a mailbox can be selected."""
-        self.enabled = set()
+        self.enabled, self.notified = set(), ''
         self.command(f'LOGIN {self.host.address("alice")} {self.host.passwords["alice"]}')
         if is_deflated:
             self.command('COMPRESS DEFLATE')
@@ -125,6 +126,16 @@ class View:
         if self.is_deflated:
             self.connection.end_deflate()
             self.is_deflated = False
+
+    @property
+    def is_by_uid(self):
+        """Whether numbers are of no use, or may change before a command arrives."""
+        return 'UIDONLY' in self.enabled or self.notified == 'SELECTED'
+
+    def notify(self, which, items=''):
+        """`which`: SELECTED or SELECTED-DELAYED [RFC5465 6.1, 6.2]."""
+        self.notified = which  # news may come before the tagged line
+        self.command(f'NOTIFY SET ({which} (MessageNew{items} MessageExpunge FlagChange))')
 
     def command(self, text, may=()):
         """`may`: other beginnings of the tagged line than OK."""
@@ -166,9 +177,9 @@ class View:
             unknown = [n for n, m in enumerate(self.messages, 1) if m.uid is None or m.flags is None]
             if not unknown:
                 break
-            if 'UIDONLY' in self.enabled:
-                first = max([m.uid for m in self.messages if m.uid and m.flags is not None], default=0) + 1
-                self.command(f'UID FETCH {first}:* (FLAGS)')
+            if self.is_by_uid:
+                first = max([m.uid for m in self.messages[:unknown[0] - 1]], default=0) + 1
+                self.command(f'UID FETCH {first}:* (UID FLAGS)')
             else:
                 self.command(f'FETCH {unknown[0]}:{unknown[-1]} (UID FLAGS)')
         uids = [m.uid for m in self.messages]
@@ -212,7 +223,7 @@ class View:
 
     def take_expunge(self, found):
         self.check(not self.enabled & {'QRESYNC', 'UIDONLY'}, 'EXPUNGE [RFC7162 3.2.10] [RFC9586 3]')
-        self.check(not self.answer.is_by_number, 'EXPUNGE here [RFC3501 7.4.1] [RFC9051 7.5.1]')
+        self.check_moment()
         self.check(1 <= int(found[1]) <= len(self.messages), 'no such number')
         self.messages.pop(int(found[1]) - 1)
 
@@ -223,16 +234,26 @@ class View:
             self.check(not [m for m in self.messages if m.uid in uids], 'VANISHED (EARLIER) of what is there')
         else:
             self.check(self.enabled & {'QRESYNC', 'UIDONLY'}, 'VANISHED [RFC7162 3.2.10] [RFC9586 3]')
-            self.check(not self.answer.is_by_number, 'VANISHED here [RFC7162 3.2.10.2]')
-            self.check('QRESYNC' not in self.enabled or not NUMBERS.match(self.answer.verb), 'VANISHED in a UID SEARCH with numbers')
+            self.check_moment()
             for uid in uids:
                 self.vanish(uid)
         for uid in uids if self.memory else ():
             self.memory.flags.pop(uid, None)
 
+    def check_moment(self):
+        """A message goes while no command is under way that numbers matter to; SELECTED of NOTIFY lets it go at any time
+        [RFC3501 7.4.1] [RFC9051 7.5.1] [RFC7162 3.2.10.2] [RFC5465 6.1]."""
+        if self.notified != 'SELECTED':
+            self.check(not self.answer.is_by_number, 'a message goes here')
+            self.check('QRESYNC' not in self.enabled or not NUMBERS.match(self.answer.verb), 'VANISHED in a UID SEARCH with numbers')
+
     def vanish(self, uid):
-        """A message may go before anybody has asked for its UID."""
-        there = [m for m in self.messages if m.uid == uid] or [m for m in self.messages if m.uid is None][:1]
+        """A message may go before anybody has asked for its UID; then it is not known which of them it was."""
+        there = [m for m in self.messages if m.uid == uid]
+        if not there:
+            there = [m for m in self.messages if m.uid is None][:1]
+            for kept in self.kept.values():
+                kept.is_lost |= not kept.is_uid
         self.check(len(there) == 1, f'VANISHED of what is not there: {uid}')
         self.messages.remove(there[0])
 
@@ -254,15 +275,16 @@ class View:
         return self.messages[number - 1]
 
     def by_uid(self, uid):
-        """UIDs are told in their order, so that the first unknown one is meant."""
+        """Messages whose UIDs are unknown are all alike: one of them is taken, and put where it belongs."""
         there = [m for m in self.messages if m.uid == uid]
         if there or self.answer.verb.startswith('SELECT'):  # SELECT tells of some before all are asked for
             return there[0] if there else Message(uid)
-        unknown = [n for n, m in enumerate(self.messages) if m.uid is None]
+        unknown = next((m for m in self.messages if m.uid is None), None)
         self.check(unknown, f'UIDFETCH of a message that EXISTS has not told: {uid}')
-        self.check(all(m.uid is None or m.uid < uid for m in self.messages[:unknown[0]]), 'UIDs that do not grow')
-        self.messages[unknown[0]].uid = uid
-        return self.messages[unknown[0]]
+        self.messages.remove(unknown)
+        above = [n for n, m in enumerate(self.messages) if m.uid and m.uid > uid]
+        self.messages.insert(above[0] if above else len(self.messages), Message(uid))
+        return self.by_uid(uid)
 
     def learn(self, message, flags, modseq):
         if flags is not None:
@@ -312,7 +334,8 @@ class View:
         for what, pairs in re.findall(rb' (ADDTO|REMOVEFROM) \(([^)]*)\)', found[3]):
             words = pairs.split(b' ')
             for position, ids in zip(words[::2], words[1::2]):
-                self.change(kept, what == b'ADDTO', int(position), uids_of(ids))
+                if not kept.is_lost:
+                    self.change(kept, what == b'ADDTO', int(position), uids_of(ids))
 
     def change(self, kept, is_added, position, ids):
         """Positions count from 1; 0 stands for anywhere [RFC5267 4.3.3, 4.3.4]."""
