@@ -94,7 +94,7 @@ class Client(threading.Thread):
             session.listen(self.chance.uniform(0.01, 0.3))
         elif what == 'audit':
             session.audit()
-        elif what == 'numbers' and session.is_numbered:  # an answer that keeps back what has gone
+        elif what == 'numbers' and session.is_numbered and not session.is_at_once:  # an answer that keeps back what has gone
             session.command(f'FETCH 1:{len(session.order)} (UID FLAGS MODSEQ)')
         else:
             session.command('NOOP')

@@ -67,7 +67,7 @@ class Session:
     def __init__(self, host, user, copy, ways, chance, mailbox='INBOX'):
         self.copy, self.ways, self.chance, self.mailbox = copy, ways, chance, mailbox
         self.order, self.verb, self.is_numbered = None, None, 'uidonly' not in ways
-        self.state, self.is_searching, self.is_current = None, False, False
+        self.state, self.is_searching, self.is_current, self.is_at_once = None, False, False, False
         self.rows, self.gone, self.told, self.modseq = None, set(), set(), copy.modseq
         copy.forget_what_has_gaps()
         self.connection = imap.login(host, user)
@@ -85,9 +85,9 @@ class Session:
         answer = self.connection.command(f'ENABLE {names}')[1]
         assert all(name in answer[0].decode().split() for name in names.split()), answer
         if 'notify' in self.ways:
-            self.is_delayed = self.chance.random() < 0.3  # what goes waits for a command [RFC5465 6.1.2]
+            self.is_at_once = self.chance.random() < 0.7  # what goes is told at any time, and numbers mean nothing [RFC5465 6.1.1]
             items = self.chance.choice(('', ' (FLAGS)', ' (UID FLAGS)'))
-            self.connection.command(f'NOTIFY SET (SELECTED{"-DELAYED" * self.is_delayed} (MessageNew{items} MessageExpunge FlagChange))')
+            self.connection.command(f'NOTIFY SET (SELECTED{"" if self.is_at_once else "-DELAYED"} (MessageNew{items} MessageExpunge FlagChange))')
         self.select()
         self.audit()
 
@@ -247,7 +247,9 @@ class Session:
         self.order += [None] * (count - len(self.order))
 
     def may_go(self):
-        assert self.verb or ('notify' in self.ways and not self.is_delayed), 'a message goes without a command [RFC3501 7.4.1]'
+        if self.is_at_once:
+            return
+        assert self.verb, 'a message goes without a command [RFC3501 7.4.1]'
         assert self.verb not in imap.NO_EXPUNGE, f'a message goes during {self.verb} [RFC3501 7.4.1]'
 
     def take_expunge(self, number):
@@ -265,11 +267,22 @@ class Session:
             self.may_go()
             self.settle()
             for uid in uids:
-                assert uid in self.order or None in self.order, f'VANISHED {uid}, which was not there'
-                self.order.remove(uid if uid in self.order else None)
+                self.order.pop(self.place_of(uid))
         for uid in uids:
             self.gone.add(uid)
             self.copy.drop(uid)
+
+    def place_of(self, uid):
+        """Where it is, or one of the places that nobody has told the UID of: among messages with numbers, between those around it."""
+        if uid in self.order:
+            return self.order.index(uid)
+        places = [n for n, there in enumerate(self.order) if there is None]
+        if self.is_numbered:
+            first = max((n for n, there in enumerate(self.order) if there and there < uid), default=-1)
+            last = min((n for n, there in enumerate(self.order) if there and there > uid), default=len(self.order))
+            places = [n for n in places if first < n < last]
+        assert places, f'VANISHED {uid}, which was not there'
+        return places[0]
 
     def take_fetch(self, number, kind, items):
         assert (kind == b'UIDFETCH') == (not self.is_numbered), f'{kind} [RFC9586 3.3]'
