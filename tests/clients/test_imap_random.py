@@ -362,6 +362,8 @@ class Player(imapmodel.View):
                 message.flags = new
             elif answer.is_ok and self.is_alone and message in self.messages:
                 self.check(message in told, f'nobody has told of the flags of {message}')
+        if not answer.is_ok:  # of those that have gone meanwhile, nothing was changed
+            self.command('NOOP')
 
     def do_expunge(self):
         deleted = [m for m in self.messages if '\\Deleted' in m.flags]
@@ -390,7 +392,8 @@ class Player(imapmodel.View):
         old, is_uid = self.messages[number], self.is_by_uid or self.likely(0.5)
         text = b'Subject: two\r\n\r\n' + b'y' * self.chance.randrange(300) + b'\r\n'
         head = f'{"UID " if is_uid else ""}REPLACE {old.uid if is_uid else number + 1} {self.chance.choice(["INBOX", "INBOX", "Other"])}'
-        answer = self.command(b'%s (\\Flagged) {%d+}\r\n%s' % (head.encode(), len(text), text), GONE)
+        answer = self.command(b'%s (\\Flagged) {%d+}\r\n%s' % (head.encode(), len(text), text),
+                              GONE + (b'NO there is no message',) * (bool(self.notified) and not self.is_alone))
         self.check(not answer.is_ok or old not in self.messages, f'replaced and still there: {old}')
 
     def do_copy(self):

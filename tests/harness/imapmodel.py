@@ -251,11 +251,18 @@ class View:
         """A message may go before anybody has asked for its UID; then it is not known which of them it was."""
         there = [m for m in self.messages if m.uid == uid]
         if not there:
-            there = [m for m in self.messages if m.uid is None][:1]
+            there = self.unknown_of(uid)[:1]
             for kept in self.kept.values():
                 kept.is_lost |= not kept.is_uid
         self.check(len(there) == 1, f'VANISHED of what is not there: {uid}')
         self.messages.remove(there[0])
+
+    def unknown_of(self, uid):
+        """Messages whose UIDs are unknown and may be this one: UIDs grow with numbers, which UIDONLY does not tell."""
+        known = [] if 'UIDONLY' in self.enabled else [(n, m.uid) for n, m in enumerate(self.messages) if m.uid]
+        above = min((n for n, other in known if other > uid), default=len(self.messages))
+        below = max((n for n, other in known if other < uid), default=0)
+        return [m for m in self.messages[below:above] if m.uid is None]
 
     def take_fetch(self, found):
         number, items = int(found[1]), found[3]
