@@ -85,14 +85,14 @@ static inline void home_end(struct home *h)
     task_lane_free(&h->hash_lane);
     task_lane_free(&h->short_lane);
     task_lane_free(&h->heavy_lane);
+    store_close(&h->store);
+    auth_close(&h->auth);
+    kv_close(&h->kv); /* its threads wake sessions, and may still be at it */
     if (h->net)
         net_free(&h->net);
     if (h->imap)
         imap_free(&h->imap);
     mime_charsets_free(&h->charsets);
-    store_close(&h->store);
-    auth_close(&h->auth);
-    kv_close(&h->kv);
     log_free(&h->ctx.log);
     fclose(h->log_file);
 }
