@@ -5,7 +5,6 @@ agree on is. Then sessions that break off in the midst of commands, and a server
 and can be given as PENFOLD_SEED; PENFOLD_FULL=1 does more of all.
 """
 import contextlib
-import os
 import random
 import re
 import threading
@@ -13,7 +12,7 @@ import zlib
 
 import pytest
 
-from harness import imap, imapmodel, mails, resync, wire
+from harness import chances, imap, imapmodel, mails, resync, wire
 
 FLAGS = ['\\Seen', '\\Flagged', '\\Answered', '\\Deleted', '\\Draft', 'kw1', 'kw2', '$Junk']
 ENABLED = ['CONDSTORE', 'QRESYNC', 'UIDONLY', 'IMAP4rev2', 'UTF8=ACCEPT']
@@ -25,12 +24,6 @@ ACTS = {'noop': 2, 'list': 1, 'late_enable': 1, 'fetch': 2, 'changed_since': 1, 
         'expunge': 1, 'uid_expunge': 1, 'append': 2, 'replace': 1, 'copy': 1, 'move': 1, 'idle': 1, 'reselect': 1, 'cut': 2, 'again': 1, 'notify': 1}
 NEED_MESSAGES = {'fetch', 'changed_since', 'store', 'uid_expunge', 'replace', 'copy', 'move'}
 AT_LEAST, AT_MOST = 20, 70  # messages, now and then
-
-
-def seeded():
-    seed = int(os.environ.get('PENFOLD_SEED') or random.SystemRandom().randrange(1 << 32))
-    print(f'PENFOLD_SEED={seed}')
-    return seed
 
 
 class Player(imapmodel.View):
@@ -446,7 +439,7 @@ class Control:
 
 
 def test_one_after_the_other(make_host, is_full):
-    chance = random.Random(seeded())
+    chance = random.Random(chances.seed(short=1))
     host, facts = make_host(), imapmodel.Facts()
     control = Control(host)
     players = [Player(host, facts, f'player {n}', chance) for n in range(5)]
@@ -481,7 +474,7 @@ def beside(works):
 
 def test_beside_each_other(make_host, is_full):
     """What each does comes from the seed and from what it sees, which here depends on the others."""
-    seed = seeded()
+    seed = chances.seed(short=1)
     host, facts = make_host(), imapmodel.Facts()
     control = Control(host)
     players = [Player(host, facts, f'player {n}', random.Random(f'{seed}{n}')) for n in range(6)]
@@ -559,7 +552,7 @@ def break_off_often(host, chance, count, broken, is_stopping):
 
 @pytest.mark.parametrize('is_stopped', (False, True))
 def test_sessions_that_break_off(make_host, is_full, is_stopped):
-    seed, count = seeded(), 400 if is_full else 15
+    seed, count = chances.seed(short=1), 400 if is_full else 15
     host = make_host()
     fill_inbox(host, 1000 if is_full else 100)
     broken, is_stopping = threading.Semaphore(0), threading.Event()

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from harness import chances
 from harness.load import Load, collect, ways
 from harness.owner import Owner, Wrong
 
@@ -177,16 +178,10 @@ def endure(cluster, host, faults, seed, rests=True):
     return work
 
 
-def seed_of_run():
-    seed = int(os.environ.get('PENFOLD_SEED', random.randrange(1 << 30)))
-    print(f'PENFOLD_SEED={seed}')
-    return seed
-
-
 def test_faults_under_load(make_cluster, make_host, is_full):
     cluster = make_cluster(grace=GRACE, gigabytes=4)
     host = make_host(users=MAIL_USERS + OWNERS, settings=SETTINGS, ceph=cluster.conf)
-    seed = seed_of_run()
+    seed = chances.seed()
     faults = list(WHOLE) if is_full else list(SHORT)
     random.Random(seed).shuffle(faults)
     endure(cluster, host, faults, seed, rests=is_full)
@@ -199,7 +194,7 @@ def test_a_hung_osd_with_the_usual_grace(make_cluster, make_host):
     """20 seconds until it is reported: sessions wait about 26, and nobody is cut off."""
     cluster = make_cluster(grace=20, gigabytes=4)
     host = make_host(users=MAIL_USERS + OWNERS, settings=SETTINGS, ceph=cluster.conf)
-    work = endure(cluster, host, [(f'{name} hangs', hang_until_others_go_on(name)) for name in OSDS], seed_of_run())
+    work = endure(cluster, host, [(f'{name} hangs', hang_until_others_go_on(name)) for name in OSDS], chances.seed())
     assert sum(owner.reconnects + owner.refusals for owner in work.owners) == 0
     host.stop()
     host.run('fsck', timeout=300)

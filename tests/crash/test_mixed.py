@@ -7,7 +7,6 @@ changed and removed. Killed is the server, at times supervisor and all; some tur
 The seed of a run is printed and can be given as PENFOLD_SEED.
 """
 import json
-import os
 import random
 import signal
 import threading
@@ -15,7 +14,7 @@ import time
 
 import pytest
 
-from harness import wire
+from harness import chances, wire
 from harness.load import Collectors, Ledger, Load, collect, ways
 from test_kill import kill_and_greet
 
@@ -166,8 +165,7 @@ def verify_all(host, load, accounts):
 
 
 def test_kills_under_mixed_load(make_host, is_full):
-    seed = int(os.environ.get('PENFOLD_SEED') or random.SystemRandom().randrange(1 << 32))
-    print(f'PENFOLD_SEED={seed}')
+    seed = chances.seed()
     host = make_host(users=USERS, settings=SETTINGS)
     load, accounts, turns = run(host, 600 if is_full else 20, seed)
     found = verify_all(host, load, accounts)
