@@ -114,9 +114,7 @@ struct auth_mechanism;
 struct auth_sasl { /* the caller's storage */
     /* The result: the name lives here, the password in the last response. */
     struct str name, password;
-    /* Set by begin: the password comes readable, so only in TLS; the client speaks first, so there
-     * may be an initial response [RFC4422 5]. */
-    bool is_plaintext, is_client_first;
+    bool is_plaintext; /* set by begin: the password comes readable, so only in TLS */
     /* sasl.c's */
     const struct auth_mechanism *mechanism; /* NULL: nothing under way */
     unsigned at;

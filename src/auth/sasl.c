@@ -79,7 +79,6 @@ enum rc auth_sasl_begin(struct auth_sasl *s, struct str mechanism)
             continue;
         s->mechanism = &mechanisms[i];
         s->is_plaintext = mechanisms[i].is_plaintext;
-        s->is_client_first = !mechanisms[i].steps[0].challenge.n;
         return RC_OK;
     }
     return RC_NOTFOUND;

@@ -246,8 +246,6 @@ enum net_step imap_authenticate(struct conn *c, struct imap_session *s, struct i
         return refuse(c, s, IMAP_NO_MECHANISM);
     if (s->login->sasl.is_plaintext && !imap_can_secure(c, s))
         return refuse(c, s, IMAP_PRIVACY);
-    if (!str_is_null(line) && !s->login->sasl.is_client_first) /* [RFC4959 3] [RFC9051 6.2.2] */
-        return refuse(c, s, IMAP_NOT_A_RESPONSE);
     return exchange(c, s, line);
 }
 

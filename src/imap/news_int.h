@@ -8,6 +8,7 @@ void imap_notify_end(struct imap_session *s);      /* nothing is watched any mor
 void imap_notify_rest(struct imap_session *s);     /* the session's arena goes */
 void imap_notify_forget(struct imap_session *s);   /* as if NOTIFY had never come */
 void imap_notify_selected(struct imap_session *s); /* another mailbox is */
+void imap_notify_left(struct imap_session *s); /* the selected one will be one among the others */
 /* A change of the session itself, by whoever has it in hand: it is not told as news. */
 void imap_notify_own(struct imap_session *s, const struct store_op *op);
 bool imap_has_news(const struct imap_session *s); /* of the selected mailbox, to be told */

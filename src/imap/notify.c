@@ -87,6 +87,20 @@ void imap_notify_selected(struct imap_session *s)
         s->notify->next_uid = store_root_mailbox(s->view.root)->uidnext;
 }
 
+/* What has changed there and was not told, since SELECTED was not asked for or it had to wait, is
+ * told as of any other mailbox. */
+void imap_notify_left(struct imap_session *s)
+{
+    struct imap_notify *n = s->notify;
+    uint64_t modseq = s->view.modseq;
+    if (!n || !modseq || modseq >= (n->told ? n->told : n->at))
+        return;
+    n->left = n->told ? 0 : s->view.mailbox;
+    n->told = n->told ? n->told : n->at;
+    n->since = n->at = modseq < n->at ? modseq : n->at;
+    s->has_news = true;
+}
+
 void imap_notify_own(struct imap_session *s, const struct store_op *op)
 {
     struct imap_notify *n = s->notify;

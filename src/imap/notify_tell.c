@@ -223,6 +223,7 @@ static enum net_step look_at_mailboxes(struct conn *c, struct imap_session *s,
             return go_to(n, MAILBOXES);
     }
     n->since = n->at;
+    n->told = 0;
     return go_to(n, BEGIN);
 }
 
@@ -234,6 +235,8 @@ static enum net_step tell_mailboxes(struct conn *c, struct imap_session *s, stru
         struct imap_filter_place place = {.path = news->path, .role = news->mailbox.role};
         if (net_out_is_full(c))
             return NET_MORE;
+        if (news->modseq <= n->told && n->left && news->mailbox.id != n->left)
+            continue;
         if (news->mailbox.id == s->view.mailbox || (news->is_alone && is_own(n, news->modseq)))
             continue;
         enum rc rc = imap_notify_subscribed(c, s, news->path, &place.is_subscribed);

@@ -59,6 +59,7 @@ void imap_view_close(struct imap_session *s)
 {
     struct imap_view *v = &s->view;
     struct imap_saved *nothing = NULL;
+    imap_notify_left(s);
     imap_view_save(s, &nothing); /* [RFC5182 2.1] [RFC9051 6.4.4.1] */
     imap_contexts_close(s);      /* [RFC5267 4.3] */
     store_root_release(&v->next);
