@@ -62,7 +62,7 @@ static void change(const struct imap_sort_order *order, struct imap_uids *u, str
     imap_uids_subtract(u, &gone);
     imap_sorted_subtract(s, &gone);
     for (uint32_t i = 0; i < UIDS; i++) {
-        if (!(~*bits & turned) >> i || !((~*bits & turned) >> i & 1))
+        if (!((~*bits & turned) >> i & 1))
             continue;
         put_key(order, i + 1, &key);
         imap_sorted_insert(s, imap_sorted_place(s, buf_str(&key)), i + 1, buf_str(&key));

@@ -314,7 +314,7 @@ static struct str rival_of(struct str name)
 uint64_t change_rivals(const struct change *c, uint64_t bits)
 {
     uint64_t rivals = 0;
-    for (unsigned bit = 0; bits >> bit && bit < c->after.n_keywords; bit++) {
+    for (unsigned bit = 0; bit < c->after.n_keywords && bits >> bit; bit++) {
         struct str rival = bits >> bit & 1 ? rival_of(c->account->keywords[bit]) : (struct str){0};
         for (unsigned i = 0; rival.p && i < c->after.n_keywords; i++)
             if (str_ieq(c->account->keywords[i], rival))
