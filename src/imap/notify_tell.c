@@ -11,7 +11,16 @@
 
 #include "imap/list_int.h"
 
-enum stage { BEGIN, SELECTED, ARRIVALS, LOOK_AT_NAMES, NAMES, LOOK_AT_MAILBOXES, MAILBOXES };
+enum stage {
+    BEGIN,
+    SELECTED,
+    ARRIVALS,
+    HIGHEST,
+    LOOK_AT_NAMES,
+    NAMES,
+    LOOK_AT_MAILBOXES,
+    MAILBOXES
+};
 
 static bool is_own(const struct imap_notify *n, uint64_t modseq)
 {
@@ -94,19 +103,29 @@ static enum net_step tell_arrivals(struct conn *c, struct imap_session *s, struc
         return next;
     }
     if (s->state != IMAP_SELECTED || s->news == IMAP_NEWS_NONE)
-        return go_to(n, LOOK_AT_NAMES);
+        return go_to(n, HIGHEST);
     size_t from = store_root_find(s->view.root, n->next_uid);
     size_t count = store_root_count(s->view.root);
     struct imap_spans spans;
     if (from == count)
-        return go_to(n, LOOK_AT_NAMES);
+        return go_to(n, HIGHEST);
     n->next_uid = store_root_at(s->view.root, count - 1)->uid + 1;
     if (!program->n)
-        return go_to(n, LOOK_AT_NAMES);
+        return go_to(n, HIGHEST);
     if (!choose_arrivals(s, n, from, &spans))
         return overflow(c, s);
     n->fetch = spans.n ? imap_fetch_arrival_begin(s, program, &spans) : NULL;
     return spans.n && !n->fetch ? overflow(c, s) : NET_READ;
+}
+
+/* As at the end of a command [RFC7162 3.2.7, 3.2.9]: VANISHED does not tell it. */
+static enum net_step tell_highest(struct conn *c, struct imap_session *s, struct imap_notify *n)
+{
+    if (s->state == IMAP_SELECTED && s->enabled & IMAP_EN_QRESYNC && s->tells_modseq &&
+        s->view.modseq > n->known)
+        imap_put_highest_modseq(s, net_out(c));
+    s->tells_modseq = false;
+    return go_to(n, LOOK_AT_NAMES);
 }
 
 static void forget_page(struct imap_session *s)
@@ -256,16 +275,15 @@ enum net_step imap_notify_tell(struct conn *c, struct imap_session *s)
 {
     static enum net_step (*const stages[])(struct conn * c, struct imap_session * s,
                                            struct imap_notify * n) = {
-        [SELECTED] = tell_selected,
-        [ARRIVALS] = tell_arrivals,
-        [LOOK_AT_NAMES] = look_at_names,
-        [NAMES] = tell_names,
-        [LOOK_AT_MAILBOXES] = look_at_mailboxes,
+        [SELECTED] = tell_selected,   [ARRIVALS] = tell_arrivals,
+        [HIGHEST] = tell_highest,     [LOOK_AT_NAMES] = look_at_names,
+        [NAMES] = tell_names,         [LOOK_AT_MAILBOXES] = look_at_mailboxes,
         [MAILBOXES] = tell_mailboxes,
     };
     struct imap_notify *n = s->notify;
     enum net_step next = NET_READ;
     if (n->stage == BEGIN) {
+        n->known = s->view.modseq;
         s->has_news = false; /* what comes now comes with another wake */
         go_to(n, SELECTED);
     }

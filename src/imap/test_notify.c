@@ -305,9 +305,9 @@ static void who_has_enabled_more_is_told_in_its_words(void **state)
     while (!str_starts(client_line(fd, line, sizeof line), STR("c OK")))
         ;
     home_expunge(h, h->alice, 2);
-    talk(fd, "S: * VANISHED 2\n");
+    talk(fd, "S: * VANISHED 2\nP: * OK [HIGHESTMODSEQ \n"); /* [RFC7162 3.2.9] */
     home_deliver(h, h->alice, MAIL);
-    talk(fd, "S: * 2 EXISTS\nP: * 4 UIDFETCH (FLAGS () MODSEQ (\n");
+    talk(fd, "S: * 2 EXISTS\nP: * 4 UIDFETCH (FLAGS () MODSEQ (\nP: * OK [HIGHESTMODSEQ \n");
     home_flag(h, h->alice, 3, STORE_SEEN);
     client_expect_line(fd, STR("* 3 UIDFETCH (FLAGS (\\Seen) MODSEQ ("));
     client_close(h->net, fd);

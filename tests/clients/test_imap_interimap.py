@@ -88,6 +88,7 @@ def running(folder, here, there):
         child.wait(60)
 
 
+@pytest.mark.full
 def test_it_is_notified(penfold_server, make_host, new_user, tmp_path):
     """What happens on one side is on the other without anybody asking: flags, additions, what is expunged, in any mailbox."""
     other = make_host('other')
