@@ -176,7 +176,7 @@ static enum net_step look(struct conn *c, struct imap_session *s)
     struct store_root *newest;
     if (k->change.spans.total > IMAP_LOOK_MAX && !net_can_block(c))
         return NET_SHORT;
-    enum rc rc = store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), &newest);
+    enum rc rc = imap_newest(c, s, &newest);
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
     if (rc != RC_OK)

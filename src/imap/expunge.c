@@ -66,7 +66,7 @@ static enum net_step look(struct conn *c, struct imap_session *s)
 {
     static const struct imap_range all = {1, UINT32_MAX};
     struct expunging *k = s->job;
-    enum rc rc = store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), &k->newest);
+    enum rc rc = imap_newest(c, s, &k->newest);
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
     struct imap_set whole = {.ranges = (struct imap_range *)(uintptr_t)&all, .n = 1};

@@ -136,7 +136,7 @@ static enum net_step set_seen(struct conn *c, struct imap_session *s, struct ima
 /* The flags that are told are those of the newest state, which has the change. */
 static enum net_step look_at_newest(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
-    enum rc rc = store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), &f->newest);
+    enum rc rc = imap_newest(c, s, &f->newest);
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
     return rc == RC_OK ? after_seen(c, s, f) : go_without(c, s, f, rc);

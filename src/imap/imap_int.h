@@ -487,6 +487,8 @@ enum net_step imap_view_tell(struct conn *c, struct imap_session *s, bool is_exp
 /* The same from this root on, which the command has looked at itself; it takes the reference. What
  * it says of the view is told by the command's end. */
 void imap_view_begin(struct imap_session *s, struct store_root *newest, bool is_expunge_ok);
+/* What is in the selected mailbox now; names of keywords are then as new. As store_mailbox_open. */
+enum rc imap_newest(struct conn *c, struct imap_session *s, struct store_root **out);
 /* A message of the view, whoever has expunged it meanwhile. As store_message_open. */
 enum rc imap_view_message(struct conn *c, struct imap_session *s, size_t index,
                           struct store_message **out);

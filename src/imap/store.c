@@ -176,7 +176,7 @@ static enum net_step answer(struct conn *c, struct imap_session *s)
     struct storing *k = s->job;
     enum rc rc = k->change.rc;
     if (rc == RC_OK)
-        rc = store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), &k->newest);
+        rc = imap_newest(c, s, &k->newest);
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
     if (rc != RC_OK) /* what was changed before is among the news */
@@ -290,7 +290,7 @@ static enum net_step try_again(struct conn *c, struct imap_session *s)
     while (k->n_seen < k->n_failed) {
         if (k->n_failed > IMAP_LOOK_MAX && !net_can_block(c))
             return NET_SHORT;
-        enum rc rc = store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), &k->newest);
+        enum rc rc = imap_newest(c, s, &k->newest);
         if (rc == RC_AGAIN && !net_can_block(c))
             return NET_SHORT;
         if (rc != RC_OK)

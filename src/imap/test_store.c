@@ -366,6 +366,48 @@ static struct kv_mem_stats cost_of_store(struct home *h)
                                  .commits = after.commits - before.commits};
 }
 
+/* A command that has looked at names before its news: those of keywords that came meanwhile are
+ * told too, first as flags of the mailbox [RFC3501 7.2.6]. */
+static void keywords_made_meanwhile_have_their_names(void **state)
+{
+    struct home *h = *state;
+    enum { MESSAGES = 40000 };
+    char line[CLIENT_LINE];
+    fill(h, MESSAGES);
+    int fd = client_select(h, "SELECT"), other = client_select(h, "SELECT");
+    client_talk(other,
+                "C: a STORE 1 +FLAGS.SILENT (Old)\n"
+                "P: * FLAGS \n"
+                "P: * OK [PERMANENTFLAGS \n"
+                "S: a OK STORE completed\n",
+                AT_ONCE);
+    client_talk(fd,
+                "C: a NOOP\n"
+                "P: * FLAGS \n"
+                "P: * OK [PERMANENTFLAGS \n"
+                "S: * 1 FETCH (FLAGS (Old))\n"
+                "S: a OK NOOP completed\n"
+                "C: b FETCH 1:* FLAGS\n"
+                "S: * 1 FETCH (FLAGS (Old))\n",
+                AT_ONCE);
+    client_talk(other,
+                "C: b STORE 1 +FLAGS.SILENT (Fresh)\n"
+                "P: * FLAGS \n"
+                "P: * OK [PERMANENTFLAGS \n"
+                "S: b OK STORE completed\n",
+                AT_ONCE);
+    for (unsigned i = 2; i <= MESSAGES; i++)
+        client_line(fd, line, sizeof line);
+    client_talk(fd,
+                "S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft Old Fresh)\n"
+                "P: * OK [PERMANENTFLAGS \n"
+                "S: * 1 FETCH (FLAGS (Old Fresh))\n"
+                "S: b OK FETCH completed\n",
+                AT_ONCE);
+    client_close(h->net, other);
+    client_close(h->net, fd);
+}
+
 /* Whatever the size of the mailbox. */
 static void one_flag_costs_the_same(void **state)
 {
@@ -386,6 +428,7 @@ int main(void)
         HOME_TEST(flags_are_set_added_and_removed),
         HOME_TEST(what_is_wrong_is_refused),
         HOME_TEST(keywords_are_kept),
+        HOME_TEST(keywords_made_meanwhile_have_their_names),
         HOME_TEST(keywords_are_limited),
         HOME_TEST(others_are_told),
         HOME_TEST(expunged_messages_are_told_later),

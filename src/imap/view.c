@@ -103,6 +103,23 @@ const struct str *imap_keywords(struct imap_session *s)
     return names;
 }
 
+static unsigned count_keywords(const struct str *names)
+{
+    unsigned n = 0;
+    while (n < STORE_KEYWORDS && names[n].p)
+        n++;
+    return n;
+}
+
+/* Rows may have keywords that had no names yet when this command looked at names first. */
+enum rc imap_newest(struct conn *c, struct imap_session *s, struct store_root **out)
+{
+    TRY(store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), out));
+    if (s->keywords && store_keyword_count(s->account) != count_keywords(s->keywords))
+        s->keywords = NULL;
+    return RC_OK;
+}
+
 void imap_put_flags(struct imap_session *s, struct buf *out, const struct store_row *row)
 {
     const struct str *names = row->keywords ? imap_keywords(s) : NULL;
@@ -175,14 +192,6 @@ void imap_put_fetch_modseq(struct imap_session *s, struct buf *out, size_t index
     buf_put(out, STR(")\r\n"));
 }
 
-static unsigned count_keywords(const struct str *names)
-{
-    unsigned n = 0;
-    while (n < STORE_KEYWORDS && names[n].p)
-        n++;
-    return n;
-}
-
 static void put_all_flags(struct buf *out, const struct str *names, unsigned n)
 {
     buf_put(out, STR("("));
@@ -238,7 +247,7 @@ void imap_view_begin(struct imap_session *s, struct store_root *newest, bool is_
 static enum rc begin_telling(struct conn *c, struct imap_session *s, bool is_expunge_ok)
 {
     struct store_root *newest;
-    TRY(store_mailbox_open(s->account, s->view.mailbox, imap_flags(c), &newest));
+    TRY(imap_newest(c, s, &newest));
     /* Removed, and made again where it was: another one, and its UIDs mean other messages. */
     if (store_root_mailbox(newest)->uidvalidity != s->view.uidvalidity) {
         store_root_release(&newest);

@@ -82,6 +82,14 @@ enum rc store_keywords(struct store_account *a, struct arena *arena,
     return rc;
 }
 
+unsigned store_keyword_count(struct store_account *a)
+{
+    pthread_mutex_lock(&a->mutex);
+    unsigned n = a->published.n_keywords;
+    pthread_mutex_unlock(&a->mutex);
+    return n;
+}
+
 /* --- loading rows ----------------------------------------------------------------------------- */
 
 struct reading {

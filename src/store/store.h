@@ -377,6 +377,8 @@ enum rc store_vanished(struct store_account *account, uint32_t mailbox, uint64_t
 /* The account's keyword names by bit; absent where none. */
 enum rc store_keywords(struct store_account *account, struct arena *arena,
                        struct str out_names[STORE_KEYWORDS]);
+/* How many have names: they keep their bits, and new ones come behind them. */
+unsigned store_keyword_count(struct store_account *account);
 
 /* A message's bytes. Stays readable until closed, also when it is expunged meanwhile. */
 struct store_message;
