@@ -423,6 +423,9 @@ void kv_mem_step(struct kv *kv, size_t n);
 void kv_mem_cold(struct kv *kv, bool cold);
 /* The next commit fails so at its turn; RC_TEMP also makes the store read-only. */
 void kv_mem_fail(struct kv *kv, enum rc rc);
+/* Reads of rows whose key begins so fail so from now on; RC_OK: none does. The prefix stays the
+ * caller's. */
+void kv_mem_fail_reads(struct kv *kv, struct str prefix, enum rc rc);
 /* What kv_room goes by from now on; commits are not held to it. */
 void kv_mem_shrink(struct kv *kv, uint64_t room);
 /* As if restored from a backup: the generation grows. */

@@ -63,6 +63,12 @@ static enum rc read_begin(struct kv_mem *m, struct kv_part part, unsigned flags,
     return RC_OK;
 }
 
+/* Under the mutex. */
+static enum rc check_readable(const struct kv_mem *m, struct str key)
+{
+    return str_starts(key, m->unreadable) ? m->fail_reads : RC_OK;
+}
+
 static enum rc mem_version(struct kv *kv, struct kv_part part, unsigned flags,
                            uint64_t *out_version)
 {
@@ -87,6 +93,7 @@ static enum rc mem_get(struct kv *kv, struct kv_part part, const struct str *key
     m->stats.keys_read += n;
     for (size_t i = 0; p && i < n && rc == RC_OK; i++) {
         struct str value = kv_rows_get(&p->rows, keys[i]);
+        rc = check_readable(m, keys[i]);
         if (value.n)
             out_values[i] = arena_dup(arena, value);
         if (value.n && !out_values[i].p)
@@ -131,7 +138,9 @@ static enum rc mem_scan(struct kv *kv, struct kv_part part, struct kv_range rang
     enum rc rc = RC_OK;
     TRY(read_begin(m, part, flags, &p));
     m->stats.scans++;
-    if (p) {
+    if (p)
+        rc = check_readable(m, range.from);
+    if (p && rc == RC_OK) {
         bool is_after = !str_is_null(range.after);
         const struct kv_rows_row *row = kv_rows_seek(&p->rows, is_after ? range.after : range.from);
         if (is_after && row && str_eq(row->key, range.after))
@@ -457,6 +466,15 @@ void kv_mem_fail(struct kv *kv, enum rc rc)
     struct kv_mem *m = mem_of(kv);
     pthread_mutex_lock(&m->mutex);
     m->fail_next = rc;
+    pthread_mutex_unlock(&m->mutex);
+}
+
+void kv_mem_fail_reads(struct kv *kv, struct str prefix, enum rc rc)
+{
+    struct kv_mem *m = mem_of(kv);
+    pthread_mutex_lock(&m->mutex);
+    m->unreadable = prefix;
+    m->fail_reads = rc;
     pthread_mutex_unlock(&m->mutex);
 }
 

@@ -30,8 +30,10 @@ struct kv_mem {
     struct kv_mem_stats stats;
     uint64_t generation;
     bool is_held, is_cold, is_stopping, is_readonly;
-    enum rc fail_next; /* RC_OK: no */
-    uint64_t room;     /* kv_room goes by it */
+    enum rc fail_next;     /* RC_OK: no */
+    struct str unreadable; /* keys that begin so, when fail_reads says how they fail */
+    enum rc fail_reads;
+    uint64_t room; /* kv_room goes by it */
 };
 
 /* Takes all references of a transaction and gives them up again as it says, or changes nothing:

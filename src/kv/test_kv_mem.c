@@ -103,6 +103,25 @@ static void it_goes_cold(void **state)
     kv_close(&kv);
 }
 
+static void it_fails_to_read(void **state)
+{
+    struct kv *kv = kv_mem_new(&ctx);
+    struct arena arena = {0};
+    struct str keys[] = {STR("a"), STR("k")}, values[2];
+    struct kv_page page;
+    struct kv_range range = {.from = STR("k"), .to = STR("l")};
+    assert_rc(put(kv), RC_OK);
+    kv_mem_fail_reads(kv, STR("k"), RC_CORRUPT);
+    assert_rc(kv_get(kv, part, keys, 2, 0, &arena, values, NULL), RC_CORRUPT);
+    assert_rc(kv_get(kv, part, keys, 1, 0, &arena, values, NULL), RC_OK);
+    assert_rc(kv_scan(kv, part, range, 0, 0, &arena, &page), RC_CORRUPT);
+    kv_mem_fail_reads(kv, STR("k"), RC_OK);
+    assert_rc(kv_get(kv, part, keys, 2, 0, &arena, values, NULL), RC_OK);
+    assert_true(str_eq(values[1], STR("v")));
+    arena_fini(&arena);
+    kv_close(&kv);
+}
+
 struct count_op {
     struct kv_op op;
     _Atomic int *done;
@@ -249,6 +268,7 @@ int main(void)
         cmocka_unit_test(it_counts),
         cmocka_unit_test(it_fails_on_demand),
         cmocka_unit_test(it_goes_cold),
+        cmocka_unit_test(it_fails_to_read),
         cmocka_unit_test(the_queue_has_an_end),
         cmocka_unit_test(a_lease_half_taken_is_taken_again),
         cmocka_unit_test(an_overtaken_taker_gets_nothing),
