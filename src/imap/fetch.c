@@ -73,14 +73,17 @@ static enum net_step take_half(struct imap_fetch *f)
     return NET_READ;
 }
 
-/* Of a page together: a message alone would cost ten times as much. */
+/* Of a page together: a message alone would cost ten times as much. Those that cannot be read are
+ * missing, as every other item: there may be no command that could end here. */
 static enum net_step read_threads(struct conn *c, struct imap_session *s, struct imap_fetch *f)
 {
     enum rc rc = store_reader_threads(s->view.reader, f->indices, f->n, imap_flags(c), f->threads);
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
-    if (rc != RC_OK)
-        return imap_finish_rc(c, s, rc == RC_AGAIN ? RC_TEMP : rc);
+    if (rc != RC_OK) {
+        memset(f->threads, 0, f->n * sizeof *f->threads);
+        fail(c, s, f, rc == RC_AGAIN ? RC_TEMP : rc);
+    }
     return start_rows(c, s, f);
 }
 

@@ -159,12 +159,49 @@ static void threads_come_in_pages(void **state)
     home_end(&h);
 }
 
+/* What cannot be read is missing, and the session goes on; also where no command has asked
+ * [RFC5465 5.2]. */
+static void what_cannot_be_read_is_missing(void **state)
+{
+    struct home h;
+    home_make(&h);
+    home_start(&h);
+    int fd = client_select(&h, "SELECT");
+    client_talk(fd,
+                "C: a NOTIFY SET (selected (MessageNew (UID THREADID) MessageExpunge))\n"
+                "S: a OK NOTIFY completed\n",
+                AT_ONCE);
+    kv_mem_fail_reads(h.kv, STR("e"), RC_TEMP); /* the records of messages */
+    home_deliver(&h, h.alice, "Subject: x\r\n\r\nx\r\n");
+    client_talk(fd,
+                "S: * 1 EXISTS\n"
+                "S: * 1 FETCH (UID 1)\n"
+                "C: b NOOP\n"
+                "S: b OK NOOP completed\n"
+                "C: c FETCH 1 (FLAGS THREADID)\n"
+                "S: * 1 FETCH (FLAGS ())\n"
+                "P: c NO [UNAVAILABLE] \n",
+                AT_ONCE);
+    kv_mem_fail_reads(h.kv, STR("e"), RC_OK);
+    home_deliver(&h, h.alice, "Subject: x\r\n\r\nx\r\n");
+    client_talk(fd,
+                "S: * 2 EXISTS\n"
+                "S: * 2 FETCH (UID 2 THREADID (T2))\n"
+                "C: d FETCH 1 THREADID\n"
+                "S: * 1 FETCH (THREADID (T1))\n"
+                "P: d OK\n",
+                AT_ONCE);
+    client_close(h.net, fd);
+    home_end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_have_the_thread_of_what_they_answer),
         cmocka_unit_test(copies_have_the_same_thread),
         cmocka_unit_test(threads_come_in_pages),
+        cmocka_unit_test(what_cannot_be_read_is_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
