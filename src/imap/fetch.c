@@ -459,30 +459,32 @@ static bool make_room(struct imap_session *s, struct imap_fetch *f)
     return is_good;
 }
 
+/* How many of a span have changed; no more than `most`, and then *out_at is behind the last one. */
+static size_t count_changed(struct imap_session *s, const struct imap_fetch *f,
+                            const struct imap_span *span, size_t most, size_t *out_at)
+{
+    size_t n = 0;
+    *out_at = span->from;
+    while (n < most && (*out_at = store_root_changed(s->view.root, *out_at, span->to,
+                                                     f->program.since, NULL)) < span->to) {
+        n++;
+        ++*out_at;
+    }
+    return n;
+}
+
 /* How many of the messages are the highest ones that may be told; those that have not changed do
  * not count. */
 static size_t count_allowed(struct imap_session *s, const struct imap_fetch *f)
 {
-    size_t most = imap_limit_of(s), n = 0, total = f->spans.total;
+    size_t most = imap_limit_of(s), n = 0, total = f->spans.total, passed = 0, at;
     if (!f->program.has_since)
         return total < most ? total : most;
-    for (size_t i = f->spans.n; i-- > 0;) {
+    for (size_t i = 0; i < f->spans.n; i++)
+        n += count_changed(s, f, &f->spans.at[i], SIZE_MAX, &at);
+    for (size_t i = 0; n > most; i++) {
         const struct imap_span *span = &f->spans.at[i];
-        size_t at = span->from;
-        while ((at = store_root_changed(s->view.root, at, span->to, f->program.since, NULL)) <
-               span->to) {
-            n++;
-            at++;
-        }
-    }
-    for (size_t i = 0, passed = 0; n > most; i++) {
-        const struct imap_span *span = &f->spans.at[i];
-        size_t at = span->from;
-        while (n > most && (at = store_root_changed(s->view.root, at, span->to, f->program.since,
-                                                    NULL)) < span->to) {
-            at++;
-            n--;
-        }
+        n -= count_changed(s, f, span, n - most, &at);
         total = f->spans.total - passed - (at - span->from);
         passed += span->to - span->from;
     }

@@ -14,7 +14,7 @@ static void keep(struct imap_session *s, struct imap_fetch *f)
 {
     struct buf summary = {.cap = STORE_SUMMARY_MAX};
     if (f->summary.p && mime_summary_with_preview(f->summary, f->preview, &summary) == RC_OK)
-        (void)(store_summary_put(s->account, f->row->email, buf_str(&summary)) == RC_OK);
+        (void)store_summary_put(s->account, f->row->email, buf_str(&summary));
     buf_fini(&summary);
 }
 
