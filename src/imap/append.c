@@ -253,8 +253,7 @@ static enum net_step read_rest(struct conn *c, struct imap_session *s)
     const struct append *k = s->job;
     struct imap_gathered it;
     imap_gather_next(&s->gather, net_in(c), IMAP_LINE_MAX, &it);
-    struct imap_parse p = {
-        .rest = it.text, .arena = &s->arena, .is_utf8_only = s->enabled & IMAP_EN_UTF8};
+    struct imap_parse p = imap_parse_of(s, it.text);
     bool is_closed = !k->is_wrapped || imap_take_byte(&p, ')');
     net_consume(c, it.used);
     switch (it.kind) {

@@ -196,6 +196,15 @@ static struct str without_blanks(const struct imap_session *s, struct str text)
     return text;
 }
 
+struct imap_parse imap_parse_of(struct imap_session *s, struct str text)
+{
+    return (struct imap_parse){.rest = text,
+                               .arena = &s->arena,
+                               .is_utf8 = imap_has_utf8(s),
+                               .is_utf8_only = s->enabled & IMAP_EN_UTF8,
+                               .saved = s->view.saved};
+}
+
 /* What is parsed must last as long as the command: secrets are used at once and copied nowhere. */
 static bool keep(struct imap_session *s, struct imap_parse *p)
 {
@@ -209,11 +218,7 @@ static bool keep(struct imap_session *s, struct imap_parse *p)
  * carried out [RFC9051 6.4.4.2]. */
 enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct str text)
 {
-    struct imap_parse p = {.rest = without_blanks(s, text),
-                           .arena = &s->arena,
-                           .is_utf8 = imap_has_utf8(s),
-                           .is_utf8_only = s->enabled & IMAP_EN_UTF8,
-                           .saved = s->view.saved};
+    struct imap_parse p = imap_parse_of(s, without_blanks(s, text));
     bool is_uid;
     s->tag_n = 0;
     if (!take_tag(s, &p)) {
@@ -239,10 +244,7 @@ enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct st
 enum imap_taken imap_command_literal(struct conn *c, struct imap_session *s, struct str text,
                                      const struct imap_literal *literal)
 {
-    struct imap_parse p = {.rest = text,
-                           .arena = &s->arena,
-                           .is_utf8 = imap_has_utf8(s),
-                           .is_utf8_only = s->enabled & IMAP_EN_UTF8};
+    struct imap_parse p = imap_parse_of(s, text);
     bool is_uid;
     if (!take_tag(s, &p))
         return IMAP_NOT_TAKEN;

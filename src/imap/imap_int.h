@@ -319,6 +319,8 @@ enum {
     IMAP_CLEAR = 32,     /* only where TLS could be started */
     IMAP_NUMBERS = 64    /* without UID it is about numbers of messages: not with UIDONLY */
 };
+/* Words of a command, to be taken as the client means them now. */
+struct imap_parse imap_parse_of(struct imap_session *s, struct str text);
 enum net_step imap_command_run(struct conn *c, struct imap_session *s, struct str text);
 /* IMAP_TAKEN: as above. */
 enum imap_taken imap_command_literal(struct conn *c, struct imap_session *s, struct str text,
