@@ -205,6 +205,19 @@ static struct str needle(struct scene *s)
     return str_sub(text, at, n);
 }
 
+/* Three words of a text, wherever they stand in it [RFC6203 3]. */
+static void put_far_words(struct scene *s, struct buf *out)
+{
+    struct str text = buf_str(&s->texts[next_random(s) % s->n_texts]);
+    for (int i = 0; i < 3; i++) {
+        struct str rest = str_skip(text, next_random(s) % text.n), word;
+        (void)str_cut(&rest, ' ', &word); /* what is left of one */
+        if (str_cut(&rest, ' ', &word))
+            buf_put(out, word);
+        buf_put(out, STR(" "));
+    }
+}
+
 static void put_key(struct scene *s, struct buf *b, unsigned depth)
 {
     static const char *const keys[] = {
@@ -220,10 +233,16 @@ static void put_key(struct scene *s, struct buf *b, unsigned depth)
         buf_put(b, STR(") "));
         put_key(s, b, depth - 1);
     } else {
-        struct str text = needle(s);
-        buf_put(b, next_random(s) % 3 ? STR("") : STR("FUZZY ")); /* [RFC6203 3] */
-        buf_putf(b, "%s {%zu+}\r\n", keys[kind], text.n);
-        buf_put(b, text);
+        struct buf text = {.cap = 1 << 16};
+        unsigned fuzzy = next_random(s) % 6; /* [RFC6203 3] */
+        if (fuzzy)
+            buf_put(&text, needle(s));
+        else
+            put_far_words(s, &text);
+        buf_put(b, fuzzy > 1 ? STR("") : STR("FUZZY "));
+        buf_putf(b, "%s {%zu+}\r\n", keys[kind], buf_len(&text));
+        buf_put(b, buf_str(&text));
+        buf_fini(&text);
     }
 }
 

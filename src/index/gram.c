@@ -151,8 +151,11 @@ void index_probes_of(struct index_probes *p, const struct index_ask *ask)
 {
     size_t each = ask->n < INDEX_PROBES / 2 ? INDEX_PROBES / (ask->n + !ask->n) : 2;
     *p = (struct index_probes){0};
-    for (size_t i = 0; i < ask->n; i++)
+    for (size_t i = 0, k = 0; i < ask->n && p->n < INDEX_PROBES; i++) {
         index_probes_add(p, ask->field, ask->needles[i], each);
+        while (k < p->n)
+            p->of[k++] = (uint32_t)i;
+    }
 }
 
 bool index_can_tell(const struct index_ask *ask)

@@ -36,8 +36,10 @@ void index_grams_mark(struct index_grams *g, struct str text, uint64_t *bits);
 
 struct index_probes {
     size_t n;
-    uint16_t bits[INDEX_PROBES]; /* a column that has them all may have the string */
+    uint16_t bits[INDEX_PROBES]; /* a column that has all of a string's may have the string */
+    uint32_t of[INDEX_PROBES];   /* which string that is, ascending */
 };
+/* Of all strings that have grams, as far as there is room: one that has no bits may be anywhere. */
 void index_probes_of(struct index_probes *p, const struct index_ask *ask);
 /* Adds those of the rarest grams, `max` bits or one more; none when the string has no grams. */
 void index_probes_add(struct index_probes *p, enum index_field field, struct str needle,

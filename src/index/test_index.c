@@ -129,6 +129,39 @@ static void it_says_what_may_be(void **state)
     assert_int_equal(count(f, INDEX_TEXT, "nosuchword", 205, 205), 5);
 }
 
+/* Strings that are far from one another in a long message are in different columns; one that has
+ * only some of them is denied still. */
+static void all_of_several_strings_may_be(void **state)
+{
+    enum { WORDS = 20000 };
+    struct fixture *f = *state;
+    struct buf text = {.cap = 1 << 20};
+    struct index_view *view;
+    struct str needles[] = {STR_INIT("alphabetical"), STR_INIT("xy"), STR_INIT("middlemost"),
+                            STR_INIT("omegatron")};
+    const struct index_ask ask = {INDEX_TEXT, needles, 4};
+    buf_put(&text, STR("Subject: x\r\n\r\nalphabetical "));
+    for (unsigned i = 0; i < WORDS; i++)
+        buf_putf(&text, i == WORDS / 2 ? "middlemost%u\r\n" : "w%x\r\n", i * 7919 % 65521);
+    buf_put(&text, STR("omegatron\r\n"));
+    deliver(f, 1000, 3);
+    inbox_fill(f->kv, f->store, ACCOUNT, STR("A: alphabetical\r\n\r\nmiddlemost\r\n"), 0, 1);
+    inbox_fill(f->kv, f->store, ACCOUNT, buf_str(&text), 0, 1);
+    inbox_fill(f->kv, f->store, ACCOUNT, STR("A: alphabetical\r\n\r\nmiddlemost omegatron\r\n"), 0,
+               1);
+    work(f);
+    assert_true(look(f).columns > 20);
+    struct index_maybe maybe = {0};
+    assert_rc(index_view_open(f->index, f->account, &view), RC_OK);
+    assert_rc(index_find(view, &ask, UINT64_MAX, &maybe), RC_OK);
+    assert_true(index_may(&maybe, 5) && index_may(&maybe, 6));
+    for (uint64_t id = 1; id < 5; id++)
+        assert_false(index_may(&maybe, id));
+    index_maybe_fini(&maybe);
+    index_view_close(&view);
+    buf_fini(&text);
+}
+
 static void small_blocks_become_large(void **state)
 {
     struct fixture *f = *state;
@@ -327,6 +360,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
         TEST(it_says_what_may_be),
+        TEST(all_of_several_strings_may_be),
         TEST(small_blocks_become_large),
         TEST(gaps_are_maybe),
         TEST(one_that_is_mostly_gone_is_made_anew),

@@ -1,9 +1,9 @@
 /* Asking: a string's grams are looked up in each block, a slice a gram, and only a column that has
- * all of them may have the string.
+ * all of them may have the string; of several strings, only a message that may have each.
  *
- * Invariant: whatever is missing, damaged or under a key makes all messages of its block "maybe".
- * Blocks never change while they are named, and their ids are never used again: rows that are gone
- * went since this view was opened. */
+ * Invariant: whatever is missing, damaged or under a key denies no message of its block. Blocks
+ * never change while they are named, and their ids are never used again: rows that are gone went
+ * since this view was opened. */
 #include "index/build_int.h"
 
 #include "base/mem.h"
@@ -105,25 +105,14 @@ static enum rc read_slices(struct looking *l, const struct index_probes *p, stru
     return RC_OK;
 }
 
-/* A bit for each column that may be. */
-static enum rc find_columns(struct looking *l, const struct index_probes *p, unsigned char *columns)
-{
-    struct str slices[INDEX_PROBES];
-    TRY(read_slices(l, p, slices));
-    memset(columns, 0xff, l->block->stride);
-    for (size_t i = 0; i < p->n; i++)
-        put_and(columns, slices[i].p, slices[i].n);
-    return RC_OK;
-}
-
 /* --- messages of columns ---------------------------------------------------------------------- */
 
-static void set_range(struct index_maybe *m, uint64_t first, uint64_t last, bool is_on)
+static void set_range(struct index_maybe *m, uint64_t first, uint64_t last)
 {
     for (uint64_t i = first - m->from, end = last - m->from; i <= end;) {
         uint64_t bit = i % 64, n = 64 - bit < end - i + 1 ? 64 - bit : end - i + 1;
         uint64_t mask = (n == 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1) << bit;
-        m->bits[i / 64] = is_on ? m->bits[i / 64] | mask : m->bits[i / 64] & ~mask;
+        m->bits[i / 64] |= mask;
         i += n;
     }
 }
@@ -166,7 +155,7 @@ static enum rc set_column(struct looking *l, struct ranks *r, unsigned place, ui
         return RC_CORRUPT;
     for (uint64_t i = first; i < rank + place / 2; i++) {
         TRY(id_of(l, r, i, &id));
-        set_range(m, id, id, true);
+        set_range(m, id, id);
     }
     return RC_OK;
 }
@@ -227,20 +216,63 @@ static enum rc set_gaps(struct looking *l, struct index_maybe *m)
         for (size_t i = 0; i < n; i++) {
             uint64_t from = l->block->first + gaps[i].from;
             if (gaps[i].n)
-                set_range(m, from, from + gaps[i].n - 1, true);
+                set_range(m, from, from + gaps[i].n - 1);
         }
     }
     return RC_OK;
 }
 
-static enum rc look_into(struct looking *l, const struct index_probes *p, struct index_maybe *m)
+/* What one of the strings says of the block: a bit for each id that may have it, in the words of
+ * `m` that the block has a part of. */
+static struct index_maybe begin_block(const struct looking *l, const struct index_maybe *m)
+{
+    const struct index_block *b = l->block;
+    uint64_t first = (b->first - m->from) / 64, words = (b->last - m->from) / 64 - first + 1;
+    struct index_maybe one = {.from = m->from + first * 64, .to = m->from + (first + words) * 64};
+    one.bits = mem_zero(words * sizeof *one.bits);
+    if (one.from < b->first)
+        set_range(&one, one.from, b->first - 1);
+    if (one.to - 1 > b->last)
+        set_range(&one, b->last + 1, one.to - 1);
+    return one;
+}
+
+static void narrow(struct index_maybe *m, const struct index_maybe *one)
+{
+    uint64_t *bits = m->bits + (one->from - m->from) / 64;
+    for (uint64_t i = 0; i < (one->to - one->from) / 64; i++)
+        bits[i] &= one->bits[i];
+}
+
+/* The n slices are those of one string. */
+static enum rc look_for(struct looking *l, const struct str *slices, size_t n,
+                        struct index_maybe *m)
 {
     unsigned char columns[INDEX_COLUMNS / 8 + 8] = {0};
-    const struct index_block *b = l->block;
-    TRY(find_columns(l, p, columns));
-    set_range(m, b->first, b->last, false);
-    TRY(set_columns(l, columns, m));
-    return set_gaps(l, m);
+    memset(columns, 0xff, l->block->stride);
+    for (size_t i = 0; i < n; i++)
+        put_and(columns, slices[i].p, slices[i].n);
+    struct index_maybe one = begin_block(l, m);
+    enum rc rc = set_columns(l, columns, &one);
+    if (rc == RC_OK)
+        rc = set_gaps(l, &one);
+    if (rc == RC_OK)
+        narrow(m, &one);
+    index_maybe_fini(&one);
+    return rc;
+}
+
+/* Each string by itself: a long message may have them in different columns. */
+static enum rc look_into(struct looking *l, const struct index_probes *p, struct index_maybe *m)
+{
+    struct str slices[INDEX_PROBES];
+    TRY(read_slices(l, p, slices));
+    for (size_t i = 0, end; i < p->n; i = end) {
+        for (end = i + 1; end < p->n && p->of[end] == p->of[i];)
+            end++;
+        TRY(look_for(l, slices + i, end - i, m));
+    }
+    return RC_OK;
 }
 
 /* Rows that a step has taken away meanwhile are no fault. */
@@ -259,8 +291,6 @@ static void look_into_one(struct index_view *v, size_t at, const struct index_pr
                         .account = store_account_id(v->account),
                         .block = &v->table.blocks[at]};
     enum rc rc = look_into(&l, p, m);
-    if (rc != RC_OK)
-        set_range(m, l.block->first, l.block->last, true);
     if (rc != RC_OK && is_fault(&l, rc))
         index_forsake(v->ix, v->account, rc);
     arena_fini(&l.arena);
