@@ -155,10 +155,11 @@ static enum rc expand_piece(struct conn *c, char *to, size_t n, size_t *out_n)
     return RC_OK;
 }
 
+enum { PIECES = 4 }; /* in one turn, when nothing comes out of them */
+
 /* RC_OK with nothing at all: the peer flushes without end; others come first, then more of it. */
 static enum rc receive_packed(struct conn *c, char *to, size_t n, size_t *out_n)
 {
-    enum { PIECES = 4 };
     struct layer *layer = c->layer;
     enum rc rc = RC_OK;
     *out_n = 0;
@@ -171,24 +172,28 @@ static enum rc receive_packed(struct conn *c, char *to, size_t n, size_t *out_n)
     return rc;
 }
 
-/* Behind the last flush what comes is plain: it need not have come together with the words. */
+/* Behind the last flush what comes is plain: it need not have come together with the words. RC_OK
+ * with nothing at all: it has not come yet, and others come first. */
 static enum rc receive_last(struct conn *c, char *to, size_t n, size_t *out_n)
 {
     struct layer *layer = c->layer;
     enum rc rc = RC_OK;
     *out_n = 0;
-    while (rc == RC_OK && !*out_n && !deflate_is_flushed(layer->deflate))
+    for (int i = 0; i < PIECES && rc == RC_OK && !*out_n && !deflate_is_flushed(layer->deflate);
+         i++)
         rc = expand_piece(c, to, n, out_n);
     if (rc == RC_OK && *out_n) /* it was to be the last */
         rc = refuse_packed(c, RC_SYNTAX);
     if (rc != RC_OK)
         return rc;
+    c->is_readable = true;
+    if (!deflate_is_flushed(layer->deflate))
+        return RC_OK;
     struct str rest = str_head(buf_str(&layer->in), n);
     if (rest.n)
         memcpy(to, rest.p, rest.n);
     *out_n = rest.n;
     buf_consume(&layer->in, rest.n);
-    c->is_readable = true;
     if (!buf_len(&layer->in))
         layer_free(c);
     return *out_n ? RC_OK : receive_bytes(c, to, n, out_n);
