@@ -324,13 +324,10 @@ static enum rc prepare(struct expunging *p)
 }
 
 /* Puts all of it into the change, which has no rows yet. */
-static enum rc expunge(struct expunging *p, struct change *c)
+static enum rc expunge(struct expunging *p, struct mailbox *m, struct change *c)
 {
-    struct mailbox *m = account_mailbox(p->attempt->account, p->mailbox);
     struct going *going = NULL;
     size_t n = 0;
-    if (!m)
-        return RC_NOTFOUND;
     enum rc rc = prepare(p);
     if (rc == RC_OK)
         rc = find_going(p, m, &going, &n);
@@ -345,19 +342,21 @@ static enum rc expunge(struct expunging *p, struct change *c)
 enum rc expunge_within(struct attempt *t, struct change *c, uint32_t mailbox, uint32_t uid)
 {
     struct expunging p = {.attempt = t, .mailbox = mailbox, .uids = &uid, .n_uids = 1};
-    if (!account_mailbox(t->account, mailbox))
+    struct mailbox *m = account_mailbox(t->account, mailbox);
+    if (!m)
         return RC_PERM; /* gone with its mailbox */
-    TRY(expunge(&p, c));
+    TRY(expunge(&p, m, c));
     return p.n_tombstones ? RC_OK : RC_PERM;
 }
 
 static enum rc run_expunge(struct attempt *attempt)
 {
     struct lone *l = CONTAINER(attempt, struct lone, attempt);
-    if (!account_mailbox(attempt->account, l->what.mailbox))
+    struct mailbox *m = account_mailbox(attempt->account, l->what.mailbox);
+    if (!m)
         return RC_NOTFOUND;
     struct change *c = change_new(attempt->account, l->op);
-    enum rc rc = expunge(&l->what, c);
+    enum rc rc = expunge(&l->what, m, c);
     l->op->changed = (uint32_t)l->what.n_tombstones;
     return change_finish(c, rc);
 }

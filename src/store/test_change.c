@@ -353,42 +353,52 @@ static void a_delivery_under_way_is_no_delivery(void **state)
     fixture_close(f, &a);
 }
 
+static uint64_t keywords_at(struct store_account *a, size_t index)
+{
+    struct store_root *root;
+    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
+    uint64_t keywords = store_root_at(root, index)->keywords;
+    store_root_release(&root);
+    return keywords;
+}
+
+/* Of the first message. */
+static enum rc change_keywords_of(struct store_account *a, enum store_flag_how how,
+                                  const struct str *names, size_t n, struct store_op *out)
+{
+    const uint32_t uid = 1;
+    const struct store_flag_change change = {.mailbox = 1,
+                                             .uids = &uid,
+                                             .n_uids = 1,
+                                             .how = how,
+                                             .keywords = names,
+                                             .n_keywords = n,
+                                             .unchanged_since = UINT64_MAX};
+    return fixture_flags(a, &change, out);
+}
+
 static void keywords_have_names(void **state)
 {
     struct fixture *f = *state;
     struct store_account *a = fixture_account(f, 1);
     struct str names[2] = {STR("$Junk"), STR("work")}, other = STR("WORK"), all[STORE_KEYWORDS];
     struct arena arena;
-    uint32_t uid = 1;
     arena_init(&arena, 0);
-    struct store_flag_change change = {.mailbox = 1,
-                                       .uids = &uid,
-                                       .n_uids = 1,
-                                       .how = STORE_FLAGS_REMOVE,
-                                       .keywords = &other,
-                                       .n_keywords = 1,
-                                       .unchanged_since = UINT64_MAX};
     struct store_append how = {.keywords = names, .n_keywords = 2};
     assert_rc(fixture_append(f, a, STR("1"), &how, NULL), RC_OK);
-    struct store_root *root;
-    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
-    assert_int_equal(store_root_at(root, 0)->keywords, 3);
-    store_root_release(&root);
-    assert_rc(fixture_flags(a, &change, NULL), RC_OK);
-    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
-    assert_int_equal(store_root_at(root, 0)->keywords, 1);
-    store_root_release(&root);
-    change.how = STORE_FLAGS_ADD;
+    assert_int_equal(keywords_at(a, 0), 3);
+    assert_rc(change_keywords_of(a, STORE_FLAGS_REMOVE, &other, 1, NULL), RC_OK);
+    assert_int_equal(keywords_at(a, 0), 1);
     for (int i = 2; i < STORE_KEYWORDS + 2; i++) {
         char text[20];
         snprintf(text, sizeof text, "k%d", i);
         other = str_of(text);
-        assert_rc(fixture_flags(a, &change, NULL), i < STORE_KEYWORDS ? RC_OK : RC_LIMIT);
+        assert_rc(change_keywords_of(a, STORE_FLAGS_ADD, &other, 1, NULL),
+                  i < STORE_KEYWORDS ? RC_OK : RC_LIMIT);
     }
     other = STR("unknown");
-    change.how = STORE_FLAGS_REMOVE;
     struct store_op op;
-    assert_rc(fixture_flags(a, &change, &op), RC_OK);
+    assert_rc(change_keywords_of(a, STORE_FLAGS_REMOVE, &other, 1, &op), RC_OK);
     assert_int_equal(op.changed, 0);
     fixture_close(f, &a);
     fixture_reopen(f);
@@ -397,21 +407,10 @@ static void keywords_have_names(void **state)
     assert_str(all[0], "$Junk");
     assert_str(all[1], "work");
     assert_str(all[63], "k63");
-    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
-    assert_int_equal(store_root_at(root, 0)->keywords, UINT64_MAX & ~UINT64_C(2));
-    store_root_release(&root);
+    assert_int_equal(keywords_at(a, 0), UINT64_MAX & ~UINT64_C(2));
     arena_fini(&arena);
     fixture_close(f, &a);
     fixture_assert_sound(f, 1);
-}
-
-static uint64_t keywords_at(struct store_account *a, size_t index)
-{
-    struct store_root *root;
-    assert_rc(store_mailbox_open(a, 1, 0, &root), RC_OK);
-    uint64_t keywords = store_root_at(root, index)->keywords;
-    store_root_release(&root);
-    return keywords;
 }
 
 /* [RFC9979 4, 5]: the later one takes the place of the other one; nothing else is touched. */
@@ -422,31 +421,19 @@ static void some_keywords_exclude_one_another(void **state)
     struct str names[4] = {STR("work"), STR("$HasAttachment"), STR("$HASNOATTACHMENT"),
                            STR("$memo")},
                other;
-    uint32_t uid = 1;
-    struct store_flag_change change = {.mailbox = 1,
-                                       .uids = &uid,
-                                       .n_uids = 1,
-                                       .how = STORE_FLAGS_ADD,
-                                       .keywords = &other,
-                                       .n_keywords = 1,
-                                       .unchanged_since = UINT64_MAX};
     struct store_append how = {.keywords = names, .n_keywords = 4};
     assert_rc(fixture_append(f, a, STR("1"), &how, NULL), RC_OK);
     assert_int_equal(keywords_at(a, 0), 1 | 2 | 8);
     other = STR("$hasnoattachment");
-    assert_rc(fixture_flags(a, &change, NULL), RC_OK);
+    assert_rc(change_keywords_of(a, STORE_FLAGS_ADD, &other, 1, NULL), RC_OK);
     assert_int_equal(keywords_at(a, 0), 1 | 4 | 8);
     other = STR("$hasmemo");
-    assert_rc(fixture_flags(a, &change, NULL), RC_OK);
+    assert_rc(change_keywords_of(a, STORE_FLAGS_ADD, &other, 1, NULL), RC_OK);
     assert_int_equal(keywords_at(a, 0), 1 | 4 | 16);
-    change.how = STORE_FLAGS_REMOVE;
     other = STR("$memo");
-    assert_rc(fixture_flags(a, &change, NULL), RC_OK);
+    assert_rc(change_keywords_of(a, STORE_FLAGS_REMOVE, &other, 1, NULL), RC_OK);
     assert_int_equal(keywords_at(a, 0), 1 | 4 | 16);
-    change.how = STORE_FLAGS_SET;
-    change.keywords = names;
-    change.n_keywords = 3;
-    assert_rc(fixture_flags(a, &change, NULL), RC_OK);
+    assert_rc(change_keywords_of(a, STORE_FLAGS_SET, names, 3, NULL), RC_OK);
     assert_int_equal(keywords_at(a, 0), 1 | 2);
     fixture_close(f, &a);
     fixture_assert_sound(f, 1);
