@@ -271,7 +271,6 @@ static void domains_that_are_not_found(void **state)
     finds_and_mends(f, "it is not found by a domain of its recipients");
 }
 
-/* What cannot be known any more stays as it is. */
 /* A recipient elsewhere with a domain that is longer than any. */
 static void damage_domain(struct fixture *f, struct queue_id id)
 {
@@ -293,6 +292,7 @@ static void damage_domain(struct fixture *f, struct queue_id id)
     damage(f, queue_part_of(id), queue_recipient_key(id, 0, key), pack_done(&w));
 }
 
+/* What cannot be known any more stays as it is. */
 static void what_is_lost_is_named(void **state)
 {
     struct fixture *f = *state;
