@@ -17,6 +17,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void changed(struct store_watch *watch)
 {
@@ -59,10 +60,26 @@ void imap_notify_forget(struct imap_session *s)
     s->news = IMAP_NEWS_ALL;
 }
 
+/* What the one before had still to tell is told by this one; STATUS tells it in any case. */
+static void take_over(struct imap_notify *n, const struct imap_notify *old)
+{
+    memcpy(n->own, old->own, sizeof n->own);
+    memcpy(n->mine, old->mine, sizeof n->mine);
+    n->n_own = old->n_own;
+    n->n_mine = old->n_mine;
+    if (n->watches_names && old->watches_names)
+        n->names_at = old->names_at;
+    if (n->program.has_status || !imap_notify_has_others(&old->program))
+        return;
+    n->since = n->at = old->since;
+    n->told = old->told;
+    n->left = old->left;
+}
+
 /* From the moment on that the watch is there, whatever changes is told. */
 static void begin(struct imap_session *s, struct imap_notify **pending)
 {
-    struct imap_notify *n = s->notify = *pending;
+    struct imap_notify *n = *pending;
     unsigned selected = n->program.selected;
     *pending = NULL;
     n->session = s;
@@ -72,6 +89,10 @@ static void begin(struct imap_session *s, struct imap_notify **pending)
         store_names_watch(s->account);
     store_watch_add(s->account, &n->watch);
     n->since = n->at = n->names_at = store_news_now(s->account);
+    if (s->notify)
+        take_over(n, s->notify);
+    imap_notify_end(s);
+    s->notify = n;
     s->news = !selected                      ? IMAP_NEWS_NONE
               : selected & IMAP_NOTIFY_FLAGS ? IMAP_NEWS_ALL
                                              : IMAP_NEWS_COUNTS;
@@ -223,7 +244,7 @@ static enum net_step set(struct conn *c, struct imap_session *s, struct notifyin
         return imap_finish(c, s, IMAP_BAD_EVENT);
     if (!take_room(s->imap, k->pending))
         return imap_finish(c, s, IMAP_NOTIFY_TOO_MUCH);
-    imap_notify_forget(s);
+    s->news = IMAP_NEWS_ALL; /* the one before watches until this one does */
     s->go_on = tell_selected;
     return tell_selected(c, s);
 }

@@ -42,6 +42,12 @@ struct imap_notify_program {
     unsigned events; /* of all of them */
 };
 
+/* Messages of others than the selected mailbox may be watched. */
+static inline bool imap_notify_has_others(const struct imap_notify_program *program)
+{
+    return program->n_groups && program->events & IMAP_NOTIFY_MESSAGES;
+}
+
 /* Everything behind "NOTIFY ". What is to stay is in `keep`; names over `names_max` are too many:
  * p->is_limit. */
 bool imap_take_notify(struct imap_parse *p, struct arena *keep, size_t names_max,

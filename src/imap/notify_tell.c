@@ -234,7 +234,7 @@ static enum net_step look_at_mailboxes(struct conn *c, struct imap_session *s,
 {
     if (net_out_is_full(c))
         return NET_MORE;
-    if (n->program.events & IMAP_NOTIFY_MESSAGES && n->program.n_groups) {
+    if (imap_notify_has_others(&n->program)) {
         enum rc rc = store_news(s->account, n->since, &n->at, &s->arena, &n->news, &n->n);
         if (rc != RC_OK)
             return give_up(c, s, rc);

@@ -552,6 +552,40 @@ static void many_sessions_change_and_are_told(void **state)
     home_assert_sound(h, h->alice);
 }
 
+/* What changes while one NOTIFY takes the place of another is told by the one or the other. */
+static void nothing_falls_between_two(void **state) /* [RFC5465 3.1] */
+{
+    enum { EACH_ONE = 300 };
+    static const struct str ask =
+        STR_INIT("b NOTIFY SET (personal (MessageNew MessageExpunge MailboxName))\r\n");
+    struct home *h = *state;
+    uint32_t inbox;
+    char line[CLIENT_LINE];
+    struct store_account *account = home_open(h, h->alice, &inbox);
+    int fd = client_login(h);
+    client_send(fd, ask);
+    client_expect_line(fd, STR("b OK"));
+    unsigned long messages = 0, names = 0;
+    for (unsigned i = 0; i < 2 * EACH_ONE; i++) {
+        bool is_done = false;
+        client_send(fd, ask);
+        if (i < EACH_ONE)
+            home_deliver(h, h->alice, MAIL);
+        else
+            make_mailbox(account, "m", i);
+        while (!is_done || messages + names <= i) {
+            struct str got = client_line(fd, line, sizeof line);
+            if (str_starts(got, STR("* STATUS INBOX (MESSAGES ")))
+                messages = strtoul(got.p + 25, NULL, 10);
+            names += str_starts(got, STR("* LIST "));
+            is_done = is_done || str_starts(got, STR("b OK"));
+        }
+        assert_int_equal(messages + names, i + 1);
+    }
+    store_account_close(&account);
+    client_close(h->net, fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -574,6 +608,7 @@ int main(void)
         EACH(who_does_not_read_is_told_of_the_overflow),
         EACH(all_of_many_mailboxes_can_be_watched),
         EACH(many_sessions_change_and_are_told),
+        EACH(nothing_falls_between_two),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
