@@ -66,7 +66,6 @@ struct imap_notify {
     size_t size; /* counted in imap.notified */
     /* What the client knows. */
     uint64_t since, at; /* of mailboxes: all up to `since`, and up to `at` in what is being told */
-    uint64_t known;     /* HIGHESTMODSEQ of the selected mailbox before what is being told */
     uint64_t told;      /* not 0: `since` went back for the mailbox `left` (0: for several), and of
                            others      all is known up to here */
     uint32_t left;

@@ -118,11 +118,12 @@ static enum net_step tell_arrivals(struct conn *c, struct imap_session *s, struc
     return spans.n && !n->fetch ? overflow(c, s) : NET_READ;
 }
 
-/* As at the end of a command [RFC7162 3.2.7, 3.2.9]: VANISHED does not tell it. */
+/* As at the end of a command [RFC7162 3.2.7, 3.2.9]: VANISHED does not tell it. Where something is
+ * kept back it is what it was. */
 static enum net_step tell_highest(struct conn *c, struct imap_session *s, struct imap_notify *n)
 {
-    if (s->state == IMAP_SELECTED && s->enabled & IMAP_EN_QRESYNC && s->tells_modseq &&
-        s->view.modseq > n->known)
+    bool is_whole = s->state == IMAP_SELECTED && !s->view.is_behind && !s->view.is_untold;
+    if (is_whole && s->enabled & IMAP_EN_QRESYNC && s->tells_modseq)
         imap_put_highest_modseq(s, net_out(c));
     s->tells_modseq = false;
     return go_to(n, LOOK_AT_NAMES);
@@ -283,7 +284,6 @@ enum net_step imap_notify_tell(struct conn *c, struct imap_session *s)
     struct imap_notify *n = s->notify;
     enum net_step next = NET_READ;
     if (n->stage == BEGIN) {
-        n->known = s->view.modseq;
         s->has_news = false; /* what comes now comes with another wake */
         go_to(n, SELECTED);
     }
