@@ -327,12 +327,13 @@ static void begin_row(struct imap_session *s, struct imap_fetch *f)
         return;
     struct str summary = f->summaries[f->at], ids;
     bool has_preview = f->program.has_preview;
-    if (has_preview && mime_summary_thread(summary, &ids))
-        f->summary = summary;
-    if (!has_preview || !mime_summary_preview(summary, &f->preview))
-        f->preview = (struct str){0};
     if (!mime_summary_read(summary, &f->envelope, &f->structure))
         f->envelope = f->structure = (struct str){0};
+    f->is_kept = f->envelope.p && mime_summary_thread(summary, &ids);
+    if (has_preview && f->is_kept)
+        f->summary = summary;
+    if (has_preview && !mime_summary_preview(summary, &f->preview))
+        f->preview = (struct str){0};
     if (s->enabled & IMAP_EN_REV2 && mime_structure_has_global(f->structure)) /* made anew */
         f->envelope = f->structure = (struct str){0};
     f->body.keeps = !f->envelope.p || (has_preview && !f->summary.p);

@@ -175,7 +175,8 @@ struct imap_fetch {
     size_t nth, at; /* of the page, and where it stands in it */
     size_t item;
     const struct store_row *row;
-    struct str summary;                      /* as it is kept; absent: it is not */
+    bool is_kept;                            /* its summary, in the format of today */
+    struct str summary;                      /* that, for a preview; absent: it is not known */
     struct str envelope, structure, preview; /* of its summary; absent: not there yet */
     size_t n_previews;                       /* made by this command */
     bool has_begun;                          /* "* n FETCH (" is written */

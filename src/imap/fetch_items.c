@@ -191,8 +191,9 @@ enum rc imap_fetch_put_unasked(struct conn *c, struct imap_session *s, struct im
 static enum rc make_rev2(struct imap_fetch *f)
 {
     struct imap_body *b = &f->body;
+    if (!f->is_kept)
+        f->summary = (struct str){0};
     buf_clear(&b->summary);
-    f->summary = (struct str){0};
     TRY(mime_summary_rev2(&b->tree, &b->summary));
     bool is_good = mime_summary_read(buf_str(&b->summary), &f->envelope, &f->structure);
     return is_good ? RC_OK : RC_CORRUPT;
@@ -208,9 +209,11 @@ static enum rc make_summary(struct conn *c, struct imap_session *s, struct imap_
     TRY(mime_summary(&b->tree, &b->summary));
     if (!mime_summary_read(buf_str(&b->summary), &f->envelope, &f->structure))
         return RC_CORRUPT;
-    f->summary = buf_str(&b->summary);
-    /* Where it cannot be kept it is made anew each time. */
-    (void)store_summary_put(s->account, f->row->email, buf_str(&b->summary));
+    if (!f->is_kept) {
+        f->summary = buf_str(&b->summary);
+        /* Where it cannot be kept it is made anew each time. */
+        (void)store_summary_put(s->account, f->row->email, f->summary);
+    }
     bool is_more = s->enabled & IMAP_EN_REV2 && mime_structure_has_global(f->structure);
     return is_more ? make_rev2(f) : RC_OK;
 }

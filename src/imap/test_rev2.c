@@ -1,6 +1,8 @@
 /* IMAP4rev2 beside IMAP4rev1 [RFC9051 E]: what changes with ENABLE, and nothing before it. */
 #include "imap/test_home.h"
 
+#include "mime/summary.h"
+
 #define AT_ONCE (1 << 20)
 
 static int begin(struct home *h, const char *const *mails)
@@ -240,6 +242,43 @@ static void global_messages_are_shown(void **state)
     end(&h, fd);
 }
 
+static bool has_preview(struct home *h)
+{
+    struct inbox in = inbox_open(h->store, h->alice);
+    struct arena arena = {0};
+    struct str summary, preview;
+    uint64_t email = store_root_at(in.root, 0)->email;
+    assert_rc(store_summaries(in.account, &email, 1, 0, &arena, &summary), RC_OK);
+    bool has = mime_summary_preview(summary, &preview);
+    arena_fini(&arena);
+    inbox_close(&in);
+    return has;
+}
+
+/* What is shown to IMAP4rev2 alone takes the place of nothing. STORE comes behind what is kept. */
+static void what_is_kept_of_global_messages_stays(void **state)
+{
+    static const char *const mails[] = {
+        "Content-Type: message/global\r\n\r\nSubject: in\r\n\r\nbody\r\n", NULL};
+    struct home h;
+    int fd = begin(&h, mails);
+    client_talk(fd,
+                "C: a SELECT INBOX\n"
+                "P: * F\nP: * OK\nP: * 1 E\nP: * L\nP: * OK\nP: * OK\nP: * OK\nP: a OK\n"
+                "C: b FETCH 1 (BODY)\nP: * 1 FETCH (BODY (\"message\" \nP: b OK\n"
+                "C: c STORE 1 +FLAGS.SILENT (a)\nP: * FLAGS\nP: * OK\nP: c OK\n"
+                "C: d FETCH 1 (PREVIEW)\nP: * 1 FETCH (PREVIEW \nP: d OK\n"
+                "C: e STORE 1 -FLAGS.SILENT (a)\nP: e OK\n",
+                AT_ONCE);
+    assert_true(has_preview(&h));
+    client_talk(fd,
+                "C: f FETCH 1 (BODY)\nP: * 1 FETCH (BODY (\"message\" \nP: f OK\n"
+                "C: g STORE 1 +FLAGS.SILENT (a)\nP: g OK\n",
+                AT_ONCE);
+    assert_true(has_preview(&h));
+    end(&h, fd);
+}
+
 /* [RFC9051 6.3.1, 7.2.2, A]: told beside IMAP4rev1, the same before and after; nothing is otherwise
  * before ENABLE, and nothing stays after UNAUTHENTICATE. */
 static void it_is_chosen_by_enable(void **state)
@@ -289,6 +328,7 @@ int main(void)
         cmocka_unit_test(names_are_utf8),
         cmocka_unit_test(keywords_of_rev2_are_kept),
         cmocka_unit_test(global_messages_are_shown),
+        cmocka_unit_test(what_is_kept_of_global_messages_stays),
         cmocka_unit_test(it_is_chosen_by_enable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
