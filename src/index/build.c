@@ -110,8 +110,10 @@ static enum rc add_one(struct step *s, struct page *p, size_t i)
     index_columns_begin(&s->columns, p->ids[i]);
     if (rc == RC_OK)
         rc = index_message_add(&s->ix->conf, p->messages[i], p->summaries[i], s->stop, &s->columns);
-    if (rc == RC_TEMP || rc == RC_EOF)
+    if (rc == RC_TEMP || rc == RC_EOF) {
+        index_columns_drop(&s->columns); /* those before it may be written all the same */
         return rc;
+    }
     index_columns_end(&s->columns, rc == RC_OK);
     return RC_OK;
 }

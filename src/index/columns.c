@@ -22,7 +22,7 @@ enum {
 
 void index_columns_init(struct index_columns *c, uint64_t text_max)
 {
-    *c = (struct index_columns){.text_max = text_max};
+    *c = (struct index_columns){.text_max = text_max, .max = INDEX_COLUMNS};
 }
 
 void index_columns_fini(struct index_columns *c)
@@ -30,13 +30,7 @@ void index_columns_fini(struct index_columns *c)
     free(c->bits);
     free(c->places);
     free(c->emails);
-    *c = (struct index_columns){.text_max = c->text_max};
-}
-
-void index_columns_reset(struct index_columns *c)
-{
-    c->n = c->n_emails = c->n_open = 0;
-    memset(c->open, 0, sizeof c->open);
+    index_columns_init(c, c->text_max);
 }
 
 /* Without the instruction that not every processor has, and without a table. */
@@ -114,6 +108,7 @@ static void cut(struct index_columns *c)
     push_open(c);
     push(c, c->piece, c->is_first, !c->is_first);
     c->is_first = false;
+    c->is_too_long = c->n >= c->max; /* there is one more to come */
     memset(c->piece, 0, sizeof c->piece);
     c->step = INDEX_FULL / BITS;
     c->grams = (struct index_grams){.field = c->grams.field};
@@ -142,6 +137,12 @@ void index_columns_text(struct index_columns *c, struct str text)
         if (!c->step)
             look_how_full(c);
     }
+}
+
+void index_columns_drop(struct index_columns *c)
+{
+    if (!c->is_first) /* it has columns of its own, and the one before it is closed */
+        c->n = c->begun;
 }
 
 /* What there is of the message goes, and a column of ones comes. */

@@ -50,7 +50,8 @@ void index_probes_add(struct index_probes *p, enum index_field field, struct str
 /* Columns of messages, by ascending email id. A column has all of some messages, or a part of one
  * whose text did not fit; a message that is never "no" has a column of ones. */
 struct index_columns {
-    size_t n, size, max;
+    size_t n, size, max;   /* max: columns that a block can have; a message that would make more is
+                              never "no" */
     uint64_t *bits;        /* INDEX_WORDS of each column */
     unsigned char *places; /* how many messages begin in it, times two; plus 1 when the one before
                               goes on in it */
@@ -69,13 +70,13 @@ struct index_columns {
 };
 void index_columns_init(struct index_columns *c, uint64_t text_max);
 void index_columns_fini(struct index_columns *c);
-void index_columns_reset(struct index_columns *c); /* empty again; keeps memory */
 /* One message; ids ascend. */
 void index_columns_begin(struct index_columns *c, uint64_t email);
 void index_columns_field(struct index_columns *c, enum index_field field); /* another text begins */
 void index_columns_text(struct index_columns *c, struct str text);
 /* is_known false: it could not be read, and is never "no". */
 void index_columns_end(struct index_columns *c, bool is_known);
+void index_columns_drop(struct index_columns *c);  /* instead: it was never begun */
 void index_columns_close(struct index_columns *c); /* no more messages come */
 
 /* --- rows.c ----------------------------------------------------------------------------------- */

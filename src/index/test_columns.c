@@ -135,6 +135,72 @@ static void what_is_not_known_is_maybe(void **state)
     index_columns_fini(&c);
 }
 
+/* Of one that could not be read to its end nothing stays: columns have as many messages as there
+ * are. */
+static void what_is_dropped_was_never_there(void **state)
+{
+    struct index_columns c;
+    unsigned seed = 9;
+    size_t begun = 0;
+    char *text = random_text(40000, &seed);
+    index_columns_init(&c, 1 << 20);
+    add(&c, 1, STR("first"));
+    for (uint64_t id = 2; id < 6; id++) {
+        index_columns_begin(&c, id);
+        index_columns_text(&c, id % 2 ? STR("short") : str_from(text, 40000));
+        index_columns_drop(&c);
+    }
+    add(&c, 6, STR("sixth"));
+    index_columns_begin(&c, 7);
+    index_columns_text(&c, STR("seventh"));
+    index_columns_drop(&c);
+    index_columns_close(&c);
+    assert_int_equal(c.n_emails, 2);
+    assert_int_equal(c.n, 2);
+    for (size_t i = 0; i < c.n; i++) {
+        begun += c.places[i] / 2;
+        assert_false(goes_on(&c, i));
+    }
+    assert_int_equal(begun, 2);
+    assert_true(first_of(&c, 1) == 6 && column_has(&c, 1, STR("sixth")));
+    assert_false(column_has(&c, 1, STR("seventh")));
+    free(text);
+    index_columns_fini(&c);
+}
+
+/* More columns than a block can have come of no message, however long a text may be. */
+static void no_message_is_more_than_a_block(void **state)
+{
+    enum { MAX = 20 };
+    struct index_columns c;
+    unsigned seed = 5;
+    char *text = random_text(200000, &seed);
+    index_columns_init(&c, UINT64_MAX);
+    assert_int_equal(c.max, INDEX_COLUMNS);
+    c.max = MAX;
+    add(&c, 1, STR("first"));
+    add(&c, 2, str_from(text, 10000));
+    size_t before = c.n;
+    assert_true(before > 2 && before < MAX - 2);
+    for (size_t n = 1000; n < 200000; n += 1000) { /* one of them is just too long */
+        struct index_columns again;
+        index_columns_init(&again, UINT64_MAX);
+        again.max = MAX;
+        add(&again, 1, str_from(text, n));
+        index_columns_close(&again);
+        assert_true(again.n <= MAX);
+        assert_true(again.n > 1 || n < 10000 || is_all_ones(&again, 0));
+        index_columns_fini(&again);
+    }
+    add(&c, 3, str_from(text, 200000));
+    index_columns_close(&c);
+    assert_int_equal(c.n_emails, 3);
+    assert_int_equal(c.n, before + 2);
+    assert_true(first_of(&c, c.n - 1) == 3 && is_all_ones(&c, c.n - 1));
+    free(text);
+    index_columns_fini(&c);
+}
+
 static void slices_are_columns_turned(void **state)
 {
     struct index_columns c;
@@ -250,6 +316,8 @@ int main(void)
         cmocka_unit_test(a_long_text_is_cut_with_care),
         cmocka_unit_test(short_messages_share_a_column),
         cmocka_unit_test(what_is_not_known_is_maybe),
+        cmocka_unit_test(what_is_dropped_was_never_there),
+        cmocka_unit_test(no_message_is_more_than_a_block),
         cmocka_unit_test(slices_are_columns_turned),
         cmocka_unit_test(bits_are_joined),
         cmocka_unit_test(rows_are_what_they_say),
