@@ -58,6 +58,8 @@ enum rc index_writer_slice(struct index_writer *w, const unsigned char *slice);
 /* All of its places, some at a time; and that there are no more. */
 enum rc index_writer_places(struct index_writer *w, struct str places);
 enum rc index_writer_places_end(struct index_writer *w);
+/* The next row of its gaps: at most INDEX_GAPS_ROW; none is none. */
+enum rc index_writer_gaps(struct index_writer *w, const struct index_gap *gaps, size_t n);
 /* With the last commit. */
 enum rc index_writer_block(struct index_writer *w, const struct index_block *b);
 enum rc index_writer_drop(struct index_writer *w, const struct index_block *b);

@@ -175,14 +175,10 @@ static enum rc write_slices(struct index_writer *w, const struct index_columns *
 
 static enum rc write_gaps(struct index_writer *w, const struct index_columns *c)
 {
-    unsigned char row[INDEX_HEAD + INDEX_GAPS_ROW * 8];
     struct index_gap gaps[INDEX_GAPS_ROW];
     size_t at = 0, n;
-    while ((n = index_gaps_of(c, &at, gaps))) {
-        size_t bytes = index_gaps_put(gaps, n, row + INDEX_HEAD);
-        TRY(index_writer_row(w, index_key_row(w->block.id, INDEX_GAPS, w->block.gap_rows++), row,
-                             bytes));
-    }
+    while ((n = index_gaps_of(c, &at, gaps)))
+        TRY(index_writer_gaps(w, gaps, n));
     return RC_OK;
 }
 

@@ -57,7 +57,6 @@ struct merge {
     struct source from[SOURCES];
     size_t n;
     struct index_writer to;
-    struct arena arena;
     /* Gaps on their way, as many as one row has. */
     struct index_gap gaps[INDEX_GAPS_ROW];
     size_t n_gaps;
@@ -125,13 +124,9 @@ static enum rc join_places(struct merge *m)
 
 static enum rc write_gaps(struct merge *m)
 {
-    unsigned char row[INDEX_HEAD + INDEX_GAPS_ROW * 8];
-    if (!m->n_gaps)
-        return RC_OK;
-    size_t n = index_gaps_put(m->gaps, m->n_gaps, row + INDEX_HEAD);
+    size_t n = m->n_gaps;
     m->n_gaps = 0;
-    return index_writer_row(
-        &m->to, index_key_row(m->to.block.id, INDEX_GAPS, m->to.block.gap_rows++), row, n);
+    return index_writer_gaps(&m->to, m->gaps, n);
 }
 
 static enum rc add_gap(struct merge *m, uint64_t from, uint64_t to)

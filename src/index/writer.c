@@ -70,12 +70,11 @@ enum rc index_writer_slice(struct index_writer *w, const unsigned char *slice)
 
 enum rc index_writer_places_end(struct index_writer *w)
 {
-    uint32_t n = w->n_places % INDEX_PLACES_ROW;
-    struct index_key key =
-        index_key_row(w->block.id, INDEX_PLACES, (w->n_places - 1) / INDEX_PLACES_ROW);
     if (!w->n_places)
         return RC_OK;
-    return index_writer_row(w, key, w->places, n ? n : INDEX_PLACES_ROW);
+    uint32_t last = w->n_places - 1;
+    struct index_key key = index_key_row(w->block.id, INDEX_PLACES, last / INDEX_PLACES_ROW);
+    return index_writer_row(w, key, w->places, last % INDEX_PLACES_ROW + 1);
 }
 
 enum rc index_writer_places(struct index_writer *w, struct str places)
@@ -90,6 +89,15 @@ enum rc index_writer_places(struct index_writer *w, struct str places)
         places = str_skip(places, some.n);
     }
     return RC_OK;
+}
+
+enum rc index_writer_gaps(struct index_writer *w, const struct index_gap *gaps, size_t n)
+{
+    unsigned char row[INDEX_HEAD + INDEX_GAPS_ROW * 8];
+    if (!n)
+        return RC_OK;
+    struct index_key key = index_key_row(w->block.id, INDEX_GAPS, w->block.gap_rows++);
+    return index_writer_row(w, key, row, index_gaps_put(gaps, n, row + INDEX_HEAD));
 }
 
 enum rc index_writer_block(struct index_writer *w, const struct index_block *b)
