@@ -68,12 +68,13 @@ static size_t put_as_is(ucs4_t c, uint8_t *to)
     return n > 0 ? (size_t)n : 0;
 }
 
+enum { NONCHARACTERS = 0xfdd0 }; /* one for each letter from 'a' on */
+
 /* In lower case stands what i;unicode-casemap has in upper case: text that is ASCII, which is
  * nearly all, is compared as it is read. What it has in lower case ASCII, parts of a ligature and
  * the like, is no letter to it that any other letter equals: it becomes a noncharacter. */
 static size_t put_folded(ucs4_t c, uint8_t *to)
 {
-    enum { NONCHARACTERS = 0xfdd0 };
     if (c >= 'A' && c <= 'Z')
         c |= 0x20;
     else if (c >= 'a' && c <= 'z')
@@ -211,5 +212,7 @@ bool mime_match(struct mime_match *m, struct str piece)
 bool mime_is_letter(uint32_t character)
 {
     const uint32_t letters = UC_CATEGORY_MASK_L | UC_CATEGORY_MASK_M | UC_CATEGORY_MASK_N;
+    if (character >= NONCHARACTERS && character <= NONCHARACTERS + ('z' - 'a'))
+        return true;
     return uc_is_general_category_withtable(character, letters);
 }

@@ -12,9 +12,9 @@
  * are bytes from the beginning of the message as it is stored; indices of parts are uint32_t.
  *
  * Other headers of this folder, one an idea: section.h (which bytes BODY[1.2.MIME] is), summary.h
- * (ENVELOPE and BODYSTRUCTURE), decode.h (transfer encodings undone), charset.h (charsets, encoded
- * words), text.h (folded text for SEARCH), preview.h and html.h (the beginning of a text as a
- * line).
+ * (ENVELOPE and BODYSTRUCTURE), fields.h (an ENVELOPE taken apart), decode.h (transfer encodings
+ * undone), charset.h (charsets, encoded words), text.h (folded text for SEARCH), terms.h (its
+ * words), preview.h and html.h (the beginning of a text as a line).
  *
  * Caveats: the functions in this header give RFC 2047 words and RFC 2231 parameters as they stand.
  * A multipart or message in base64 or quoted-printable, which is forbidden [RFC2045 6.4], is not

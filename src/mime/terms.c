@@ -30,14 +30,11 @@ static bool is_without_spaces(uint32_t c)
 
 static enum kind kind_of(uint32_t c)
 {
-    enum { LIGATURE_FROM = 0xfdd0, LIGATURE_TO = 0xfde9 }; /* letters, as folding leaves them */
     if (c < 0x80)
         return ascii_is_alpha((char)c) || ascii_is_digit((char)c) ? KIND_LETTER : KIND_NONE;
-    if (is_without_spaces(c))
-        return mime_is_letter(c) ? KIND_WORD : KIND_NONE;
-    if (c >= LIGATURE_FROM && c <= LIGATURE_TO)
-        return KIND_LETTER;
-    return mime_is_letter(c) ? KIND_LETTER : KIND_NONE;
+    if (!mime_is_letter(c))
+        return KIND_NONE;
+    return is_without_spaces(c) ? KIND_WORD : KIND_LETTER;
 }
 
 /* The character that s begins with; what is none is a byte and no letter. */

@@ -14,7 +14,8 @@ static void text_is_split(void **state)
         {"imap break", "imap|break"},
         {"  don't-panic 42x ", "don|t|panic|42x"},
         {"cafe\xcc\x81 au lait", "cafe\xcc\x81|au|lait"}, /* an accent is a part of its word */
-        {"\xe6\x97\xa5\xe6\x9c\xac!", "\xe6\x97\xa5|\xe6\x9c\xac"}, /* Han: each by itself */
+        {"\xef\xb7\x95\xef\xb7\x98n e", "\xef\xb7\x95\xef\xb7\x98n|e"}, /* a ligature, folded */
+        {"\xe6\x97\xa5\xe6\x9c\xac!", "\xe6\x97\xa5|\xe6\x9c\xac"},     /* Han: each by itself */
         {"a\xe6\x97\xa5"
          "b",
          "a|\xe6\x97\xa5|b"},

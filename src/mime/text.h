@@ -15,7 +15,7 @@
  * are. RC_LIMIT: it does not fit, and out is as it was. */
 enum rc mime_fold(struct str utf8, struct buf *out);
 
-/* Whether a character is a letter, a mark or a number. */
+/* Whether a character of folded text is a letter, a mark or a number. */
 bool mime_is_letter(uint32_t character);
 
 /* Whether a name in well-formed UTF-8 is one for the network: in normalization form C, its
