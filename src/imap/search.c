@@ -25,9 +25,9 @@ enum {
 };
 
 static const uint64_t page_ns = 100 * 1000, /* net calls 32 times before it looks at others */
-    turn_ns = 5 * NS_PER_MS,                /* on the lane */
-    leaving_ns = NS_PER_SEC /
-                 5; /* between two signs of life, when the peer may be gone: sending finds out */
+    turn_ns = 5 * NS_PER_MS;                /* on the lane */
+/* Between two signs of life, when the peer may be gone: sending finds out. */
+static const uint64_t leaving_ns = NS_PER_SEC / 5;
 
 /* The page of those that rows did not decide. */
 struct imap_search_page {

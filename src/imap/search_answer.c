@@ -1,8 +1,6 @@
 /* SEARCH and UID SEARCH [RFC3501 6.4.4, 6.4.8] [RFC9051 6.4.4, 6.4.9]; what a search was asked to
- * return, and the answer:
- * "* SEARCH" with numbers, or ESEARCH with what RETURN names [RFC4466 2.6] [RFC4731 3.1]
- * [RFC9051 7.3.4]; and what
- * "$" means afterwards [RFC5182 2.1] [RFC9051 6.4.4.1].
+ * return, and the answer: "* SEARCH" with numbers, or ESEARCH with what RETURN names [RFC4466 2.6]
+ * [RFC4731 3.1] [RFC9051 7.3.4]; and what "$" means afterwards [RFC5182 2.1] [RFC9051 6.4.4.1].
  *
  * Invariants: hits are told in their order, in pages; what is held of them is the caller's bits or
  * order, and what is saved. SORT answers with the same functions. */
