@@ -171,6 +171,7 @@ struct records {
     struct record item[RECORDS_MAX];
     size_t n;
     struct str sts_policy; /* [RFC8461 3.2] */
+    struct str sts_url;    /* [RFC8461 3.3] */
 };
 /* keys: what `dkim list DOMAIN` answers; chain_pem: the host's certificate, or empty. End it with
  * records_fini in every case. */

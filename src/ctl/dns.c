@@ -27,7 +27,7 @@ static void put_text(struct str value)
     fputs(is_long ? ")\n" : "\n", stdout);
 }
 
-static void put_zone(const struct records *r, const char *domain)
+static void put_zone(const struct records *r)
 {
     struct str rest = r->sts_policy, line;
     for (size_t i = 0; i < r->n; i++) {
@@ -40,27 +40,27 @@ static void put_zone(const struct records *r, const char *domain)
         else
             printf("%.*s\n", STR_ARG(item->value));
     }
-    printf("; https://mta-sts.%s/.well-known/mta-sts.txt\n", domain);
+    printf("; %.*s\n", STR_ARG(r->sts_url));
     while (str_cut(&rest, '\n', &line))
         if (line.n)
             printf(";   %.*s\n", STR_ARG(line));
 }
 
-static void put_json(struct records *r, const char *domain)
+static void put_json(struct records *r)
 {
     static const char *const columns[] = {"name", "type", "ttl", "value"};
+    const struct record policy = {
+        .kind = RECORD_POLICY, .name = r->sts_url, .value = r->sts_policy};
     struct admin_answer a = {0};
-    char policy[DOMAIN_MAX + 64];
-    snprintf(policy, sizeof policy, "https://mta-sts.%s/.well-known/mta-sts.txt", domain);
     for (size_t i = 0; i < 4; i++)
         a.columns[a.n_columns++] = str_of(columns[i]);
     a.cells = arena_zero(&r->arena, 4 * (r->n + 1) * sizeof *a.cells);
     for (size_t i = 0; i <= r->n; i++) {
-        bool is_policy = i == r->n;
-        a.cells[a.n_cells++] = is_policy ? str_of(policy) : r->item[i].name;
-        a.cells[a.n_cells++] = is_policy ? STR("policy") : str_of(record_type(r->item[i].kind));
+        const struct record *item = i < r->n ? &r->item[i] : &policy;
+        a.cells[a.n_cells++] = item->name;
+        a.cells[a.n_cells++] = str_of(record_type(item->kind));
         a.cells[a.n_cells++] = STR("3600");
-        a.cells[a.n_cells++] = is_policy ? r->sts_policy : r->item[i].value;
+        a.cells[a.n_cells++] = item->value;
     }
     ctl_print_json(&a);
 }
@@ -83,9 +83,9 @@ static int print(const struct conf *conf, const char *domain, struct str chain,
     int status = CTL_FAILED;
     if (ctl_records(conf, domain, chain, keys, &records) == RC_OK) {
         if (is_json)
-            put_json(&records, domain);
+            put_json(&records);
         else
-            put_zone(&records, domain);
+            put_zone(&records);
         status = fflush(stdout) == 0 && !ferror(stdout) ? CTL_DONE : CTL_FAILED;
     }
     records_fini(&records);

@@ -161,14 +161,12 @@ static struct str one_line(struct str lines, struct arena *arena)
 
 static void look_at_policy(struct looking *l, struct records *records, const char *domain)
 {
-    char name[DNS_NAME_MAX + 64];
     struct buf found;
-    struct record r = {.kind = RECORD_POLICY,
-                       .value = one_line(records->sts_policy, &records->arena)};
+    const struct record r = {.kind = RECORD_POLICY,
+                             .name = records->sts_url,
+                             .value = one_line(records->sts_policy, &records->arena)};
     struct policy_look look = {.q = {.done = on_policy, .domain = str_of(domain)},
                                .done = &l->done};
-    snprintf(name, sizeof name, "https://mta-sts.%s/.well-known/mta-sts.txt", domain);
-    r.name = str_of(name);
     buf_init(&found, PUBLISHED_FOUND);
     if (tlspol_ask(l->tlspol, &look.q) == RC_OK)
         await(l, 1);

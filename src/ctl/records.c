@@ -164,6 +164,8 @@ static void add_sts(struct records *l, const struct conf *conf, const char *doma
              conf->hostname);
     l->sts_policy = arena_dup(&l->arena, str_of(text));
     crypto_sha256(l->sts_policy, sum);
+    snprintf(text, sizeof text, "https://mta-sts.%s/.well-known/mta-sts.txt", domain);
+    l->sts_url = arena_dup(&l->arena, str_of(text));
     add(l, RECORD_STS, below(l, "_mta-sts", domain), "v=STSv1; id=%02x%02x%02x%02x%02x%02x%02x%02x",
         sum[0], sum[1], sum[2], sum[3], sum[4], sum[5], sum[6], sum[7]);
     note(l, "together with the policy below, served with a certificate that others trust");
