@@ -1,20 +1,10 @@
 /* CREATE [RFC3501 6.3.3] [RFC9051 6.3.4], with special uses [RFC6154 3]. */
-#include "imap/imap_int.h"
+#include "imap/list_int.h"
 
 struct making {
     struct imap_op op;
     struct store_path path;
     enum store_role role;
-};
-
-static const struct {
-    struct str name;
-    enum store_role role;
-} uses[] = {
-    {STR_INIT("Drafts"), STORE_DRAFTS},       {STR_INIT("Sent"), STORE_SENT},
-    {STR_INIT("Junk"), STORE_JUNK},           {STR_INIT("Trash"), STORE_TRASH},
-    {STR_INIT("Archive"), STORE_ARCHIVE},     {STR_INIT("Memos"), STORE_MEMOS},
-    {STR_INIT("Scheduled"), STORE_SCHEDULED}, {STR_INIT("Snoozed"), STORE_SNOOZED},
 };
 
 /* create-param [RFC6154 6]: "(USE (\Sent))". STORE_INBOX: a use that no mailbox can have here. */
@@ -26,14 +16,10 @@ static bool take_use(struct imap_parse *p, enum store_role *out)
         !imap_take_byte(p, '('))
         return imap_fail(p, "(USE (...))");
     while (!imap_peek_byte(p, ')')) {
-        enum store_role role = STORE_INBOX;
         imap_take_byte(p, '\\'); /* some are registered without one [RFC9979 9.2] */
         if (!imap_take_atom(p, &name))
             return imap_fail(p, "a special use such as \\Sent");
-        for (size_t i = 0; i < sizeof uses / sizeof *uses; i++)
-            if (str_ieq(name, uses[i].name))
-                role = uses[i].role;
-        *out = *out == STORE_NONE ? role : STORE_INBOX; /* one each */
+        *out = *out == STORE_NONE ? imap_role_of_use(name) : STORE_INBOX; /* one each */
         if (!imap_take_byte(p, ' ') && !imap_peek_byte(p, ')'))
             return imap_fail(p, "the end of the list of uses");
     }

@@ -60,5 +60,8 @@ void imap_put_list_entry(struct imap_session *s, struct buf *out, const struct i
                          struct str old);
 /* The special use that LIST tells, with a space before it; absent: none. */
 struct str imap_special_use(const struct store_mailbox *mailbox);
+/* The same the other way round, without space and backslash. STORE_INBOX: a use that no mailbox can
+ * have here. */
+enum store_role imap_role_of_use(struct str name);
 
 #endif

@@ -147,6 +147,14 @@ struct str imap_special_use(const struct store_mailbox *mailbox)
                                                                  : (struct str){0};
 }
 
+enum store_role imap_role_of_use(struct str name)
+{
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++)
+        if (uses[i].p && str_ieq(name, str_skip(uses[i], STR(" \\").n)))
+            return i;
+    return STORE_INBOX;
+}
+
 /* Every one of the criteria [RFC5258 3] [RFC9051 6.3.9]; without any: what is there. */
 static bool meets(const struct imap_list *list, const struct imap_list_entry *e)
 {
