@@ -186,8 +186,25 @@ static void what_has_not_changed_does_not_count(void **state)
              "P: * 5 FETCH (UID 6 FLAGS (\\Seen) MODSEQ (\n"
              "P: * 4 FETCH (UID 5 FLAGS (\\Seen) MODSEQ (\n"
              "P: * 2 FETCH (UID 3 FLAGS (\\Seen) MODSEQ (\n"
-             "S: g OK [MESSAGELIMIT 3 3] UID FETCH completed\n",
-             modseq, modseq);
+             "S: g OK [MESSAGELIMIT 3 3] UID FETCH completed\n"
+             "C: h UID FETCH 1,5:7 FLAGS (CHANGEDSINCE %" PRIu64 ")\n"
+             "P: * 1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ (\n"
+             "P: * 4 FETCH (UID 5 FLAGS (\\Seen) MODSEQ (\n"
+             "P: * 5 FETCH (UID 6 FLAGS (\\Seen) MODSEQ (\n"
+             "S: h OK UID FETCH completed\n"
+             "C: i UID FETCH 1,3,5:6 FLAGS (CHANGEDSINCE %" PRIu64 ")\n"
+             "P: * 5 FETCH (UID 6 FLAGS (\\Seen) MODSEQ (\n"
+             "P: * 4 FETCH (UID 5 FLAGS (\\Seen) MODSEQ (\n"
+             "P: * 2 FETCH (UID 3 FLAGS (\\Seen) MODSEQ (\n"
+             "S: i OK [MESSAGELIMIT 3 3] UID FETCH completed\n"
+             "C: j UID STORE 7 +FLAGS.SILENT (\\Seen)\nP: * 6 FETCH (UID 7 MODSEQ (\nP: j OK\n"
+             "C: k UID FETCH 1,5:7 FLAGS (CHANGEDSINCE %" PRIu64
+             ")\n" /* a whole span of the set is left out */
+             "P: * 6 FETCH (UID 7 FLAGS (\\Seen) MODSEQ (\n"
+             "P: * 5 FETCH (UID 6 FLAGS (\\Seen) MODSEQ (\n"
+             "P: * 4 FETCH (UID 5 FLAGS (\\Seen) MODSEQ (\n"
+             "S: k OK [MESSAGELIMIT 3 5] UID FETCH completed\n",
+             modseq, modseq, modseq, modseq, modseq);
     buf_put(&talk, str_from("", 1));
     client_talk(fd, buf_str(&talk).p, AT_ONCE);
     buf_fini(&talk);
