@@ -24,14 +24,16 @@ static void demand_whole(const struct imap_threads *t, size_t n)
     FUZZ_DEMAND(t->closes == depth);
 }
 
-static size_t left;
+struct counted {
+    struct imap_thread_room room;
+    size_t left; /* times */
+};
 
 static bool take(struct imap_thread_room *room, size_t bytes)
 {
-    return left && left--;
+    struct counted *c = CONTAINER(room, struct counted, room);
+    return c->left && c->left--;
 }
-
-static struct imap_thread_room room = {take};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -51,11 +53,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     for (int kind = IMAP_THREAD_ORDEREDSUBJECT; kind <= IMAP_THREAD_REFS; kind++) {
         struct imap_threads threads;
-        left = size % 3; /* so that there may be no room */
-        if (imap_threads_make((enum imap_thread_kind)kind, rows, n, &room, &threads))
+        struct counted c = {{take}, size % 3}; /* so that there may be no room */
+        if (imap_threads_make((enum imap_thread_kind)kind, rows, n, &c.room, &threads))
             demand_whole(&threads, n);
         else
-            FUZZ_DEMAND(!left);
+            FUZZ_DEMAND(!c.left);
         free(threads.steps);
     }
     return 0;

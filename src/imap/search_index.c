@@ -124,6 +124,8 @@ static enum rc ask_keys(struct imap_session *s, struct imap_search *k)
         struct index_ask ask = ask_of(key);
         if (!can_be_asked(key))
             continue;
+        if (clock_mono(&clock_system) >= until)
+            return RC_AGAIN;
         enum rc rc = index_find(a->view, &ask, until, &a->maybe);
         if (rc == RC_AGAIN)
             return rc;

@@ -93,6 +93,9 @@ static void a_histogram_adds_up(void **state)
         "penfold_start_time_seconds 1\n",
         "# TYPE penfold_open_connections gauge\n",
         "# TYPE penfold_connections_total counter\npenfold_connections_total 0\n",
+        "# TYPE penfold_index_messages_total counter\npenfold_index_messages_total 0\n",
+        "# TYPE penfold_index_bytes_total counter\npenfold_index_bytes_total 0\n",
+        "# TYPE penfold_index_waiting_messages gauge\npenfold_index_waiting_messages 0\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         assert_true(str_find(text, str_of(lines[i])) >= 0);
