@@ -51,6 +51,18 @@ static enum rc check_delivery(struct appending *p)
     return str_is_null(value) ? RC_OK : RC_EXISTS;
 }
 
+/* All of them are looked at, to find all that must be read. */
+static enum rc check_notes(struct appending *p)
+{
+    enum rc result = RC_OK;
+    for (size_t i = 0; i < p->n; i++) {
+        enum rc rc = notes_check(&p->attempt, p->appends[i].notes, p->appends[i].n_notes);
+        if (rc != RC_OK && (result == RC_OK || result == RC_AGAIN))
+            result = rc;
+    }
+    return result;
+}
+
 /* Room for the messages, checked against all that is queued before them and what this change takes
  * away. */
 static enum rc check_limits(const struct appending *p, const struct hot *hot)
@@ -235,6 +247,7 @@ static enum rc put_message(struct change *c, struct appending *p, size_t i, stru
     uint64_t thread = put_thread(c, &p->items[i], row.email);
     put_email(c, p, i, &row, thread);
     put_delivery(c, append->delivery_id);
+    notes_put(c, append->notes, append->n_notes);
     summary_put(c, row.email, append->summary);
     t->record.m.uidnext++;
     t->record.m.exists++;
@@ -299,8 +312,9 @@ static enum rc run(struct attempt *attempt)
     p->mailbox = id ? account_mailbox(a, id) : account_role(a, STORE_INBOX);
     if (!p->mailbox)
         return RC_NOTFOUND;
-    enum rc delivery = check_delivery(p), found = find_threads(p);
+    enum rc delivery = check_delivery(p), notes = check_notes(p), found = find_threads(p);
     TRY(delivery);
+    TRY(notes);
     return queue_appends(p, found);
 }
 
@@ -311,7 +325,12 @@ enum rc store_append_many(struct store_account *account, const struct store_appe
                           .appends = appends,
                           .n = n,
                           .op = op};
+    size_t n_notes = 0;
     if (n > STORE_APPENDS)
+        return RC_LIMIT;
+    for (size_t i = 0; i < n; i++)
+        n_notes += appends[i].n_notes;
+    if (n_notes > STORE_NOTES)
         return RC_LIMIT;
     for (size_t i = 0; i < n; i++) {
         struct str delivery = appends[i].delivery_id;

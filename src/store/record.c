@@ -135,6 +135,15 @@ struct key key_delivery(struct str id)
     return k;
 }
 
+struct key key_note(struct str key)
+{
+    struct key k = key_of_kind('x');
+    size_t n = key.n < RECORD_KEY - 1 ? key.n : RECORD_KEY - 1;
+    memcpy(k.b + 1, key.p, n);
+    k.n = 1 + n;
+    return k;
+}
+
 struct key key_outbox(uint64_t seq)
 {
     return key_of_u64('o', seq);

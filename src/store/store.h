@@ -189,6 +189,18 @@ struct store_op {
     struct store_op *next_;    /* the store's */
 };
 
+/* A row of somebody above, in the account's partition, that is written with a change: what must be
+ * known exactly when a message is there. The store does not look into it. */
+enum { STORE_NOTE_KEY = 31, STORE_NOTE_VALUE = 2048, STORE_NOTES = 1000 };
+struct store_note {
+    struct str key;   /* 1 to STORE_NOTE_KEY bytes; the first one is its owner's letter */
+    struct str value; /* up to STORE_NOTE_VALUE bytes; absent: the row goes */
+    /* The change is refused with RC_EXISTS unless the row is as `before` says (absent: not there),
+     * after all that is queued before it. */
+    bool is_checked;
+    struct str before;
+};
+
 struct store_append {
     uint32_t mailbox;       /* 0: INBOX */
     struct kv_blob_id blob; /* finished; the caller forgets it when done() has run */
@@ -210,6 +222,8 @@ struct store_append {
      * none, and the quota is asked for what is left of the difference [RFC8508 3.4]. RC_PERM: it is
      * gone already, and nothing is added. 0: none. */
     uint32_t replaced_mailbox, replaced_uid;
+    const struct store_note *notes; /* written with it */
+    size_t n_notes;                 /* of all messages of a change at most STORE_NOTES */
 };
 
 /* The calls below queue a change. RC_OK: op->done will come. Otherwise it will not: RC_AGAIN (with
@@ -472,6 +486,20 @@ enum rc store_collected_note(struct store_account *account, uint32_t mailbox, co
  * any expunge. Bounded work, *out_more when there is more; *out_expunged is added to. Blocks. */
 enum rc store_collected_expire(struct store_account *account, uint64_t age_ns,
                                uint64_t *out_expunged, bool *out_more);
+
+/* --- notes ------------------------------------------------------------------------------------ */
+
+/* Notes without a message: a change like the others, but clients see nothing of it. RC_EXISTS as
+ * store_note says, RC_LIMIT: more than STORE_NOTES, RC_PERM: a bad length. */
+enum rc store_notes_put(struct store_account *account, const struct store_note *notes, size_t n,
+                        unsigned flags, struct store_op *op);
+/* The published ones. Absent values where there are none; as kv_get. */
+enum rc store_notes_get(struct store_account *account, const struct str *keys, size_t n,
+                        struct arena *arena, struct str *out_values);
+/* Those whose keys begin so, behind the key `after` (absent: from the first), some of them: call
+ * again while out->has_more. Blocks; as kv_scan. */
+enum rc store_notes_list(struct store_account *account, struct str prefix, struct str after,
+                         struct arena *arena, struct kv_page *out);
 
 /* --- watching and keeping --------------------------------------------------------------------- */
 

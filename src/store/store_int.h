@@ -45,6 +45,7 @@ struct key key_message_id(uint64_t hash);
 struct key key_keyword(unsigned n);
 struct key key_collected(uint64_t time, uint32_t mailbox, uint32_t uid); /* the first of its UIDs */
 struct key key_delivery(struct str id);
+struct key key_note(struct str key);
 struct key key_outbox(uint64_t seq);
 struct key key_subscription(struct str name, const uint64_t hash_key[2]);
 struct key key_after(struct str key, size_t n); /* first key beyond all that begin with n bytes */
@@ -355,7 +356,14 @@ struct rows_reader {
 enum rc rows_read(struct store_account *a, uint32_t mailbox, struct rows_reader *reader);
 
 /* A change that clients need not know of: it has no modseq, maintain.c. */
+struct change;
 struct change *change_quiet(struct store_account *a, struct store_op *op);
+
+/* Whether the head has the rows that checked notes ask for, notes.c: RC_EXISTS when it has not,
+ * RC_PERM for bad lengths. And their part of a change. */
+struct attempt;
+enum rc notes_check(struct attempt *t, const struct store_note *notes, size_t n);
+void notes_put(struct change *c, const struct store_note *notes, size_t n);
 
 /* The change with this name's subscription was published, subscribe.c. */
 void subscriptions_publish(struct store_account *a, const struct change *c);
