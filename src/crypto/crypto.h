@@ -73,6 +73,12 @@ enum rc crypto_sealed_make(enum crypto_algorithm algorithm, unsigned bits,
 /* Seals a key that comes from elsewhere: RSA as DER of its RSAPrivateKey, Ed25519 as its seed. */
 enum rc crypto_sealed_take(enum crypto_algorithm algorithm, struct str private_key,
                            const unsigned char public_half[CRYPTO_SEAL_KEY], struct buf *sealed);
+/* Seals what this server says to others to log in there; the process that signs opens it again when
+ * it is asked to, and never anything that is a key. RC_LIMIT: over a cap, or over CRYPTO_WORDS_MAX.
+ */
+enum { CRYPTO_WORDS_MAX = 1500 };
+enum rc crypto_words_seal(struct str words, const unsigned char public_half[CRYPTO_SEAL_KEY],
+                          struct buf *sealed);
 /* For tests and who checks a record: RC_OK; RC_DENIED: not this key's; RC_SYNTAX: not a key. */
 enum rc crypto_signature_verify(enum crypto_algorithm algorithm, struct str public_key,
                                 const unsigned char digest[CRYPTO_SHA256], struct str signature);
@@ -112,5 +118,8 @@ enum rc crypto_signer_client_sign(struct crypto_signer_client *client, unsigned 
 enum rc crypto_sealed_sign(struct crypto_signer_client *client, enum crypto_algorithm algorithm,
                            struct str sealed, const unsigned char digest[CRYPTO_SHA256],
                            unsigned char *out, size_t *n);
+/* What crypto_words_seal has sealed; errors as above. The bytes are the caller's to wipe. */
+enum rc crypto_words_open(struct crypto_signer_client *client, struct str sealed,
+                          unsigned char *out, size_t *n);
 
 #endif

@@ -27,7 +27,9 @@ enum rc unseal(struct str sealed, const unsigned char secret[CRYPTO_SEAL_KEY],
 struct vault;
 struct vault *vault_new(const unsigned char secret[CRYPTO_SEAL_KEY]);
 void vault_free(struct vault **vault);
-/* request: length 2, the sealed key, the digest. As key_sign; also RC_DENIED. */
+#define VAULT_WORDS "words"
+/* request: length 2, the sealed key, the digest; with the algorithm VAULT_WORDS sealed words and no
+ * digest: the answer is the words. As key_sign; also RC_DENIED. */
 enum rc vault_sign(struct vault *vault, struct str algorithm, struct str request,
                    unsigned char *out, size_t *n);
 const char *crypto_algorithm_name(enum crypto_algorithm algorithm); /* in the protocol */

@@ -1,6 +1,9 @@
-/* Keys that are stored sealed: made, sealed, and opened by the process that signs with them.
+/* Keys that are stored sealed: made, sealed, and opened by the process that signs with them; and
+ * words to log in with elsewhere, which it gives out.
  *
- * What is sealed: format 1, algorithm 1, the key (RSA: DER of RSAPrivateKey; Ed25519: its seed).
+ * What is sealed: format 1, algorithm 1, the key (RSA: DER of RSAPrivateKey; Ed25519: its seed); or
+ * format 2, the words. Formats are bytes of the sealed text, so that nobody gets a key by calling
+ * it words.
  * Who runs the server can seal what he likes, so what is opened is as hostile as any input; that is
  * why the process that opens it holds no other key than these. Opened ones are kept in a table of
  * fixed size, found by the digest of the sealed bytes. */
@@ -18,6 +21,7 @@
 
 enum {
     FORMAT = 1,
+    FORMAT_WORDS = 2,
     SLOTS = 512,
     BITS_LEAST = 1024,
     BITS_MOST = 4096,
@@ -197,6 +201,38 @@ static bool sign_ed25519(EVP_PKEY *key, struct str digest, unsigned char *out, s
     return is_good;
 }
 
+enum rc crypto_words_seal(struct str words, const unsigned char public_half[CRYPTO_SEAL_KEY],
+                          struct buf *sealed)
+{
+    unsigned char plain[1 + CRYPTO_WORDS_MAX];
+    if (words.n > CRYPTO_WORDS_MAX)
+        return RC_LIMIT;
+    plain[0] = FORMAT_WORDS;
+    memcpy(plain + 1, words.n ? words.p : "", words.n);
+    enum rc rc = seal(str_from(plain, 1 + words.n), public_half, sealed);
+    crypto_wipe(plain, sizeof plain);
+    return rc;
+}
+
+static enum rc open_words(struct vault *v, struct str sealed, unsigned char *out, size_t *n)
+{
+    unsigned char plain[PRIVATE_MAX];
+    if (sealed.n > CRYPTO_SEALED_MAX || sealed.n <= SEAL_OVERHEAD)
+        return RC_DENIED;
+    enum rc rc = unseal(sealed, v->secret, v->public_half, plain);
+    size_t size = sealed.n - SEAL_OVERHEAD - 1;
+    if (rc == RC_OK && plain[0] != FORMAT_WORDS)
+        rc = RC_DENIED;
+    if (rc == RC_OK && size > *n)
+        rc = RC_LIMIT;
+    if (rc == RC_OK) {
+        memcpy(out, plain + 1, size);
+        *n = size;
+    }
+    crypto_wipe(plain, sizeof plain);
+    return rc;
+}
+
 enum rc vault_sign(struct vault *vault, struct str algorithm, struct str request,
                    unsigned char *out, size_t *n)
 {
@@ -204,8 +240,11 @@ enum rc vault_sign(struct vault *vault, struct str algorithm, struct str request
     unpack_init(&r, request);
     struct str sealed = unpack_str16(&r);
     struct str digest = unpack_bytes(&r, r.n);
-    if (unpack_done(&r) != RC_OK || digest.n != CRYPTO_SHA256)
+    bool is_words = str_eq(algorithm, STR(VAULT_WORDS));
+    if (unpack_done(&r) != RC_OK || digest.n != (is_words ? 0 : CRYPTO_SHA256))
         return RC_SYNTAX;
+    if (is_words)
+        return open_words(vault, sealed, out, n);
     EVP_PKEY *key = open_key(vault, sealed);
     size_t which = 1;
     while (which < N_ALGORITHMS && !str_eq(algorithm, str_of(algorithms[which].name)))

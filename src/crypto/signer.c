@@ -2,7 +2,8 @@
  *
  *   request   version 1, id 4, key 1, algorithm (length 2, bytes), what is to be signed
  *             key 0: the signer's own, of the certificate. key 1: it comes with the request,
- *             sealed, before the digest (sealed.c). A signer has one of the two.
+ *             sealed, before the digest (sealed.c); or, for "words", words come so and are the
+ *             answer. A signer has one of the two.
  *   answer    version 1, id 4, status 1 (0 signed, 1 refused), the signature
  *
  * The id lets an asker who has given up on an answer know it for an old one when it comes; it
@@ -105,7 +106,11 @@ enum rc crypto_signer_serve(struct crypto_signer *signer, int fd)
         if ((size_t)got > sizeof request)
             got = 0;
         size_t size = answer(signer, (struct str){request, (size_t)got}, out);
-        if (send(fd, out, size, MSG_NOSIGNAL) < 0 && errno != EINTR)
+        ssize_t sent = send(fd, out, size, MSG_NOSIGNAL);
+        int error = errno;
+        crypto_wipe(out, size);
+        errno = error;
+        if (sent < 0 && errno != EINTR)
             return errno == EPIPE || errno == ECONNRESET ? RC_OK : RC_TEMP;
     }
 }
@@ -203,6 +208,7 @@ enum rc crypto_signer_client_sign(struct crypto_signer_client *s, unsigned key,
         memcpy(out, signature.p, signature.n);
         *n = signature.n;
     }
+    crypto_wipe(message, sizeof message);
     return rc;
 }
 
@@ -220,4 +226,17 @@ enum rc crypto_sealed_sign(struct crypto_signer_client *client, enum crypto_algo
     if (str_is_null(tbs) || !name)
         return RC_LIMIT;
     return crypto_signer_client_sign(client, KEY_SEALED, name, tbs, out, n);
+}
+
+enum rc crypto_words_open(struct crypto_signer_client *client, struct str sealed,
+                          unsigned char *out, size_t *n)
+{
+    unsigned char request[CRYPTO_SEALED_MAX + 2];
+    struct packer w;
+    pack_init(&w, request, sizeof request);
+    pack_str16(&w, sealed);
+    struct str tbs = pack_done(&w);
+    if (str_is_null(tbs))
+        return RC_LIMIT;
+    return crypto_signer_client_sign(client, KEY_SEALED, VAULT_WORDS, tbs, out, n);
 }

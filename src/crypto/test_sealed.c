@@ -90,6 +90,52 @@ static void sealed_keys_sign(void **state)
 }
 
 /* Who can seal can seal anything. */
+static void sealed_words_are_opened_and_keys_are_not(void **state)
+{
+    unsigned char public_half[CRYPTO_SEAL_KEY], secret[CRYPTO_SEAL_KEY], out[CRYPTO_WORDS_MAX];
+    unsigned char digest[CRYPTO_SHA256] = {0};
+    char large[CRYPTO_WORDS_MAX + 1] = "";
+    struct buf sealed = {.cap = 4096};
+    struct made m;
+    int fds[2];
+    pthread_t thread;
+    assert_rc(crypto_seal_pair(public_half, secret), RC_OK);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds), 0);
+    struct crypto_signer *signer = crypto_signer_new_sealed(secret);
+    void *arg[2] = {signer, &fds[0]};
+    assert_int_equal(pthread_create(&thread, NULL, serve, arg), 0);
+    struct crypto_signer_client *client = crypto_signer_client_new(fds[1], 60000);
+    assert_rc(crypto_words_seal(STR("a word"), public_half, &sealed), RC_OK);
+    size_t n = sizeof out;
+    assert_rc(crypto_words_open(client, buf_str(&sealed), out, &n), RC_OK);
+    assert_true(str_eq(str_from(out, n), STR("a word")));
+    /* No key is made of words, and no words of a key. */
+    n = sizeof out;
+    assert_rc(crypto_sealed_sign(client, CRYPTO_ED25519, buf_str(&sealed), digest, out, &n),
+              RC_DENIED);
+    make(&m, CRYPTO_ED25519, public_half);
+    n = sizeof out;
+    assert_rc(crypto_words_open(client, buf_str(&m.sealed), out, &n), RC_DENIED);
+    made_fini(&m);
+    n = 3;
+    assert_rc(crypto_words_open(client, buf_str(&sealed), out, &n), RC_LIMIT);
+    sealed.mem[sealed.from + 50] ^= 1;
+    n = sizeof out;
+    assert_rc(crypto_words_open(client, buf_str(&sealed), out, &n), RC_DENIED);
+    assert_rc(crypto_words_open(client, STR("short"), out, &n), RC_DENIED);
+    buf_clear(&sealed);
+    assert_rc(crypto_words_seal(str_from(large, CRYPTO_WORDS_MAX), public_half, &sealed), RC_OK);
+    n = sizeof out;
+    assert_rc(crypto_words_open(client, buf_str(&sealed), out, &n), RC_OK);
+    assert_int_equal(n, CRYPTO_WORDS_MAX);
+    assert_rc(crypto_words_seal(str_from(large, sizeof large), public_half, &sealed), RC_LIMIT);
+    buf_fini(&sealed);
+    crypto_signer_client_free(&client);
+    pthread_join(thread, NULL);
+    crypto_signer_free(&signer);
+    close(fds[0]);
+}
+
 static void what_is_opened_may_be_no_key(void **state)
 {
     unsigned char public_half[CRYPTO_SEAL_KEY], secret[CRYPTO_SEAL_KEY];
@@ -144,6 +190,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sealed_keys_sign),
+        cmocka_unit_test(sealed_words_are_opened_and_keys_are_not),
         cmocka_unit_test(what_is_opened_may_be_no_key),
         cmocka_unit_test(keys_that_cannot_be_made),
     };
