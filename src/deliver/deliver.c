@@ -76,7 +76,11 @@ static enum rc to_account(struct deliver *deliver, const struct deliver_message 
     struct store_append append = {.blob = m->blob,
                                   .size = m->size,
                                   .received = m->received,
-                                  .flags = m->flags & QUEUE_UNENDED ? STORE_UNENDED : 0,
+                                  .mailbox = m->mailbox,
+                                  .flags = m->mailbox_flags |
+                                           (m->flags & QUEUE_UNENDED ? STORE_UNENDED : 0),
+                                  .notes = m->notes,
+                                  .n_notes = m->n_notes,
                                   .message_id = m->message_id,
                                   .references = m->references,
                                   .n_references = m->n_references,
@@ -215,5 +219,7 @@ enum rc deliver_message(struct deliver *deliver, const struct deliver_message *m
     bool is_held = message->release > clock_wall(deliver->ctx.clock);
     if (!is_held && is_direct(message))
         return to_account(deliver, message, flags, op);
+    if (message->mailbox || message->mailbox_flags || message->n_notes)
+        return RC_PERM;
     return to_queue(deliver, message, flags, op);
 }

@@ -73,13 +73,19 @@ struct deliver_message {
     struct str summary; /* see mime/summary.h; absent or empty: it is made when somebody asks */
     uint64_t release;   /* not before, ns since 1970 [RFC4865]; 0: at once */
     struct str hold;    /* ... as it was asked for: see struct queue_item */
+    /* For one that goes straight into one account's mailbox, otherwise RC_PERM: which mailbox (0:
+     * INBOX), which of enum store_flag it has there, and what is noted with it. */
+    uint32_t mailbox, mailbox_flags;
+    const struct store_note *notes;
+    size_t n_notes;
 };
 
 struct deliver_op {
     /* The caller's, until done() has run: exactly once, on some thread, where it must not block. */
     void (*done)(struct deliver_op *op);
     enum rc rc; /* RC_OK: durable, may be acknowledged. RC_LIMIT: over quota. RC_FULL, RC_TEMP:
-                   later. RC_NOTFOUND: the account is gone */
+                   later. RC_NOTFOUND: the account or the mailbox is gone. RC_EXISTS: a checked
+                   note is not as it should be */
     /* deliver's. */
     struct deliver *deliver;
     uint64_t account_id;
