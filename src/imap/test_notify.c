@@ -114,8 +114,7 @@ static void others_are_told_by_status(void **state) /* [RFC5465 3.1, 5.1, 5.2, 5
     assert_true(str_starts(got, STR("* STATUS a (MESSAGES 1 UIDNEXT 2 UIDVALIDITY ")));
     assert_true(str_ends(got, STR(" UNSEEN 1)\r\n")));
     talk(other, "C: c SELECT a\n");
-    while (!str_starts(client_line(other, line, sizeof line), STR("c OK")))
-        ;
+    client_until(other, STR("c OK"));
     /* Without CONDSTORE nothing could be told of this. */
     talk(other, "C: d STORE 1 +FLAGS.SILENT (\\Flagged)\nP: d OK\n"
                 "C: e STORE 1 +FLAGS.SILENT (\\Seen)\nP: e OK\n");
@@ -131,8 +130,7 @@ static void others_are_told_by_status(void **state) /* [RFC5465 3.1, 5.1, 5.2, 5
     talk(fd, "C: j NOOP\nS: j OK NOOP completed\n");
     /* The selected one is told as such, and only so: SELECTED was not asked for. */
     talk(fd, "C: k ENABLE CONDSTORE\nS: * ENABLED CONDSTORE\nP: k OK\nC: l SELECT INBOX\n");
-    while (!str_starts(client_line(fd, line, sizeof line), STR("l OK")))
-        ;
+    client_until(fd, STR("l OK"));
     home_deliver(h, h->alice, MAIL);
     talk(other, "C: m STORE 1 +FLAGS.SILENT (\\Flagged)\nP: m OK\n");
     got = client_line(fd, line, sizeof line);
@@ -302,8 +300,7 @@ static void who_has_enabled_more_is_told_in_its_words(void **state)
     assert_true(str_starts(got, STR("* STATUS INBOX (MESSAGES 2 UIDNEXT 4 UIDVALIDITY ")));
     assert_true(str_find(got, STR(" HIGHESTMODSEQ ")) > 0);
     talk(fd, "C: c SELECT INBOX\n");
-    while (!str_starts(client_line(fd, line, sizeof line), STR("c OK")))
-        ;
+    client_until(fd, STR("c OK"));
     home_expunge(h, h->alice, 2);
     talk(fd, "S: * VANISHED 2\nP: * OK [HIGHESTMODSEQ \n"); /* [RFC7162 3.2.9] */
     home_deliver(h, h->alice, MAIL);
@@ -315,8 +312,7 @@ static void who_has_enabled_more_is_told_in_its_words(void **state)
     talk(fd, "C: a ENABLE QRESYNC\nS: * ENABLED QRESYNC\nP: a OK\n"
              "C: b NOTIFY SET (selected (MessageNew (flags) MessageExpunge FlagChange))\nP: b OK\n"
              "C: c SELECT INBOX\n");
-    while (!str_starts(client_line(fd, line, sizeof line), STR("c OK")))
-        ;
+    client_until(fd, STR("c OK"));
     home_deliver(h, h->alice, MAIL);
     talk(fd, "S: * 3 EXISTS\nP: * 3 FETCH (FLAGS () UID 5 MODSEQ (\n");
     client_close(h->net, fd);
@@ -352,14 +348,12 @@ static void untold_flags_hold_the_modseq_back(void **state)
 static void it_ends_with_the_login(void **state) /* [RFC8437 3] */
 {
     struct home *h = *state;
-    char line[CLIENT_LINE];
     int fd = client_select(h, "SELECT");
     talk(fd, "C: a NOTIFY SET (personal (MessageNew MessageExpunge MailboxName))\nP: a OK\n"
              "C: b UNAUTHENTICATE\nP: b OK\n");
     home_deliver(h, h->alice, MAIL);
     talk(fd, "C: c LOGIN alice@example.test \"pass word\"\nP: c OK\nC: d SELECT INBOX\n");
-    while (!str_starts(client_line(fd, line, sizeof line), STR("d OK")))
-        ;
+    client_until(fd, STR("d OK"));
     home_deliver(h, h->alice, MAIL);
     talk(fd, "C: e NOOP\nS: * 2 EXISTS\nS: e OK NOOP completed\n");
     client_close(h->net, fd);

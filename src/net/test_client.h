@@ -93,6 +93,14 @@ static inline void client_expect_line(int fd, struct str beginning)
                  STR_ARG(got));
 }
 
+/* Untagged lines, up to the one that is expected. */
+static inline void client_until(int fd, struct str beginning)
+{
+    char line[CLIENT_LINE];
+    while (!str_starts(client_line(fd, line, sizeof line), beginning))
+        assert_true(line[0] == '*');
+}
+
 /* A whole dialogue: lines that begin with "C: " are sent, `at_once` bytes at a time, with "S: "
  * expected, with "P: " expected as the beginning of a line; the first two get CRLF. */
 static inline void client_talk(int fd, const char *script, size_t at_once)
