@@ -1,6 +1,6 @@
-/* Many `e` records at once, and what a change has made of them. Records of messages that came one
- * after the other stand one behind the other, so one scan finds a mailbox's for a small part of
- * what single reads cost.
+/* Many `e` records at once, what a change has made of them, and the ids of a thread. Records of
+ * messages that came one after the other stand one behind the other, so one scan finds a mailbox's
+ * for a small part of what single reads cost.
  *
  * Ids that do not ascend, or lie far apart, are left to single reads. Nothing is written here. */
 #include "store/store_int.h"
