@@ -1,5 +1,5 @@
 /* Dates of commands [RFC3501 9] [RFC9051 9]. Pure. */
-#include "imap/imap_int.h"
+#include "imap/parse_int.h"
 
 static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 

@@ -16,10 +16,9 @@ enum {
     IMAP_LINE_MAX_BEFORE = 8 << 10, /* and before it */
     IMAP_LITERAL_MINUS = 4096,      /* [RFC7888 5] [RFC9051 4.3] */
     IMAP_COMMAND_MAX_BEFORE = 16 << 10,
-    IMAP_RANGES_MAX = 16 << 10, /* of a sequence set */
-    IMAP_SAVED_MAX = 64 << 10,  /* ranges that SEARCH RETURN (SAVE) keeps */
-    IMAP_SAVED_ALL = 64 << 20,  /* bytes of them in all sessions together */
-    IMAP_LOOK_MAX = 16 << 10    /* rows looked at on a loop; of more, a worker does */
+    IMAP_SAVED_MAX = 64 << 10, /* ranges that SEARCH RETURN (SAVE) keeps */
+    IMAP_SAVED_ALL = 64 << 20, /* bytes of them in all sessions together */
+    IMAP_LOOK_MAX = 16 << 10   /* rows looked at on a loop; of more, a worker does */
 };
 
 enum { IMAP_DAMAGE_MAX = 64 };

@@ -6,7 +6,7 @@
  * reads its bytes himself. What follows a refused literal that the client does not wait for is
  * passed over up to the end of the command, so that no byte of it is taken for a command. Pure, and
  * the same however the bytes were cut into pieces. */
-#include "imap/imap_int.h"
+#include "imap/parse_int.h"
 
 #include <string.h>
 

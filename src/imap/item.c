@@ -3,7 +3,7 @@
  *
  * "UTF8 (~{310}", of the standard before RFC 9755, is what Thunderbird sends for every message once
  * it has enabled UTF8=ACCEPT [RFC6855 4]. It says nothing about the message that would matter. */
-#include "imap/imap_int.h"
+#include "imap/parse_int.h"
 
 /* "{310}", "{310+}", "~{310}": nothing comes behind it in its line. */
 static bool take_announcement(struct imap_parse *p, struct imap_literal *out)

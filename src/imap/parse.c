@@ -3,7 +3,7 @@
  *
  * Lenient only where clients are known to err and nothing can be misread: 8-bit text in quoted
  * strings when it is UTF-8. A literal stands in the command as it came, "{n}" CRLF and n bytes. */
-#include "imap/imap_int.h"
+#include "imap/parse_int.h"
 
 #include "base/utf8.h"
 

@@ -118,6 +118,7 @@ struct imap_item {
 };
 bool imap_take_item(struct imap_parse *p, struct imap_item *out);
 
+enum { IMAP_RANGES_MAX = 16 << 10 }; /* of a sequence set */
 /* A sequence set. '*' is UINT32_MAX. */
 struct imap_range {
     uint32_t from, to; /* from <= to, but where one is '*' */

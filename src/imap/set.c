@@ -1,6 +1,6 @@
 /* Sequence sets [RFC3501 9] [RFC9051 9]: read from a command, and what they mean in a mailbox;
  * places in what ascends. Pure. */
-#include "imap/imap_int.h"
+#include "imap/parse_int.h"
 
 #include <stdlib.h>
 
