@@ -2,7 +2,7 @@
  * a byte that is its length (255: absent). Aborts when a name or a password comes out that breaks
  * what auth.h promises of it, when an exchange goes on after its end, or when it takes more steps
  * than any mechanism has. */
-#include "auth/auth.h"
+#include "auth/login_int.h"
 #include "base/utf8.h"
 #include "fuzz/fuzz.h"
 
@@ -26,30 +26,31 @@ static void demand_text(struct str s, size_t max)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    const struct auth_channel channel = {AUTH_IN_TLS};
     struct str in = str_from(data, size), mechanism;
-    struct buf challenge = {.cap = 64};
-    struct auth_sasl s;
+    struct buf challenge = {.cap = AUTH_CHALLENGE_MAX};
+    struct sasl s;
     if (!str_cut(&in, '\n', &mechanism) || str_is_null(in))
         return 0;
-    if (auth_sasl_begin(&s, mechanism) == RC_OK) {
-        enum rc rc = RC_AGAIN;
+    if (sasl_begin(&s, mechanism, &channel) == RC_OK) {
+        enum sasl_next next = SASL_ASK;
         int answers = 0;
-        while (rc == RC_AGAIN && in.n) {
+        while (next == SASL_ASK && in.n) {
             struct str response = next_response(&in);
             answers += !str_is_null(response);
             FUZZ_DEMAND(answers <= STEPS_MAX);
             buf_clear(&challenge);
-            rc = auth_sasl_step(&s, response, &challenge);
-            FUZZ_DEMAND(rc == RC_AGAIN || buf_len(&challenge) == 0);
+            next = sasl_step(&s, response, &challenge);
+            FUZZ_DEMAND(next == SASL_ASK || buf_len(&challenge) == 0);
         }
-        if (rc == RC_OK) {
+        if (next == SASL_PASSWORD) {
             demand_text(s.name, AUTH_SASL_NAME_MAX);
             demand_text(s.password, AUTH_PASSWORD_MAX);
         }
-        if (rc != RC_AGAIN)
-            FUZZ_DEMAND(auth_sasl_step(&s, STR("x"), &challenge) == RC_SYNTAX);
+        if (next != SASL_ASK)
+            FUZZ_DEMAND(sasl_step(&s, STR("x"), &challenge) == SASL_REFUSED);
     }
-    auth_sasl_fini(&s);
+    sasl_fini(&s);
     buf_fini(&challenge);
     return 0;
 }

@@ -2,6 +2,7 @@
  * client sends behind "AUTH ", and its next lines. Aborts when an exchange depends on the cut, goes
  * on after its end or for longer than any mechanism does, or gives a name or password that breaks
  * what auth.h promises. */
+#include "auth/login_int.h"
 #include "base/utf8.h"
 #include "fuzz/cut.h"
 #include "smtpd/smtpd_int.h"
@@ -9,7 +10,7 @@
 enum { STEPS_MAX = 4, NOTE_MAX = 64 << 10 };
 
 struct exchange_run {
-    struct auth_sasl sasl;
+    struct sasl sasl;
     struct buf decoded, challenge, notes;
     unsigned steps;
     enum rc rc; /* RC_AGAIN: the exchange goes on */
@@ -21,12 +22,20 @@ static void demand_text(struct str s, size_t max)
     FUZZ_DEMAND(utf8_is_valid(s) && str_find_byte(s, '\0') < 0);
 }
 
+static enum rc rc_of(const struct exchange_run *r, enum sasl_next next)
+{
+    if (next == SASL_REFUSED)
+        return r->sasl.rc;
+    return next == SASL_ASK ? RC_AGAIN : RC_OK;
+}
+
 static enum rc begin(struct exchange_run *r, struct str line)
 {
+    const struct auth_channel channel = {AUTH_IN_TLS};
     struct str mechanism, initial;
     smtp_line_split(line, &mechanism, &initial);
-    TRY(auth_sasl_begin(&r->sasl, mechanism));
-    return smtpd_auth_initial(&r->sasl, initial, &r->decoded, &r->challenge);
+    TRY(sasl_begin(&r->sasl, mechanism, &channel));
+    return rc_of(r, sasl_line(&r->sasl, initial, true, &r->decoded, &r->challenge));
 }
 
 static void take_line(struct exchange_run *r, enum rc read, struct str line)
@@ -37,7 +46,7 @@ static void take_line(struct exchange_run *r, enum rc read, struct str line)
     else if (r->steps == 0)
         r->rc = begin(r, line);
     else
-        r->rc = smtpd_auth_response(&r->sasl, line, &r->decoded, &r->challenge);
+        r->rc = rc_of(r, sasl_line(&r->sasl, line, false, &r->decoded, &r->challenge));
     FUZZ_DEMAND(++r->steps <= STEPS_MAX);
     buf_putf(&r->notes, "%d ", (int)r->rc);
     if (r->rc == RC_AGAIN)
@@ -54,7 +63,7 @@ static void take_line(struct exchange_run *r, enum rc read, struct str line)
 static void run(struct str in, size_t step, struct buf *out)
 {
     struct exchange_run r = {.decoded.cap = SMTPD_AUTH_LINE,
-                             .challenge.cap = 256,
+                             .challenge.cap = AUTH_CHALLENGE_MAX,
                              .notes.cap = NOTE_MAX,
                              .rc = RC_AGAIN};
     struct smtp_lines lines = {.max = SMTPD_AUTH_LINE};
@@ -68,7 +77,7 @@ static void run(struct str in, size_t step, struct buf *out)
         at = here - unread.n;
     }
     buf_put(out, buf_str(&r.notes));
-    auth_sasl_fini(&r.sasl);
+    sasl_fini(&r.sasl);
     buf_fini(&r.decoded);
     buf_fini(&r.challenge);
     buf_fini(&r.notes);

@@ -99,43 +99,6 @@ enum rc auth_may_send(struct auth *auth, uint64_t account, struct str address, u
 enum { AUTH_SECRET = 32 };
 enum rc auth_secret(struct auth *auth, unsigned flags, unsigned char out[AUTH_SECRET]);
 
-/* --- SASL: from a mechanism's messages to a name and a password ------------------------------- */
-
-/* What a protocol needs for its AUTH command [RFC4422 3]: pure functions over decoded bytes, no
- * I/O, no base64. A protocol that gets RC_OK hands name and password to auth_login and then wipes
- * the response that the password lies in. Names and passwords are taken as they come, see
- * docs/decisions/0031-names-and-passwords-as-bytes.md. */
-enum {
-    AUTH_SASL_NAME_MAX = 255, /* bytes of either identity [RFC4616 2] */
-    AUTH_SASL_RESPONSE_MAX = 2 * AUTH_SASL_NAME_MAX + 2 + AUTH_PASSWORD_MAX
-};
-
-struct auth_mechanism;
-struct auth_sasl { /* the caller's storage */
-    /* The result: the name lives here, the password in the last response. */
-    struct str name, password;
-    bool is_plaintext; /* set by begin: the password comes readable, so only in TLS */
-    /* sasl.c's */
-    const struct auth_mechanism *mechanism; /* NULL: nothing under way */
-    unsigned at;
-    char text[AUTH_SASL_NAME_MAX];
-};
-
-/* The name in any case of letters. RC_NOTFOUND: no such mechanism. */
-enum rc auth_sasl_begin(struct auth_sasl *s, struct str mechanism);
-/* The client's next response, decoded; absent when the command came without an initial one.
- * RC_AGAIN: send the challenge, which was appended and may be empty, and call again. RC_OK: s->name
- * and s->password are there. Anything else ends the exchange: RC_SYNTAX (not a message of the
- * mechanism: empty, a NUL in the wrong place, not UTF-8), RC_LIMIT (too long), RC_DENIED (somebody
- * else's authorization identity). */
-enum rc auth_sasl_step(struct auth_sasl *s, struct str response, struct buf *challenge);
-/* Wipes; also for one that never began, if it is zeroed. */
-void auth_sasl_fini(struct auth_sasl *s);
-/* Appends the names of the mechanisms, with single spaces between: all when a readable password may
- * be sent here (in TLS, or where plaintext is allowed), otherwise those that show none; perhaps
- * nothing. */
-void auth_sasl_mechanisms(bool may_be_plaintext, struct buf *out);
-
 /* --- logins ----------------------------------------------------------------------------------- */
 
 enum auth_pop3_delete {                      /* when POP3 deletes what a client has collected */
@@ -188,6 +151,74 @@ void auth_login(struct auth *auth, struct auth_login *login);
  * called. False: nothing has happened, call auth_login. For a session that wants to go on in the
  * same step. */
 bool auth_login_now(struct auth *auth, struct auth_login *login);
+
+/* --- logins by SASL --------------------------------------------------------------------------- */
+
+/* What AUTH of SMTP, AUTHENTICATE of IMAP and AUTH of POP3 have in common [RFC4422 3]: a mechanism,
+ * then lines in base 64 in turn, and a login at the end. The mechanisms are pure step functions in
+ * sasl.c; what they need of the directory is looked up here. Names and passwords are taken as they
+ * come, see docs/decisions/0031-names-and-passwords-as-bytes.md. */
+enum {
+    AUTH_SASL_NAME_MAX = 255, /* bytes of either identity [RFC4616 2] */
+    AUTH_SASL_RESPONSE_MAX = 2 * AUTH_SASL_NAME_MAX + 2 + AUTH_PASSWORD_MAX,
+    AUTH_CHALLENGE_MAX = 1024 /* bytes of a challenge in base 64 */
+};
+
+/* Where an exchange takes place. sasl.c has the table of what is offered where. */
+enum auth_path {
+    AUTH_IN_CLEAR,
+    AUTH_ON_LOOPBACK, /* ... within this machine, where the configuration allows a password */
+    AUTH_IN_TLS
+};
+struct auth_channel {
+    enum auth_path path;
+};
+struct conn; /* net.h */
+struct auth_channel auth_channel_of(struct conn *c, bool plaintext_on_loopback);
+/* Whether a readable password may be sent there. */
+bool auth_channel_is_private(const struct auth_channel *channel);
+/* Appends the names of the mechanisms that are offered there, with single spaces between; perhaps
+ * nothing. */
+void auth_mechanisms(struct auth *auth, const struct auth_channel *channel, struct buf *out);
+
+struct sasl;
+struct auth_exchange { /* the caller's storage; as long as its login */
+    /* The caller's: */
+    struct auth *auth;
+    struct auth_channel channel;
+    /* As for auth_login, without name and password; the result, with the name, is there until the
+     * end. */
+    struct auth_login login;
+    enum rc refusal; /* with AUTH_REFUSED */
+    /* auth's */
+    struct sasl *sasl;
+    char *name;
+};
+enum auth_next {
+    AUTH_ASK,     /* send the challenge, which was appended in base 64 and may be empty; the next
+                     line is for auth_exchange_line */
+    AUTH_WAIT,    /* login.done() comes once, then auth_exchange_go_on is to be called */
+    AUTH_DECIDED, /* over: login has the result, as after auth_login */
+    AUTH_REFUSED  /* over, without a login, see refusal: RC_NOTFOUND (no such mechanism), RC_PERM
+                     (not on this channel), RC_EOF (cancelled by "*"), RC_CORRUPT (not base 64),
+                     RC_SYNTAX (not a message of the mechanism), RC_LIMIT (too long), RC_DENIED
+                     (somebody else's authorization identity) */
+};
+/* The mechanism's name in any case of letters. `line` is the initial response: absent or empty,
+ * there is none; "=" is an empty one [RFC4954 4] [RFC4959 3] [RFC5034 4]. Lines are the caller's to
+ * wipe, whatever comes back. */
+enum auth_next auth_exchange_begin(struct auth_exchange *x, struct str mechanism, struct str line,
+                                   struct buf *challenge);
+enum auth_next auth_exchange_line(struct auth_exchange *x, struct str line, struct buf *challenge);
+enum auth_next auth_exchange_go_on(struct auth_exchange *x, struct buf *challenge);
+/* For commands that bring both, LOGIN and PASS: in place of the three. AUTH_WAIT or AUTH_DECIDED;
+ * RC_LIMIT: the name is too long to be anybody's. */
+enum auth_next auth_exchange_password(struct auth_exchange *x, struct str name,
+                                      struct str password);
+/* Wipes; also for one that is zeroed. Not between AUTH_WAIT and done(). */
+void auth_exchange_end(struct auth_exchange *x);
+
+/* --- logins that last ------------------------------------------------------------------------- */
 
 /* For a session that lasts: whether what a login has brought is still so. RC_OK; RC_DENIED: the
  * name is the account's no longer, the account is disabled or suspended, or its password is another

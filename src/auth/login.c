@@ -8,7 +8,7 @@
  * lane, and not the same one for certain. A block is looked for when a login comes and again before
  * its hash, so that many at once do not slip past it. Never logs a password.
  */
-#include "auth/auth_int.h"
+#include "auth/login_int.h"
 
 #include "base/mem.h"
 
@@ -20,15 +20,6 @@ enum { WORD_MAX = 64 }; /* of peer and session in the log */
 struct place { /* in the lane */
     struct task_job task;
     struct auth *auth;
-};
-
-/* Who wants to log in, taken apart. The views point into `address` or `spelling`: do not copy. */
-struct who {
-    struct str name; /* in one spelling: that of an address, or else what came, in lower case */
-    bool is_address, is_trusted;
-    struct peer peer;
-    struct address address;
-    char spelling[AUTH_ADDRESS_MAX];
 };
 
 struct job {
@@ -50,102 +41,6 @@ static size_t copy(char *to, size_t max, struct str s)
     if (n)
         memcpy(to, s.p, n);
     return n;
-}
-
-/* --- who -------------------------------------------------------------------------------------- */
-
-static bool is_trusted(struct auth *auth, const struct peer *peer)
-{
-    bool is_in = !peer->is_network;
-    pthread_rwlock_rdlock(&auth->trusted_lock);
-    for (size_t i = 0; i < auth->n_trusted && !is_in; i++)
-        is_in = net_cidr_has(&auth->trusted[i], &peer->addr);
-    pthread_rwlock_unlock(&auth->trusted_lock);
-    return is_in;
-}
-
-static void who_init(struct who *who, struct auth *auth, struct str name, struct str peer)
-{
-    auth_peer_parse(peer, &who->peer);
-    who->is_trusted = is_trusted(auth, &who->peer);
-    who->is_address = auth_address_parse(name, &who->address) == RC_OK;
-    if (who->is_address) {
-        who->name = who->address.whole;
-        return;
-    }
-    size_t n = copy(who->spelling, sizeof who->spelling, name);
-    for (size_t i = 0; i < n; i++)
-        who->spelling[i] = ascii_lower(who->spelling[i]);
-    who->name = str_from(who->spelling, n);
-}
-
-/* --- the answer ------------------------------------------------------------------------------- */
-
-/* The result and, for the log, why. */
-struct verdict {
-    enum rc rc;
-    struct verified facts; /* with RC_OK */
-    const char *cause;
-    bool is_cached, is_blocked;
-};
-
-static const char *event_of(const struct verdict *v)
-{
-    if (v->rc == RC_OK)
-        return "login";
-    return v->is_blocked ? "login-refused" : "login-failed";
-}
-
-/* As the protocol gave them, or as the job copied them. */
-struct told {
-    const char *protocol;
-    struct str name, peer, session;
-};
-
-static void begin_line(struct log_line *l, struct auth *auth, enum log_level level,
-                       const char *event, const struct told *t)
-{
-    log_begin(l, auth->ctx->log, level, event);
-    log_str(l, "session", t->session);
-    log_str(l, "peer", t->peer);
-    log_text(l, "protocol", t->protocol);
-    log_str(l, "address", t->name);
-}
-
-static void tell_operator(struct auth *auth, const struct told *t, const struct verdict *v)
-{
-    bool is_ok = v->rc == RC_OK;
-    struct log_line l;
-    begin_line(&l, auth, is_ok ? LOG_INFO : LOG_WARNING, event_of(v), t);
-    if (is_ok)
-        log_u64(&l, "account", v->facts.account);
-    else
-        log_text(&l, "cause", v->cause);
-    if (v->is_cached)
-        log_text(&l, "cached", "yes");
-    log_end(&l);
-}
-
-static void count(struct auth *auth, const struct verdict *v)
-{
-    struct counters *c = auth->ctx->counters;
-    if (v->is_cached)
-        counter_add(c, COUNTER_LOGINS_CACHED, 1);
-    if (v->rc == RC_OK)
-        counter_add(c, COUNTER_LOGINS, 1);
-    else
-        counter_add(c, v->is_blocked ? COUNTER_LOGINS_BLOCKED : COUNTER_LOGINS_FAILED, 1);
-}
-
-static void fill_in(struct auth_login *login, const struct verdict *v)
-{
-    bool is_ok = v->rc == RC_OK;
-    login->rc = v->rc;
-    login->is_blocked = v->is_blocked;
-    login->account = is_ok ? v->facts.account : 0;
-    login->settings = is_ok ? v->facts.settings : (struct auth_settings){0};
-    if (is_ok)
-        memcpy(login->credential, v->facts.credential, sizeof login->credential);
 }
 
 /* --- at once ---------------------------------------------------------------------------------- */
@@ -192,55 +87,12 @@ static bool is_verified(struct auth *auth, const struct who *who, struct str pas
     return true;
 }
 
-/* Whether the account has logged in from there lately; false where that cannot be told. RC_AGAIN
- * (KV_CACHED), RC_OK. As many rows are read for a name that is not there. */
-static enum rc is_at_home(struct auth *auth, const struct who *who, unsigned flags, bool *out)
-{
-    struct lookup found = {0};
-    struct net_cidr place = auth_peer_net(&who->peer, REACH_NETWORK);
-    bool is_known = false;
-    *out = false;
-    enum rc rc =
-        who->is_address ? auth_lookup_address(auth, &who->address, flags, &found) : RC_NOTFOUND;
-    if (rc == RC_AGAIN)
-        return RC_AGAIN;
-    uint64_t account = rc == RC_OK ? found.address.account : 0;
-    if (auth_place_is_known(auth, account, &place, flags, &is_known) == RC_AGAIN)
-        return RC_AGAIN;
-    *out = is_known && account;
-    return RC_OK;
-}
-
 static enum turn_class class_of(struct auth *auth, const struct who *who)
 {
     bool is_owner = who->is_trusted;
-    if (!is_owner && is_at_home(auth, who, KV_CACHED, &is_owner) != RC_OK)
+    if (!is_owner && auth_is_at_home(auth, who, KV_CACHED, &is_owner) != RC_OK)
         is_owner = false;
     return is_owner ? TURN_OWNER : TURN_STRANGER;
-}
-
-/* RC_OK: nothing stands against it. RC_DENIED: blocked. RC_AGAIN: to be seen where disks may be
- * waited for. */
-static enum rc may_try(struct auth *auth, const struct who *who, unsigned flags,
-                       const char **out_cause)
-{
-    unsigned blocked = 0;
-    bool is_known;
-    if (!who->is_trusted)
-        blocked =
-            auth_guard_check(&auth->guard, who->name, &who->peer, clock_mono(auth->ctx->clock));
-    if (!blocked)
-        return RC_OK;
-    *out_cause = blocked & 1U << GUARD_ADDRESS   ? "address-blocked"
-                 : blocked & 1U << GUARD_NETWORK ? "network-blocked"
-                                                 : "account-blocked";
-    TRY(is_at_home(auth, who, flags, &is_known));
-    return is_known ? RC_OK : RC_DENIED;
-}
-
-static struct verdict refusal(const char *cause)
-{
-    return (struct verdict){.rc = RC_TEMP, .cause = cause, .is_blocked = true};
 }
 
 static bool answer_at_once(struct auth *auth, const struct who *who, struct str password,
@@ -249,9 +101,9 @@ static bool answer_at_once(struct auth *auth, const struct who *who, struct str 
     const char *cause;
     if (is_verified(auth, who, password, v))
         return true;
-    if (may_try(auth, who, KV_CACHED, &cause) != RC_DENIED)
+    if (auth_may_try(auth, who, KV_CACHED, &cause) != RC_DENIED)
         return false;
-    *v = refusal(cause);
+    *v = auth_verdict_blocked(cause);
     return true;
 }
 
@@ -261,16 +113,14 @@ static bool login_at_once(struct auth *auth, struct auth_login *login, const str
     struct verdict v;
     if (!answer_at_once(auth, who, login->password, &v))
         return false;
-    count(auth, &v);
-    tell_operator(auth, &told, &v);
-    fill_in(login, &v);
+    auth_conclude(auth, &told, &v, login);
     return true;
 }
 
 bool auth_login_now(struct auth *auth, struct auth_login *login)
 {
     struct who who;
-    who_init(&who, auth, login->name, login->peer);
+    auth_who_init(&who, auth, login->name, login->peer);
     return login_at_once(auth, login, &who);
 }
 
@@ -282,47 +132,6 @@ static struct told told_of(const struct job *job)
                          str_from(job->peer, job->n_peer), str_from(job->session, job->n_session)};
 }
 
-static void log_blocks(struct job *job, const struct guard_answer *answer)
-{
-    struct told told = told_of(job);
-    for (int i = 0; i < GUARD_SCOPES; i++) {
-        char text[AUTH_NET_TEXT];
-        struct str what = job->who.name;
-        struct log_line l;
-        if (!(answer->blocked & 1U << i))
-            continue;
-        if (i != GUARD_ACCOUNT) {
-            enum reach reach = i == GUARD_ADDRESS ? REACH_ADDRESS : REACH_NETWORK;
-            struct net_cidr net = auth_peer_net(&job->who.peer, reach);
-            what = auth_net_text(&net, text);
-        }
-        begin_line(&l, job->auth, LOG_WARNING, "login-blocked", &told);
-        log_text(&l, "scope", auth_guard_scope(i));
-        log_str(&l, "blocked", what);
-        log_u64(&l, "seconds", answer->block_ns[i] / NS_PER_SEC);
-        log_text(&l, "cause", "too many wrong passwords");
-        log_end(&l);
-        counter_add(job->auth->ctx->counters, COUNTER_LOGIN_BLOCKS, 1);
-    }
-}
-
-/* Counts a wrong password; how long its refusal is held back. */
-static uint64_t count_failure(struct job *job)
-{
-    struct auth *auth = job->auth;
-    struct str password = str_from(job->password, job->n_password);
-    struct guard_attempt attempt = {.name = job->who.name,
-                                    .peer = &job->who.peer,
-                                    .pair = auth_guard_pair(&auth->guard, job->who.name, password),
-                                    .now = clock_mono(auth->ctx->clock)};
-    struct guard_answer answer;
-    if (job->who.is_trusted)
-        return 0;
-    auth_guard_failed(&auth->guard, &attempt, &answer);
-    log_blocks(job, &answer);
-    return answer.delay_ns / NS_PER_MS;
-}
-
 static void remember(struct job *job, const struct verified *facts)
 {
     struct auth *auth = job->auth;
@@ -331,33 +140,6 @@ static void remember(struct job *job, const struct verified *facts)
     auth_verified_put(&auth->verified, &q, facts);
     if (!job->who.is_trusted)
         auth_place_note(auth, facts->account, &q.place);
-}
-
-struct delayed {
-    struct task_timer timer;
-    struct auth *auth;
-    struct auth_login *login;
-};
-
-static void delay_over(struct task_timer *timer)
-{
-    struct delayed *d = CONTAINER(timer, struct delayed, timer);
-    struct auth_login *login = d->login;
-    budget_give(&d->auth->delayed, 1);
-    free(d);
-    login->done(login);
-}
-
-static void tell_later(struct auth *auth, struct auth_login *login, uint64_t ms)
-{
-    if (!ms || !auth->timers || !budget_take(&auth->delayed, 1)) {
-        login->done(login);
-        return;
-    }
-    struct delayed *d = mem_zero(sizeof *d);
-    *d = (struct delayed){.timer.run = delay_over, .auth = auth, .login = login};
-    counter_add(auth->ctx->counters, COUNTER_LOGINS_DELAYED, 1);
-    task_timer_set(auth->timers, &d->timer, ms);
 }
 
 static void job_free(struct job *job)
@@ -373,21 +155,16 @@ static void job_finish(struct job *job, const struct verdict *v)
     struct auth_login *login = job->login;
     struct auth *auth = job->auth;
     struct told told = told_of(job);
-    uint64_t delay_ms = v->rc == RC_DENIED ? count_failure(job) : 0;
+    struct str password = str_from(job->password, job->n_password);
+    uint64_t delay_ms =
+        v->rc == RC_DENIED ? auth_count_failure(auth, &job->who, &told, password) : 0;
     if (v->rc == RC_OK && !v->is_cached)
         remember(job, &v->facts);
-    count(auth, v);
-    tell_operator(auth, &told, v);
-    fill_in(login, v);
+    auth_conclude(auth, &told, v, login);
     job_free(job);
     budget_give(&auth->logins, 1);
     /* The last: auth may be closed once all of these have run. */
-    tell_later(auth, login, delay_ms);
-}
-
-static struct verdict failure(enum rc rc)
-{
-    return (struct verdict){.rc = RC_TEMP, .cause = rc_name(rc)};
+    auth_tell_later(auth, login, delay_ms);
 }
 
 static struct verdict verify(struct job *job)
@@ -396,7 +173,7 @@ static struct verdict verify(struct job *job)
     struct arena arena = {0};
     struct credential c;
     enum rc rc = auth_credential_read(auth, str_from(job->name, job->n_name), 0, &arena, &c);
-    struct verdict v = failure(rc);
+    struct verdict v = auth_verdict_failure(rc);
     if (rc == RC_OK) {
         counter_add(auth->ctx->counters, COUNTER_PASSWORD_HASHES, 1);
         rc = crypto_password_verify(c.hash, str_from(job->password, job->n_password));
@@ -404,7 +181,7 @@ static struct verdict verify(struct job *job)
         v = (struct verdict){
             .rc = is_right ? RC_OK : RC_DENIED, .facts = c.facts, .cause = c.cause};
         if (rc != RC_OK && rc != RC_DENIED)
-            v = failure(rc);
+            v = auth_verdict_failure(rc);
     }
     arena_fini(&arena);
     return v;
@@ -418,7 +195,8 @@ static struct verdict decide(struct job *job)
     if (!job->is_too_long &&
         is_verified(job->auth, &job->who, str_from(job->password, job->n_password), &v))
         return v;
-    return may_try(job->auth, &job->who, 0, &cause) == RC_OK ? verify(job) : refusal(cause);
+    return auth_may_try(job->auth, &job->who, 0, &cause) == RC_OK ? verify(job)
+                                                                  : auth_verdict_blocked(cause);
 }
 
 static void place_run(struct task_job *task)
@@ -450,15 +228,17 @@ static struct job *job_new(struct auth *auth, struct auth_login *login)
     job->n_password = copy(job->password, AUTH_PASSWORD_MAX, login->password);
     job->n_peer = copy(job->peer, sizeof job->peer, login->peer);
     job->n_session = copy(job->session, sizeof job->session, login->session);
-    who_init(&job->who, auth, login->name, login->peer);
+    auth_who_init(&job->who, auth, login->name, login->peer);
     return job;
 }
 
 static void put_off(struct auth *auth, struct auth_login *login)
 {
-    struct verdict v = failure(RC_TEMP);
     counter_add(auth->ctx->counters, COUNTER_LOGINS_SHED, 1);
-    fill_in(login, &v);
+    login->rc = RC_TEMP;
+    login->is_blocked = false;
+    login->account = 0;
+    login->settings = (struct auth_settings){0};
     login->done(login);
 }
 

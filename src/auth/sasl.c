@@ -1,27 +1,40 @@
 /* SASL mechanisms as step functions over decoded bytes: PLAIN [RFC4616] and LOGIN, which has no RFC
- * but which old programs insist on. A mechanism is a row of the table at the end: what it asks, and
- * what takes each answer.
+ * but which old programs insist on. A mechanism is a row of the table at the end: where it is
+ * offered, and what takes a response.
  *
  * Invariants: a name and a password that come out of here are not empty, well-formed UTF-8 without
  * NUL, and within their limits; whatever fails ends the exchange. Never keeps a password: it is a
  * view into the caller's response. Never looks anybody up.
  */
-#include "auth/auth_int.h"
+#include "auth/login_int.h"
 
+#include "base/base64.h"
 #include "base/utf8.h"
 
 #include <string.h>
 
-enum { STEPS = 2 };
+enum { CLEAR = 1 << AUTH_IN_CLEAR, LOOPBACK = 1 << AUTH_ON_LOOPBACK, TLS = 1 << AUTH_IN_TLS };
 
-struct auth_mechanism {
+struct sasl_mechanism {
     struct str name;
-    bool is_plaintext;
-    struct {
-        struct str challenge;
-        enum rc (*take)(struct auth_sasl *s, struct str response);
-    } steps[STEPS]; /* up to the first without take() */
+    unsigned paths; /* where it is offered: bits 1 << enum auth_path */
+    /* One response; absent: there was none with the command. */
+    enum sasl_next (*step)(struct sasl *s, struct str response, struct buf *challenge);
 };
+
+static enum sasl_next refuse(struct sasl *s, enum rc rc)
+{
+    sasl_fini(s);
+    s->rc = rc;
+    return SASL_REFUSED;
+}
+
+static enum sasl_next ask(struct sasl *s, struct str text, struct buf *challenge)
+{
+    s->at++;
+    enum rc rc = buf_add(challenge, text);
+    return rc == RC_OK ? SASL_ASK : refuse(s, rc);
+}
 
 /* 1*SAFE [RFC4616 2]. */
 static enum rc check(struct str s, size_t max)
@@ -33,7 +46,7 @@ static enum rc check(struct str s, size_t max)
     return RC_OK;
 }
 
-static enum rc take_name(struct auth_sasl *s, struct str response)
+static enum rc take_name(struct sasl *s, struct str response)
 {
     TRY(check(response, sizeof s->text));
     memcpy(s->text, response.p, response.n);
@@ -41,7 +54,7 @@ static enum rc take_name(struct auth_sasl *s, struct str response)
     return RC_OK;
 }
 
-static enum rc take_password(struct auth_sasl *s, struct str response)
+static enum rc take_password(struct sasl *s, struct str response)
 {
     TRY(check(response, AUTH_PASSWORD_MAX));
     s->password = response;
@@ -50,7 +63,7 @@ static enum rc take_password(struct auth_sasl *s, struct str response)
 
 /* [authzid] NUL authcid NUL passwd [RFC4616 2]. Nobody may act as somebody else: an authorization
  * identity has to be the name again. */
-static enum rc take_plain(struct auth_sasl *s, struct str response)
+static enum rc take_plain(struct sasl *s, struct str response)
 {
     struct str authorization, name;
     if (!str_cut(&response, '\0', &authorization) || !str_cut(&response, '\0', &name) ||
@@ -63,64 +76,89 @@ static enum rc take_plain(struct auth_sasl *s, struct str response)
     return !authorization.n || str_ieq(authorization, name) ? RC_OK : RC_DENIED;
 }
 
-static const struct auth_mechanism mechanisms[] = {
-    {STR_INIT("PLAIN"), true, {{STR_INIT(""), take_plain}}},
-    {STR_INIT("LOGIN"),
-     true,
-     {{STR_INIT("Username:"), take_name}, {STR_INIT("Password:"), take_password}}},
+static enum sasl_next step_plain(struct sasl *s, struct str response, struct buf *challenge)
+{
+    if (str_is_null(response))
+        return ask(s, STR(""), challenge);
+    enum rc rc = take_plain(s, response);
+    return rc == RC_OK ? SASL_PASSWORD : refuse(s, rc);
+}
+
+static enum sasl_next step_login(struct sasl *s, struct str response, struct buf *challenge)
+{
+    bool is_named = s->name.n > 0;
+    if (str_is_null(response))
+        return ask(s, STR("Username:"), challenge);
+    enum rc rc = is_named ? take_password(s, response) : take_name(s, response);
+    if (rc != RC_OK)
+        return refuse(s, rc);
+    return is_named ? SASL_PASSWORD : ask(s, STR("Password:"), challenge);
+}
+
+/* What there is, where, and in which order it is offered: the strongest first. */
+static const struct sasl_mechanism mechanisms[] = {
+    {STR_INIT("PLAIN"), LOOPBACK | TLS, step_plain},
+    {STR_INIT("LOGIN"), LOOPBACK | TLS, step_login},
 };
 enum { MECHANISMS = sizeof mechanisms / sizeof *mechanisms };
 
-enum rc auth_sasl_begin(struct auth_sasl *s, struct str mechanism)
+static bool is_offered(const struct sasl_mechanism *m, const struct auth_channel *channel)
 {
-    *s = (struct auth_sasl){0};
+    return m->paths & 1U << channel->path;
+}
+
+enum rc sasl_begin(struct sasl *s, struct str mechanism, const struct auth_channel *channel)
+{
+    *s = (struct sasl){0};
     for (size_t i = 0; i < MECHANISMS; i++) {
         if (!str_ieq(mechanisms[i].name, mechanism))
             continue;
+        if (!is_offered(&mechanisms[i], channel))
+            return RC_PERM;
         s->mechanism = &mechanisms[i];
-        s->is_plaintext = mechanisms[i].is_plaintext;
         return RC_OK;
     }
     return RC_NOTFOUND;
 }
 
-static bool is_complete(const struct auth_sasl *s)
+/* What asks again and again for a response that never comes is refused: an absent one can only be
+ * the first. */
+enum sasl_next sasl_step(struct sasl *s, struct str response, struct buf *challenge)
 {
-    return s->at == STEPS || !s->mechanism->steps[s->at].take;
+    if (!s->mechanism || (s->at && str_is_null(response)))
+        return refuse(s, RC_SYNTAX);
+    enum sasl_next next = s->mechanism->step(s, response, challenge);
+    if (next == SASL_PASSWORD)
+        s->mechanism = NULL;
+    return next;
 }
 
-static enum rc take(struct auth_sasl *s, struct str response, struct buf *challenge)
+enum sasl_next sasl_line(struct sasl *s, struct str line, bool is_initial, struct buf *response,
+                         struct buf *challenge)
 {
-    if (!s->mechanism || is_complete(s))
-        return RC_SYNTAX;
-    if (!str_is_null(response)) {
-        TRY(s->mechanism->steps[s->at].take(s, response));
-        s->at++;
-        if (is_complete(s))
-            return RC_OK;
+    if (is_initial && !line.n)
+        return sasl_step(s, (struct str){0}, challenge);
+    if (!is_initial && str_eq(line, STR("*")))
+        return refuse(s, RC_EOF);
+    buf_clear(response);
+    if (!(is_initial && str_eq(line, STR("=")))) {
+        enum rc rc = base64_decode(response, line);
+        if (rc != RC_OK)
+            return refuse(s, rc == RC_LIMIT ? RC_SYNTAX : RC_CORRUPT); /* no message is so long */
     }
-    TRY(buf_add(challenge, s->mechanism->steps[s->at].challenge));
-    return RC_AGAIN;
+    return sasl_step(s, buf_len(response) ? buf_str(response) : STR(""), challenge);
 }
 
-enum rc auth_sasl_step(struct auth_sasl *s, struct str response, struct buf *challenge)
-{
-    enum rc rc = take(s, response, challenge);
-    if (rc != RC_OK && rc != RC_AGAIN)
-        auth_sasl_fini(s);
-    return rc;
-}
-
-void auth_sasl_fini(struct auth_sasl *s)
+void sasl_fini(struct sasl *s)
 {
     crypto_wipe(s, sizeof *s);
 }
 
-void auth_sasl_mechanisms(bool may_be_plaintext, struct buf *out)
+void sasl_names(const struct auth_channel *channel, struct buf *out)
 {
     struct str before = STR("");
     for (size_t i = 0; i < MECHANISMS; i++) {
-        if (mechanisms[i].is_plaintext && !may_be_plaintext)
+        if (!is_offered(&mechanisms[i], channel))
             continue;
         buf_put(out, before);
         buf_put(out, mechanisms[i].name);

@@ -1,54 +1,109 @@
-#include "auth/auth_int.h"
+#include "auth/login_int.h"
 
 #include "base/test.h"
 
+static const struct auth_channel in_tls = {AUTH_IN_TLS};
+
 struct exchange {
-    struct auth_sasl sasl;
+    struct sasl sasl;
     struct buf challenge;
 };
 
 static void begin(struct exchange *x, const char *mechanism)
 {
     *x = (struct exchange){.challenge = {.cap = 64}};
-    assert_rc(auth_sasl_begin(&x->sasl, str_of(mechanism)), RC_OK);
+    assert_rc(sasl_begin(&x->sasl, str_of(mechanism), &in_tls), RC_OK);
 }
 
+/* RC_AGAIN: a challenge came. */
 static enum rc step(struct exchange *x, struct str response)
 {
     buf_clear(&x->challenge);
-    return auth_sasl_step(&x->sasl, response, &x->challenge);
+    enum sasl_next next = sasl_step(&x->sasl, response, &x->challenge);
+    if (next == SASL_REFUSED)
+        return x->sasl.rc;
+    return next == SASL_ASK ? RC_AGAIN : RC_OK;
 }
 
 static void end(struct exchange *x)
 {
-    static const struct auth_sasl zero;
-    auth_sasl_fini(&x->sasl);
+    static const struct sasl zero;
+    sasl_fini(&x->sasl);
     assert_memory_equal(&x->sasl, &zero, sizeof zero);
     buf_fini(&x->challenge);
 }
 
 static void what_is_offered(void **state)
 {
-    struct buf out = {.cap = 64};
-    auth_sasl_mechanisms(true, &out);
-    assert_str(buf_str(&out), "PLAIN LOGIN");
-    buf_clear(&out);
-    auth_sasl_mechanisms(false, &out);
-    assert_int_equal(buf_len(&out), 0);
+    static const struct {
+        struct auth_channel channel;
+        const char *names;
+    } cases[] = {
+        {{AUTH_IN_CLEAR}, ""},
+        {{AUTH_ON_LOOPBACK}, "PLAIN LOGIN"},
+        {{AUTH_IN_TLS}, "PLAIN LOGIN"},
+    };
+    struct buf out = {.cap = 256};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        buf_clear(&out);
+        sasl_names(&cases[i].channel, &out);
+        assert_true(str_eq(buf_str(&out), str_of(cases[i].names)));
+    }
     buf_fini(&out);
 }
 
 static void mechanisms_by_name(void **state)
 {
+    const struct auth_channel in_clear = {AUTH_IN_CLEAR};
     const struct str unknown[] = {STR(""), STR("PLAI"), STR("PLAINX"), STR("CRAM-MD5"),
                                   STR("PLAIN\0")};
-    struct auth_sasl s;
-    assert_rc(auth_sasl_begin(&s, STR("plain")), RC_OK);
-    assert_true(s.is_plaintext);
+    struct sasl s;
+    assert_rc(sasl_begin(&s, STR("plain"), &in_tls), RC_OK);
+    assert_rc(sasl_begin(&s, STR("plain"), &in_clear), RC_PERM);
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-        assert_rc(auth_sasl_begin(&s, unknown[i]), RC_NOTFOUND);
-    assert_rc(auth_sasl_step(&s, STR("x"), NULL), RC_SYNTAX);
-    auth_sasl_fini(&s);
+        assert_rc(sasl_begin(&s, unknown[i], &in_tls), RC_NOTFOUND);
+    assert_int_equal(sasl_step(&s, STR("x"), NULL), SASL_REFUSED);
+    assert_rc(s.rc, RC_SYNTAX);
+    sasl_fini(&s);
+}
+
+/* The lines of all three protocols [RFC4954 4] [RFC4959 3] [RFC5034 4]. */
+static void lines(void **state)
+{
+    static const struct {
+        const char *mechanism, *initial, *line; /* initial NULL: none, as "" */
+        enum rc rc;
+    } cases[] = {
+        {"PLAIN", "AHRpbQBzZWNyZXQ=", NULL, RC_OK},
+        {"PLAIN", NULL, "AHRpbQBzZWNyZXQ=", RC_OK},
+        {"PLAIN", "", "AHRpbQBzZWNyZXQ=", RC_OK},
+        {"PLAIN", "=", NULL, RC_SYNTAX}, /* there, and empty */
+        {"PLAIN", NULL, "=", RC_CORRUPT},
+        {"PLAIN", NULL, "", RC_SYNTAX},
+        {"PLAIN", NULL, "*", RC_EOF},
+        {"PLAIN", "*", NULL, RC_CORRUPT},
+        {"PLAIN", "AHRpbQBzZWNyZXQ", NULL, RC_CORRUPT},
+        {"LOGIN", "dGlt", "*", RC_EOF},
+        {"LOGIN", "dGlt", "c2VjcmV0", RC_OK},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf response = {.cap = 64}, challenge = {.cap = 64};
+        struct sasl s;
+        assert_rc(sasl_begin(&s, str_of(cases[i].mechanism), &in_tls), RC_OK);
+        enum sasl_next next = sasl_line(&s, str_of(cases[i].initial), true, &response, &challenge);
+        if (cases[i].line) {
+            assert_int_equal(next, SASL_ASK);
+            next = sasl_line(&s, str_of(cases[i].line), false, &response, &challenge);
+        }
+        assert_int_equal(next, cases[i].rc == RC_OK ? SASL_PASSWORD : SASL_REFUSED);
+        if (next == SASL_PASSWORD)
+            assert_str(s.password, "secret");
+        else
+            assert_rc(s.rc, cases[i].rc);
+        sasl_fini(&s);
+        buf_fini(&response);
+        buf_fini(&challenge);
+    }
 }
 
 static void plain_with_and_without_initial_response(void **state)
@@ -160,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_offered),
         cmocka_unit_test(mechanisms_by_name),
+        cmocka_unit_test(lines),
         cmocka_unit_test(plain_with_and_without_initial_response),
         cmocka_unit_test(login_with_and_without_initial_response),
         cmocka_unit_test(refused_messages),

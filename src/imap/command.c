@@ -71,11 +71,15 @@ enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 /* --- capabilities ----------------------------------------------------------------------------- */
 
+struct auth_channel imap_channel(struct conn *c, const struct imap_session *s)
+{
+    return auth_channel_of(c, s->imap->conf.plaintext_on_loopback);
+}
+
 bool imap_can_secure(struct conn *c, const struct imap_session *s)
 {
-    if (net_is_secure(c))
-        return true;
-    return s->imap->conf.plaintext_on_loopback && net_is_loopback(net_peer(c));
+    struct auth_channel channel = imap_channel(c, s);
+    return auth_channel_is_private(&channel);
 }
 
 static bool is_offered(struct conn *c, const struct imap_session *s, const struct imap_command *k)
@@ -88,16 +92,16 @@ static bool is_offered(struct conn *c, const struct imap_session *s, const struc
 
 static void put_auth(struct conn *c, const struct imap_session *s, struct buf *out)
 {
-    struct buf names = {.cap = 256};
+    struct buf names = {.cap = AUTH_CHALLENGE_MAX};
+    struct auth_channel channel = imap_channel(c, s);
     struct str rest, name;
-    bool can = imap_can_secure(c, s);
-    auth_sasl_mechanisms(can, &names);
+    auth_mechanisms(s->imap->conf.auth, &channel, &names);
     for (rest = buf_str(&names); rest.n && str_cut(&rest, ' ', &name);) {
         buf_put(out, STR(" AUTH="));
         buf_put(out, name);
     }
     buf_fini(&names);
-    if (!can)
+    if (!auth_channel_is_private(&channel))
         buf_put(out, STR(" LOGINDISABLED")); /* [RFC3501 6.2.3] [RFC9051 6.2.3] */
 }
 

@@ -288,6 +288,7 @@ enum net_step imap_wait(struct imap_session *s);
  */
 enum net_step imap_read_line(struct conn *c, struct imap_session *s, struct str *out);
 unsigned imap_flags(struct conn *c); /* for the store: on a worker it may wait */
+struct auth_channel imap_channel(struct conn *c, const struct imap_session *s);
 bool imap_can_secure(struct conn *c, const struct imap_session *s); /* passwords may be sent */
 /* What an account's session was and how it ended. */
 void imap_log_session(struct conn *c, const struct imap_session *s, const char *end);

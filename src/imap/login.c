@@ -6,7 +6,6 @@
 #include "imap/imap_int.h"
 #include "imap/news_int.h"
 
-#include "base/base64.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
@@ -16,27 +15,35 @@
 enum { CHECK_SECONDS = 10 };
 
 struct imap_login {
-    struct auth_login login;
+    struct auth_exchange auth;
     struct imap_session *session;
-    struct auth_sasl sasl;
-    struct buf name;
 };
 
-static struct imap_login *login_begin(struct imap_session *s)
+static void login_done(struct auth_login *login)
+{
+    struct imap_session *s = CONTAINER(login, struct imap_login, auth.login)->session;
+    net_resume(s->net, s->handle);
+}
+
+static struct auth_exchange *login_begin(struct conn *c, struct imap_session *s)
 {
     imap_login_end(s);
     s->login = mem_zero(sizeof *s->login);
     s->login->session = s;
-    s->login->name.cap = AUTH_ADDRESS_MAX;
-    return s->login;
+    s->login->auth = (struct auth_exchange){.auth = s->imap->conf.auth,
+                                            .channel = imap_channel(c, s),
+                                            .login = {.done = login_done,
+                                                      .protocol = "imap",
+                                                      .peer = net_peer_text(c),
+                                                      .session = str_of(net_id(c))}};
+    return &s->login->auth;
 }
 
 void imap_login_end(struct imap_session *s)
 {
     if (!s->login)
         return;
-    auth_sasl_fini(&s->login->sasl);
-    buf_fini(&s->login->name);
+    auth_exchange_end(&s->login->auth);
     free(s->login);
     s->login = NULL;
 }
@@ -55,11 +62,11 @@ void imap_login_forget(struct imap_session *s)
 
 static void remember(struct conn *c, struct imap_session *s)
 {
-    const struct imap_login *l = s->login;
-    struct str name = buf_str(&l->name);
+    const struct auth_login *login = &s->login->auth.login;
+    struct str name = login->name;
     s->user = mem_zero(sizeof *s->user + name.n);
-    s->user->account = l->login.account;
-    memcpy(s->user->credential, l->login.credential, AUTH_CREDENTIAL);
+    s->user->account = login->account;
+    memcpy(s->user->credential, login->credential, AUTH_CREDENTIAL);
     s->user->checked = clock_mono(s->imap->ctx->clock);
     s->user->n_name = name.n;
     memcpy(s->user->name, name.p, name.n);
@@ -80,8 +87,8 @@ static enum net_step welcome(struct conn *c, struct imap_session *s)
 
 static enum net_step open_account(struct conn *c, struct imap_session *s)
 {
-    enum rc rc = store_account_open(s->imap->conf.store, s->login->login.account, imap_flags(c),
-                                    &s->account);
+    enum rc rc = store_account_open(s->imap->conf.store, s->login->auth.login.account,
+                                    imap_flags(c), &s->account);
     if (rc == RC_AGAIN && !net_can_block(c))
         return NET_SHORT;
     if (rc == RC_OK)
@@ -94,8 +101,8 @@ static enum net_step open_account(struct conn *c, struct imap_session *s)
 
 static enum net_step refused(struct conn *c, struct imap_session *s)
 {
-    enum rc rc = s->login->login.rc;
-    bool is_blocked = s->login->login.is_blocked;
+    enum rc rc = s->login->auth.login.rc;
+    bool is_blocked = s->login->auth.login.is_blocked;
     imap_login_end(s);
     /* Those put off count as well: asking again and again keeps others out. */
     if (++s->failures >= s->imap->conf.login_failures || is_blocked) {
@@ -110,38 +117,87 @@ static enum net_step refused(struct conn *c, struct imap_session *s)
 
 static enum net_step checked(struct conn *c, struct imap_session *s)
 {
-    if (s->login->login.rc != RC_OK)
+    if (s->login->auth.login.rc != RC_OK)
         return refused(c, s);
     s->go_on = open_account;
     return open_account(c, s);
 }
 
-static void login_done(struct auth_login *login)
+/* --- the exchange ----------------------------------------------------------------------------- */
+
+static enum net_step refuse(struct conn *c, struct imap_session *s, enum imap_text text)
 {
-    struct imap_session *s = CONTAINER(login, struct imap_login, login)->session;
-    net_resume(s->net, s->handle);
+    imap_login_end(s);
+    return imap_finish(c, s, text);
 }
 
-/* Both are copied. */
-static enum net_step check(struct conn *c, struct imap_session *s, struct str name,
-                           struct str password)
+static enum imap_text text_of(enum rc refusal)
 {
-    struct imap_login *l = s->login;
-    if (buf_add(&l->name, name) != RC_OK || !utf8_is_valid(name) || !utf8_is_valid(password)) {
-        imap_login_end(s);
-        return imap_finish(c, s, IMAP_AUTH_FAILED); /* nobody's */
-    }
-    l->login = (struct auth_login){.done = login_done,
-                                   .protocol = "imap",
-                                   .name = name,
-                                   .password = password,
-                                   .peer = net_peer_text(c),
-                                   .session = str_of(net_id(c))};
-    if (auth_login_now(s->imap->conf.auth, &l->login))
+    static const enum imap_text table[RC_COUNT] = {
+        [RC_NOTFOUND] = IMAP_NO_MECHANISM, [RC_PERM] = IMAP_PRIVACY,
+        [RC_DENIED] = IMAP_OTHER_IDENTITY, [RC_CORRUPT] = IMAP_NOT_BASE64,
+        [RC_SYNTAX] = IMAP_NOT_A_RESPONSE, [RC_LIMIT] = IMAP_NOT_A_RESPONSE,
+        [RC_EOF] = IMAP_CANCELLED, /* [RFC3501 6.2.2] [RFC9051 6.2.2] */
+    };
+    return table[refusal];
+}
+
+static enum net_step next_response(struct conn *c, struct imap_session *s);
+static enum net_step waited(struct conn *c, struct imap_session *s);
+
+static enum net_step follow(struct conn *c, struct imap_session *s, enum auth_next next,
+                            struct str challenge)
+{
+    s->go_on = next == AUTH_ASK ? next_response : next == AUTH_WAIT ? waited : NULL;
+    switch (next) {
+    case AUTH_ASK:
+        buf_put(net_out(c), STR("+ "));
+        buf_put(net_out(c), challenge);
+        buf_put(net_out(c), STR("\r\n"));
+        return imap_wait(s);
+    case AUTH_WAIT:
+        return NET_WAIT;
+    case AUTH_DECIDED:
         return checked(c, s);
-    s->go_on = checked;
-    auth_login(s->imap->conf.auth, &l->login);
-    return NET_WAIT;
+    default:
+        return refuse(c, s, text_of(s->login->auth.refusal));
+    }
+}
+
+static enum net_step waited(struct conn *c, struct imap_session *s)
+{
+    struct buf challenge = {.cap = AUTH_CHALLENGE_MAX};
+    enum auth_next next = auth_exchange_go_on(&s->login->auth, &challenge);
+    enum net_step step = follow(c, s, next, buf_str(&challenge));
+    buf_fini(&challenge);
+    return step;
+}
+
+static enum net_step next_response(struct conn *c, struct imap_session *s)
+{
+    struct buf challenge = {.cap = AUTH_CHALLENGE_MAX};
+    struct str line;
+    enum net_step step = imap_read_line(c, s, &line);
+    if (step != NET_READ || !line.p)
+        return step;
+    enum auth_next next = auth_exchange_line(&s->login->auth, line, &challenge);
+    step = follow(c, s, next, buf_str(&challenge));
+    net_wipe(c, line); /* a line of the input, whatever has become of the command */
+    buf_fini(&challenge);
+    return step;
+}
+
+enum net_step imap_authenticate(struct conn *c, struct imap_session *s, struct imap_parse *p)
+{
+    struct buf challenge = {.cap = AUTH_CHALLENGE_MAX};
+    struct str mechanism;
+    if (!imap_take_atom(p, &mechanism) || (p->rest.n && !imap_take_sp(p)))
+        return imap_finish_syntax(c, s, p);
+    enum auth_next next =
+        auth_exchange_begin(login_begin(c, s), mechanism, p->rest, &challenge); /* [RFC4959 3] */
+    enum net_step step = follow(c, s, next, buf_str(&challenge));
+    buf_fini(&challenge);
+    return step;
 }
 
 enum net_step imap_login(struct conn *c, struct imap_session *s, struct imap_parse *p)
@@ -152,8 +208,13 @@ enum net_step imap_login(struct conn *c, struct imap_session *s, struct imap_par
         return imap_finish_syntax(c, s, p);
     if (!imap_can_secure(c, s))
         return imap_finish(c, s, IMAP_PRIVACY);
-    login_begin(s);
-    return check(c, s, name, password);
+    struct auth_exchange *x = login_begin(c, s);
+    if (!utf8_is_valid(name) || !utf8_is_valid(password))
+        return refuse(c, s, IMAP_AUTH_FAILED); /* nobody's */
+    enum auth_next next = auth_exchange_password(x, name, password);
+    if (next == AUTH_REFUSED)
+        return refuse(c, s, IMAP_AUTH_FAILED);
+    return follow(c, s, next, STR(""));
 }
 
 enum net_step imap_login_check(struct conn *c, struct imap_session *s)
@@ -172,81 +233,6 @@ enum net_step imap_login_check(struct conn *c, struct imap_session *s)
     s->end = "login";
     imap_bye(c, STR("[AUTHENTICATIONFAILED] "), STR("the account or its password has changed"));
     return NET_CLOSE;
-}
-
-/* --- AUTHENTICATE ----------------------------------------------------------------------------- */
-
-static enum net_step refuse(struct conn *c, struct imap_session *s, enum imap_text text)
-{
-    imap_login_end(s);
-    return imap_finish(c, s, text);
-}
-
-static enum net_step next_response(struct conn *c, struct imap_session *s);
-
-static enum net_step challenge(struct conn *c, struct imap_session *s, struct str text)
-{
-    struct buf *out = net_out(c);
-    buf_put(out, STR("+ "));
-    if (base64_encode(out, text) != RC_OK)
-        out->over = true;
-    buf_put(out, STR("\r\n"));
-    s->go_on = next_response;
-    return imap_wait(s);
-}
-
-/* One response; absent: there was none with the command. When it returns, `line` may be freed: a
- * command with literals goes when it ends. */
-static enum net_step exchange(struct conn *c, struct imap_session *s, struct str line)
-{
-    struct buf response = {.cap = AUTH_SASL_RESPONSE_MAX + 3}, text = {.cap = 256};
-    struct str decoded = {0};
-    enum net_step next;
-    enum rc rc = str_is_null(line) ? RC_OK : base64_decode(&response, line);
-    if (rc != RC_OK) {
-        next = refuse(c, s, IMAP_NOT_BASE64);
-    } else {
-        if (!str_is_null(line))
-            decoded = response.mem ? buf_str(&response) : STR("");
-        rc = auth_sasl_step(&s->login->sasl, decoded, &text);
-        if (rc == RC_AGAIN)
-            next = challenge(c, s, buf_str(&text));
-        else if (rc == RC_OK)
-            next = check(c, s, s->login->sasl.name, s->login->sasl.password);
-        else
-            next = refuse(c, s, rc == RC_DENIED ? IMAP_OTHER_IDENTITY : IMAP_NOT_A_RESPONSE);
-    }
-    buf_wipe(&response);
-    buf_fini(&text);
-    return next;
-}
-
-static enum net_step next_response(struct conn *c, struct imap_session *s)
-{
-    struct str line;
-    enum net_step next = imap_read_line(c, s, &line);
-    if (next != NET_READ || !line.p)
-        return next;
-    s->go_on = NULL;
-    if (str_eq(line, STR("*"))) /* [RFC3501 6.2.2] [RFC9051 6.2.2] */
-        return refuse(c, s, IMAP_CANCELLED);
-    next = exchange(c, s, line);
-    net_wipe(c, line); /* a line of the input, whatever has become of the command */
-    return next;
-}
-
-enum net_step imap_authenticate(struct conn *c, struct imap_session *s, struct imap_parse *p)
-{
-    struct str mechanism, line = {0};
-    if (!imap_take_atom(p, &mechanism) || (p->rest.n && !imap_take_sp(p)))
-        return imap_finish_syntax(c, s, p);
-    if (p->rest.n)
-        line = str_eq(p->rest, STR("=")) ? STR("") : p->rest; /* [RFC4959 3] [RFC9051 6.2.2] */
-    if (auth_sasl_begin(&login_begin(s)->sasl, mechanism) != RC_OK)
-        return refuse(c, s, IMAP_NO_MECHANISM);
-    if (s->login->sasl.is_plaintext && !imap_can_secure(c, s))
-        return refuse(c, s, IMAP_PRIVACY);
-    return exchange(c, s, line);
 }
 
 /* --- TLS, and back ---------------------------------------------------------------------------- */

@@ -7,10 +7,16 @@
 
 enum { BEFORE = POP3_AUTHORIZATION, AFTER = POP3_TRANSACTION };
 
+struct auth_channel pop3_channel(struct conn *c, const struct pop3_session *s)
+{
+    return auth_channel_of(c, s->pop3->conf.plaintext_on_loopback);
+}
+
 static void put_sasl(struct conn *c, const struct pop3_session *s, struct buf *out)
 {
+    struct auth_channel channel = pop3_channel(c, s);
     buf_put(out, STR(" "));
-    auth_sasl_mechanisms(true, out);
+    auth_mechanisms(s->pop3->conf.auth, &channel, out);
 }
 
 static const struct pop3_command commands[] = {
@@ -57,9 +63,8 @@ static const struct pop3_capability properties[] = {
 
 static bool can_secure(struct conn *c, const struct pop3_session *s)
 {
-    if (net_is_secure(c))
-        return true;
-    return s->pop3->conf.plaintext_on_loopback && net_is_loopback(net_peer(c));
+    struct auth_channel channel = pop3_channel(c, s);
+    return auth_channel_is_private(&channel);
 }
 
 static bool is_offered(struct conn *c, const struct pop3_session *s, const struct pop3_command *cmd)

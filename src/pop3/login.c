@@ -25,13 +25,14 @@ enum net_step pop3_user(struct conn *c, struct pop3_session *s, const struct pop
 static bool is_too_soon(struct pop3_session *s)
 {
     struct pop3 *pop3 = s->pop3;
-    return !pop3_delays_may_log_in(&pop3->delays, s->login.account, clock_mono(pop3->ctx->clock),
+    return !pop3_delays_may_log_in(&pop3->delays, s->auth.login.account,
+                                   clock_mono(pop3->ctx->clock),
                                    pop3->conf.login_delay_s * NS_PER_SEC);
 }
 
 static enum net_step open_drop(struct conn *c, struct pop3_session *s)
 {
-    enum rc rc = pop3_drop_open(c, s, s->login.account);
+    enum rc rc = pop3_drop_open(c, s, s->auth.login.account);
     if (rc == RC_AGAIN)
         return NET_SHORT;
     s->go_on = NULL;
@@ -49,12 +50,12 @@ static enum net_step open_drop(struct conn *c, struct pop3_session *s)
 static enum net_step checked(struct conn *c, struct pop3_session *s)
 {
     s->go_on = NULL;
-    if (s->login.rc == RC_OK) {
+    if (s->auth.login.rc == RC_OK) {
         s->go_on = open_drop;
         return open_drop(c, s);
     }
-    pop3_err_rc(c, s->login.rc);
-    if (s->login.is_blocked) {
+    pop3_err_rc(c, s->auth.login.rc);
+    if (s->auth.login.is_blocked) {
         s->end = "blocked";
         return NET_CLOSE;
     }
@@ -67,28 +68,58 @@ static enum net_step checked(struct conn *c, struct pop3_session *s)
 
 static void login_done(struct auth_login *login)
 {
-    struct pop3_session *s = CONTAINER(login, struct pop3_session, login);
+    struct pop3_session *s = CONTAINER(login, struct pop3_session, auth.login);
     net_resume(s->net, s->handle);
 }
 
-enum net_step pop3_login_begin(struct conn *c, struct pop3_session *s, struct str name,
-                               struct str password)
+struct auth_exchange *pop3_login_begin(struct conn *c, struct pop3_session *s)
 {
-    s->login = (struct auth_login){.done = login_done,
-                                   .protocol = "pop3",
-                                   .name = name,
-                                   .password = password,
-                                   .peer = net_peer_text(c),
-                                   .session = str_of(net_id(c))};
-    enum net_step next = NET_WAIT;
-    if (auth_login_now(s->pop3->conf.auth, &s->login)) {
-        next = checked(c, s);
-    } else {
-        s->go_on = checked;
-        auth_login(s->pop3->conf.auth, &s->login);
+    auth_exchange_end(&s->auth);
+    s->auth = (struct auth_exchange){.auth = s->pop3->conf.auth,
+                                     .channel = pop3_channel(c, s),
+                                     .login = {.done = login_done,
+                                               .protocol = "pop3",
+                                               .peer = net_peer_text(c),
+                                               .session = str_of(net_id(c))}};
+    return &s->auth;
+}
+
+static enum pop3_text text_of(enum rc refusal)
+{
+    static const enum pop3_text table[RC_COUNT] = {
+        [RC_NOTFOUND] = POP3_NO_MECHANISM, [RC_PERM] = POP3_NO_MECHANISM,
+        [RC_DENIED] = POP3_OTHER_IDENTITY, [RC_CORRUPT] = POP3_NOT_BASE64,
+        [RC_SYNTAX] = POP3_NOT_A_RESPONSE, [RC_LIMIT] = POP3_NOT_A_RESPONSE,
+        [RC_EOF] = POP3_CANCELLED, /* [RFC5034 4] */
+    };
+    return table[refusal];
+}
+
+static enum net_step waited(struct conn *c, struct pop3_session *s)
+{
+    struct buf challenge = {.cap = AUTH_CHALLENGE_MAX};
+    enum auth_next next = auth_exchange_go_on(&s->auth, &challenge);
+    enum net_step step = pop3_login_follow(c, s, next, buf_str(&challenge));
+    buf_fini(&challenge);
+    return step;
+}
+
+enum net_step pop3_login_follow(struct conn *c, struct pop3_session *s, enum auth_next next,
+                                struct str challenge)
+{
+    s->is_sasl = next == AUTH_ASK;
+    s->go_on = next == AUTH_WAIT ? waited : NULL;
+    switch (next) {
+    case AUTH_ASK: /* an empty one is just "+ " [RFC5034 4] */
+        pop3_put_line(net_out(c), STR("+ "), challenge, NULL);
+        return NET_READ;
+    case AUTH_WAIT:
+        return NET_WAIT;
+    case AUTH_DECIDED:
+        return checked(c, s);
+    default:
+        return pop3_bad(c, s, text_of(s->auth.refusal));
     }
-    s->login.name = s->login.password = (struct str){0};
-    return next;
 }
 
 enum net_step pop3_pass(struct conn *c, struct pop3_session *s, const struct pop3_args *a)
@@ -98,11 +129,12 @@ enum net_step pop3_pass(struct conn *c, struct pop3_session *s, const struct pop
     if (!utf8_is_valid(a->rest)) /* [RFC6856 2.2] */
         return pop3_bad(c, s, POP3_NOT_UTF8);
     /* With its spaces [RFC1939 7]. */
-    enum net_step next = pop3_login_begin(c, s, str_of(s->name), a->rest);
+    enum auth_next next = auth_exchange_password(pop3_login_begin(c, s), str_of(s->name), a->rest);
+    enum net_step step = pop3_login_follow(c, s, next, STR(""));
     net_wipe(c, a->rest);
     free(s->name); /* after a refusal the client starts again with USER [RFC1939 7] */
     s->name = NULL;
-    return next;
+    return step;
 }
 
 enum net_step pop3_stls(struct conn *c, struct pop3_session *s, const struct pop3_args *a)

@@ -12,7 +12,7 @@
 
 void pop3_policy_expire(struct conn *c, const struct pop3_session *s, struct buf *out)
 {
-    const struct auth_settings *k = &s->login.settings;
+    const struct auth_settings *k = &s->auth.login.settings;
     if (s->state == POP3_AUTHORIZATION) {
         buf_put(out, STR(" 0 USER")); /* the least that anybody has */
         return;
@@ -34,7 +34,7 @@ void pop3_policy_expire(struct conn *c, const struct pop3_session *s, struct buf
 void pop3_policy_collected(struct pop3_session *s)
 {
     struct pop3_drop *d = &s->drop;
-    if (s->login.settings.pop3_delete == AUTH_POP3_CLIENT)
+    if (s->auth.login.settings.pop3_delete == AUTH_POP3_CLIENT)
         return;
     if (!d->collected)
         d->collected = mem_zero(d->n / 8 + 1);
@@ -49,7 +49,7 @@ static bool is_collected(const struct pop3_drop *d, size_t index)
 void pop3_policy_at_quit(struct pop3_session *s)
 {
     struct pop3_drop *d = &s->drop;
-    bool goes = s->login.settings.pop3_delete == AUTH_POP3_COLLECTED;
+    bool goes = s->auth.login.settings.pop3_delete == AUTH_POP3_COLLECTED;
     if (!d->n_deleted && !d->collected)
         return;
     d->uids = mem_alloc(d->n * sizeof *d->uids);

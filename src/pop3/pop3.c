@@ -56,7 +56,7 @@ static void begin_again(struct conn *c, struct pop3_session *s)
 {
     free(s->name);
     s->name = NULL;
-    auth_sasl_fini(&s->sasl);
+    auth_exchange_end(&s->auth);
     s->is_sasl = false;
     net_deadline(c, s->pop3->conf.login_ms);
 }
@@ -185,7 +185,7 @@ static void closed(struct conn *c)
 {
     struct pop3_session *s = net_session(c);
     pop3_session_end(c, s);
-    auth_sasl_fini(&s->sasl);
+    auth_exchange_end(&s->auth);
     free(s->name);
     s->name = NULL;
 }

@@ -198,12 +198,11 @@ struct pop3_session {
     bool is_skipping;  /* the rest of a line that was too long */
     bool has_progress; /* in this step: the deadline starts anew */
     bool is_utf8;      /* UTF8 was taken */
-    bool is_sasl;      /* the next line belongs to `sasl` */
+    bool is_sasl;      /* the next line belongs to `auth` */
     unsigned column;   /* of the texts: the language */
-    struct auth_sasl sasl;
     uint32_t errors, failures;
     char *name; /* of USER; NULL: none yet */
-    struct auth_login login;
+    struct auth_exchange auth;
     struct pop3_drop drop;
     struct pop3_reading reading;
     size_t cursor;   /* of LIST and UIDL */
@@ -258,9 +257,12 @@ enum net_step pop3_utf8(struct conn *c, struct pop3_session *s, const struct pop
 /* A line while s->is_sasl, and what is no line then. */
 enum net_step pop3_auth_response(struct conn *c, struct pop3_session *s, struct str line);
 enum net_step pop3_auth_abort(struct conn *c, struct pop3_session *s, enum pop3_text text);
-/* Checks the password and opens the maildrop; both are copied. */
-enum net_step pop3_login_begin(struct conn *c, struct pop3_session *s, struct str name,
-                               struct str password);
+struct auth_channel pop3_channel(struct conn *c, const struct pop3_session *s);
+/* The session's exchange, as new. */
+struct auth_exchange *pop3_login_begin(struct conn *c, struct pop3_session *s);
+/* What comes after a step of it; when it is decided, the maildrop is opened. */
+enum net_step pop3_login_follow(struct conn *c, struct pop3_session *s, enum auth_next next,
+                                struct str challenge);
 
 /* --- policy.c --------------------------------------------------------------------------------- */
 

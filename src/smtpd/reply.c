@@ -56,7 +56,8 @@ enum smtpd_reply smtpd_reply_of_sasl(enum rc rc)
     static const enum smtpd_reply table[RC_COUNT] = {
         [RC_SYNTAX] = SMTPD_BAD_RESPONSE, [RC_CORRUPT] = SMTPD_BAD_BASE64,
         [RC_EOF] = SMTPD_AUTH_CANCELLED,  [RC_LIMIT] = SMTPD_AUTH_LONG,
-        [RC_DENIED] = SMTPD_LOGIN_FAILED,
+        [RC_DENIED] = SMTPD_LOGIN_FAILED, [RC_NOTFOUND] = SMTPD_NO_MECHANISM,
+        [RC_PERM] = SMTPD_AUTH_WANTS_TLS, /* [RFC4954 6] */
     };
     return look_up(table, rc);
 }

@@ -405,19 +405,8 @@ struct command {
 extern const struct command smtpd_commands[];
 extern const size_t smtpd_n_commands;
 
-/* --- auth_line.c: what stands on the lines of AUTH -------------------------------------------- */
-
-/* What stands behind the mechanism, and each line after a challenge. `decoded` holds the password
- * that sasl then points to: for the caller to wipe. What auth_sasl_step says, and RC_CORRUPT: not
- * base 64; RC_EOF: the client gives up. */
-enum rc smtpd_auth_initial(struct auth_sasl *sasl, struct str text, struct buf *decoded,
-                           struct buf *challenge);
-enum rc smtpd_auth_response(struct auth_sasl *sasl, struct str line, struct buf *decoded,
-                            struct buf *challenge);
-
 /* --- cmd_auth.c: an exchange of AUTH, from the command to its answer [RFC4954] ---------------- */
 
-bool smtpd_auth_may_be_plaintext(const struct session *s); /* here a password may come readable */
 bool smtpd_auth_is_offered(const struct session *s);
 void smtpd_auth_put(const struct session *s, struct buf *out); /* " PLAIN LOGIN" */
 enum flow smtpd_auth_step(struct session *s);                  /* with an exchange under way */

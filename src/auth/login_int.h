@@ -1,0 +1,88 @@
+/* auth, inside: what all ways of logging in share, and the mechanisms of SASL as pure steps. */
+#ifndef AUTH_LOGIN_INT_H
+#define AUTH_LOGIN_INT_H
+
+#include "auth/auth_int.h"
+
+/* --- attempt.c: who it is, what stands against it, how it ended ------------------------------- */
+
+/* Who wants to log in, taken apart. The views point into `address` or `spelling`: do not copy. */
+struct who {
+    struct str name; /* in one spelling: that of an address, or else what came, in lower case */
+    bool is_address, is_trusted;
+    struct peer peer;
+    struct address address;
+    char spelling[AUTH_ADDRESS_MAX];
+};
+void auth_who_init(struct who *who, struct auth *auth, struct str name, struct str peer);
+
+/* For the log: as the protocol gave them. */
+struct told {
+    const char *protocol;
+    struct str name, peer, session;
+};
+
+/* The result and, for the log, why. */
+struct verdict {
+    enum rc rc;
+    struct verified facts; /* with RC_OK */
+    const char *cause;
+    bool is_cached, is_blocked;
+};
+struct verdict auth_verdict_blocked(const char *cause);
+struct verdict auth_verdict_failure(enum rc rc); /* nothing could be found out */
+
+/* Whether the account has logged in from there lately; false where that cannot be told. RC_AGAIN
+ * (KV_CACHED), RC_OK. As many rows are read for a name that is not there. */
+enum rc auth_is_at_home(struct auth *auth, const struct who *who, unsigned flags, bool *out);
+/* RC_OK: nothing stands against it. RC_DENIED: blocked. RC_AGAIN: to be seen where disks may be
+ * waited for. */
+enum rc auth_may_try(struct auth *auth, const struct who *who, unsigned flags,
+                     const char **out_cause);
+/* Counts what was wrong: `proof` tells one from the next, so that the same again counts less;
+ * absent: no two are the same. How many ms its refusal is held back. */
+uint64_t auth_count_failure(struct auth *auth, const struct who *who, const struct told *told,
+                            struct str proof);
+/* Counters, log line and the caller's result. */
+void auth_conclude(struct auth *auth, const struct told *told, const struct verdict *v,
+                   struct auth_login *login);
+/* done() after so many ms, or at once. */
+void auth_tell_later(struct auth *auth, struct auth_login *login, uint64_t ms);
+
+/* --- sasl.c: the table of mechanisms, and each of them as a pure step function ---------------- */
+
+struct sasl_mechanism;
+struct sasl {
+    /* The result: the name lives here, the password in the last response. */
+    struct str name, password;
+    enum rc rc; /* with SASL_REFUSED */
+    /* sasl.c's */
+    const struct sasl_mechanism *mechanism; /* NULL: nothing under way */
+    unsigned at;
+    char text[AUTH_SASL_NAME_MAX];
+};
+enum sasl_next {
+    SASL_ASK, /* send the challenge, which was appended and may be empty; step with the answer */
+    SASL_PASSWORD, /* name and password are there, to be verified */
+    SASL_REFUSED   /* the exchange is over: see rc */
+};
+
+/* The name in any case of letters. RC_NOTFOUND: no such mechanism. RC_PERM: not on this channel. */
+enum rc sasl_begin(struct sasl *s, struct str mechanism, const struct auth_channel *channel);
+/* The client's next response, decoded; absent when the command came without an initial one. Names
+ * and passwords that come out are 1 to their maximum of bytes, UTF-8, without NUL. With
+ * SASL_REFUSED: RC_SYNTAX (not a message of the mechanism), RC_LIMIT (too long), RC_DENIED
+ * (somebody else's authorization identity). */
+enum sasl_next sasl_step(struct sasl *s, struct str response, struct buf *challenge);
+void sasl_fini(struct sasl *s); /* wipes; also for one that never began, if it is zeroed */
+
+/* The same for what stands on a line: base 64 into `response`, which the password then lies in:
+ * for the caller to wipe. An initial line that is absent or empty is no response, "=" is an empty
+ * one [RFC4954 4] [RFC4959 3] [RFC5034 4]. Also refused: RC_EOF (cancelled by "*"), RC_CORRUPT (not
+ * base 64). */
+enum sasl_next sasl_line(struct sasl *s, struct str line, bool is_initial, struct buf *response,
+                         struct buf *challenge);
+/* What is offered on a channel, with single spaces between. */
+void sasl_names(const struct auth_channel *channel, struct buf *out);
+
+#endif
