@@ -2,6 +2,7 @@
  * says how it is cut and, of the rest, which thing is read alone. Aborts when the commands depend
  * on the cut, when a command holds a line end outside a literal, or when a mailbox name does not
  * survive being written and read again. */
+#include "base/utf7.h"
 #include "base/utf8.h"
 #include "fuzz/fuzz.h"
 #include "imap/imap_int.h"
@@ -70,10 +71,10 @@ static void check_name(struct imap_parse *p)
     struct str joined = imap_join_path(p->arena, path);
     struct buf wire = {.cap = 1 << 20}, back = {.cap = 1 << 20};
     FUZZ_DEMAND(path.n <= STORE_LEVELS && utf8_is_valid(joined));
-    FUZZ_DEMAND(imap_utf7_encode(joined, &wire) == RC_OK);
+    FUZZ_DEMAND(utf7_encode(joined, &wire) == RC_OK);
     if (joined.n) {
         FUZZ_DEMAND(utf8_is_ascii(buf_str(&wire)));
-        FUZZ_DEMAND(imap_utf7_decode(buf_str(&wire), &back) == RC_OK);
+        FUZZ_DEMAND(utf7_decode(buf_str(&wire), &back) == RC_OK);
         FUZZ_DEMAND(str_eq(buf_str(&back), joined));
         FUZZ_DEMAND(imap_name_matches(joined, STR("*")) && imap_name_matches(joined, joined));
     }

@@ -138,8 +138,6 @@ enum imap_text imap_text_of_rc(enum rc rc);
 
 /* --- names.c: mailbox names on the wire ------------------------------------------------------- */
 
-enum rc imap_utf7_decode(struct str name, struct buf *out); /* RC_SYNTAX, RC_LIMIT */
-enum rc imap_utf7_encode(struct str utf8, struct buf *out);
 /* A name as the client sends it, or a pattern, to UTF-8. */
 enum rc imap_name_decode(const struct imap_parse *p, struct str name, struct buf *out);
 /* Whether the name taken last may be that of a new mailbox: one that came in UTF-8 has to be

@@ -2,6 +2,7 @@
 #include "imap/imap_int.h"
 
 #include "base/test.h"
+#include "base/utf7.h"
 
 #include <string.h>
 
@@ -42,7 +43,7 @@ static void names_go_both_ways(void **state)
 {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct buf out = {.cap = 1000};
-        enum rc rc = imap_utf7_decode(str_of(names[i].wire), &out);
+        enum rc rc = utf7_decode(str_of(names[i].wire), &out);
         if (!names[i].utf8) {
             assert_rc(rc, RC_SYNTAX);
             buf_fini(&out);
@@ -51,7 +52,7 @@ static void names_go_both_ways(void **state)
         assert_rc(rc, RC_OK);
         assert_true(str_eq(buf_str(&out), str_of(names[i].utf8)));
         buf_clear(&out);
-        assert_rc(imap_utf7_encode(str_of(names[i].utf8), &out), RC_OK);
+        assert_rc(utf7_encode(str_of(names[i].utf8), &out), RC_OK);
         assert_true(str_eq(buf_str(&out), str_of(names[i].wire)));
         buf_fini(&out);
     }
