@@ -2,7 +2,7 @@
  *
  * Reads: the delivery id when there is one, the message id and the references up to the first that
  * is known. Writes: s, m, u, e, t, c, and i and z when they apply. Nothing depends on how many
- * messages there are. */
+ * messages there are; p and l are one row each of all that is brought by one change. */
 #include "store/store_int.h"
 
 /* What the change knows of a message id: the head's row, with what is added. */
@@ -174,7 +174,8 @@ static enum rc find_threads(struct appending *p)
 static struct store_row make_row(struct change *c, const struct store_append *append, uint32_t uid)
 {
     return (struct store_row){.uid = uid,
-                              .flags = append->flags & (ROW_FLAGS | STORE_UNENDED),
+                              .flags = (append->flags & (ROW_FLAGS | STORE_UNENDED)) |
+                                       (append->uidl.n ? STORE_HAS_UIDL : 0),
                               .email = c->after.hot.next_email++,
                               .modseq = c->modseq,
                               .size = append->size,
@@ -267,7 +268,8 @@ static enum rc put_messages(struct appending *p, struct change *c)
     struct touched *t = change_touch(c, p->mailbox);
     for (size_t i = 0; i < p->n; i++)
         TRY(put_message(c, p, i, t));
-    return RC_OK;
+    return brought_put(c, &p->attempt.arena, p->appends, p->n,
+                       (struct place){p->mailbox->id, p->op->uid});
 }
 
 /* What is replaced goes first: its record of what vanished is made of the rows of the change. */
@@ -337,6 +339,7 @@ enum rc store_append_many(struct store_account *account, const struct store_appe
         if (appends[i].mailbox != appends[0].mailbox ||
             (delivery.n != 0 && (delivery.n != 16 || n > 1)) || (appends[i].replaced_uid && n > 1))
             return RC_PERM;
+        TRY(brought_check(&appends[i], appends[0].source));
     }
     return n ? attempt_run(&p.attempt) : RC_PERM;
 }

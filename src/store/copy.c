@@ -109,6 +109,7 @@ static void put_new(struct copying *p, struct change *c, const struct store_row 
     struct store_row row = *old;
     row.uid = t->record.m.uidnext++;
     row.flags |= is_shared ? ROW_SHARED : 0;
+    row.flags &= ~(uint32_t)STORE_HAS_UIDL; /* two of a maildrop would tell the same */
     row.modseq = c->modseq;
     row.saved = c->time;
     t->record.m.exists++;

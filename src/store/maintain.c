@@ -482,20 +482,25 @@ static enum rc trim_log(struct store_account *a, bool *out_more)
 }
 
 /* A `v` row's modseq is the end of its key; what the log's floor has passed is of no use. */
-static bool is_vanished_over(const struct store_account *a, struct kv_row row, uint64_t floor)
+static bool is_vanished_over(struct store_account *a, struct kv_row row, uint64_t floor)
 {
     return row.key.n == 13 && get_u64(row.key.p + 5) <= floor;
 }
 
-static bool is_delivery_over(const struct store_account *a, struct kv_row row, uint64_t floor)
+static bool is_delivery_over(struct store_account *a, struct kv_row row, uint64_t floor)
 {
     return is_over(a, row.value, delivery_ns);
+}
+
+static bool is_uidls_over(struct store_account *a, struct kv_row row, uint64_t floor)
+{
+    return uidls_are_over(a, row);
 }
 
 /* Looks through the next rows of a kind whose keys are not in order of time; *cursor says how far
  * it came, and is empty at the end. */
 static enum rc sweep(struct store_account *a, char kind, struct key *cursor,
-                     bool (*is_useless)(const struct store_account *, struct kv_row, uint64_t),
+                     bool (*is_useless)(struct store_account *, struct kv_row, uint64_t),
                      bool *out_more)
 {
     struct str keys[SWEEP_ROWS];
@@ -545,6 +550,8 @@ enum rc store_maintain(struct store_account *a, bool *out_more)
         rc = sweep(a, 'v', &a->swept_vanished, is_vanished_over, out_more);
     if (rc == RC_OK)
         rc = sweep(a, 'z', &a->swept_deliveries, is_delivery_over, out_more);
+    if (rc == RC_OK)
+        rc = sweep(a, 'l', &a->swept_uidls, is_uidls_over, out_more);
     pthread_mutex_lock(&a->mutex);
     a->is_maintained = false;
     pthread_cond_broadcast(&a->cond);

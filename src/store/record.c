@@ -118,6 +118,19 @@ struct key key_keyword(unsigned n)
     return k;
 }
 
+struct key key_origins(uint64_t source, uint64_t modseq)
+{
+    struct key k = key_of_u64('p', source);
+    put_u64(k.b + 9, modseq);
+    k.n = 17;
+    return k;
+}
+
+struct key key_uidls(uint32_t mailbox, uint32_t uid)
+{
+    return key_of_u32_u32('l', mailbox, uid);
+}
+
 struct key key_collected(uint64_t time, uint32_t mailbox, uint32_t uid)
 {
     struct key k = key_of_u64('g', time);

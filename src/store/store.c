@@ -65,6 +65,7 @@ static struct store_account *account_new(struct store *s, uint64_t id)
     a->state = ACCOUNT_LOADING;
     atomic_init(&a->refs, 1);
     atomic_init(&a->is_locked, false);
+    atomic_init(&a->is_brought, false);
     pthread_mutex_init(&a->mutex, NULL);
     pthread_cond_init(&a->cond, NULL);
     pthread_mutex_init(&a->watch_mutex, NULL);
@@ -284,6 +285,16 @@ bool store_pop3_lock(struct store_account *account)
 void store_pop3_unlock(struct store_account *account)
 {
     atomic_store(&account->is_locked, false);
+}
+
+bool store_bring_lock(struct store_account *account)
+{
+    return !atomic_exchange(&account->is_brought, true);
+}
+
+void store_bring_unlock(struct store_account *account)
+{
+    atomic_store(&account->is_brought, false);
 }
 
 void store_watch_add(struct store_account *a, struct store_watch *watch)

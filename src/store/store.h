@@ -52,6 +52,8 @@ enum {
     STORE_SUMMARIES = 1000,        /* summaries one call may ask for */
     STORE_SUMMARY_MAX = 256 << 10, /* bytes of a summary that is kept */
     STORE_REFERENCES = 16,         /* message ids looked at to find a thread */
+    STORE_ORIGIN = 16,             /* bytes of an origin */
+    STORE_UIDL_MAX = 70,           /* bytes of a POP3 unique-id [RFC1939 7] */
     STORE_JUMP = 1 << 20
 };
 
@@ -172,6 +174,8 @@ enum store_flag {
 /* A row's flag that no protocol shows and nothing changes: the message's bytes do not end with
  * CRLF. Who puts it into a mailbox says so. */
 enum { STORE_UNENDED = 1 << 18 };
+/* Another one: store_uidls has what POP3 tells of this row. A copy has not. */
+enum { STORE_HAS_UIDL = 1 << 19 };
 
 /* A change under way: the caller's memory until done() has run, exactly once, on some thread, where
  * it must not block nor call the store but with KV_CACHED. When there is nothing to change, done()
@@ -217,6 +221,14 @@ struct store_append {
     struct str delivery_id; /* 16 bytes, when a repeated delivery must be recognised (7 days):
                                RC_EXISTS then; RC_CONFLICT while the first one is under way */
     struct str summary;     /* see below; absent: it is made when somebody asks for it */
+    /* What it was where it was brought from, STORE_ORIGIN bytes: noted with the same change, for
+     * store_origins; absent: nothing is. The source is one for all of a change. */
+    struct str origin;
+    uint64_t source;
+    /* The unique-id that POP3 told of it elsewhere, and goes on to tell here; absent: none.
+     * Printable ASCII without spaces; that no other message of the mailbox has it is the caller's
+     * business. */
+    struct str uidl;
     bool ignore_quota;
     /* A message that goes with the same change, which has no other append: nobody sees both or
      * none, and the quota is asked for what is left of the difference [RFC8508 3.4]. RC_PERM: it is
@@ -229,8 +241,8 @@ struct store_append {
 /* The calls below queue a change. RC_OK: op->done will come. Otherwise it will not: RC_AGAIN (with
  * KV_CACHED), RC_NOTFOUND (no such mailbox), RC_LIMIT (over quota, too many messages or
  * keywords), RC_TEMP (also: too much is queued), RC_EXISTS, RC_CONFLICT, RC_PERM (UIDs out of
- * order, a delivery id of another length), RC_CORRUPT. What `append` and `change` point to is
- * needed only during the call. */
+ * order, a delivery id or an origin of another length, a uidl that is none), RC_CORRUPT. What
+ * `append` and `change` point to is needed only during the call. */
 enum rc store_append(struct store_account *account, const struct store_append *append,
                      unsigned flags, struct store_op *op);
 
@@ -500,6 +512,32 @@ enum rc store_notes_get(struct store_account *account, const struct str *keys, s
  * again while out->has_more. Blocks; as kv_scan. */
 enum rc store_notes_list(struct store_account *account, struct str prefix, struct str after,
                          struct arena *arena, struct kv_page *out);
+
+/* --- what was brought from elsewhere ---------------------------------------------------------- */
+
+/* Origins that were noted for a source, some of them, in no order: call again, with *at as it was
+ * left (0 at first), until *out_n is 0. Published state; STORE_ORIGIN bytes each, in the arena.
+ * RC_LIMIT: the arena is full. Blocks. */
+enum rc store_origins(struct store_account *account, uint64_t source, uint64_t *at,
+                      struct arena *arena, const char **out, size_t *out_n);
+/* All that is noted for a source is forgotten. A change like the others, but clients see nothing of
+ * it. */
+enum rc store_origins_forget(struct store_account *account, uint64_t source, unsigned flags,
+                             struct store_op *op);
+/* One who brings mail into an account at a time: who reads what origins there are and adds to them.
+ * False: somebody does. Nobody else waits for it. */
+bool store_bring_lock(struct store_account *account);
+void store_bring_unlock(struct store_account *account);
+
+/* Unique-ids that came with messages of a mailbox, ascending, of some UIDs from `uid` on: call
+ * again from the last one's UID + 1, until *out_n is 0. Those of messages that are gone may be
+ * among them. RC_AGAIN (KV_CACHED), RC_LIMIT: the arena is full. */
+struct store_uidl {
+    uint32_t uid;
+    struct str id;
+};
+enum rc store_uidls(struct store_account *account, uint32_t mailbox, uint32_t uid, unsigned flags,
+                    struct arena *arena, struct store_uidl **out, size_t *out_n);
 
 /* --- watching and keeping --------------------------------------------------------------------- */
 

@@ -43,6 +43,8 @@ struct key key_vanished(uint32_t mailbox, uint64_t modseq);
 struct key key_member(uint64_t thread, uint64_t email);
 struct key key_message_id(uint64_t hash);
 struct key key_keyword(unsigned n);
+struct key key_origins(uint64_t source, uint64_t modseq);
+struct key key_uidls(uint32_t mailbox, uint32_t uid);                    /* the first of its UIDs */
 struct key key_collected(uint64_t time, uint32_t mailbox, uint32_t uid); /* the first of its UIDs */
 struct key key_delivery(struct str id);
 struct key key_note(struct str key);
@@ -276,8 +278,9 @@ struct store_account {
     uint64_t bytes;        /* counted in store.idle_bytes */
     enum account_state state;
     enum rc load_rc;
-    atomic_bool is_locked; /* for POP3 */
-    _Atomic uint64_t made; /* see store_made_note */
+    atomic_bool is_locked;  /* for POP3 */
+    atomic_bool is_brought; /* store_bring_lock */
+    _Atomic uint64_t made;  /* see store_made_note */
 
     pthread_mutex_t mutex;
     pthread_cond_t cond; /* something below has changed for those who wait */
@@ -301,10 +304,10 @@ struct store_account {
     unsigned n_observers; /* who reads rows while changes go on */
     bool is_stale;        /* a commit failed: load anew before the next change */
     bool is_reloading;
-    bool is_paused;                              /* fsck looks */
-    bool is_maintained;                          /* one at a time */
-    struct key swept_vanished, swept_deliveries; /* how far maintenance came */
-    struct list readers;                         /* open ones */
+    bool is_paused;                                           /* fsck looks */
+    bool is_maintained;                                       /* one at a time */
+    struct key swept_vanished, swept_deliveries, swept_uidls; /* how far maintenance came */
+    struct list readers;                                      /* open ones */
 
     struct news news;
 
@@ -558,6 +561,15 @@ enum rc emails_left_keep(struct emails_left *l, struct arena *arena, const struc
 /* From change_observe to change_unobserve every published change is kept in account.kept. */
 void change_observe(struct store_account *a);
 void change_unobserve(struct store_account *a);
+
+/* --- brought.c: where messages came from, and what POP3 told of them there -------------------- */
+
+enum rc brought_check(const struct store_append *append, uint64_t source); /* RC_PERM */
+/* Notes those of one change, whose UIDs follow one another from `first` on. RC_LIMIT: the arena. */
+enum rc brought_put(struct change *c, struct arena *arena, const struct store_append *appends,
+                    size_t n, struct place first);
+/* For sweep: none of a row's UIDs has a message any more. */
+bool uidls_are_over(struct store_account *a, struct kv_row row);
 
 /* A caller that waits for its change: for maintenance and commands. */
 struct waiter {
