@@ -138,6 +138,16 @@ bool net_can_compress(struct conn *c);
 bool net_is_compressed(struct conn *c);
 struct str net_tls_text(
     struct conn *c); /* "TLSv1.3 TLS_AES_128_GCM_SHA256" for Received; absent without TLS */
+/* What both ends of the TLS of one connection know and nobody between them, for a login to be bound
+ * to: appended to `out`, as they are. RC_NOTFOUND: this connection has none of the type, for it is
+ * not in TLS, or in a version that does not define it, or in TLS 1.2 without the extended master
+ * secret [RFC7627]. */
+enum net_binding {
+    NET_BINDING_EXPORTER, /* tls-exporter [RFC9266] */
+    NET_BINDING_UNIQUE    /* tls-unique, in TLS 1.2 alone [RFC5929 3] */
+};
+enum { NET_BINDING_MAX = 64 };
+enum rc net_channel_binding(struct conn *c, enum net_binding type, struct buf *out);
 const char *net_id(struct conn *c); /* this session's id for log lines: session=... */
 const struct ctx *net_ctx(struct conn *c);
 /* log_begin with session= and peer= already in it. */

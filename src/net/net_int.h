@@ -349,6 +349,7 @@ bool tls_has_signed(struct tls *t);  /* the rest of the handshake cannot block *
 void tls_end_follows(struct tls *t); /* what is written from here waits for tls_bye */
 void tls_bye(struct tls *t);         /* sends close_notify */
 struct str tls_text(struct tls *t);
+enum rc tls_binding(struct tls *t, enum net_binding type, struct buf *out);
 int tls_errno(struct tls *t); /* of the socket; 0: it was not the socket */
 
 /* RC_NOTFOUND, RC_SYNTAX, RC_TEMP as net_tls_expect says. */

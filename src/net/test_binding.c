@@ -1,0 +1,224 @@
+/* What a login can be bound to: both ends of a connection get the same bytes, and no other
+ * connection has them. The client is OpenSSL's. */
+#include "net/net_int.h"
+#include "net/test_cert.h"
+#include "net/test_client.h"
+
+#include "base/clock.h"
+
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <signal.h>
+
+/* --- a server that says what it has: "exporter HEX" and "unique HEX", or "none" ------------------
+ */
+
+static void say_binding(struct conn *c, const char *name, enum net_binding type)
+{
+    struct buf bytes = {.cap = NET_BINDING_MAX}, *out = net_out(c);
+    enum rc rc = net_channel_binding(c, type, &bytes);
+    struct str s = buf_str(&bytes);
+    assert_true(rc == RC_OK || (rc == RC_NOTFOUND && !s.n));
+    buf_putf(out, "%s ", name);
+    for (size_t i = 0; i < s.n; i++)
+        buf_putf(out, "%02x", (unsigned char)s.p[i]);
+    buf_put(out, s.n ? STR("\n") : STR("none\n"));
+    buf_fini(&bytes);
+}
+
+static enum net_step teller_step(struct conn *c, unsigned events)
+{
+    if (!(events & NET_EV_OPEN))
+        return NET_CLOSE;
+    say_binding(c, "exporter", NET_BINDING_EXPORTER);
+    say_binding(c, "unique", NET_BINDING_UNIQUE);
+    return NET_READ;
+}
+
+static void teller_close(struct conn *c)
+{
+}
+
+static const struct net_proto teller = {
+    .name = "teller",
+    .session_size = 1,
+    .input_max = 1024,
+    .output_high = 4096,
+    .busy = "busy\n",
+    .step = teller_step,
+    .close = teller_close,
+};
+
+struct server {
+    struct counters counters;
+    struct ctx ctx;
+    struct task_lane *short_lane, *heavy_lane;
+    struct net *net;
+    struct net_listener listener;
+};
+
+static void server_start(struct server *s)
+{
+    struct cert cert = cert_make("DNS:mail.example.test", NULL, CERT_SOON);
+    struct buf chain = {.cap = 8192}, key = {.cap = 8192};
+    char why[256];
+    cert_pem(&cert, &chain);
+    cert_key_pem(&cert, &key);
+    cert_free(&cert);
+    s->ctx = (struct ctx){.clock = &clock_system, .counters = &s->counters};
+    s->listener = (struct net_listener){.proto = &teller, .is_tls = true, .fd = -1};
+    assert_rc(net_tls_new(buf_str(&chain), buf_str(&key), NULL, &s->listener.tls, why), RC_OK);
+    s->short_lane = task_lane_new("short", 1, 100);
+    s->heavy_lane = task_lane_new("heavy", 1, 100);
+    struct net_conf conf = {1, {0}, s->short_lane, s->heavy_lane};
+    s->net = net_new(&s->ctx, &conf);
+    net_start(s->net);
+    buf_fini(&chain);
+    buf_fini(&key);
+}
+
+static void server_stop(struct server *s)
+{
+    net_stop(s->net);
+    net_free(&s->net);
+    task_lane_free(&s->short_lane);
+    task_lane_free(&s->heavy_lane);
+    net_tls_free(&s->listener.tls);
+}
+
+/* --- the client ------------------------------------------------------------------------------- */
+
+enum { WORDS = 256 };
+
+/* What the server has said on one connection, and what the client says to that. */
+struct both {
+    char server[WORDS], client[WORDS];
+    bool is_resumed;
+    SSL_SESSION *session;
+};
+
+static void write_hex(char *to, const char *name, const unsigned char *bytes, size_t n)
+{
+    to += sprintf(to, "%s ", name);
+    for (size_t i = 0; i < n; i++)
+        to += sprintf(to, "%02x", bytes[i]);
+    sprintf(to, "%s", n ? "\n" : "none\n");
+}
+
+/* The client's view: of TLS 1.2 the first Finished is its own, or the server's on resumption. */
+static void write_own(SSL *ssl, bool has_extms, struct both *out)
+{
+    unsigned char exported[32], finished[64];
+    bool is_1_2 = SSL_version(ssl) == TLS1_2_VERSION;
+    size_t n = 0;
+    assert_int_equal(SSL_export_keying_material(ssl, exported, sizeof exported,
+                                                "EXPORTER-Channel-Binding", 24,
+                                                (const unsigned char *)"", 0, 1),
+                     1);
+    write_hex(out->client, "exporter", exported, has_extms ? sizeof exported : 0);
+    if (is_1_2 && has_extms)
+        n = SSL_session_reused(ssl) ? SSL_get_peer_finished(ssl, finished, sizeof finished)
+                                    : SSL_get_finished(ssl, finished, sizeof finished);
+    write_hex(out->client + strlen(out->client), "unique", finished, n);
+}
+
+static void meet(struct server *s, int version, bool has_extms, SSL_SESSION *resumed,
+                 struct both *out)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    assert_int_equal(SSL_CTX_set_min_proto_version(ctx, version), 1);
+    assert_int_equal(SSL_CTX_set_max_proto_version(ctx, version), 1);
+    SSL_CTX_set_options(ctx, has_extms ? 0 : SSL_OP_NO_EXTENDED_MASTER_SECRET);
+    SSL *ssl = SSL_new(ctx);
+    int fd = client_open(s->net, &s->listener);
+    assert_true(!resumed || SSL_set_session(ssl, resumed) == 1);
+    assert_int_equal(SSL_set_fd(ssl, fd), 1);
+    assert_int_equal(SSL_connect(ssl), 1);
+    size_t n = 0;
+    for (int lines = 0; lines < 2; n++) {
+        assert_true(n < WORDS - 1 && SSL_read(ssl, out->server + n, 1) == 1);
+        lines += out->server[n] == '\n';
+    }
+    out->server[n] = '\0';
+    out->is_resumed = SSL_session_reused(ssl) == 1;
+    write_own(ssl, has_extms, out);
+    assert_int_equal(SSL_write(ssl, "x", 1), 1);
+    while (SSL_read(ssl, out->client + WORDS - 1, 1) == 1)
+        ;
+    out->client[WORDS - 1] = '\0';
+    SSL_shutdown(ssl); /* without it OpenSSL forgets the session */
+    out->session = SSL_get1_session(ssl);
+    SSL_free(ssl);
+    close(fd);
+    SSL_CTX_free(ctx);
+}
+
+/* --- tests ------------------------------------------------------------------------------------ */
+
+static void same_on_both_ends(int version)
+{
+    struct server s = {0};
+    struct both first = {0}, second = {0};
+    server_start(&s);
+    meet(&s, version, true, NULL, &first);
+    meet(&s, version, true, first.session, &second);
+    assert_string_equal(first.server, first.client);
+    assert_string_equal(second.server, second.client);
+    assert_false(first.is_resumed);
+    assert_true(second.is_resumed);
+    assert_string_not_equal(first.server, second.server); /* not of the session: of a connection */
+    assert_memory_equal(first.server, "exporter ", 9);
+    assert_int_equal(strspn(first.server + 9, "0123456789abcdef"), 64); /* [RFC9266 2] */
+    const char *unique = strstr(first.server, "\nunique ");
+    assert_non_null(unique);
+    if (version == TLS1_2_VERSION)
+        assert_int_equal(strspn(unique + 8, "0123456789abcdef"), 24); /* [RFC5929 3.1] */
+    else
+        assert_string_equal(unique, "\nunique none\n"); /* [RFC9266 3] */
+    SSL_SESSION_free(first.session);
+    SSL_SESSION_free(second.session);
+    server_stop(&s);
+}
+
+static void both_ends_have_the_same(void **state)
+{
+    same_on_both_ends(TLS1_3_VERSION);
+    same_on_both_ends(TLS1_2_VERSION);
+}
+
+/* Without the extended master secret somebody between could make two connections that have the same
+ * [RFC7627 1] [RFC9266 2]. */
+static void nothing_without_extended_master_secret(void **state)
+{
+    struct server s = {0};
+    struct both b = {0};
+    server_start(&s);
+    meet(&s, TLS1_2_VERSION, false, NULL, &b);
+    assert_string_equal(b.server, "exporter none\nunique none\n");
+    assert_string_equal(b.server, b.client);
+    SSL_SESSION_free(b.session);
+    server_stop(&s);
+}
+
+static void nothing_in_clear(void **state)
+{
+    struct server s = {0};
+    server_start(&s);
+    s.listener.is_tls = false;
+    int fd = client_open(s.net, &s.listener);
+    client_expect(fd, STR("exporter none\nunique none\n"));
+    client_send(fd, STR("x"));
+    client_expect_end(fd);
+    server_stop(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_ends_have_the_same),
+        cmocka_unit_test(nothing_without_extended_master_secret),
+        cmocka_unit_test(nothing_in_clear),
+    };
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
