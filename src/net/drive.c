@@ -53,6 +53,7 @@ static unsigned take_events(struct conn *c, unsigned mask)
     unsigned own = c->events & mask;
     if (sent)
         slots_clear(&c->loop->slots, c->slot, sent);
+    c->is_kicked = c->is_kicked || sent & NET_EV_KICK;
     c->events &= ~mask;
     return sent | own;
 }
@@ -144,7 +145,7 @@ static enum turn begin_tls(struct conn *c)
 static enum turn begin_close(struct conn *c)
 {
     c->phase = PHASE_CLOSE;
-    c->deadline = from_now(c, c->loop->net->conf.limits.stall_ms);
+    c->deadline = from_now(c, c->is_kicked ? LINGER_MS : c->loop->net->conf.limits.stall_ms);
     return TURN_AGAIN;
 }
 

@@ -75,7 +75,7 @@ enum net_event {
     NET_EV_TIMEOUT = 1 << 3, /* the deadline has passed; it is set no longer */
     NET_EV_DRAIN =
         1 << 4, /* the server is shutting down: finish what is acknowledged and say goodbye */
-    NET_EV_KICK = 1 << 5,   /* an administrator ends this session */
+    NET_EV_KICK = 1 << 5,   /* somebody ends this session; who takes no last words goes without */
     NET_EV_RESUME = 1 << 6, /* what the session waited for has come back */
     NET_EV_TLS = 1 << 7,    /* the TLS handshake that NET_TLS began is complete */
     NET_EV_SECURE = 1 << 8, /* with NET_EV_OPEN: the connection is in TLS from the start */

@@ -226,6 +226,7 @@ struct conn {
         is_closing; /* (loop) the peer's end has been announced: reading goes on until it is seen */
     bool is_leaving;    /* is_closing when this step began */
     bool is_blocked;    /* (loop) the peer takes no more output for now */
+    bool is_kicked;     /* NET_EV_KICK was told: its last words are not waited for long */
     bool is_cut;        /* (loop) ends as soon as the loop has it */
     bool is_shaking;    /* (loop) has a place among the handshakes */
     bool is_open;       /* the session is to be closed */
