@@ -137,6 +137,7 @@ void auth_conclude(struct auth *auth, const struct told *told, const struct verd
     login->is_blocked = v->is_blocked;
     login->account = is_ok ? v->facts.account : 0;
     login->settings = is_ok ? v->facts.settings : (struct auth_settings){0};
+    login->version = is_ok ? v->facts.version : 0;
     if (is_ok)
         memcpy(login->credential, v->facts.credential, sizeof login->credential);
 }

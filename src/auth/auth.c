@@ -13,6 +13,12 @@ static void changed(struct kv_watch *kv_watch, uint64_t version)
 {
     struct watch *watch = CONTAINER(kv_watch, struct watch, kv);
     auth_cache_seen(&watch->auth->cache, kv_watch->part, version);
+    auth_warden_wake(watch->auth);
+}
+
+static uint32_t sessions_of(const struct auth_guard_conf *conf)
+{
+    return conf->account_sessions ? conf->account_sessions : 100;
 }
 
 static struct auth_conf with_defaults(const struct auth_conf *conf)
@@ -55,6 +61,7 @@ void auth_guard_reload(struct auth *auth, const struct auth_guard_conf *conf)
 {
     struct guard_conf guard = guard_conf(auth, conf);
     auth_guard_configure(&auth->guard, &guard);
+    atomic_store(&auth->sessions.most, sessions_of(conf));
     trust(auth, conf);
 }
 
@@ -68,6 +75,8 @@ static void logins_init(struct auth *auth)
     auth_secrets_init(&auth->secrets, auth->conf.logins + SPARE_SECRETS);
     auth_verified_init(&auth->verified, auth->conf.verified_entries);
     auth_guard_init(&auth->guard, &guard);
+    auth_sessions_init(&auth->sessions, sessions_of(&auth->conf.guard));
+    auth_warden_init(auth);
     pthread_rwlock_init(&auth->trusted_lock, NULL);
     trust(auth, &auth->conf.guard);
     pthread_mutex_init(&auth->notes_mutex, NULL);
@@ -110,6 +119,8 @@ enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *
         watch->kv.part = (struct kv_part){KV_DIRECTORY, i};
         kv_watch_add(kv, &watch->kv);
     }
+    if (auth->conf.hash_lane)
+        auth_warden_start(auth);
     *out = auth;
     return RC_OK;
 }
@@ -121,6 +132,8 @@ void auth_close(struct auth **auth)
         return;
     for (size_t i = 0; i < PARTITIONS; i++)
         kv_watch_remove(a->kv, &a->watches[i].kv);
+    auth_warden_fini(a);
+    auth_sessions_fini(&a->sessions);
     auth_cache_fini(&a->cache);
     logins_fini(a);
     pthread_mutex_destroy(&a->secret_mutex);

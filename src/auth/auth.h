@@ -46,6 +46,7 @@ struct auth_guard_conf { /* 0: the default */
     uint64_t delay_max;             /* seconds that a refusal is held back at most: 15 */
     const struct net_cidr *trusted; /* no delay, no block; copied */
     size_t n_trusted;
+    uint32_t account_sessions; /* of one account at a time (session.h): 100 */
 };
 
 struct auth_conf { /* 0: the default */
@@ -136,6 +137,7 @@ struct auth_login {
     uint64_t account;
     struct auth_settings settings;             /* when RC_OK */
     unsigned char credential[AUTH_CREDENTIAL]; /* when RC_OK: for auth_login_holds */
+    uint64_t version; /* when RC_OK: of the directory that said so, for session.h */
 };
 /* Never blocks. Networks take turns (an IPv4 address, an IPv6 /64), so that one that guesses
  * passwords does not keep the others waiting. Writes the log line event=login, event=login-failed

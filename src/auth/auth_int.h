@@ -293,6 +293,33 @@ enum rc auth_place_is_known(struct auth *auth, uint64_t account, const struct ne
 void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr *net); /* blocks */
 void auth_place_wait(struct auth *auth); /* until all notes have been committed */
 
+/* --- session.c: who is logged in; warden.c: whether that is still so ----------------------------
+ */
+
+struct sessions {
+    pthread_mutex_t mutex;
+    struct list entries; /* and marks of those who go through them, see session_int.h */
+    struct map holders;  /* accounts with sessions */
+    uint64_t serial;
+    _Atomic uint32_t most; /* of one account */
+};
+void auth_sessions_init(struct sessions *s, uint32_t most);
+void auth_sessions_fini(struct sessions *s); /* there is none left */
+
+struct warden {
+    pthread_mutex_t mutex; /* of the rest */
+    pthread_cond_t woken;
+    bool is_wanted, is_started;
+    _Atomic bool is_ending;
+    pthread_t thread;
+};
+void auth_warden_init(struct auth *auth);
+void auth_warden_start(struct auth *auth);
+void auth_warden_fini(struct auth *auth);
+void auth_warden_wake(struct auth *auth); /* something has changed; any thread, never blocks */
+/* Of a partition of domains, as far as it is known here. */
+uint64_t auth_part_version(struct auth *auth, uint64_t part);
+
 /* --- the whole -------------------------------------------------------------------------------- */
 
 struct watch {
@@ -310,6 +337,8 @@ struct auth {
     struct secrets secrets;
     struct verified_cache verified;
     struct guard guard;
+    struct sessions sessions;
+    struct warden warden;
     struct task_timers *timers; /* NULL without a lane */
     pthread_rwlock_t trusted_lock;
     struct net_cidr *trusted; /* a copy */
