@@ -97,6 +97,8 @@ void admin_alias_list(struct admin *admin, const struct admin_call *c, struct ad
 void admin_alias_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_blocked_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_blocked_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_sessions_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_sessions_kick(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_stat(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_queue_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_queue_show(struct admin *admin, const struct admin_call *c, struct admin_answer *a);

@@ -29,9 +29,9 @@ enum auth_ending {
 
 enum { AUTH_CLIENT_MAX = 80, AUTH_MAILBOX_MAX = 200 }; /* bytes that are kept */
 
-/* `login` has succeeded on this connection; its name is there still. RC_LIMIT: the account has as many
- * sessions as it may; counted and logged. Without a server's threads (auth_conf.hash_lane) there is
- * nobody who looks whether the login still holds. */
+/* `login` has succeeded on this connection; its name is there still. RC_LIMIT: the account has as
+ * many sessions as it may; counted and logged. Without a server's threads (auth_conf.hash_lane)
+ * there is nobody who looks whether the login still holds. */
 enum rc auth_session_open(struct auth *auth, struct conn *c, const struct auth_login *login,
                           struct auth_session **out);
 void auth_session_close(struct auth_session **session); /* NULL is harmless */

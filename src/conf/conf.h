@@ -132,6 +132,7 @@ struct conf {
         uint64_t recipients;   /* of one transaction */
         uint64_t connections;  /* in total */
         uint64_t per_address;  /* from one address */
+        uint64_t per_account;  /* that are logged in to one account */
         uint64_t handshakes;   /* TLS handshakes under way */
         uint64_t handshakes_per_address;
         uint64_t compressed;   /* connections that compress */

@@ -122,6 +122,7 @@ const struct key conf_keys[] = {
     AMOUNT("limits", "recipients", NUMBER, limits.recipients, "100", 1, 1000),
     AMOUNT("limits", "connections", NUMBER, limits.connections, "20000", 1, 1000000),
     AMOUNT("limits", "per_address", NUMBER, limits.per_address, "50", 1, 1000000),
+    AMOUNT("limits", "per_account", NUMBER, limits.per_account, "100", 1, 1000000),
     AMOUNT("limits", "handshakes", NUMBER, limits.handshakes, "1000", 1, 1000000),
     AMOUNT("limits", "handshakes_per_address", NUMBER, limits.handshakes_per_address, "20", 1,
            1000000),

@@ -89,9 +89,9 @@ void ctl_print_table(const struct admin_answer *a)
 static bool is_text(struct str column)
 {
     static const char *const texts[] = {
-        "address",   "alias", "blocked", "catch_all", "cause",      "checks", "domain", "host",
-        "log",       "login", "mailbox", "message",   "message_id", "note",   "peer",   "reason",
-        "recipient", "reply", "sender",  "status",    "target",     "to"};
+        "address", "alias",     "blocked", "catch_all", "cause",   "checks",     "client", "domain",
+        "host",    "log",       "login",   "mailbox",   "message", "message_id", "note",   "peer",
+        "reason",  "recipient", "reply",   "sender",    "status",  "target",     "to"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (str_eq(column, str_of(texts[i])))
             return true;

@@ -33,6 +33,7 @@ struct auth_guard_conf server_guard_conf(const struct conf *c, const struct trus
                                     .network_failures = (uint32_t)c->auth.network_failures,
                                     .period = c->auth.failure_time,
                                     .delay_max = c->auth.delay_max,
+                                    .account_sessions = (uint32_t)c->limits.per_account,
                                     .trusted = trusted->net,
                                     .n_trusted = trusted->n};
 }

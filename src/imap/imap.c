@@ -241,6 +241,18 @@ static enum net_step time_out(struct conn *c, struct imap_session *s)
     return NET_CLOSE;
 }
 
+/* Somebody else wants the session to end, whatever it does. */
+static enum net_step leave(struct conn *c, struct imap_session *s)
+{
+    bool is_over = auth_session_ending(s->entry) == AUTH_SESSION_OVER;
+    s->end = is_over ? "login" : "kicked";
+    if (is_between(s) && is_over)
+        imap_login_over(c);
+    else if (is_between(s))
+        imap_bye(c, (struct str){0}, STR("an administrator ended this session"));
+    return NET_CLOSE;
+}
+
 static void start_again(struct conn *c, struct imap_session *s)
 {
     /* What was said before TLS counts no longer [RFC3501 6.2.1] [RFC9051 6.2.1]. */
@@ -256,12 +268,8 @@ static enum net_step step(struct conn *c, unsigned events)
     if (events & NET_EV_TLS)
         start_again(c, s);
     s->is_draining = s->is_draining || events & NET_EV_DRAIN;
-    if (events & NET_EV_KICK) {
-        s->end = "kicked";
-        if (is_between(s))
-            imap_bye(c, (struct str){0}, STR("an administrator ended this session"));
-        return NET_CLOSE;
-    }
+    if (events & NET_EV_KICK)
+        return leave(c, s);
     s->has_news = s->has_news || (s->notify && events & NET_EV_WAKE);
     s->has_progress = false;
     s->is_late = s->is_late || events & NET_EV_TIMEOUT;
@@ -269,6 +277,8 @@ static enum net_step step(struct conn *c, unsigned events)
     s->is_late = next == NET_SHORT; /* it comes again, on a worker and without the event */
     if (next == NET_READ)
         next = run(c, s);
+    if (s->has_progress)
+        auth_session_moved(s->entry);
     if (s->has_progress && s->state != IMAP_NOT_AUTHENTICATED && !s->is_idling)
         net_deadline(c, s->imap->conf.idle_ms);
     if (s->is_draining && next == NET_READ) /* the rest of a command may be on its way */
@@ -294,6 +304,8 @@ static void closed(struct conn *c)
     if (s->user)
         imap_log_session(c, s, s->end ? s->end : "closed");
     imap_login_forget(s);
+    free(s->client);
+    s->client = NULL;
 }
 
 const struct net_proto imap_proto = {

@@ -4,6 +4,8 @@
 
 #include "imap/parse_int.h"
 
+#include "auth/session.h"
+
 #include "base/map.h"
 
 #include "mime/mime.h"
@@ -73,6 +75,7 @@ enum imap_text {
     IMAP_AUTH_FAILED,
     IMAP_AUTH_BUSY,
     IMAP_AUTH_BLOCKED,
+    IMAP_TOO_MANY_SESSIONS,
     IMAP_OTHER_IDENTITY,
     IMAP_NO_MECHANISM,
     IMAP_PRIVACY,
@@ -261,6 +264,8 @@ struct imap_session {
     struct imap_login *login;
     struct store_account *account;
     struct imap_user *user;
+    struct auth_session *entry; /* among those who are logged in */
+    char *client;               /* what it called itself before it logged in; NULL: nothing */
     struct imap_view view;
     struct store_watch watch;   /* while idling */
     struct imap_notify *notify; /* NULL: nothing is watched for it */
@@ -437,6 +442,9 @@ enum net_step imap_op_finish(struct conn *c, struct imap_session *s);
 /* Now and then: whether what the login brought still holds. NET_READ; NET_SHORT; NET_CLOSE: it does
  * not, BYE was said. */
 enum net_step imap_login_check(struct conn *c, struct imap_session *s);
+/* Who is logged in is listed with what the client calls itself, once both are known. */
+void imap_login_name_client(struct imap_session *s);
+void imap_login_over(struct conn *c);           /* BYE, since the login holds no longer */
 void imap_login_forget(struct imap_session *s); /* the account and who is logged in */
 void imap_login_end(struct imap_session *s);    /* a login under way; wipes */
 

@@ -54,6 +54,7 @@ void imap_login_forget(struct imap_session *s)
     imap_view_close(s);
     if (s->account)
         store_account_close(&s->account);
+    auth_session_close(&s->entry);
     free(s->user);
     s->user = NULL;
 }
@@ -72,6 +73,7 @@ static void remember(struct conn *c, struct imap_session *s)
     memcpy(s->user->name, name.p, name.n);
     s->state = IMAP_AUTHENTICATED;
     s->has_progress = true;
+    imap_login_name_client(s);
 }
 
 static enum net_step welcome(struct conn *c, struct imap_session *s)
@@ -96,12 +98,12 @@ static enum net_step open_account(struct conn *c, struct imap_session *s)
     imap_login_end(s);
     if (rc == RC_OK)
         return welcome(c, s);
+    auth_session_close(&s->entry);
     return imap_finish_rc(c, s, rc == RC_NOTFOUND ? RC_CORRUPT : rc == RC_AGAIN ? RC_TEMP : rc);
 }
 
-static enum net_step refused(struct conn *c, struct imap_session *s)
+static enum net_step refused(struct conn *c, struct imap_session *s, enum rc rc)
 {
-    enum rc rc = s->login->auth.login.rc;
     bool is_blocked = s->login->auth.login.is_blocked;
     imap_login_end(s);
     /* Those put off count as well: asking again and again keeps others out. */
@@ -112,13 +114,19 @@ static enum net_step refused(struct conn *c, struct imap_session *s)
     }
     if (is_blocked)
         return imap_finish(c, s, IMAP_AUTH_BLOCKED);
+    if (rc == RC_LIMIT) /* the password is right, it is just too much [RFC5530 3] */
+        return imap_finish(c, s, IMAP_TOO_MANY_SESSIONS);
     return imap_finish(c, s, rc == RC_DENIED ? IMAP_AUTH_FAILED : IMAP_AUTH_BUSY);
 }
 
 static enum net_step checked(struct conn *c, struct imap_session *s)
 {
-    if (s->login->auth.login.rc != RC_OK)
-        return refused(c, s);
+    const struct auth_login *login = &s->login->auth.login;
+    enum rc rc = login->rc;
+    if (rc == RC_OK)
+        rc = auth_session_open(s->imap->conf.auth, c, login, &s->entry);
+    if (rc != RC_OK)
+        return refused(c, s, rc);
     s->go_on = open_account;
     return open_account(c, s);
 }
@@ -217,6 +225,20 @@ enum net_step imap_login(struct conn *c, struct imap_session *s, struct imap_par
     return follow(c, s, next, STR(""));
 }
 
+void imap_login_name_client(struct imap_session *s)
+{
+    if (!s->entry || !s->client)
+        return;
+    auth_session_client(s->entry, str_of(s->client));
+    free(s->client);
+    s->client = NULL;
+}
+
+void imap_login_over(struct conn *c)
+{
+    imap_bye(c, STR("[AUTHENTICATIONFAILED] "), STR("the account or its password has changed"));
+}
+
 enum net_step imap_login_check(struct conn *c, struct imap_session *s)
 {
     struct imap_user *u = s->user;
@@ -231,7 +253,7 @@ enum net_step imap_login_check(struct conn *c, struct imap_session *s)
     if (rc != RC_DENIED)
         return NET_READ;
     s->end = "login";
-    imap_bye(c, STR("[AUTHENTICATIONFAILED] "), STR("the account or its password has changed"));
+    imap_login_over(c);
     return NET_CLOSE;
 }
 

@@ -190,6 +190,7 @@ static enum net_step open_mailbox(struct conn *c, struct imap_session *s)
         return imap_finish(c, s, IMAP_NOT_SELECTABLE);
     if (rc != RC_OK)
         return imap_finish_rc(c, s, rc);
+    auth_session_mailbox(s->entry, imap_join_path(&s->arena, k->path));
     put_state(c, s);
     if (k->asked.known.uidvalidity != s->view.uidvalidity) /* [RFC7162 3.2.5] */
         return finish(c, s);

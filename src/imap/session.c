@@ -2,6 +2,10 @@
  * NAMESPACE, LOGOUT [RFC3501 6.1] [RFC9051 6.1] [RFC2971] [RFC2342]. */
 #include "imap/imap_int.h"
 
+#include "base/mem.h"
+
+#include <stdlib.h>
+
 static enum net_step nothing(struct conn *c, struct imap_session *s, struct imap_parse *p)
 {
     return imap_take_end(p) ? imap_finish(c, s, IMAP_DONE) : imap_finish_syntax(c, s, p);
@@ -49,24 +53,27 @@ enum net_step imap_namespace(struct conn *c, struct imap_session *s, struct imap
 
 /* --- ID --------------------------------------------------------------------------------------- */
 
-enum { ID_FIELDS = 30, ID_NAME = 30, ID_VALUE = 1024 }; /* [RFC2971 3.3] */
+enum { ID_FIELDS = 30, ID_NAME = 30, ID_VALUE = 1024, ID_KEPT = 60 }; /* [RFC2971 3.3] */
 
-/* `l` is NULL, or a line to write into. */
-static bool take_field(struct imap_parse *p, struct log_line *l)
+struct told {
+    struct str name, version; /* absent: not told */
+};
+
+static bool take_field(struct imap_parse *p, struct told *told)
 {
     struct str name, value;
     if (!imap_take_string(p, &name) || !imap_take_sp(p) || !imap_take_nstring(p, &value))
         return false;
     if (name.n > ID_NAME || value.n > ID_VALUE)
         return imap_fail(p, "shorter names and values");
-    if (l && str_ieq(name, STR("name")))
-        log_str(l, "name", str_head(value, 60));
-    if (l && str_ieq(name, STR("version")))
-        log_str(l, "version", str_head(value, 60));
+    if (str_ieq(name, STR("name")))
+        told->name = str_head(value, ID_KEPT);
+    if (str_ieq(name, STR("version")))
+        told->version = str_head(value, ID_KEPT);
     return true;
 }
 
-static bool take_fields(struct imap_parse *p, struct log_line *l)
+static bool take_fields(struct imap_parse *p, struct told *told)
 {
     unsigned n = 0;
     if (imap_take_word(p, STR("NIL")))
@@ -78,25 +85,48 @@ static bool take_fields(struct imap_parse *p, struct log_line *l)
     do {
         if (n++ == ID_FIELDS)
             return imap_fail(p, "fewer fields");
-        if (!take_field(p, l))
+        if (!take_field(p, told))
             return false;
     } while (imap_take_byte(p, ' '));
     return imap_take_byte(p, ')') ? imap_take_end(p) : imap_fail(p, "the end of the list");
 }
 
-enum net_step imap_id(struct conn *c, struct imap_session *s, struct imap_parse *p)
+/* For the log once, since anybody can say it, and as often as he likes; and for who asks which
+ * sessions there are. */
+static void note_client(struct conn *c, struct imap_session *s, const struct told *told)
 {
     struct log_line l;
-    struct buf *out = net_out(c);
-    bool is_first = !s->has_id; /* anybody can say it, and as often as he likes */
+    struct buf text = {.cap = AUTH_CLIENT_MAX};
+    bool is_first = !s->has_id;
     s->has_id = true;
-    if (is_first)
+    if (is_first) {
         net_log(c, &l, LOG_INFO, "client");
-    bool is_good = take_fields(p, is_first ? &l : NULL);
-    if (is_first)
+        if (told->name.p)
+            log_str(&l, "name", told->name);
+        if (told->version.p)
+            log_str(&l, "version", told->version);
         log_end(&l);
-    if (!is_good)
+    }
+    if (!told->name.n)
+        return;
+    buf_put(&text, told->name);
+    if (told->version.n && told->version.n + 1 < AUTH_CLIENT_MAX - told->name.n) {
+        buf_put(&text, STR(" "));
+        buf_put(&text, told->version);
+    }
+    free(s->client);
+    s->client = mem_dup(buf_str(&text).p, buf_len(&text));
+    imap_login_name_client(s);
+    buf_fini(&text);
+}
+
+enum net_step imap_id(struct conn *c, struct imap_session *s, struct imap_parse *p)
+{
+    struct told told = {0};
+    struct buf *out = net_out(c);
+    if (!take_fields(p, &told))
         return imap_finish_syntax(c, s, p);
+    note_client(c, s, &told);
     const char *version = s->user ? s->imap->conf.version : NULL; /* to those we know */
     buf_put(out, STR("* ID (\"name\" \"Penfold\""));
     if (version) {

@@ -34,6 +34,8 @@ static const struct text texts[IMAP_TEXTS] = {
     [IMAP_AUTH_FAILED] = TELL(IMAP_NO, "AUTHENTICATIONFAILED", "name or password is wrong"),
     [IMAP_AUTH_BUSY] = TELL(IMAP_NO, "UNAVAILABLE", "the server is busy, try again later"),
     [IMAP_AUTH_BLOCKED] = TELL(IMAP_NO, "UNAVAILABLE", "too many wrong passwords, try again later"),
+    [IMAP_TOO_MANY_SESSIONS] = /* [RFC5530 3] */
+    TELL(IMAP_NO, "LIMIT", "the account has too many connections, close one of them"),
     [IMAP_OTHER_IDENTITY] = TELL(IMAP_NO, "AUTHORIZATIONFAILED", "only your own mailboxes"),
     [IMAP_NO_MECHANISM] = SAY(IMAP_NO, "there is no such mechanism"),
     [IMAP_PRIVACY] = TELL(IMAP_NO, "PRIVACYREQUIRED", "passwords only in TLS"),

@@ -65,6 +65,8 @@ void imap_view_close(struct imap_session *s)
     store_root_release(&v->next);
     if (v->reader)
         store_reader_close(&v->reader);
+    if (v->mailbox)
+        auth_session_mailbox(s->entry, (struct str){0});
     *v = (struct imap_view){0};
     if (s->state == IMAP_SELECTED)
         s->state = IMAP_AUTHENTICATED;

@@ -36,9 +36,12 @@ static enum net_step open_drop(struct conn *c, struct pop3_session *s)
     if (rc == RC_AGAIN)
         return NET_SHORT;
     s->go_on = NULL;
-    if (rc != RC_OK)
+    if (rc != RC_OK) {
+        auth_session_close(&s->entry);
         return pop3_err_rc(c, rc);
+    }
     if (is_too_soon(s)) { /* [RFC2449 8.1.1] */
+        auth_session_close(&s->entry);
         pop3_drop_close(&s->drop);
         return pop3_err(c, POP3_TOO_SOON);
     }
@@ -49,12 +52,18 @@ static enum net_step open_drop(struct conn *c, struct pop3_session *s)
 
 static enum net_step checked(struct conn *c, struct pop3_session *s)
 {
+    enum rc rc = s->auth.login.rc;
+    if (rc == RC_OK)
+        rc = auth_session_open(s->pop3->conf.auth, c, &s->auth.login, &s->entry);
     s->go_on = NULL;
-    if (s->auth.login.rc == RC_OK) {
+    if (rc == RC_OK) {
         s->go_on = open_drop;
         return open_drop(c, s);
     }
-    pop3_err_rc(c, s->auth.login.rc);
+    if (rc == RC_LIMIT)
+        pop3_err(c, POP3_TOO_MANY_SESSIONS);
+    else
+        pop3_err_rc(c, rc);
     if (s->auth.login.is_blocked) {
         s->end = "blocked";
         return NET_CLOSE;

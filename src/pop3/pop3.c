@@ -135,9 +135,10 @@ static enum net_step run(struct conn *c, struct pop3_session *s)
 
 static enum net_step kick(struct conn *c, struct pop3_session *s)
 {
-    s->end = "kicked";
+    bool is_over = auth_session_ending(s->entry) == AUTH_SESSION_OVER;
+    s->end = is_over ? "login" : "kicked";
     if (!s->go_on) /* within an answer there is no place for words of our own */
-        pop3_err(c, POP3_KICKED);
+        pop3_err(c, is_over ? POP3_LOGIN_OVER : POP3_KICKED);
     return NET_CLOSE;
 }
 
@@ -158,6 +159,8 @@ static enum net_step step(struct conn *c, unsigned events)
         return kick(c, s);
     s->has_progress = false;
     enum net_step next = run(c, s);
+    if (s->has_progress)
+        auth_session_moved(s->entry);
     if (s->state != POP3_AUTHORIZATION && s->has_progress)
         net_deadline(c, s->pop3->conf.idle_ms);
     return next;
@@ -185,6 +188,7 @@ static void closed(struct conn *c)
 {
     struct pop3_session *s = net_session(c);
     pop3_session_end(c, s);
+    auth_session_close(&s->entry);
     auth_exchange_end(&s->auth);
     free(s->name);
     s->name = NULL;

@@ -4,6 +4,7 @@
 
 #include "pop3/pop3.h"
 
+#include "auth/session.h"
 #include "base/map.h"
 
 #include <pthread.h>
@@ -82,6 +83,7 @@ enum pop3_text {
     POP3_NOT_A_NUMBER,
     POP3_NO_MESSAGE,
     POP3_IN_USE,
+    POP3_TOO_MANY_SESSIONS,
     POP3_TOO_SOON,
     POP3_DENIED,
     POP3_BUSY,
@@ -94,6 +96,7 @@ enum pop3_text {
     POP3_NOT_REMOVED,
     POP3_SHUTTING_DOWN,
     POP3_KICKED,
+    POP3_LOGIN_OVER,
     POP3_TEXTS
 };
 enum { POP3_COLUMNS = 2 }; /* languages with texts of their own */
@@ -203,6 +206,7 @@ struct pop3_session {
     uint32_t errors, failures;
     char *name; /* of USER; NULL: none yet */
     struct auth_exchange auth;
+    struct auth_session *entry; /* among those who are logged in */
     struct pop3_drop drop;
     struct pop3_reading reading;
     size_t cursor;   /* of LIST and UIDL */

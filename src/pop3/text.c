@@ -82,6 +82,9 @@ static const struct text texts[POP3_TEXTS] = {
     [POP3_NO_MESSAGE] = SAY("there is no such message", "diese Nachricht gibt es nicht"),
     [POP3_IN_USE] = TELL("IN-USE", "another POP3 session has this mailbox open",
                          "eine andere POP3-Sitzung hat dieses Postfach offen"),
+    [POP3_TOO_MANY_SESSIONS] = /* [RFC3206 4] */
+    TELL("SYS/TEMP", "the account has too many connections, close one of them",
+         "das Konto hat zu viele Verbindungen, bitte eine davon schließen"),
     [POP3_TOO_SOON] = TELL("LOGIN-DELAY", "too soon after the last login, try again later",
                            "zu früh nach der letzten Anmeldung, bitte später"),
     [POP3_DENIED] = TELL("AUTH", "name or password is wrong", "Name oder Passwort ist falsch"),
@@ -102,6 +105,8 @@ static const struct text texts[POP3_TEXTS] = {
         TELL("SYS/TEMP", "the server is shutting down", "der Server wird angehalten"),
     [POP3_KICKED] = TELL("SYS/TEMP", "an administrator ended this session",
                          "ein Administrator hat diese Sitzung beendet"),
+    [POP3_LOGIN_OVER] = TELL("AUTH", "the account or its password has changed",
+                             "das Konto oder sein Passwort ist geändert worden"),
 };
 
 /* The one table that turns a result into words [RFC2449 8] [RFC3206 4]. */

@@ -53,6 +53,7 @@ void smtpd_auth_end(struct session *s)
 void smtpd_auth_forget(struct session *s)
 {
     smtpd_auth_end(s);
+    auth_session_close(&s->entry);
     free(s->login);
     s->login = NULL;
     s->account = 0;
@@ -94,6 +95,11 @@ static enum flow conclude(struct session *s, struct exchange *e)
         return turn_away(s);
     if (reply != SMTPD_LOGGED_IN)
         return fail(s, reply);
+    if (auth_session_open(s->smtpd->conf.auth, s->conn, login, &s->entry) != RC_OK) {
+        smtpd_auth_end(s);
+        smtpd_reply_say(s, SMTPD_TOO_MANY_SESSIONS);
+        return FLOW_CLOSE;
+    }
     s->account = login->account;
     memcpy(s->credential, login->credential, sizeof s->credential);
     s->login = mem_dup(login->name.p, login->name.n);

@@ -72,6 +72,11 @@ enum smtpd_reply smtpd_reply_of_login(enum rc rc)
     return look_up(table, rc);
 }
 
+enum smtpd_reply smtpd_reply_of_ending(enum auth_ending why)
+{
+    return why == AUTH_SESSION_OVER ? SMTPD_LOGIN_ENDED : SMTPD_KICKED;
+}
+
 enum smtpd_reply smtpd_reply_of_authors(enum rc rc)
 {
     static const enum smtpd_reply table[RC_COUNT] = {

@@ -70,6 +70,8 @@ static enum flow look_around(struct session *s)
         return say_goodbye(s, SMTPD_TOO_MANY_ERRORS);
     if (s->idle_commands > s->smtpd->conf.idle_commands)
         return say_goodbye(s, SMTPD_TOO_IDLE);
+    if (s->is_kicked)
+        return say_goodbye(s, smtpd_reply_of_ending(auth_session_ending(s->entry)));
     if (s->is_draining && s->transaction == NULL)
         return say_goodbye(s, SMTPD_STOPPING);
     return FLOW_NEXT;
@@ -106,6 +108,8 @@ static enum net_step run(struct session *s)
  * [RFC5321 4.5.3.2]. */
 static void set_deadline(struct session *s)
 {
+    if (s->has_moved)
+        auth_session_moved(s->entry);
     if (s->message || s->chunk.is_open)
         net_deadline(s->conn, smtpd_intake_patience(s));
     else if (s->has_moved)
@@ -139,8 +143,9 @@ static enum net_step session_step(struct conn *c, unsigned events)
         say_timeout(s);
         return NET_CLOSE;
     }
-    if ((events & NET_EV_KICK) && !is_answer_due) {
-        smtpd_reply_say(s, SMTPD_STOPPING);
+    s->is_kicked |= (events & NET_EV_KICK) != 0;
+    if (s->is_kicked && !is_answer_due) {
+        smtpd_reply_say(s, smtpd_reply_of_ending(auth_session_ending(s->entry)));
         return NET_CLOSE;
     }
     if (s->is_draining && s->transaction == NULL) {

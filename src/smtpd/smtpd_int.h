@@ -2,6 +2,7 @@
 #ifndef SMTPD_SMTPD_INT_H
 #define SMTPD_SMTPD_INT_H
 
+#include "auth/session.h"
 #include "base/arena.h"
 #include "mime/mime.h"
 #include "smtp/smtp.h"
@@ -72,6 +73,7 @@ void smtpd_reply_say_text(struct session *s, enum smtpd_reply reply,
 enum smtpd_reply smtpd_reply_of_lookup(enum rc rc);
 enum smtpd_reply smtpd_reply_of_sasl(enum rc rc);
 enum smtpd_reply smtpd_reply_of_login(enum rc rc);
+enum smtpd_reply smtpd_reply_of_ending(enum auth_ending why); /* of a session, from outside */
 enum smtpd_reply smtpd_reply_of_delivery(const struct session *s, enum rc rc);
 /* Replies for one message are one error at most; `before`: the session's errors before them. */
 void smtpd_reply_count_once(struct session *s, uint32_t before);
@@ -378,10 +380,12 @@ struct session {
     uint32_t login_failures;
     const struct smtpd_user *user; /* of this machine; NULL: not known, or not that role */
     uint32_t uid;                  /* in that role */
+    struct auth_session *entry;    /* among those who are logged in */
     char *login;                   /* as whom the peer has logged in; NULL: it has not */
     char *helo;                    /* what the peer calls itself; NULL before it has */
     bool is_esmtp;                 /* by EHLO */
     bool is_draining;
+    bool is_kicked; /* somebody else wants it to end: once the answer that is due is given */
     bool has_moved; /* a command was answered since the deadline was set */
     uint32_t errors, idle_commands;
     struct smtp_lines lines;
