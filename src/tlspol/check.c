@@ -12,7 +12,6 @@
 
 static void check_free(struct check *c)
 {
-    list_remove(&c->link);
     c->entry->check = NULL;
     c->tlspol->n_checks--;
     dns_query_fini(&c->txt.q);
@@ -112,7 +111,6 @@ void check_start(struct tlspol *t, struct entry *e)
     struct check *c = mem_zero(sizeof *c);
     c->tlspol = t;
     c->entry = e;
-    list_init(&c->link);
     e->check = c;
     t->n_checks++;
     ask(c, &c->txt, "_mta-sts.", DNS_TXT, on_txt);

@@ -13,7 +13,7 @@
  * memory and written every minute; a crash loses at most that. Several nodes add to the same rows.
  * Days older than TLSPOL_DAYS are dropped.
  *
- * One thread, which runs libcurl (met in this folder alone) and may wait for the store. All calls
+ * One thread, which runs the client of https and may wait for the store. All calls
  * may be made from any thread, and none waits.
  */
 #ifndef TLSPOL_TLSPOL_H

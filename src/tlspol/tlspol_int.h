@@ -1,7 +1,7 @@
 /* Private to tlspol/.
  *
  *   tlspol.c   the thread: what comes in, policies in memory    parse.c  TXT record and policy
- * (pure) check.c    one look at a domain: TXT, addresses, HTTPS      fetch.c  libcurl keep.c
+ * (pure) check.c    one look at a domain: TXT, addresses, HTTPS      fetch.c  HTTPS   keep.c
  * policies in the store                            count.c  figures for TLS-RPT
  *
  * All but what is marked (mutex) belongs to tlspol's thread. */
@@ -39,7 +39,6 @@ struct check {
     struct lookup txt, address[2];
     unsigned pending;
     char id[TLSPOL_ID_MAX + 1];
-    struct list link; /* while it waits for its turn to fetch */
 };
 
 /* A domain, in memory. */
@@ -60,7 +59,7 @@ struct entry {
     char name[];
 };
 
-struct fetcher; /* fetch.c: libcurl */
+struct fetcher; /* fetch.c: https */
 
 struct tlspol {
     const struct ctx *ctx;
