@@ -25,7 +25,7 @@ static void end(struct home *h, int fd)
 
 static const char *const two[] = {"Subject: one\r\n\r\nx\r\n", "Subject: two\r\n\r\nxy\r\n", NULL};
 
-/* [RFC9051 6.3.2]: LIST, and neither RECENT nor UNSEEN; CLOSED before the next one. */
+/* [RFC9051 6.3.2, 6.3.3]: LIST, and neither RECENT nor UNSEEN; CLOSED before the next one. */
 static void select_tells_what_rev2_has(void **state)
 {
     struct home h;
@@ -57,7 +57,8 @@ static void select_tells_what_rev2_has(void **state)
     end(&h, fd);
 }
 
-/* [RFC9051 6.4.4, 6.4.9, 7.3.4]: ESEARCH also where nothing was said of it, and without a hit. */
+/* [RFC9051 6.3.1, 6.4.4, 6.4.9, 7.3.4]: ESEARCH also where nothing was said of it, and without a
+ * hit. */
 static void searches_are_answered_with_esearch(void **state)
 {
     struct home h;
@@ -190,6 +191,12 @@ static void keywords_of_rev2_are_kept(void **state)
         "C: c SEARCH KEYWORD $Phishing KEYWORD $forwarded\n"
         "S: * ESEARCH (TAG \"c\") ALL 1\n"
         "P: c OK\n"
+        "C: d COPY 1 INBOX\n"
+        "S: * 2 EXISTS\n"
+        "P: d OK [COPYUID \n"
+        "C: d FETCH 2 FLAGS\n"
+        "S: * 2 FETCH (FLAGS ($Forwarded $MDNSent $Junk $NotJunk $Phishing))\n"
+        "P: d OK\n"
         "C: d MOVE 1 Junk\n"
         "P: * OK [COPYUID \n"
         "S: * 1 EXPUNGE\n"

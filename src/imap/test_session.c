@@ -212,8 +212,10 @@ static void uidonly_can_be_withheld(void **state)
 
 /* --- many mailboxes --------------------------------------------------------------------------- */
 
-static void many_mailboxes_are_listed(void **state)
+/* Quickly, however many there are: nothing is read for it [RFC3501 6.3.8] [RFC9051 6.3.9]. */
+static void many_mailboxes_are_listed_from_memory(void **state)
 {
+    struct kv_mem_stats before, after;
     struct home h;
     char create[100];
     make(&h);
@@ -222,6 +224,7 @@ static void many_mailboxes_are_listed(void **state)
         snprintf(create, sizeof create, "C: a CREATE m%d/below\nP: a OK [MAILBOXID (F\n", i);
         client_talk(fd, create, 1 << 20);
     }
+    kv_mem_stats(h.kv, &before);
     client_talk(fd,
                 "C: b LIST \"\" \"m107%/%\"\n"
                 "S: * LIST (\\HasNoChildren) \"/\" m107/below\n"
@@ -235,7 +238,12 @@ static void many_mailboxes_are_listed(void **state)
                 "S: * LIST (\\HasNoChildren) \"/\" m1077/below\n"
                 "S: * LIST (\\HasNoChildren) \"/\" m1078/below\n"
                 "S: * LIST (\\HasNoChildren) \"/\" m1079/below\n"
-                "S: b OK LIST completed\n"
+                "S: b OK LIST completed\n",
+                1 << 20);
+    kv_mem_stats(h.kv, &after);
+    assert_int_equal(after.keys_read, before.keys_read);
+    assert_int_equal(after.rows_scanned, before.rows_scanned);
+    client_talk(fd,
                 "C: c SUBSCRIBE m1099/below\n"
                 "S: c OK SUBSCRIBE completed\n"
                 "C: d LSUB \"\" m%\n"
@@ -293,6 +301,30 @@ static void half_an_hour_is_waited(void **state)
     home_make(&h);
     home_start(&h);
     assert_true(h.imap->conf.idle_ms >= UINT64_C(30) * 60 * 1000);
+    home_end(&h);
+}
+
+/* The time starts anew with each command, whichever it is and however it ends [RFC3501 5.4]
+ * [RFC9051 5.4]. */
+static void each_command_is_a_sign_of_life(void **state)
+{
+    static const char *const commands[] = {
+        "C: a NOOP\nP: a OK\n",
+        "C: a XYZZY\nP: a BAD\n",
+        "C: a SELECT Nowhere\nP: a NO\n",
+        "C: a IDLE\nP: + \nC: DONE\nP: a OK\n",
+        "C: a STATUS INBOX (MESSAGES)\nP: * STATUS\nP: a OK\n",
+    };
+    struct home h;
+    home_make(&h);
+    h.conf.idle_ms = 6600; /* longer than any of the pauses, and shorter than all of them */
+    home_start(&h);
+    int fd = client_login(&h);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        usleep(1500 * 1000);
+        client_talk(fd, commands[i], 1 << 20);
+    }
+    client_close(h.net, fd);
     home_end(&h);
 }
 
@@ -358,9 +390,10 @@ int main(void)
         cmocka_unit_test(accounts_follow_one_another),
         cmocka_unit_test(blanks_that_mean_nothing_are_passed_over),
         cmocka_unit_test(uidonly_can_be_withheld),
-        cmocka_unit_test(many_mailboxes_are_listed),
+        cmocka_unit_test(many_mailboxes_are_listed_from_memory),
         cmocka_unit_test(idling_ends_with_the_login),
         cmocka_unit_test(half_an_hour_is_waited),
+        cmocka_unit_test(each_command_is_a_sign_of_life),
         cmocka_unit_test(who_says_nothing_is_told),
         cmocka_unit_test(who_is_in_the_midst_is_told_of_a_shutdown),
     };

@@ -146,18 +146,35 @@ def test_rfcmap_refuses(tmp_path, tag):
     assert status == 1 and 'a.c:2' in out, out
 
 
-def test_rfcmap_wants_every_duty_obeyed_and_checked(tmp_path):
+@pytest.mark.parametrize('name, path, text', [
+    ('imap/login', 'tests/dialog/imap/login.txt', 'C: a LOGIN\n# {}\n'),
+    ('names_are_read', 'src/x/test_a.c', '/* {} */\nstatic void names_are_read(void **state)\n{{\n}}\n'),
+    ('test_names', 'tests/x/test_a.py', 'def test_names(host):\n    """Read {}."""\n')])
+def test_rfcmap_wants_every_duty_obeyed_and_asserted(tmp_path, name, path, text):
     (tmp_path / 'tools').mkdir()
-    duties = tmp_path / 'tools/rfc-duties.txt'
-    duties.write_text('# all\n5321 4.1.1.4 | ends\n1939 9 | not: asked of others\n')
+    duties, test = tmp_path / 'tools/rfc-duties.txt', tmp_path / path
+    duties.write_text(f'# all\n5321 4.1.1.4 | {name} | ends\n1939 9 | not: asked of others\n')
+    test.parent.mkdir(parents=True)
     status, out = rfcmap(tmp_path, GOOD)
-    assert status == 1 and 'RFC 5321, 4.1.1.4: checked by no test' in out and '1939' not in out, out
-    (tmp_path / 'tests/test_a.c').write_text('/* [RFC5321 4.1.1.4] */\n')
-    assert rfcmap(tmp_path, GOOD)[0] == 0
-    assert '| 5321 | 4.1.1.4 | ends | 1 | 1 |' in (tmp_path / 'docs/rfc.md').read_text()
-    duties.write_text('5321 4.2 | nowhere\n')
+    assert status == 1 and f'RFC 5321, 4.1.1.4, ends: there is no test {name}' in out and '1939' not in out, out
+    test.write_text(text.format('[RFC5321 4.1.1]') + '\n\n# [RFC5321 4.1.1.4]\n' * (path[-1] != 't'))
+    status, out = rfcmap(tmp_path, GOOD)
+    assert status == 1 and f'{name} has not its tag' in out, out
+    test.write_text(text.format('[RFC5321 2, 4.1.1.4]'))
+    status, out = rfcmap(tmp_path, GOOD)
+    assert status == 0, out
+    assert f'| 5321 | 4.1.1.4 | ends | {name} | 1 |' in (tmp_path / 'docs/rfc.md').read_text()
+    duties.write_text(f'5321 4.2 | {name} | nowhere\n')
     status, out = rfcmap(tmp_path, GOOD)
     assert status == 1 and 'obeyed by no line of the code' in out, out
+
+
+@pytest.mark.parametrize('line', ['5321 4.2', '5321 4.2 | ends', '5321 4.2 | | ends', '5321 | a | ends', '5321 4.2 | a | ends | b', 'RFC5321 4.2 | a | ends'])
+def test_rfcmap_refuses_a_duty_without_its_test(tmp_path, line):
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/rfc-duties.txt').write_text(f'# all\n{line}\n')
+    status, out = rfcmap(tmp_path, GOOD)
+    assert status == 1 and 'rfc-duties.txt:2' in out, out
 
 
 # --- man ---------------------------------------------------------------------------------------------------------
