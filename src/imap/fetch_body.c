@@ -19,6 +19,7 @@ enum {
     WORK_OPEN = 8 << 10,
     WORK_OPEN_WORKER = 128 << 10,
     NAMES_AT_ONCE = 16,    /* header fields that are looked for in the time that reading takes */
+    TYPE_TEXT = 4,         /* the length of a type that is text */
     ENCODING_MAX = 1 << 10 /* of a Content-Transfer-Encoding's word */
 };
 
@@ -240,21 +241,70 @@ static enum rc find_encoding(struct conn *c, struct imap_body *b,
     return mime_encoding_read(str_from(word, part->encoding.n), out);
 }
 
+/* text/plain when nothing else is said. */
+static enum rc find_type(struct conn *c, struct imap_body *b, const struct imap_fetch_item *item,
+                         bool *out_is_text)
+{
+    uint32_t i;
+    char word[TYPE_TEXT];
+    *out_is_text = false;
+    if (!item->n_path)
+        return RC_OK;
+    TRY(mime_part_find(&b->tree, item->path, item->n_path, &i));
+    const struct mime_part *part = &b->tree.parts[i];
+    *out_is_text = part->kind == MIME_LEAF && !part->type.n;
+    if (part->kind != MIME_LEAF || part->type.n != TYPE_TEXT)
+        return RC_OK;
+    struct str there = in_window(b, part->type.begin, TYPE_TEXT);
+    if (!there.p) {
+        TRY(read_some(c, b, part->type.begin, word, TYPE_TEXT));
+        there = str_from(word, TYPE_TEXT);
+    }
+    *out_is_text = str_ieq(there, STR("text"));
+    return RC_OK;
+}
+
 void imap_body_rewind(struct imap_body *b)
 {
     enum mime_encoding encoding = b->decoder.encoding;
     mime_decode_begin(&b->decoder, encoding);
     b->at = b->begin;
+    b->ends_in_cr = false;
 }
 
-enum rc imap_body_decode(struct conn *c, struct imap_body *b)
+/* Lines that end with LF alone get their CR [RFC3516 4.3] [RFC9051 7.5.2]. What is there moves up
+ * from its end, so that nothing is overwritten. */
+static enum rc end_lines(struct imap_body *b)
+{
+    size_t n = buf_len(&b->text), bare = 0;
+    const char *p = buf_str(&b->text).p;
+    for (size_t i = 0; i < n; i++)
+        bare += p[i] == '\n' && (i ? p[i - 1] != '\r' : !b->ends_in_cr);
+    bool begins_behind_cr = b->ends_in_cr;
+    if (n)
+        b->ends_in_cr = p[n - 1] == '\r';
+    if (!bare)
+        return RC_OK;
+    if (!buf_reserve(&b->text, bare))
+        return RC_LIMIT;
+    buf_commit(&b->text, bare);
+    char *mem = b->text.mem + b->text.from;
+    for (size_t i = n, to = n + bare; i--;) {
+        mem[--to] = mem[i];
+        if (mem[i] == '\n' && (i ? mem[i - 1] != '\r' : !begins_behind_cr))
+            mem[--to] = '\r';
+    }
+    return RC_OK;
+}
+
+static enum rc decode(struct conn *c, struct imap_body *b)
 {
     struct str page;
     size_t n = IMAP_FETCH_PAGE;
     if (b->at == UINT64_MAX)
         return RC_EOF;
-    if (!b->text.mem)
-        buf_init(&b->text, IMAP_FETCH_PAGE + 4 * MIME_HELD);
+    if (!b->text.mem) /* half of it is for CRs */
+        buf_init(&b->text, 2 * (IMAP_FETCH_PAGE + 4 * MIME_HELD));
     buf_clear(&b->text);
     if (b->at == b->end) {
         b->at = UINT64_MAX;
@@ -270,11 +320,18 @@ enum rc imap_body_decode(struct conn *c, struct imap_body *b)
     return RC_OK;
 }
 
+enum rc imap_body_decode(struct conn *c, struct imap_body *b)
+{
+    TRY(decode(c, b));
+    return b->is_text ? end_lines(b) : RC_OK;
+}
+
 static enum rc begin_count(struct conn *c, struct imap_body *b, const struct imap_fetch_item *item)
 {
     enum mime_encoding encoding;
     TRY(imap_body_section(c, b, item, &b->begin, &b->end));
     TRY(find_encoding(c, b, item, &encoding));
+    TRY(find_type(c, b, item, &b->is_text));
     mime_decode_begin(&b->decoder, encoding);
     imap_body_rewind(b);
     b->n_decoded = 0;
@@ -296,6 +353,11 @@ enum rc imap_body_count(struct conn *c, struct imap_body *b, const struct imap_f
         struct str page = buf_str(&b->text);
         b->n_decoded += page.n;
         b->has_nul = b->has_nul || memchr(page.p, 0, page.n);
+        if (b->has_nul && b->is_text) { /* such as UTF-16: its bytes are no lines */
+            b->is_text = false;
+            b->n_decoded = 0;
+            imap_body_rewind(b);
+        }
     }
     b->is_counted = true;
     return RC_OK;

@@ -105,6 +105,8 @@ struct imap_body {
     uint64_t begin, end, at; /* of the encoded bytes */
     uint64_t n_decoded;
     bool has_nul, is_counted;
+    bool is_text;    /* its lines end with CRLF, whatever they ended with */
+    bool ends_in_cr; /* what has been decoded so far */
 };
 
 /* RC_AGAIN from any of these: on a loop, call again on a worker; on a worker, so much has been done

@@ -167,6 +167,35 @@ static void test_read_once(void **state)
     home_end(&h);
 }
 
+/* Lines of text end with CRLF in BINARY, whatever they end with in the message, and the sizes are
+ * those of what is given [RFC3516 4.3] [RFC9051 7.5.2]; other bytes are as they are. */
+static void lines_of_text_end_with_crlf(void **state)
+{
+    struct home h;
+    home_make(&h);
+    home_start(&h);
+    home_deliver(&h, h.alice,
+                 "Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+                 "--b\r\nContent-Transfer-Encoding: base64\r\n\r\nCmEKYg0KYwoK\r\n"
+                 "--b\r\nContent-Type: TEXT/html\r\n"
+                 "Content-Transfer-Encoding: quoted-printable\r\n\r\na=0Ab=0D=0Ac\r\n"
+                 "--b\r\nContent-Type: application/x\r\n"
+                 "Content-Transfer-Encoding: base64\r\n\r\nCmEK\r\n"
+                 "--b\r\nContent-Type: text/plain\r\n\r\na\nb\r\n"
+                 "--b\r\nContent-Type: text/plain; charset=utf-16\r\n"
+                 "Content-Transfer-Encoding: base64\r\n\r\nAGEACg==\r\n"
+                 "--b--\r\n");
+    int fd = client_select(&h, "EXAMINE");
+    client_send(fd, STR("a FETCH 1 (BINARY[1] BINARY.SIZE[1] BINARY[1]<4.3> BINARY[2] BINARY[3] "
+                        "BINARY[4] BINARY.SIZE[4] BINARY[5])\r\n"));
+    client_expect(fd, STR("* 1 FETCH (BINARY[1] {13}\r\n\r\na\r\nb\r\nc\r\n\r\n BINARY.SIZE[1] 13"
+                          " BINARY[1]<4> {3}\r\n\nb\r BINARY[2] {7}\r\na\r\nb\r\nc"
+                          " BINARY[3] {3}\r\n\na\n BINARY[4] {4}\r\na\r\nb BINARY.SIZE[4] 4"
+                          " BINARY[5] ~{4}\r\n\0a\0\n)\r\na OK FETCH completed\r\n"));
+    client_close(h.net, fd);
+    home_end(&h);
+}
+
 static void test_seen(void **state)
 {
     struct home h;
@@ -293,10 +322,11 @@ static void test_date(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_date),      cmocka_unit_test(test_row),
-        cmocka_unit_test(test_summary),   cmocka_unit_test(test_body),
-        cmocka_unit_test(test_read_once), cmocka_unit_test(test_seen),
-        cmocka_unit_test(test_others),    cmocka_unit_test(test_others_expunge),
+        cmocka_unit_test(test_date),           cmocka_unit_test(test_row),
+        cmocka_unit_test(test_summary),        cmocka_unit_test(test_body),
+        cmocka_unit_test(test_read_once),      cmocka_unit_test(lines_of_text_end_with_crlf),
+        cmocka_unit_test(test_seen),           cmocka_unit_test(test_others),
+        cmocka_unit_test(test_others_expunge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

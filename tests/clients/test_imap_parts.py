@@ -101,8 +101,11 @@ def differences(client, number, whole):
         if body != raw:
             yield f'{path}: {body[:80]!r} and {raw[:80]!r}'
         decoded = got.get(f'BINARY[{path}]')
-        if decoded is not None and decoded != part.get_payload(decode=True):
-            yield f'{path}: decoded {decoded[:80]!r} and {part.get_payload(decode=True)[:80]!r}'
+        meant = part.get_payload(decode=True)
+        if part.get_content_maintype() == 'text' and b'\0' not in meant:  # its lines end with CRLF [RFC9051 7.5.2]
+            meant = re.sub(rb'(?<!\r)\n', b'\r\n', meant)
+        if decoded is not None and decoded != meant:
+            yield f'{path}: decoded {decoded[:80]!r} and {meant[:80]!r}'
     paths = {path for path, _ in parts(message)}
     for path in paths:
         above, _, last = path.rpartition('.')
