@@ -334,7 +334,7 @@ static void begin_row(struct imap_session *s, struct imap_fetch *f)
         f->summary = summary;
     if (has_preview && !mime_summary_preview(summary, &f->preview))
         f->preview = (struct str){0};
-    if (s->enabled & IMAP_EN_REV2 && mime_structure_has_global(f->structure)) /* made anew */
+    if (s->enabled & IMAP_EN_REV2 && mime_structure_has_rev2(f->structure)) /* made anew */
         f->envelope = f->structure = (struct str){0};
     f->body.keeps = !f->envelope.p || (has_preview && !f->summary.p);
 }

@@ -188,13 +188,13 @@ enum rc imap_fetch_put_unasked(struct conn *c, struct imap_session *s, struct im
 /* --- what its summary says -------------------------------------------------------------------- */
 
 /* What IMAP4rev1 does not show of it [RFC9051 7.5.2]; not kept. */
-static enum rc make_rev2(struct imap_fetch *f)
+static enum rc make_rev2(const struct imap_session *s, struct imap_fetch *f)
 {
     struct imap_body *b = &f->body;
     if (!f->is_kept)
         f->summary = (struct str){0};
     buf_clear(&b->summary);
-    TRY(mime_summary_rev2(&b->tree, &b->summary));
+    TRY(mime_summary_rev2(&b->tree, s->imap->conf.charsets, &b->summary));
     bool is_good = mime_summary_read(buf_str(&b->summary), &f->envelope, &f->structure);
     return is_good ? RC_OK : RC_CORRUPT;
 }
@@ -214,8 +214,8 @@ static enum rc make_summary(struct conn *c, struct imap_session *s, struct imap_
         /* Where it cannot be kept it is made anew each time. */
         (void)store_summary_put(s->account, f->row->email, f->summary);
     }
-    bool is_more = s->enabled & IMAP_EN_REV2 && mime_structure_has_global(f->structure);
-    return is_more ? make_rev2(f) : RC_OK;
+    bool is_more = s->enabled & IMAP_EN_REV2 && mime_structure_has_rev2(f->structure);
+    return is_more ? make_rev2(s, f) : RC_OK;
 }
 
 static enum rc need_summary(struct conn *c, struct imap_session *s, struct imap_fetch *f)
@@ -389,7 +389,7 @@ static enum rc put_binary(struct conn *c, struct imap_session *s, struct imap_fe
     TRY(rc);
     uint64_t from = 0, n = b->n_decoded;
     take_partial(item, &from, &n);
-    bool is_identity = b->decoder.encoding == MIME_IDENTITY;
+    bool is_identity = b->decoder.encoding == MIME_IDENTITY && b->n_decoded == b->end - b->begin;
     f->from = b->begin + from;
     f->skip = from;
     imap_body_rewind(b);

@@ -249,6 +249,40 @@ static void global_messages_are_shown(void **state)
     end(&h, fd);
 }
 
+/* [RFC9051 7.5.2]: what pieces of a parameter mean, in UTF-8, and under the same name; those of a
+ * Content-Disposition are joined and no more. IMAP4rev1 has the form of the message. */
+static void parameters_are_told_in_utf8(void **state)
+{
+    static const char *const mails[] = {
+        "Content-Type: application/x; n*1*=%E9; n*0*=iso-8859-1'de'%C4 ; o*=utf-8''%C3%BC; p*0=a;"
+        " p*1=b; q*=none\r\n"
+        "Content-Disposition: attachment; filename*0*=utf-8''%C3; filename*1*=%BC\r\n\r\nx\r\n",
+        NULL};
+    struct home h;
+    int fd = begin(&h, mails);
+    client_talk(fd,
+                "C: a SELECT INBOX\n"
+                "P: * F\nP: * OK\nP: * 1 E\nP: * L\nP: * OK\nP: * OK\nP: * OK\nP: a OK\n"
+                "C: b FETCH 1 (BODYSTRUCTURE)\n"
+                "S: * 1 FETCH (BODYSTRUCTURE (\"application\" \"x\" (\"n*\" {4}\n"
+                "S: \xc3\x84\xc3\xa9 \"o*\" {2}\n"
+                "S: \xc3\xbc \"p\" \"ab\" \"q*\" \"none\") NIL NIL \"7bit\" 3 NIL"
+                " (\"attachment\" (\"filename*\" \"utf-8''%C3%BC\")) NIL NIL))\n"
+                "P: b OK\n",
+                AT_ONCE);
+    int other = client_select(&h, "SELECT");
+    client_talk(other,
+                "C: b FETCH 1 (BODYSTRUCTURE)\n"
+                "S: * 1 FETCH (BODYSTRUCTURE (\"application\" \"x\""
+                " (\"n*\" \"iso-8859-1'de'%C4%E9\" \"o*\" \"utf-8''%C3%BC\" \"p\" \"ab\" \"q*\""
+                " \"none\") NIL NIL \"7bit\" 3 NIL"
+                " (\"attachment\" (\"filename*\" \"utf-8''%C3%BC\")) NIL NIL))\n"
+                "P: b OK\n",
+                AT_ONCE);
+    client_close(h.net, other);
+    end(&h, fd);
+}
+
 static bool has_preview(struct home *h)
 {
     struct inbox in = inbox_open(h->store, h->alice);
@@ -335,6 +369,7 @@ int main(void)
         cmocka_unit_test(names_are_utf8),
         cmocka_unit_test(keywords_of_rev2_are_kept),
         cmocka_unit_test(global_messages_are_shown),
+        cmocka_unit_test(parameters_are_told_in_utf8),
         cmocka_unit_test(what_is_kept_of_global_messages_stays),
         cmocka_unit_test(it_is_chosen_by_enable),
     };

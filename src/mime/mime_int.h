@@ -68,7 +68,11 @@ struct mime_writer {
     struct buf *out;
     struct buf text;      /* a string being put together */
     uint32_t n_addresses; /* how many may still be written */
-    bool has_global;      /* message/global is shown as message/rfc822 is [RFC9051 7.5.2] */
+    /* As IMAP4rev2 has it [RFC9051 7.5.2]: message/global is shown as message/rfc822 is, and values
+     * of parameters in UTF-8. */
+    bool is_rev2;
+    const struct mime_charsets *charsets; /* for IMAP4rev2 */
+    struct buf decoded;
 };
 
 /* The kept fields of a part, a header block. */
@@ -81,9 +85,15 @@ void mime_facts_read(struct str kept, struct mime_facts *out);
 void mime_put_string(struct buf *out, struct str s);
 /* A field's value without its folds; NIL when absent. */
 void mime_put_value(struct mime_writer *w, struct str value);
-/* "(name value ...)" or NIL: the parameters of a field, continuations joined [RFC2231 3]. With
- * is_text a missing charset is named [RFC2046 4.1.2]. */
-void mime_put_params(struct mime_writer *w, struct str params, bool is_text);
+enum mime_params {
+    MIME_PARAMS_OTHER,
+    MIME_PARAMS_TYPE, /* of a Content-Type */
+    MIME_PARAMS_TEXT  /* the same, and a missing charset is named [RFC2046 4.1.2] */
+};
+
+/* "(name value ...)" or NIL: the parameters of a field, continuations joined [RFC2231 3]; those of
+ * a Content-Type, for IMAP4rev2, as they are meant. */
+void mime_put_params(struct mime_writer *w, struct str params, enum mime_params kind);
 void mime_put_envelope(struct mime_writer *w, const struct mime_facts *f);
 /* The message's own id, then those it refers to, each behind a space: see mime_summary_thread. */
 void mime_put_thread(struct mime_writer *w, const struct mime_facts *f);

@@ -2,8 +2,9 @@
  *
  * A value that came in numbered pieces is put together under one name, as servers should
  * [RFC2231 6]; where a piece is encoded, all of the value is, and the name ends with '*'
- * [RFC2231 4.1]. All else stands as it is, without quotes. Pieces without a first one stand each
- * for itself. */
+ * [RFC2231 4.1]. IMAP4rev2 has such a value of a Content-Type decoded, and as UTF-8. All else
+ * stands as it is, without quotes. Pieces without a first one stand each for itself. */
+#include "mime/charset.h"
 #include "mime/mime_int.h"
 
 enum { PARAMS_MAX = 200 }; /* more are left out */
@@ -85,9 +86,19 @@ static void put_text(struct buf *text, const struct mime_param *param)
         text->over = true;
 }
 
+/* In UTF-8, when it is encoded, under the name that it has [RFC9051 7.5.2]; as it is when it is not
+ * of that form. */
+static struct str as_meant(struct mime_writer *w, struct str name, struct str value)
+{
+    buf_clear(&w->decoded);
+    if (!str_ends(name, STR("*")) || mime_extended_decode(value, w->charsets, &w->decoded) != RC_OK)
+        return value;
+    return buf_str(&w->decoded);
+}
+
 /* All pieces from number 0 on, as one. */
 static void put_joined(struct mime_writer *w, struct piece *all, size_t n_all, struct piece *first,
-                       size_t *n)
+                       bool is_meant, size_t *n)
 {
     struct piece *p;
     bool is_encoded = false;
@@ -109,23 +120,25 @@ static void put_joined(struct mime_writer *w, struct piece *all, size_t n_all, s
     buf_put(&w->text, first->base);
     if (is_encoded)
         buf_put(&w->text, STR("*"));
-    struct str text = buf_str(&w->text);
-    put_pair(w, str_skip(text, value), str_head(text, value), n);
+    struct str text = buf_str(&w->text), name = str_skip(text, value);
+    text = str_head(text, value);
+    put_pair(w, name, is_meant ? as_meant(w, name, text) : text, n);
 }
 
-static void put_single(struct mime_writer *w, struct piece *p, size_t *n)
+static void put_single(struct mime_writer *w, struct piece *p, bool is_meant, size_t *n)
 {
     buf_clear(&w->text);
     put_text(&w->text, &p->param);
-    put_pair(w, p->param.name, buf_str(&w->text), n);
+    struct str name = p->param.name, text = buf_str(&w->text);
+    put_pair(w, name, is_meant && !p->is_piece ? as_meant(w, name, text) : text, n);
     p->is_done = true;
 }
 
-void mime_put_params(struct mime_writer *w, struct str params, bool is_text)
+void mime_put_params(struct mime_writer *w, struct str params, enum mime_params kind)
 {
     struct piece all[PARAMS_MAX];
     size_t n_all = 0, n = 0;
-    bool has_charset = false;
+    bool has_charset = false, is_meant = w->is_rev2 && kind != MIME_PARAMS_OTHER;
     while (n_all < PARAMS_MAX && mime_param_next(&params, &all[n_all].param)) {
         name_read(&all[n_all]);
         all[n_all].is_done = false;
@@ -138,11 +151,11 @@ void mime_put_params(struct mime_writer *w, struct str params, bool is_text)
             continue;
         first = p->is_piece ? piece_find(all, n_all, p->base, 0) : NULL;
         if (first)
-            put_joined(w, all, n_all, first, &n);
+            put_joined(w, all, n_all, first, is_meant, &n);
         else
-            put_single(w, p, &n);
+            put_single(w, p, is_meant, &n);
     }
-    if (is_text && !has_charset)
+    if (kind == MIME_PARAMS_TEXT && !has_charset)
         put_pair(w, STR("charset"), STR("us-ascii"), &n);
     w->out->over |= w->text.over;
     buf_put(w->out, n > 0 ? STR(")") : STR("NIL"));

@@ -14,11 +14,11 @@ static const struct shown octets = {STR_INIT("application"), STR_INIT("octet-str
 static const struct shown message = {STR_INIT("message"), STR_INIT("rfc822"), {0}};
 static const struct shown mixed = {STR_INIT("multipart"), STR_INIT("mixed"), {0}};
 
-static struct shown shown_of(const struct mime_part *part, struct str value, bool has_global)
+static struct shown shown_of(const struct mime_part *part, struct str value, bool is_rev2)
 {
     struct mime_type type;
     bool is_known = mime_type_read(value, &type) == RC_OK;
-    bool is_global = is_known && has_global && str_ieq(type.subtype, STR("global"));
+    bool is_global = is_known && is_rev2 && str_ieq(type.subtype, STR("global"));
     bool is_message = is_known && str_ieq(type.type, STR("message")) &&
                       (is_global || str_ieq(type.subtype, STR("rfc822")));
     if (!is_known && part->kind == MIME_MULTIPART)
@@ -47,7 +47,7 @@ static void put_disposition(struct mime_writer *w, struct str value)
     buf_put(w->out, STR("("));
     mime_put_string(w->out, word);
     buf_put(w->out, STR(" "));
-    mime_put_params(w, params, false);
+    mime_put_params(w, params, MIME_PARAMS_OTHER);
     buf_put(w->out, STR(")"));
 }
 
@@ -100,7 +100,7 @@ static void put_child(struct mime_writer *w, const struct mime_tree *t, uint32_t
 static void put_multipart(struct mime_writer *w, const struct mime_tree *t,
                           const struct mime_part *part, const struct mime_facts *f)
 {
-    struct shown s = shown_of(part, f->values[MIME_FIELD_CONTENT_TYPE], w->has_global);
+    struct shown s = shown_of(part, f->values[MIME_FIELD_CONTENT_TYPE], w->is_rev2);
     buf_put(w->out, STR("("));
     for (uint32_t c = part->first_child; c != MIME_NONE; c = t->parts[c].next)
         put_child(w, t, c);
@@ -110,7 +110,7 @@ static void put_multipart(struct mime_writer *w, const struct mime_tree *t,
     buf_put(w->out, STR(" "));
     mime_put_string(w->out, s.subtype);
     buf_put(w->out, STR(" "));
-    mime_put_params(w, s.params, false);
+    mime_put_params(w, s.params, MIME_PARAMS_TYPE);
     buf_put(w->out, STR(" "));
     put_end(w, f);
 }
@@ -129,16 +129,18 @@ static void put_message(struct mime_writer *w, const struct mime_tree *t, uint32
 static void put_leaf(struct mime_writer *w, const struct mime_tree *t, const struct mime_part *part,
                      const struct mime_facts *f)
 {
-    struct shown s = shown_of(part, f->values[MIME_FIELD_CONTENT_TYPE], w->has_global);
+    struct shown s = shown_of(part, f->values[MIME_FIELD_CONTENT_TYPE], w->is_rev2);
     bool is_text = str_ieq(s.type, STR("text"));
     bool is_message =
-        part->kind == MIME_MESSAGE && (str_ieq(s.subtype, STR("rfc822")) || w->has_global);
+        part->kind == MIME_MESSAGE && (str_ieq(s.subtype, STR("rfc822")) || w->is_rev2);
     buf_put(w->out, STR("("));
     mime_put_string(w->out, s.type);
     buf_put(w->out, STR(" "));
     mime_put_string(w->out, s.subtype);
     buf_put(w->out, STR(" "));
-    mime_put_params(w, s.params, is_text); /* [RFC2045 5.2]: us-ascii unless it says so */
+    mime_put_params(w, s.params,
+                    is_text ? MIME_PARAMS_TEXT
+                            : MIME_PARAMS_TYPE); /* [RFC2045 5.2]: us-ascii unless it says so */
     buf_put(w->out, STR(" "));
     mime_put_value(w, f->values[MIME_FIELD_CONTENT_ID]);
     buf_put(w->out, STR(" "));

@@ -17,14 +17,17 @@ struct str mime_kept_of(const struct mime_tree *t, uint32_t part)
     return str_sub(buf_str(&t->kept), p->kept_begin, p->kept_n);
 }
 
-static enum rc put_summary(const struct mime_tree *t, bool has_global, struct buf *out)
+static enum rc put_summary(const struct mime_tree *t, bool is_rev2,
+                           const struct mime_charsets *charsets, struct buf *out)
 {
     size_t before = buf_len(out);
     bool was_over = out->over;
-    struct mime_writer w = {.out = out, .n_addresses = ADDRESSES_MAX, .has_global = has_global};
+    struct mime_writer w = {
+        .out = out, .n_addresses = ADDRESSES_MAX, .is_rev2 = is_rev2, .charsets = charsets};
     struct mime_facts facts;
     unsigned char prefix[PREFIX] = {FORMAT};
     buf_init(&w.text, MIME_SUMMARY_MAX);
+    buf_init(&w.decoded, MIME_SUMMARY_MAX);
     mime_facts_read(mime_kept_of(t, 0), &facts);
     out->over = false;
     buf_put(out, str_from(prefix, PREFIX));
@@ -37,6 +40,7 @@ static enum rc put_summary(const struct mime_tree *t, bool has_global, struct bu
     bool is_whole = !out->over;
     out->over = was_over;
     buf_fini(&w.text);
+    buf_fini(&w.decoded);
     if (!is_whole) {
         buf_truncate(out, before);
         return RC_LIMIT;
@@ -50,24 +54,25 @@ static enum rc put_summary(const struct mime_tree *t, bool has_global, struct bu
 
 enum rc mime_summary(const struct mime_tree *t, struct buf *out)
 {
-    return put_summary(t, false, out);
+    return put_summary(t, false, NULL, out);
 }
 
-enum rc mime_summary_rev2(const struct mime_tree *t, struct buf *out)
+enum rc mime_summary_rev2(const struct mime_tree *t, const struct mime_charsets *charsets,
+                          struct buf *out)
 {
-    return put_summary(t, true, out);
+    return put_summary(t, true, charsets, out);
 }
 
-/* Quoted, and in any case of letters; where it is said of something else, nothing is lost. */
-bool mime_structure_has_global(struct str structure)
+/* Quoted, and in any case of letters, or a name that ends with '*'; where it is said of something
+ * else, nothing is lost. */
+bool mime_structure_has_rev2(struct str structure)
 {
     static const struct str word = STR_INIT("\"global\"");
-    for (size_t i = 0; i + word.n <= structure.n; i++) {
-        ptrdiff_t at = str_find_byte(str_skip(structure, i), '"');
-        if (at < 0)
-            return false;
-        i += (size_t)at;
-        if (str_istarts(str_skip(structure, i), word))
+    for (size_t i = 0; i < structure.n; i++) {
+        char next = i + 1 < structure.n ? structure.p[i + 1] : 0;
+        if (structure.p[i] == '*' && (next == '"' || next == ' '))
+            return true;
+        if (structure.p[i] == '"' && str_istarts(str_skip(structure, i), word))
             return true;
     }
     return false;

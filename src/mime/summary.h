@@ -14,6 +14,7 @@
 #ifndef MIME_SUMMARY_H
 #define MIME_SUMMARY_H
 
+#include "mime/charset.h"
 #include "mime/mime.h"
 
 /* No summary is longer: a cap for buffers. Addresses beyond the 10,000th are left out. */
@@ -24,10 +25,11 @@ enum { MIME_SUMMARY_MAX = 8 << 20 };
 enum rc mime_summary(const struct mime_tree *t, struct buf *out);
 
 /* The same for IMAP4rev2, where message/global has the envelope and the structure of the message in
- * it as well [RFC9051 7.5.2]; it differs only when mime_structure_has_global says so of what
- * mime_summary wrote. Not for keeping. */
-enum rc mime_summary_rev2(const struct mime_tree *t, struct buf *out);
-bool mime_structure_has_global(struct str structure);
+ * it as well, and an encoded parameter of a Content-Type is told in UTF-8 [RFC9051 7.5.2]; it
+ * differs only when mime_structure_has_rev2 says so of what mime_summary wrote. Not for keeping. */
+enum rc mime_summary_rev2(const struct mime_tree *t, const struct mime_charsets *charsets,
+                          struct buf *out);
+bool mime_structure_has_rev2(struct str structure);
 
 /* The texts of a summary, each with its parentheses; views. False: it is damaged, or of another
  * format, and has to be made anew. */
