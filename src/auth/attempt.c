@@ -42,11 +42,12 @@ void auth_who_init(struct who *who, struct auth *auth, struct str name, struct s
 enum rc auth_is_at_home(struct auth *auth, const struct who *who, unsigned flags, bool *out)
 {
     struct lookup found = {0};
+    struct str label;
     struct net_cidr place = auth_peer_net(&who->peer, REACH_NETWORK);
     bool is_known = false;
     *out = false;
-    enum rc rc =
-        who->is_address ? auth_lookup_address(auth, &who->address, flags, &found) : RC_NOTFOUND;
+    enum rc rc = who->is_address ? auth_lookup_login(auth, &who->address, flags, &found, &label)
+                                 : RC_NOTFOUND;
     if (rc == RC_AGAIN)
         return RC_AGAIN;
     uint64_t account = rc == RC_OK ? found.address.account : 0;
@@ -111,6 +112,8 @@ static void tell_operator(struct auth *auth, const struct told *t, const struct 
         log_u64(&l, "account", v->facts.account);
     else
         log_text(&l, "cause", v->cause);
+    if (is_ok && v->app.number)
+        log_text(&l, "app_password", v->app.label);
     if (v->is_cached)
         log_text(&l, "cached", "yes");
     log_end(&l);
@@ -138,6 +141,8 @@ void auth_conclude(struct auth *auth, const struct told *told, const struct verd
     login->account = is_ok ? v->facts.account : 0;
     login->settings = is_ok ? v->facts.settings : (struct auth_settings){0};
     login->version = is_ok ? v->facts.version : 0;
+    login->expires = is_ok ? v->app.expires : 0;
+    memcpy(login->address, v->address, sizeof login->address);
     if (is_ok)
         memcpy(login->credential, v->facts.credential, sizeof login->credential);
 }

@@ -137,6 +137,10 @@ struct auth_login {
     uint64_t account;
     struct auth_settings settings;             /* when RC_OK */
     unsigned char credential[AUTH_CREDENTIAL]; /* when RC_OK: for auth_login_holds */
+    uint64_t expires; /* when RC_OK: ns since 1970, it holds no longer then; 0: for ever */
+    /* When RC_OK: the account's address, where the name was that of an app password (app.h): what
+     * the session goes by from then on; otherwise empty. */
+    char address[AUTH_ADDRESS_MAX + 1];
     uint64_t version; /* when RC_OK: of the directory that said so, for session.h */
 };
 /* Never blocks. Networks take turns (an IPv4 address, an IPv6 /64), so that one that guesses

@@ -3,7 +3,7 @@
 #ifndef AUTH_AUTH_INT_H
 #define AUTH_AUTH_INT_H
 
-#include "auth/auth.h"
+#include "auth/app.h"
 
 #include "base/budget.h"
 #include "base/buf.h"
@@ -84,6 +84,16 @@ struct secret_record {
     uint64_t created;
     struct str hash;
 };
+enum { APP_DIGEST = CRYPTO_SHA256 };
+struct app_record {
+    uint32_t number; /* of the credential, from 1 on */
+    uint64_t created, expires;
+    unsigned protocols;
+    bool has_net;
+    struct net_cidr net;
+    struct str label; /* in lower case */
+    unsigned char digest[APP_DIGEST];
+};
 /* Unpacking: RC_CORRUPT, also for a format that a later release wrote. Views point into `value`. */
 struct record {
     unsigned char b[512];
@@ -96,6 +106,9 @@ enum rc auth_address_pack(const struct address_record *a, struct arena *arena, s
 enum rc auth_address_unpack(struct str value, struct arena *arena, struct address_record *out);
 enum rc auth_removed_pack(const struct removed_record *d, struct arena *arena, struct str *out);
 enum rc auth_removed_unpack(const struct kv_row *row, struct removed_record *out);
+void auth_app_pack(const struct app_record *a, struct record *out);
+/* RC_NOTFOUND: a credential, but not an app password. */
+enum rc auth_app_unpack(const struct kv_row *row, struct app_record *out);
 void auth_secret_pack(const struct secret_record *s, struct record *out);
 enum rc auth_secret_unpack(struct str value, struct secret_record *out);
 void auth_number_pack(uint64_t number, struct record *out); /* G: i, a, d */
@@ -291,7 +304,9 @@ size_t auth_guard_remove(struct guard *g, struct str name, const struct net_cidr
 enum rc auth_place_is_known(struct auth *auth, uint64_t account, const struct net_cidr *net,
                             unsigned flags, bool *out);
 void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr *net); /* blocks */
-void auth_place_wait(struct auth *auth); /* until all notes have been committed */
+/* Writes a row of the account's cache partition, lazily: nobody waits for it. */
+void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct str value);
+void auth_place_wait(struct auth *auth); /* until all of these have been committed */
 
 /* --- session.c: who is logged in; warden.c: whether that is still so ----------------------------
  */
@@ -370,6 +385,11 @@ enum rc auth_lookup_row(struct auth *auth, const struct address *a, unsigned fla
 /* The same for accounts only, and without what would be a view: reason, catch-all. */
 enum rc auth_lookup_address(struct auth *auth, const struct address *a, unsigned flags,
                             struct lookup *out);
+/* Whom the name of a login means: the account of that address; or, when nobody has the address,
+ * that of the address without its detail, which is the label of an app password then. The label
+ * (absent: none) points into `a`. As auth_lookup_address. */
+enum rc auth_lookup_login(struct auth *auth, const struct address *a, unsigned flags,
+                          struct lookup *out, struct str *out_label);
 /* The account's own settings, else the domain's, else the defaults. */
 struct auth_settings auth_lookup_settings(const struct lookup *found);
 /* Whether mail to the address was ever an account's that can still be restored. */
@@ -404,15 +424,69 @@ enum rc auth_resolve_meets(struct auth *auth, const struct address *from, struct
 
 /* --- credential.c ----------------------------------------------------------------------------- */
 
+/* The app password that a login was made with. */
+struct app_use {
+    uint32_t number;  /* of its row; 0: it was none */
+    uint64_t created; /* tells it from another one of that number */
+    uint64_t expires; /* ns since 1970; 0: never */
+    char label[AUTH_APP_LABEL_MAX + 1];
+};
 struct credential {
     struct str hash; /* to verify against: the account's or the decoy; in the arena or auth's */
     struct verified facts;
-    bool is_usable;    /* a right password is a login */
-    const char *cause; /* for the log, when it is none */
+    struct kv_part part; /* where the account's credentials are */
+    struct str label;    /* the name was that of this app password; absent: the account's */
+    struct str address;  /* with a label: the account's; both in the arena */
+    struct app_use app;  /* after auth_app_match */
+    bool is_open;        /* there is such an account, and it may log in */
+    bool is_usable;      /* the right password is a login: never with a label */
+    const char *cause;   /* for the log, when it is none */
 };
 /* RC_OK whether or not there is such a name; RC_AGAIN (KV_CACHED), RC_TEMP, RC_CORRUPT. */
 enum rc auth_credential_read(struct auth *auth, struct str name, unsigned flags,
                              struct arena *arena, struct credential *out);
+
+/* --- app.c, app_login.c: app passwords ---------------------------------------------------------
+ */
+
+/* The rows of an account's app passwords. */
+struct app_keys {
+    struct key from, to;
+};
+struct kv_range auth_app_range(struct app_keys *keys, uint64_t account);
+/* What is stored of an app password, and compared: it is random and longer than any search, so that
+ * it needs no salt and no slow hash. */
+void auth_app_digest(uint64_t account, struct str password, unsigned char out[APP_DIGEST]);
+bool auth_app_label_is(struct str label, struct str text); /* without regard to case */
+
+struct app_attempt {
+    struct str password;
+    const char *protocol;
+    const struct peer *peer;
+};
+/* Whether a password is one of the account's app passwords: of the one that the name has named, or
+ * of all, and as much is computed in either case. RC_OK: the facts are those of a login with it.
+ * RC_DENIED: it is not, or is not usable here and now: then c->cause says why. */
+enum rc auth_app_match(struct auth *auth, struct credential *c, const struct app_attempt *attempt);
+/* Whether credential `number` is still what it was. RC_OK, RC_DENIED; RC_AGAIN (KV_CACHED)... */
+enum rc auth_app_holds(struct auth *auth, const struct credential *now,
+                       const unsigned char credential[AUTH_CREDENTIAL], unsigned flags);
+const char *auth_protocol_name(unsigned bit); /* "imap"; "": none */
+enum rc auth_app_used(struct auth *auth, uint64_t account, const struct app_record *r,
+                      struct arena *arena, struct auth_app *out);
+/* Notes a use, when the last note is not of the same place and some minutes old. Blocks. */
+void auth_app_note(struct auth *auth, uint64_t account, const struct app_use *app,
+                   const char *protocol, struct str peer);
+/* What the program calls itself that is logged in with a credential (number 0: no app password) is
+ * kept with its last use. Does not block. */
+struct app_user {
+    struct kv_part part; /* of the credential */
+    uint64_t account;
+    uint32_t number;
+    const char *protocol;
+    struct str peer;
+};
+void auth_app_client(struct auth *auth, const struct app_user *user, struct str client);
 
 /* --- edit.c ----------------------------------------------------------------------------------- */
 

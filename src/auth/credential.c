@@ -5,31 +5,33 @@
 
 #include <string.h>
 
-enum rc auth_credential_read(struct auth *auth, struct str name, unsigned flags,
-                             struct arena *arena, struct credential *out)
+/* The label of an app password, and the address without it. */
+static enum rc take_label(const struct address *a, struct str label, struct arena *arena,
+                          struct credential *out)
 {
-    struct address a;
-    struct lookup found = {0};
-    struct key key;
-    struct str value;
+    size_t n_local = a->local.n - label.n - 1, n = n_local + 1 + a->domain.n;
+    char *text = arena_alloc(arena, n);
+    out->label = arena_dup(arena, label);
+    if (!text || str_is_null(out->label))
+        return RC_LIMIT;
+    memcpy(text, a->local.p, n_local);
+    text[n_local] = '@';
+    memcpy(text + n_local + 1, a->domain.p, a->domain.n);
+    out->address = str_from(text, n);
+    return RC_OK;
+}
+
+static enum rc fill_in(struct auth *auth, const struct lookup *found, struct str value,
+                       struct credential *out)
+{
     struct secret_record secret;
-    *out = (struct credential){.hash = str_of(auth->decoy), .cause = "unknown"};
-    enum rc rc = auth_address_parse(name, &a);
-    if (rc == RC_OK)
-        rc = auth_lookup_address(auth, &a, flags, &found);
-    if (rc == RC_TEMP || rc == RC_CORRUPT || rc == RC_AGAIN)
-        return rc;
-    bool is_known = rc == RC_OK;
-    auth_key_secret(&key, is_known ? found.address.account : 0, 0);
-    struct str names[1] = {auth_key_str(&key)};
-    struct kv_part part = auth_domain_part(rc == RC_SYNTAX ? STR("") : a.domain);
-    TRY(kv_get(auth->kv, part, names, 1, flags, arena, &value, NULL));
-    out->facts.version = found.version;
-    if (!is_known)
-        return RC_OK;
-    out->facts.account = found.address.account;
-    if (found.address.is_disabled || found.address.is_suspended) {
-        out->cause = found.address.is_disabled ? "disabled" : "suspended";
+    out->facts.account = found->address.account;
+    out->facts.settings = auth_lookup_settings(found);
+    out->is_open = !found->address.is_disabled && !found->address.is_suspended;
+    if (!out->is_open) {
+        out->cause = found->address.is_disabled ? "disabled" : "suspended";
+    } else if (!str_is_null(out->label)) {
+        out->cause = "app-password";
     } else if (str_is_null(value)) {
         out->cause = "no-password";
     } else {
@@ -37,10 +39,36 @@ enum rc auth_credential_read(struct auth *auth, struct str name, unsigned flags,
         out->hash = secret.hash;
         out->cause = "password";
         out->is_usable = true;
-        out->facts.settings = auth_lookup_settings(&found);
         auth_verified_credential(&auth->verified, secret.hash, out->facts.credential);
+        put_u32(out->facts.credential, 0); /* which of the account's it is, see app_login.c */
     }
     return RC_OK;
+}
+
+enum rc auth_credential_read(struct auth *auth, struct str name, unsigned flags,
+                             struct arena *arena, struct credential *out)
+{
+    struct address a;
+    struct lookup found = {0};
+    struct key key;
+    struct str value, label = {0};
+    *out = (struct credential){.hash = str_of(auth->decoy), .cause = "unknown"};
+    enum rc rc = auth_address_parse(name, &a);
+    if (rc == RC_OK)
+        rc = auth_lookup_login(auth, &a, flags, &found, &label);
+    if (rc == RC_TEMP || rc == RC_CORRUPT || rc == RC_AGAIN)
+        return rc;
+    bool is_known = rc == RC_OK;
+    auth_key_secret(&key, is_known ? found.address.account : 0, 0);
+    struct str names[1] = {auth_key_str(&key)};
+    out->part = auth_domain_part(rc == RC_SYNTAX ? STR("") : a.domain);
+    TRY(kv_get(auth->kv, out->part, names, 1, flags, arena, &value, NULL));
+    out->facts.version = found.version;
+    if (!is_known)
+        return RC_OK;
+    if (!str_is_null(label))
+        TRY(take_label(&a, label, arena, out));
+    return fill_in(auth, &found, value, out);
 }
 
 enum rc auth_login_holds(struct auth *auth, struct str name, uint64_t account,
@@ -49,6 +77,11 @@ enum rc auth_login_holds(struct auth *auth, struct str name, uint64_t account,
     struct arena arena = {0};
     struct credential now;
     enum rc rc = auth_credential_read(auth, name, flags, &arena, &now);
+    if (rc == RC_OK && get_u32(credential) && now.facts.account == account) {
+        rc = auth_app_holds(auth, &now, credential, flags);
+        arena_fini(&arena);
+        return rc;
+    }
     bool is_same = rc == RC_OK && now.is_usable && now.facts.account == account &&
                    memcmp(now.facts.credential, credential, AUTH_CREDENTIAL) == 0;
     arena_fini(&arena);

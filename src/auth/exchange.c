@@ -47,6 +47,14 @@ static enum auth_next refuse(struct auth_exchange *x, enum rc rc)
     return AUTH_REFUSED;
 }
 
+/* The session goes by the account's address, whatever the name was. */
+static enum auth_next decided(struct auth_exchange *x)
+{
+    if (x->login.rc == RC_OK && x->login.address[0])
+        x->login.name = str_of(x->login.address);
+    return AUTH_DECIDED;
+}
+
 /* The name is copied and stays; the password is not, and auth_login has its copy. */
 static enum auth_next log_in(struct auth_exchange *x, struct str name, struct str password)
 {
@@ -55,7 +63,7 @@ static enum auth_next log_in(struct auth_exchange *x, struct str name, struct st
     x->login.name = str_from(x->name, name.n);
     x->login.password = password;
     if (auth_login_now(x->auth, &x->login))
-        next = AUTH_DECIDED;
+        next = decided(x);
     else
         auth_login(x->auth, &x->login); /* done() may have run already, on another thread */
     x->login.password = (struct str){0};
@@ -102,7 +110,7 @@ enum auth_next auth_exchange_line(struct auth_exchange *x, struct str line, stru
 
 enum auth_next auth_exchange_go_on(struct auth_exchange *x, struct buf *challenge)
 {
-    return AUTH_DECIDED;
+    return decided(x);
 }
 
 enum auth_next auth_exchange_password(struct auth_exchange *x, struct str name, struct str password)

@@ -25,6 +25,7 @@ struct check {
     uint64_t accounts, addresses, removed; /* of this partition's domains */
     struct str domain;                     /* the one being looked at */
     uint64_t in_domain, aliases;
+    uint64_t last;     /* the account of the last password */
     uint64_t promised; /* removed accounts that the domains count */
     uint64_t postmaster;
     bool has_postmaster;
@@ -66,6 +67,24 @@ static enum rc get(struct check *k, struct kv_part part, const struct key *key, 
     return kv_get(k->auth->kv, part, names, 1, 0, arena, out_value, NULL);
 }
 
+/* The app passwords of an account that has an address. */
+static enum rc check_apps(struct check *k, struct str name, uint64_t account)
+{
+    struct arena arena = {0};
+    struct app_keys keys;
+    struct kv_page page;
+    enum rc rc = kv_scan(k->auth->kv, k->part, auth_app_range(&keys, account), 0, 0, &arena, &page);
+    for (size_t i = 0; rc == RC_OK && i < page.n; i++) {
+        struct app_record app;
+        if (auth_app_unpack(&page.rows[i], &app) == RC_CORRUPT)
+            fault(k, name, "the record of an app password is damaged: revoke all of its labels");
+    }
+    if (rc == RC_OK && page.n > AUTH_APPS_MAX)
+        fault(k, name, "it has too many app passwords");
+    arena_fini(&arena);
+    return rc;
+}
+
 static enum rc check_references(struct check *k, struct str name, uint64_t account)
 {
     struct arena arena = {0};
@@ -84,7 +103,7 @@ static enum rc check_references(struct check *k, struct str name, uint64_t accou
     if (rc == RC_OK && str_is_null(value))
         fault(k, name, "its account's id is not in the list");
     arena_fini(&arena);
-    return rc;
+    return rc == RC_OK ? check_apps(k, name, account) : rc;
 }
 
 static void check_only(struct check *k, struct str name, uint64_t account)
@@ -201,10 +220,15 @@ static enum rc check_domain(struct check *k, const struct kv_row *row)
     return check_listed(k);
 }
 
+/* App passwords follow the account's own one, which was there before them. */
 static enum rc count_row(struct check *k, const struct kv_row *row)
 {
     bool is_further = row->key.p[0] == 'c' && row->key.n == 13 && get_u32(row->key.p + 9);
-    k->in_domain += !is_further; /* an account may have more than one credential */
+    k->in_domain += !is_further;
+    if (!is_further)
+        k->last = row->key.n == 13 ? get_u64(row->key.p + 1) : 0;
+    else if (k->last != get_u64(row->key.p + 1))
+        fault(k, STR("stray rows"), "an app password of no account");
     return RC_OK;
 }
 
@@ -212,7 +236,7 @@ static enum rc count_row(struct check *k, const struct kv_row *row)
 static enum rc check_strays(struct check *k, struct str from, struct str to, uint64_t expected,
                             const char *text)
 {
-    k->in_domain = 0;
+    k->in_domain = k->last = 0;
     TRY(each_row(k, from, to, count_row));
     if (k->in_domain > expected)
         fault(k, STR("stray rows"), text);

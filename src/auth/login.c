@@ -132,14 +132,19 @@ static struct told told_of(const struct job *job)
                          str_from(job->peer, job->n_peer), str_from(job->session, job->n_session)};
 }
 
-static void remember(struct job *job, const struct verified *facts)
+/* Of app passwords, which cost no slow hash, only the use is noted. */
+static void remember(struct job *job, const struct verdict *v)
 {
     struct auth *auth = job->auth;
     struct verified_question q =
         question_of(auth, &job->who, str_from(job->password, job->n_password));
-    auth_verified_put(&auth->verified, &q, facts);
+    if (v->app.number)
+        auth_app_note(auth, v->facts.account, &v->app, job->login->protocol,
+                      str_from(job->peer, job->n_peer));
+    else
+        auth_verified_put(&auth->verified, &q, &v->facts);
     if (!job->who.is_trusted)
-        auth_place_note(auth, facts->account, &q.place);
+        auth_place_note(auth, v->facts.account, &q.place);
 }
 
 static void job_free(struct job *job)
@@ -159,7 +164,7 @@ static void job_finish(struct job *job, const struct verdict *v)
     uint64_t delay_ms =
         v->rc == RC_DENIED ? auth_count_failure(auth, &job->who, &told, password) : 0;
     if (v->rc == RC_OK && !v->is_cached)
-        remember(job, &v->facts);
+        remember(job, v);
     auth_conclude(auth, &told, v, login);
     job_free(job);
     budget_give(&auth->logins, 1);
@@ -167,22 +172,39 @@ static void job_finish(struct job *job, const struct verdict *v)
     auth_tell_later(auth, login, delay_ms);
 }
 
+static struct verdict verify_slowly(struct job *job, const struct credential *c)
+{
+    counter_add(job->auth->ctx->counters, COUNTER_PASSWORD_HASHES, 1);
+    enum rc rc = crypto_password_verify(c->hash, str_from(job->password, job->n_password));
+    if (rc != RC_OK && rc != RC_DENIED)
+        return auth_verdict_failure(rc);
+    bool is_right = rc == RC_OK && c->is_usable && !job->is_too_long;
+    return (struct verdict){
+        .rc = is_right ? RC_OK : RC_DENIED, .facts = c->facts, .cause = c->cause};
+}
+
+/* An app password needs no slow hash; what is none, or none that may be used here and now, goes on
+ * to it. */
 static struct verdict verify(struct job *job)
 {
     struct auth *auth = job->auth;
     struct arena arena = {0};
     struct credential c;
+    const struct app_attempt attempt = {.password = str_from(job->password, job->n_password),
+                                        .protocol = job->login->protocol,
+                                        .peer = &job->who.peer};
+    struct verdict v;
     enum rc rc = auth_credential_read(auth, str_from(job->name, job->n_name), 0, &arena, &c);
-    struct verdict v = auth_verdict_failure(rc);
-    if (rc == RC_OK) {
-        counter_add(auth->ctx->counters, COUNTER_PASSWORD_HASHES, 1);
-        rc = crypto_password_verify(c.hash, str_from(job->password, job->n_password));
-        bool is_right = rc == RC_OK && c.is_usable && !job->is_too_long;
-        v = (struct verdict){
-            .rc = is_right ? RC_OK : RC_DENIED, .facts = c.facts, .cause = c.cause};
-        if (rc != RC_OK && rc != RC_DENIED)
-            v = auth_verdict_failure(rc);
-    }
+    if (rc == RC_OK)
+        rc = auth_app_match(auth, &c, &attempt);
+    if (rc == RC_OK && !job->is_too_long)
+        v = (struct verdict){.rc = RC_OK, .facts = c.facts, .app = c.app};
+    else if (rc == RC_OK || rc == RC_DENIED)
+        v = verify_slowly(job, &c);
+    else
+        v = auth_verdict_failure(rc);
+    if (v.rc == RC_OK && c.address.n)
+        memcpy(v.address, c.address.p, c.address.n); /* shorter than the name was */
     arena_fini(&arena);
     return v;
 }

@@ -28,6 +28,8 @@ struct verdict {
     struct verified facts; /* with RC_OK */
     const char *cause;
     bool is_cached, is_blocked;
+    struct app_use app;                 /* with RC_OK */
+    char address[AUTH_ADDRESS_MAX + 1]; /* the account's; empty: as the name has it */
 };
 struct verdict auth_verdict_blocked(const char *cause);
 struct verdict auth_verdict_failure(enum rc rc); /* nothing could be found out */

@@ -47,6 +47,35 @@ enum rc auth_lookup_address(struct auth *auth, const struct address *a, unsigned
     return rc;
 }
 
+/* Where the detail begins: behind the domain's delimiter or a '+'; 0: there is none. */
+static size_t detail_at(const struct address *a, char delimiter)
+{
+    for (size_t i = 1; i + 1 < a->local.n; i++)
+        if (a->local.p[i] == '+' || (delimiter && a->local.p[i] == delimiter))
+            return i + 1;
+    return 0;
+}
+
+enum rc auth_lookup_login(struct auth *auth, const struct address *a, unsigned flags,
+                          struct lookup *out, struct str *out_label)
+{
+    struct lookup base_found;
+    *out_label = (struct str){0};
+    enum rc rc = auth_lookup_address(auth, a, flags, out);
+    size_t at = rc == RC_OK || rc == RC_NOTFOUND ? detail_at(a, out->domain.delimiter) : 0;
+    if (!at)
+        return rc;
+    /* For an address that is there as well: what is read tells nothing. */
+    struct address base = *a;
+    base.local = str_head(a->local, at - 1);
+    enum rc base_rc = auth_lookup_address(auth, &base, flags, &base_found);
+    if (rc == RC_OK || out->address.is_alias)
+        return base_rc == RC_AGAIN ? base_rc : rc;
+    *out = base_found;
+    *out_label = str_skip(a->local, at);
+    return base_rc;
+}
+
 struct auth_settings auth_lookup_settings(const struct lookup *found)
 {
     struct auth_settings s = found->address.settings;

@@ -131,12 +131,10 @@ static void noted(struct kv_op *op)
     pthread_mutex_unlock(&auth->notes_mutex);
 }
 
-static void write_row(struct auth *auth, uint64_t account, const struct place_row *row)
+void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct str value)
 {
-    struct record r;
     struct kv_txn *txn = kv_txn_new(part_of(account));
-    pack(row, &r);
-    enum rc rc = kv_txn_put(txn, row_key, auth_record_str(&r));
+    enum rc rc = kv_txn_put(txn, key, value);
     if (rc != RC_OK) {
         kv_txn_free(&txn);
         return;
@@ -173,7 +171,9 @@ void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr 
     }
     row.item[at].digest = digest;
     row.item[at].day = day;
-    write_row(auth, account, &row);
+    struct record r;
+    pack(&row, &r);
+    auth_cache_row(auth, account, row_key, auth_record_str(&r));
 }
 
 void auth_place_wait(struct auth *auth)

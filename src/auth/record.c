@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-enum { FORMAT = 1, KIND_ACCOUNT = 1, KIND_ALIAS = 2, KIND_ARGON2ID = 1 };
+enum { FORMAT = 1, KIND_ACCOUNT = 1, KIND_ALIAS = 2, KIND_ARGON2ID = 1, KIND_APP = 2 };
+enum { NO_NET = 255 }; /* in the place of a network's bits */
 enum { FLAG_DISABLED = 1, FLAG_SUSPENDED = 2, FLAG_NO_COPY = 4 };
 
 const struct kv_part auth_global_part = {KV_GLOBAL, 0};
@@ -293,6 +294,48 @@ enum rc auth_removed_unpack(const struct kv_row *row, struct removed_record *out
     out->row = unpack_str16(&r);
     out->account = row->key.n == 13 ? get_u64(row->key.p + 5) : 0;
     return out->account ? unpack_done(&r) : RC_CORRUPT;
+}
+
+void auth_app_pack(const struct app_record *a, struct record *out)
+{
+    struct packer w;
+    begin(&w, out);
+    pack_u8(&w, KIND_APP);
+    pack_u64(&w, a->created);
+    pack_u64(&w, a->expires);
+    pack_u16(&w, (uint16_t)a->protocols);
+    pack_u8(&w, a->has_net ? (uint8_t)a->net.bits : NO_NET);
+    pack_bytes(&w, str_from(a->net.net.s6_addr, sizeof a->net.net.s6_addr));
+    pack_str16(&w, a->label);
+    pack_bytes(&w, str_from(a->digest, APP_DIGEST));
+    out->n = w.n;
+}
+
+enum rc auth_app_unpack(const struct kv_row *row, struct app_record *out)
+{
+    struct unpacker r;
+    *out = (struct app_record){0};
+    if (row->key.n != 13)
+        return RC_CORRUPT;
+    out->number = get_u32(row->key.p + 9);
+    TRY(open_record(&r, row->value));
+    if (unpack_u8(&r) != KIND_APP)
+        return RC_NOTFOUND;
+    out->created = unpack_u64(&r);
+    out->expires = unpack_u64(&r);
+    out->protocols = unpack_u16(&r);
+    unsigned bits = unpack_u8(&r);
+    struct str net = unpack_bytes(&r, sizeof out->net.net.s6_addr);
+    out->label = unpack_str16(&r);
+    struct str digest = unpack_bytes(&r, APP_DIGEST);
+    if (r.failed || (bits > 128 && bits != NO_NET) || !out->label.n ||
+        out->label.n > AUTH_APP_LABEL_MAX)
+        return RC_CORRUPT;
+    out->has_net = bits != NO_NET;
+    out->net.bits = out->has_net ? bits : 0;
+    memcpy(out->net.net.s6_addr, net.p, net.n);
+    memcpy(out->digest, digest.p, digest.n);
+    return RC_OK;
 }
 
 void auth_secret_pack(const struct secret_record *s, struct record *out)

@@ -98,6 +98,7 @@ static struct auth_session *entry_new(struct auth *auth, struct conn *c,
     e->since = clock_wall(auth->ctx->clock);
     e->account = login->account;
     e->version = login->version;
+    e->expires = login->expires;
     memcpy(e->credential, login->credential, sizeof e->credential);
     atomic_init(&e->moved, seconds_now(auth));
     e->part = auth_domain_part(is_address ? address.domain : STR("")).id;
@@ -144,8 +145,9 @@ enum rc auth_session_open(struct auth *auth, struct conn *c, const struct auth_l
         return RC_LIMIT;
     }
     counter_add(auth->ctx->counters, COUNTER_SESSIONS_OPEN, 1);
-    /* What has changed since the login was looked at was told before the entry was there. */
-    if (e->version < auth_part_version(auth, e->part))
+    /* What has changed since the login was looked at was told before the entry was there; and what
+     * expires has to be waited for. */
+    if (e->version < auth_part_version(auth, e->part) || e->expires)
         auth_warden_wake(auth);
     *out = e;
     return RC_OK;
@@ -192,8 +194,15 @@ void auth_session_mailbox(struct auth_session *e, struct str name)
 
 void auth_session_client(struct auth_session *e, struct str name)
 {
-    if (e)
-        set_text(e, &e->client, name, AUTH_CLIENT_MAX);
+    if (!e)
+        return;
+    set_text(e, &e->client, name, AUTH_CLIENT_MAX);
+    const struct app_user user = {.part = {KV_DIRECTORY, e->part},
+                                  .account = e->account,
+                                  .number = get_u32(e->credential),
+                                  .protocol = e->protocol,
+                                  .peer = e->peer};
+    auth_app_client(e->auth, &user, name);
 }
 
 enum auth_ending auth_session_ending(const struct auth_session *e)

@@ -24,6 +24,7 @@ struct auth_session {
     struct holder *holder;
     uint64_t serial; /* no two entries have the same */
     uint64_t account, since;
+    uint64_t expires;       /* as in auth_login */
     uint64_t part, version; /* of the directory: the login was seen to hold there */
     unsigned char credential[AUTH_CREDENTIAL];
     const char *protocol;

@@ -1,5 +1,5 @@
-/* The warden: a thread that looks whether logins still hold when the directory has changed, and
- * ends the sessions of those that do not.
+/* The warden: a thread that looks whether logins still hold when the directory has changed or one
+ * of them expires, and ends the sessions of those that do not.
  *
  * A change says only which partition it was in, so all sessions whose accounts are there are looked
  * at, each for the cost of three rows that are in memory. Changes that come meanwhile are one more
@@ -16,6 +16,9 @@
 #include <time.h>
 
 enum { REST = 4, REST_MAX_MS = 5000, AGAIN_MS = 1000 };
+/* The clock may be set meanwhile: so often it is looked at while something will expire. */
+enum { LOOK_MS = 60000 };
+#define NEVER UINT64_MAX
 
 uint64_t auth_part_version(struct auth *auth, uint64_t part)
 {
@@ -61,16 +64,31 @@ static enum rc look(struct auth *auth, struct walk *walk, struct auth_session *e
     return rc == RC_DENIED ? RC_OK : rc;
 }
 
-/* RC_OK: all are known to hold, or are told to end. */
-static enum rc look_at_all(struct auth *auth)
+/* Whether its time is over; otherwise *ms is until then at most. */
+static bool expires_soon(struct auth *auth, const struct auth_session *e, uint64_t *ms)
+{
+    uint64_t now = clock_wall(auth->ctx->clock);
+    if (!e->expires || now >= e->expires)
+        return e->expires != 0;
+    uint64_t left = (e->expires - now) / NS_PER_MS + 1;
+    left = left < LOOK_MS ? left : LOOK_MS;
+    *ms = left < *ms ? left : *ms;
+    return false;
+}
+
+/* RC_OK: all are known to hold, or are told to end. In *out_ms something expires; NEVER: nothing.
+ */
+static enum rc look_at_all(struct auth *auth, uint64_t *out_ms)
 {
     struct walk walk;
     struct auth_session *e;
     enum rc result = RC_OK;
+    *out_ms = NEVER;
     auth_walk_begin(&walk, &auth->sessions);
     while (!atomic_load(&auth->warden.is_ending) && (e = auth_walk_next(&walk))) {
         uint64_t latest = auth_part_version(auth, e->part);
-        if (e->version >= latest || atomic_load(&e->ending) != AUTH_SESSION_STAYS)
+        bool is_over = expires_soon(auth, e, out_ms);
+        if ((e->version >= latest && !is_over) || atomic_load(&e->ending) != AUTH_SESSION_STAYS)
             continue;
         enum rc rc = look(auth, &walk, e, latest);
         result = rc == RC_OK ? result : rc;
@@ -81,17 +99,33 @@ static enum rc look_at_all(struct auth *auth)
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
-/* The mutex is held. */
-static void rest(struct warden *w, uint64_t ms)
+static struct timespec in_ms(uint64_t ms)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     uint64_t ns = (uint64_t)until.tv_nsec + ms * NS_PER_MS;
     until.tv_sec += (time_t)(ns / NS_PER_SEC);
     until.tv_nsec = (long)(ns % NS_PER_SEC);
+    return until;
+}
+
+/* The mutex is held. */
+static void rest(struct warden *w, uint64_t ms)
+{
+    struct timespec until = in_ms(ms);
     int error = 0;
     while (!atomic_load(&w->is_ending) && error != ETIMEDOUT)
         error = pthread_cond_timedwait(&w->woken, &w->mutex, &until);
+}
+
+/* Until something has changed or expires; the mutex is held. */
+static void wait_for_work(struct warden *w, uint64_t ms)
+{
+    struct timespec until = in_ms(ms == NEVER ? 0 : ms);
+    int error = 0;
+    while (!w->is_wanted && !atomic_load(&w->is_ending) && error != ETIMEDOUT)
+        error = ms == NEVER ? pthread_cond_wait(&w->woken, &w->mutex)
+                            : pthread_cond_timedwait(&w->woken, &w->mutex, &until);
 }
 
 static uint64_t ms_since(uint64_t begin)
@@ -103,14 +137,14 @@ static void *warden_main(void *arg)
 {
     struct auth *auth = arg;
     struct warden *w = &auth->warden;
+    uint64_t next_ms = NEVER;
     pthread_mutex_lock(&w->mutex);
     while (!atomic_load(&w->is_ending)) {
-        while (!w->is_wanted && !atomic_load(&w->is_ending))
-            pthread_cond_wait(&w->woken, &w->mutex);
+        wait_for_work(w, next_ms);
         w->is_wanted = false;
         pthread_mutex_unlock(&w->mutex);
         uint64_t begin = clock_mono(&clock_system);
-        enum rc rc = look_at_all(auth);
+        enum rc rc = look_at_all(auth, &next_ms);
         uint64_t pause = ms_since(begin) * REST;
         pthread_mutex_lock(&w->mutex);
         if (rc != RC_OK) {
