@@ -64,6 +64,7 @@ struct admin_command {
     const char *flags[ADMIN_OPTIONS];   /* "--all", without one */
     bool is_internal; /* part of a command of ctl's: not shown, and not for people */
     bool wants_password;
+    bool is_bare;  /* people get the cells alone, a line each, for scripts to read */
     bool is_heavy; /* may take long: not for the lane of short jobs */
     void (*run)(struct admin *admin, const struct admin_call *call, struct admin_answer *answer);
 };

@@ -75,6 +75,8 @@ void admin_trace_changed(struct admin *admin, const struct queue_entry *entry,
 
 /* "90m", "3d" into ns; a number alone is seconds. */
 bool parse_age(struct str s, uint64_t *out_ns);
+/* "2026-11-22", "2026-11-22T10:00:00Z" into ns since 1970, UTC. */
+bool parse_date(struct str s, uint64_t *out);
 /* "2G" into bytes. */
 bool parse_size(struct str s, uint64_t *out);
 
@@ -95,6 +97,9 @@ void admin_account_restore(struct admin *admin, const struct admin_call *c, stru
 void admin_alias_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_alias_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_alias_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_app_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_app_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_app_revoke(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_blocked_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_blocked_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_sessions_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);

@@ -11,7 +11,7 @@ enum { LIST_DEFAULT = 50, ARENA = 256 << 20 };
 enum { SINCE, LIMIT };
 
 /* In UTC; a Z behind it is allowed. */
-static bool parse_date(struct str s, uint64_t *out)
+bool parse_date(struct str s, uint64_t *out)
 {
     static const char *const forms[] = {"%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"};
     char text[32];

@@ -249,10 +249,13 @@ enum rc ctl_carry_out_here(const struct conf *conf, const struct admin_request *
 
 static int tell(const struct line *line, const struct admin_answer *answer)
 {
+    const struct admin_command *command = admin_find(line->words, line->n);
     if (line->is_json && answer->rc != RC_SYNTAX)
         ctl_print_json(answer);
     else if (line->n && str_eq(line->words[0], STR("trace")))
         ctl_print_stories(answer);
+    else if (command && command->is_bare)
+        ctl_print_bare(answer);
     else
         ctl_print_table(answer);
     if (fflush(stdout) != 0 || ferror(stdout)) {

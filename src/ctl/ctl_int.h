@@ -30,6 +30,7 @@ enum rc ctl_answer_unpack(struct str input, struct admin_answer *out);
 /* Harmless for a terminal; NULL: only counts. The number of characters. */
 size_t ctl_put_text(struct str s, FILE *to);
 void ctl_print_stories(const struct admin_answer *a); /* of `trace` */
+void ctl_print_bare(const struct admin_answer *a);    /* a line for each cell */
 void ctl_print_table(const struct admin_answer *answer);
 void ctl_print_json(const struct admin_answer *answer);
 

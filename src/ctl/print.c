@@ -85,13 +85,19 @@ void ctl_print_table(const struct admin_answer *a)
     }
 }
 
+void ctl_print_bare(const struct admin_answer *a)
+{
+    for (size_t i = 0; i < a->n_cells; i++)
+        print_cell(a->cells[i], 0, true);
+}
+
 /* Columns of free text, and of names that anybody may have chosen. */
 static bool is_text(struct str column)
 {
     static const char *const texts[] = {
-        "address", "alias",     "blocked", "catch_all", "cause",   "checks",     "client", "domain",
-        "host",    "log",       "login",   "mailbox",   "message", "message_id", "note",   "peer",
-        "reason",  "recipient", "reply",   "sender",    "status",  "target",     "to"};
+        "address", "alias",  "blocked",   "catch_all", "cause",   "checks",  "client",     "domain",
+        "host",    "label",  "log",       "login",     "mailbox", "message", "message_id", "note",
+        "peer",    "reason", "recipient", "reply",     "sender",  "status",  "target",     "to"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (str_eq(column, str_of(texts[i])))
             return true;
