@@ -61,6 +61,7 @@ void pop3_drop_close(struct pop3_drop *drop)
     free(drop->collected);
     free(drop->uids);
     free(drop->noted);
+    arena_fini(&drop->uidl_arena);
     *drop = (struct pop3_drop){0};
 }
 
@@ -85,4 +86,30 @@ enum rc pop3_drop_find(const struct pop3_drop *drop, struct str number, size_t *
         return RC_NOTFOUND; /* [RFC1939 5] */
     *out_index = (size_t)n - 1;
     return RC_OK;
+}
+
+/* Those of a mailbox are asked for one after the other, so what was read with the last one most
+ * often has it. */
+enum rc pop3_drop_uidl(struct pop3_drop *drop, uint32_t uid, unsigned flags, struct str *out)
+{
+    for (unsigned tries = 0; tries < 2; tries++) {
+        for (size_t from = 0, to = drop->n_uidls; from < to;) {
+            size_t half = from + (to - from) / 2;
+            if (drop->uidls[half].uid == uid) {
+                *out = drop->uidls[half].id;
+                return RC_OK;
+            }
+            if (drop->uidls[half].uid < uid)
+                from = half + 1;
+            else
+                to = half;
+        }
+        if (tries)
+            break;
+        drop->n_uidls = 0;
+        arena_reset(&drop->uidl_arena);
+        TRY(store_uidls(drop->account, drop->mailbox, uid, flags, &drop->uidl_arena, &drop->uidls,
+                        &drop->n_uidls));
+    }
+    return RC_CORRUPT;
 }

@@ -11,9 +11,10 @@
  * The account's policy (struct auth_settings) may add to what QUIT does: what RETR has sent whole
  * is deleted too, or noted and deleted some days later (store_collected_expire).
  *
- * UIDL is the mailbox's UIDVALIDITY and the message's UID, eight hexadecimal digits each: never two
- * messages with the same one, never another one for the same message, whatever happens between
- * sessions, a restore from a backup included.
+ * UIDL is what came with a message that was brought from elsewhere, so that nothing is collected
+ * again; otherwise the mailbox's UIDVALIDITY and the message's UID, eight hexadecimal digits each.
+ * Never two messages with the same one, never another one for the same message, whatever happens
+ * between sessions, a restore from a backup included.
  *
  * Passwords are taken in TLS only, or on loopback when plaintext_on_loopback says so.
  */

@@ -175,6 +175,9 @@ struct pop3_drop {
     struct store_op op;
     size_t retrieved;         /* for the log */
     uint64_t bytes_retrieved; /* for the log */
+    struct arena uidl_arena;  /* unique-ids that came with messages: those around the last one */
+    struct store_uidl *uidls;
+    size_t n_uidls;
 };
 
 /* The message being sent. */
@@ -300,6 +303,9 @@ bool pop3_drop_is_deleted(const struct pop3_drop *drop, size_t index);
 uint64_t pop3_drop_size(const struct pop3_drop *drop, size_t index); /* as RETR sends it */
 /* The index that a message number means; RC_SYNTAX, RC_NOTFOUND (none, or deleted). */
 enum rc pop3_drop_find(const struct pop3_drop *drop, struct str number, size_t *out_index);
+/* The unique-id that came with a message; as store_uidls. RC_CORRUPT: it is not there. Valid until
+ * the next call. */
+enum rc pop3_drop_uidl(struct pop3_drop *drop, uint32_t uid, unsigned flags, struct str *out);
 
 void pop3_reading_close(struct pop3_reading *reading);
 

@@ -195,7 +195,7 @@ static enum rc take_uidls(struct str value, uint32_t from, struct arena *arena,
 enum rc store_uidls(struct store_account *a, uint32_t mailbox, uint32_t uid, unsigned flags,
                     struct arena *arena, struct store_uidl **out, size_t *out_n)
 {
-    enum { PAGE = 4 };
+    enum { PAGE = 2 };
     struct key from = key_uidls(mailbox, uid > STORE_APPENDS ? uid - STORE_APPENDS : 0);
     struct key first = key_of('l', mailbox, NULL, 0), to = key_after(key_str(&first), first.n);
     struct kv_range range = {.from = key_str(&from), .to = key_str(&to)};
