@@ -245,6 +245,11 @@ static bool has(const struct transfer_sink *sink, struct str origin)
     return origin.n == TRANSFER_ORIGIN && seen_has(&s->seen, origin.p);
 }
 
+const struct seen *account_sink_seen(const struct transfer_sink *sink)
+{
+    return &((const struct account_sink *)sink)->seen;
+}
+
 static bool knows_keyword(struct account_sink *s, struct str name)
 {
     for (size_t i = 0; i < s->n_keywords; i++)

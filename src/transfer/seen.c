@@ -49,6 +49,16 @@ bool seen_has(const struct seen *s, const void *digest)
            memcmp(slot_of(s, digest), digest, TRANSFER_ORIGIN) == 0;
 }
 
+bool seen_next(const struct seen *s, size_t *at, unsigned char out[TRANSFER_ORIGIN])
+{
+    while (*at < s->size && memcmp(s->slots[*at], nobody, TRANSFER_ORIGIN) == 0)
+        ++*at;
+    if (*at == s->size)
+        return false;
+    memcpy(out, s->slots[(*at)++], TRANSFER_ORIGIN);
+    return true;
+}
+
 void seen_fini(struct seen *s)
 {
     free(s->slots);

@@ -116,6 +116,40 @@ struct transfer_into {
  * store. Blocks. */
 enum rc transfer_into_account(const struct transfer_into *into, struct transfer_sink **out);
 
+/* --- a source and an account in two processes --------------------------------------------------
+ */
+
+/* The end where the account is: what comes is fed to it in pieces, of which it takes whole frames;
+ * answers are to be taken away and sent after the opening and after each piece. */
+struct transfer_feed;
+struct buf;
+struct transfer_feed *transfer_feed_new(
+    const struct transfer_into *into);                  /* its watch is not used */
+struct transfer_feed *transfer_feed_refuse(enum rc rc); /* one that only answers so */
+struct buf *transfer_feed_answers(struct transfer_feed *feed);
+/* Anything but RC_OK: send the answers, then end. */
+enum rc transfer_feed_take(struct transfer_feed *feed, struct str in, size_t *out_used);
+void transfer_feed_free(struct transfer_feed **feed);
+enum { TRANSFER_FRAME = 40 << 10 }; /* bytes that a frame has at most */
+
+/* The end where the source is: a sink on a connected socket, which it closes. RC_TEMP: the other
+ * side has ended; otherwise what transfer_into_account answers there. */
+enum rc transfer_link(int fd, struct transfer_watch *watch, struct transfer_sink **out);
+
+/* --- sources that are files --------------------------------------------------------------------
+ */
+
+/* A Maildir (Maildir++, or folders within each other), told to a sink, without transfer_finish.
+ * `uidl`: how POP3 made unique-ids there, where no list says it: text with %u (UID), %v
+ * (UIDVALIDITY), %f (file name), in the form %08Xu for eight hexadecimal digits; absent: Dovecot's
+ * default, "%08Xu%08Xv". RC_NOTFOUND: it is no Maildir; RC_DENIED; otherwise as the sink. */
+struct transfer_maildir {
+    const char *path;
+    struct str uidl;
+    uint64_t known; /* result: messages that were in already */
+};
+enum rc transfer_from_maildir(struct transfer_maildir *maildir, struct transfer_sink *sink);
+
 /* An origin from what identifies a message: any bytes. */
 void transfer_origin(const struct str *parts, size_t n, unsigned char out[TRANSFER_ORIGIN]);
 

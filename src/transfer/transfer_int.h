@@ -39,7 +39,13 @@ struct seen {
 };
 void seen_add(struct seen *s, const void *digest);
 bool seen_has(const struct seen *s, const void *digest);
+/* The next one, from *at on, which moves; false: there are no more. */
+bool seen_next(const struct seen *s, size_t *at, unsigned char out[TRANSFER_ORIGIN]);
 void seen_fini(struct seen *s);
+
+/* --- account.c -------------------------------------------------------------------------------- */
+
+const struct seen *account_sink_seen(const struct transfer_sink *sink); /* one of an account */
 
 /* --- names.c ---------------------------------------------------------------------------------- */
 
