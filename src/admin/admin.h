@@ -11,6 +11,7 @@
 #include "store/store.h"
 
 struct trace;
+struct task_lane;
 
 struct admin {
     struct ctx ctx;
@@ -20,6 +21,9 @@ struct admin {
     struct auth *auth;
     struct queue *queue;
     struct trace *trace; /* NULL: nothing is noted */
+    /* Where what a session leaves behind that ends halfway is put in order, before the store is
+     * closed; NULL: by who ends it. */
+    struct task_lane *lane;
     /* How long removed accounts can be restored; admin_init: 30 days. A reload may change it. */
     _Atomic uint64_t keep_removed_ns;
     /* What keys that sign mail are sealed with (admin_seal_open, admin_seal_adopt); without it none

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct line {
@@ -39,6 +40,8 @@ static const struct {
     {"dkim setup", "[--new]",
      "makes the file that the keys which sign mail are sealed for, on a host that has none; --new "
      "gives up the keys that are sealed for a lost one"},
+    {"import", CTL_IMPORT_USAGE,
+     "brings mail into an account, or into all of a domain; what is in already is passed over"},
     {"migrate", "OTHER.conf [--account ADDRESS]... [--verify]",
      "carries the whole store, at rest, into that of another configuration; or compares both"},
 };
@@ -119,7 +122,7 @@ struct conf *ctl_conf(const char *path)
 /* --- a running server ------------------------------------------------------------------------- */
 
 /* The current folder is the data folder. RC_NOTFOUND: no server is listening. */
-static enum rc connect_server(int *out_fd)
+enum rc ctl_connect(int *out_fd)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX, .sun_path = CTL_SOCKET};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -153,7 +156,7 @@ static enum rc receive_all(int fd, struct buf *in)
         char *at = buf_reserve(in, 64 << 10);
         if (!at)
             return RC_LIMIT;
-        ssize_t n = recv(fd, at, 64 << 10, 0);
+        ssize_t n = read(fd, at, 64 << 10);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -162,15 +165,22 @@ static enum rc receive_all(int fd, struct buf *in)
     }
 }
 
-static enum rc ask_server(int fd, const struct admin_request *request, struct admin_answer *answer)
+enum rc ctl_send(int fd, const struct admin_request *request)
 {
-    struct buf out, in;
+    struct buf out;
     buf_init(&out, CTL_REQUEST_MAX + 4);
-    buf_init(&in, CTL_ANSWER_MAX + (128 << 10));
     enum rc rc = ctl_request_pack(request, &out);
     if (rc == RC_OK)
         rc = send_all(fd, buf_str(&out));
     buf_wipe(&out);
+    return rc;
+}
+
+static enum rc ask_server(int fd, const struct admin_request *request, struct admin_answer *answer)
+{
+    struct buf in;
+    buf_init(&in, CTL_ANSWER_MAX + (128 << 10));
+    enum rc rc = ctl_send(fd, request);
     if (rc == RC_OK)
         rc = receive_all(fd, &in);
     if (rc == RC_OK)
@@ -222,7 +232,7 @@ enum rc ctl_carry_out_here(const struct conf *conf, const struct admin_request *
                            struct admin_answer *answer)
 {
     int fd = -1;
-    enum rc rc = connect_server(&fd);
+    enum rc rc = ctl_connect(&fd);
     if (rc == RC_OK) {
         rc = ask_server(fd, request, answer);
         close(fd);
@@ -244,6 +254,41 @@ enum rc ctl_carry_out_here(const struct conf *conf, const struct admin_request *
         fprintf(stderr, "penfold: %s: another process is using the store; try again\n", conf->data);
     else if (rc != RC_OK)
         fprintf(stderr, "penfold: %s: cannot be opened: %s\n", conf->data, admin_sentence(rc));
+    return rc;
+}
+
+/* By way of a pipe, packed as the server's answers are. */
+enum rc ctl_carry_out_aside(const struct conf *conf, const struct admin_request *request,
+                            struct admin_answer *answer)
+{
+    struct buf in;
+    int ends[2], status = 0;
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return rc_from_errno(errno);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        buf_init(&in, CTL_ANSWER_MAX + 4);
+        bool is_done =
+            ctl_carry_out(conf, request, answer) == RC_OK && ctl_answer_pack(answer, &in) == RC_OK;
+        for (struct str s = buf_str(&in); is_done && s.n;) {
+            ssize_t n = write(ends[1], s.p, s.n);
+            is_done = n > 0 || errno == EINTR;
+            s = str_skip(s, n > 0 ? (size_t)n : 0);
+        }
+        _exit(is_done ? 0 : 1);
+    }
+    close(ends[1]);
+    buf_init(&in, CTL_ANSWER_MAX + (128 << 10));
+    enum rc rc = pid > 0 ? receive_all(ends[0], &in) : RC_TEMP;
+    close(ends[0]);
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (rc == RC_OK && status != 0)
+        rc = RC_PERM; /* it has complained */
+    if (rc == RC_OK)
+        rc = ctl_answer_unpack(buf_str(&in), answer);
+    buf_fini(&in);
     return rc;
 }
 
@@ -361,15 +406,16 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
         line.n > 1 && str_eq(line.words[0], STR("dkim")) && str_eq(line.words[1], STR("setup"));
     bool is_dns = str_eq(line.words[0], STR("dns"));
     bool is_migrate = str_eq(line.words[0], STR("migrate"));
+    bool is_import = str_eq(line.words[0], STR("import"));
     bool is_keep = str_eq(line.words[0], STR("backup")) || str_eq(line.words[0], STR("restore"));
     const struct admin_command *command = admin_find(line.words, line.n);
-    if (!command && !is_check && !is_keep && !is_migrate && !is_setup && !is_dns) {
+    if (!command && !is_check && !is_keep && !is_migrate && !is_setup && !is_dns && !is_import) {
         fprintf(stderr, "penfold: %.*s: a command is missing or unknown; see penfold %.*s --help\n",
                 STR_ARG(line.words[0]), STR_ARG(line.words[0]));
         return CTL_USAGE;
     }
-    char *path = is_check || is_migrate ? realpath(line.conf_path, NULL)
-                                        : NULL; /* to be shown and read anywhere */
+    char *path = is_check || is_migrate || is_import ? realpath(line.conf_path, NULL)
+                                                     : NULL; /* to be shown and read anywhere */
     struct conf *conf = ctl_conf(path ? path : line.conf_path);
     free(path);
     if (!conf)
@@ -379,6 +425,7 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
                  : is_dns     ? ctl_dns(conf, line.words + 1, line.n - 1, line.is_json)
                  : is_setup   ? ctl_dkim_setup(conf, line.words, line.n)
                  : is_migrate ? ctl_migrate(conf, line.words + 1, line.n - 1)
+                 : is_import  ? ctl_import(conf, line.words + 1, line.n - 1)
                               : run(&line, command, conf);
     conf_free(&conf);
     return status;

@@ -50,6 +50,9 @@ void ctl_engine_name(const struct conf *conf, const char *data, char *to, size_t
  * process has the store. */
 enum rc ctl_offline(const struct conf *conf, const struct admin_request *request,
                     struct admin_answer *answer);
+/* The same with something else than a request. */
+enum rc ctl_offline_do(const struct conf *conf, void (*run)(struct admin *admin, void *arg),
+                       void *arg);
 /* Makes the data folder the current one and, as root, becomes the user it belongs to. Complains on
  * standard error. */
 enum rc ctl_enter_data(const struct conf *conf);
@@ -72,6 +75,30 @@ enum rc ctl_carry_out(const struct conf *conf, const struct admin_request *reque
 /* The same for one who is in the data folder already, by ctl_enter_data. */
 enum rc ctl_carry_out_here(const struct conf *conf, const struct admin_request *request,
                            struct admin_answer *answer);
+
+/* The same in another process, so that this one stays where it is and who it is. */
+enum rc ctl_carry_out_aside(const struct conf *conf, const struct admin_request *request,
+                            struct admin_answer *answer);
+/* Connects to the server that uses the current folder. RC_NOTFOUND: there is none. */
+enum rc ctl_connect(int *out_fd);
+enum rc ctl_send(int fd, const struct admin_request *request);
+
+/* --- moving.c, stream.c: import and export ---------------------------------------------------- */
+
+#define CTL_IMPORT_USAGE "maildir SOURCE ADDRESS|@DOMAIN [--uidl FORM]"
+int ctl_import(const struct conf *conf, const struct str *words, size_t n);
+
+/* Requests that begin a stream of frames on the control socket, in whichever process has the store:
+ * "transfer-into" ADDRESS SOURCE MESSAGE-SIZE. */
+struct ctl_stream;
+bool ctl_is_stream(const struct admin_request *request);
+struct ctl_stream *ctl_stream_new(struct admin *admin, const struct admin_request *request);
+/* What is to be sent; to be taken away. */
+struct buf *ctl_stream_out(struct ctl_stream *stream);
+/* Takes what has come, and makes more that is to be sent. Blocks. RC_AGAIN: nothing can be done
+ * before more comes. RC_OK: call again when what there is has been sent. Otherwise: the end. */
+enum rc ctl_stream_step(struct ctl_stream *stream, struct str in, size_t *out_used);
+void ctl_stream_free(struct ctl_stream **stream); /* may block */
 
 /* --- check.c ---------------------------------------------------------------------------------- */
 

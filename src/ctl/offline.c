@@ -86,8 +86,26 @@ static void close_house(struct house *h)
     log_free(&h->log);
 }
 
+struct one_request {
+    const struct admin_request *request;
+    struct admin_answer *answer;
+};
+
+static void run_request(struct admin *admin, void *arg)
+{
+    const struct one_request *r = arg;
+    admin_run(admin, r->request, r->answer);
+}
+
 enum rc ctl_offline(const struct conf *conf, const struct admin_request *request,
                     struct admin_answer *answer)
+{
+    struct one_request r = {request, answer};
+    return ctl_offline_do(conf, run_request, &r);
+}
+
+enum rc ctl_offline_do(const struct conf *conf, void (*run)(struct admin *admin, void *arg),
+                       void *arg)
 {
     struct house h = {0};
     admin_init(&h.admin);
@@ -98,7 +116,7 @@ enum rc ctl_offline(const struct conf *conf, const struct admin_request *request
     if (rc == RC_OK) {
         h.admin.ctx = h.ctx;
         h.admin.keep_removed_ns = conf->store.keep_removed * NS_PER_SEC;
-        admin_run(&h.admin, request, answer);
+        run(&h.admin, arg);
     }
     close_house(&h);
     return rc;

@@ -132,6 +132,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
                              .hash_memory = c->auth.hash_memory,
                              .guard = server_guard_conf(c, trusted)};
     s->admin.ctx = s->ctx;
+    s->admin.lane = s->heavy_lane;
     s->admin.keep_removed_ns = c->store.keep_removed * NS_PER_SEC;
     TRY(tell(s, "store", open_kv(s)));
     TRY(tell(s, "store", admit(s)));
