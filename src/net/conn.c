@@ -273,6 +273,11 @@ struct str net_tls_text(struct conn *c)
     return c->is_secure ? tls_text(c->tls) : (struct str){NULL, 0};
 }
 
+bool net_peer_certificate(struct conn *c, unsigned char out[NET_FINGERPRINT])
+{
+    return c->is_secure && tls_fingerprint(c->tls, out);
+}
+
 enum rc net_channel_binding(struct conn *c, enum net_binding type, struct buf *out)
 {
     return c->is_secure ? tls_binding(c->tls, type, out) : RC_NOTFOUND;

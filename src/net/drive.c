@@ -301,7 +301,7 @@ static enum turn turn_handshake(struct conn *c)
     bool was_readable = c->is_readable;
     c->is_readable = false;
     c->is_blocked = true;
-    if (tls_has_signed(c->tls)) {
+    if (tls_is_light(c->tls)) {
         c->handshake = tls_handshake(c->tls, &c->cause);
         return after_handshake(c);
     }

@@ -148,6 +148,10 @@ enum net_binding {
 };
 enum { NET_BINDING_MAX = 64 };
 enum rc net_channel_binding(struct conn *c, enum net_binding type, struct buf *out);
+/* The SHA-256 of the certificate that the client has shown, when its chain leads to one of the
+ * authorities of net_tls_ask and it holds today; false: there is none. */
+enum { NET_FINGERPRINT = 32 };
+bool net_peer_certificate(struct conn *c, unsigned char out[NET_FINGERPRINT]);
 const char *net_id(struct conn *c); /* this session's id for log lines: session=... */
 const struct ctx *net_ctx(struct conn *c);
 /* log_begin with session= and peer= already in it. */
@@ -230,10 +234,11 @@ struct net_listener {
     int fd;
     const char *name; /* of the service, for net_services; outlives net. NULL: the protocol's */
     const struct net_proto *proto;
-    void *app;           /* for net_app(): the protocol's shared state; outlives net */
-    bool is_tls;         /* TLS from the first byte */
-    bool no_tickets;     /* every TLS session is new: for clients that hardly ever come back */
-    struct net_tls *tls; /* outlives net; NULL: no TLS and no STARTTLS */
+    void *app;             /* for net_app(): the protocol's shared state; outlives net */
+    bool is_tls;           /* TLS from the first byte */
+    bool no_tickets;       /* every TLS session is new: for clients that hardly ever come back */
+    bool asks_certificate; /* of its clients, when net_tls_ask has said whose count */
+    struct net_tls *tls;   /* outlives net; NULL: no TLS and no STARTTLS */
     /* NULL, or called when the last session of a listener that has been replaced is gone: app, tls
      * and what else belonged to it alone outlive only that. On any thread; must not block.
      * Listeners that were never replaced are released by net_free. */
@@ -401,6 +406,11 @@ enum rc net_tls_new(struct str chain_pem, struct str key_pem, struct net_signer 
  * keep what they began with. */
 enum rc net_tls_renew(struct net_tls *tls, struct str chain_pem, struct str key_pem,
                       struct net_signer *signer, char why[256]);
+
+/* Clients of listeners that ask for a certificate are asked for one of these authorities, in PEM;
+ * one that has none, or another one, is let in all the same: see net_peer_certificate. Before the
+ * first connection. RC_SYNTAX with the cause in `why`. */
+enum rc net_tls_ask(struct net_tls *tls, struct str ca_pem, char why[256]);
 
 void net_tls_free(struct net_tls **tls); /* after the net that used it */
 

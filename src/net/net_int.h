@@ -346,10 +346,11 @@ enum rc tls_read(struct tls *t, char *to, size_t n, size_t *out_n);
 enum rc tls_write(struct tls *t, struct str s, size_t *out_n);
 void tls_read_begin(struct tls *t);  /* what was known of the socket may be out of date */
 bool tls_is_drained(struct tls *t);  /* a read since then took all that the socket had */
-bool tls_has_signed(struct tls *t);  /* the rest of the handshake cannot block */
+bool tls_is_light(struct tls *t);    /* the rest of the handshake neither blocks nor takes long */
 void tls_end_follows(struct tls *t); /* what is written from here waits for tls_bye */
 void tls_bye(struct tls *t);         /* sends close_notify */
 struct str tls_text(struct tls *t);
+bool tls_fingerprint(struct tls *t, unsigned char out[NET_FINGERPRINT]);
 enum rc tls_binding(struct tls *t, enum net_binding type, struct buf *out);
 int tls_errno(struct tls *t); /* of the socket; 0: it was not the socket */
 

@@ -1,5 +1,5 @@
 /* What a login can be bound to: both ends of a connection get the same bytes, and no other
- * connection has them. The client is OpenSSL's. */
+ * connection has them; and certificates of clients. The client is OpenSSL's. */
 #include "net/net_int.h"
 #include "net/test_cert.h"
 #include "net/test_client.h"
@@ -85,6 +85,29 @@ static void server_stop(struct server *s)
     task_lane_free(&s->heavy_lane);
     net_tls_free(&s->listener.tls);
 }
+
+/* And one that says which certificate it has been shown: HEX, or "none". */
+static enum net_step shower_step(struct conn *c, unsigned events)
+{
+    unsigned char id[NET_FINGERPRINT];
+    if (!(events & NET_EV_OPEN))
+        return NET_CLOSE;
+    bool is_shown = net_peer_certificate(c, id);
+    for (size_t i = 0; is_shown && i < sizeof id; i++)
+        buf_putf(net_out(c), "%02x", id[i]);
+    buf_put(net_out(c), is_shown ? STR("\n") : STR("none\n"));
+    return NET_READ;
+}
+
+static const struct net_proto shower = {
+    .name = "shower",
+    .session_size = 1,
+    .input_max = 1024,
+    .output_high = 4096,
+    .busy = "busy\n",
+    .step = shower_step,
+    .close = teller_close,
+};
 
 /* --- the client ------------------------------------------------------------------------------- */
 
@@ -212,12 +235,131 @@ static void nothing_in_clear(void **state)
     server_stop(&s);
 }
 
+/* --- certificates of clients ------------------------------------------------------------------ */
+
+/* Shows a certificate (NULL: none) and hears what the server makes of it. */
+static void show(struct server *s, int version, const struct cert *cert, SSL_SESSION **session,
+                 char out[WORDS])
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    assert_int_equal(SSL_CTX_set_min_proto_version(ctx, version), 1);
+    assert_int_equal(SSL_CTX_set_max_proto_version(ctx, version), 1);
+    SSL *ssl = SSL_new(ctx);
+    if (cert) {
+        assert_int_equal(SSL_use_certificate(ssl, cert->x509), 1);
+        assert_int_equal(SSL_use_PrivateKey(ssl, cert->key), 1);
+    }
+    assert_true(!*session || SSL_set_session(ssl, *session) == 1);
+    int fd = client_open(s->net, &s->listener);
+    assert_int_equal(SSL_set_fd(ssl, fd), 1);
+    assert_int_equal(SSL_connect(ssl), 1);
+    size_t n = 0;
+    while (!n || out[n - 1] != '\n')
+        assert_true(n < WORDS - 1 && SSL_read(ssl, out + n++, 1) == 1);
+    out[n - 1] = '\0';
+    assert_int_equal(SSL_session_reused(ssl), *session ? 1 : 0);
+    assert_int_equal(SSL_write(ssl, "x", 1), 1);
+    char rest;
+    while (SSL_read(ssl, &rest, 1) == 1)
+        ;
+    SSL_shutdown(ssl);
+    SSL_SESSION_free(*session);
+    *session = SSL_get1_session(ssl);
+    SSL_free(ssl);
+    close(fd);
+    SSL_CTX_free(ctx);
+}
+
+static void show_once(struct server *s, const struct cert *cert, char out[WORDS])
+{
+    SSL_SESSION *session = NULL;
+    show(s, TLS1_3_VERSION, cert, &session, out);
+    SSL_SESSION_free(session);
+}
+
+static void fingerprint(const struct cert *c, char out[WORDS])
+{
+    unsigned char id[NET_FINGERPRINT];
+    cert_tlsa(c, 0, id);
+    for (size_t i = 0; i < sizeof id; i++)
+        sprintf(out + 2 * i, "%02x", id[i]);
+}
+
+static void ask(struct server *s, const struct cert *authority)
+{
+    struct buf pem = {.cap = 8192};
+    char why[256] = "";
+    cert_pem(authority, &pem);
+    server_start(s);
+    s->listener.proto = &shower;
+    s->listener.asks_certificate = true;
+    assert_rc(net_tls_ask(s->listener.tls, STR("nothing"), why), RC_SYNTAX);
+    assert_string_equal(why, "authorities of clients: no certificate in it");
+    assert_rc(net_tls_ask(s->listener.tls, buf_str(&pem), why), RC_OK);
+    buf_fini(&pem);
+}
+
+/* In a new session and in one that is resumed. */
+static void shown(struct server *s, int version, const struct cert *cert)
+{
+    SSL_SESSION *session = NULL;
+    char expected[WORDS], said[WORDS];
+    fingerprint(cert, expected);
+    for (int i = 0; i < 3; i++) {
+        show(s, version, cert, &session, said);
+        assert_string_equal(said, expected);
+    }
+    SSL_SESSION_free(session);
+}
+
+static void certificates_are_known(void **state)
+{
+    struct server s = {0};
+    struct cert authority = cert_make(NULL, NULL, CERT_SOON);
+    struct cert client = cert_make("email:a@example.test", &authority, CERT_SOON);
+    ask(&s, &authority);
+    shown(&s, TLS1_3_VERSION, &client);
+    shown(&s, TLS1_2_VERSION, &client);
+    server_stop(&s);
+    cert_free(&client);
+    cert_free(&authority);
+}
+
+/* Nobody is turned away for it: there is a certificate or there is none. */
+static void others_are_none(void **state)
+{
+    struct server s = {0};
+    char said[WORDS];
+    struct cert authority = cert_make(NULL, NULL, CERT_SOON);
+    struct cert other = cert_make(NULL, NULL, CERT_SOON);
+    struct cert good = cert_make("email:a@example.test", &authority, CERT_SOON);
+    struct cert foreign = cert_make("email:a@example.test", &other, CERT_SOON);
+    struct cert expired = cert_make("email:a@example.test", &authority, CERT_LONG_AGO);
+    const struct cert *none[] = {NULL, &foreign, &expired, &other};
+    ask(&s, &authority);
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        show_once(&s, none[i], said);
+        assert_string_equal(said, "none");
+    }
+    s.listener.asks_certificate = false; /* as on port 25 */
+    show_once(&s, &good, said);
+    assert_string_equal(said, "none");
+    server_stop(&s);
+    cert_free(&good);
+    cert_free(&foreign);
+    cert_free(&expired);
+    cert_free(&other);
+    cert_free(&authority);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_ends_have_the_same),
         cmocka_unit_test(nothing_without_extended_master_secret),
         cmocka_unit_test(nothing_in_clear),
+        cmocka_unit_test(certificates_are_known),
+        cmocka_unit_test(others_are_none),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,8 @@ struct net_tls {
     SSL_CTX *context;
     BIO_METHOD *socket;
     struct tls_tickets *tickets;
-    struct tls_remote *remote; /* what a key needs that is in another process */
+    struct tls_remote *remote;           /* what a key needs that is in another process */
+    struct tls_authorities *authorities; /* of clients' certificates; NULL: nobody is asked */
 };
 
 /* --- the socket as a BIO */
@@ -171,6 +172,8 @@ enum rc net_tls_renew(struct net_tls *tls, struct str chain_pem, struct str key_
         what = "certificate";
     else if (!use_key(ctx, tls->remote, key_pem, signer))
         what = "private key";
+    else if (tls->authorities && !tls_authorities_use(tls->authorities, ctx))
+        what = "TLS";
     if (what) {
         bool is_ours = !ctx || strcmp(what, "TLS") == 0;
         snprintf(why, 256, "%s: %s", what, ERR_peek_last_error() ? tls_cause() : "not usable");
@@ -201,6 +204,19 @@ enum rc net_tls_new(struct str chain_pem, struct str key_pem, struct net_signer 
     return rc;
 }
 
+enum rc net_tls_ask(struct net_tls *tls, struct str ca_pem, char why[256])
+{
+    ERR_clear_error();
+    tls_authorities_free(&tls->authorities);
+    tls->authorities = tls_authorities_new(ca_pem);
+    if (tls->authorities && tls_authorities_use(tls->authorities, tls->context))
+        return RC_OK;
+    snprintf(why, 256, "authorities of clients: %s",
+             ERR_peek_last_error() ? tls_cause() : "no certificate in it");
+    ERR_clear_error();
+    return RC_SYNTAX;
+}
+
 void net_tls_free(struct net_tls **tls)
 {
     struct net_tls *t = *tls;
@@ -210,6 +226,7 @@ void net_tls_free(struct net_tls **tls)
     BIO_meth_free(t->socket);
     tls_tickets_free(&t->tickets);
     tls_remote_free(&t->remote);
+    tls_authorities_free(&t->authorities);
     pthread_mutex_destroy(&t->mutex);
     free(t);
     *tls = NULL;
@@ -248,6 +265,9 @@ struct tls *tls_new(struct net_tls *context, struct conn *c)
         SSL_set_options(t->ssl, SSL_OP_NO_TICKET); /* TLS 1.2 */
         SSL_set_num_tickets(t->ssl, 0);
     }
+    t->is_asking = c->conf->asks_certificate && context->authorities;
+    if (t->is_asking && !tls_authorities_ask(context->authorities, t->ssl))
+        tls_free(&t);
     return t;
 }
 
@@ -260,11 +280,21 @@ void tls_free(struct tls **t)
     *t = NULL;
 }
 
+/* A full handshake signs in its first flight; what follows that flight is a few microseconds of
+ * hashing and, in TLS 1.2, one key exchange. A hello that was asked for again is not past it. A
+ * client has verified all when it has sent its last message. */
+static bool has_signed(struct tls *t)
+{
+    OSSL_HANDSHAKE_STATE state = SSL_get_state(t->ssl);
+    return state == TLS_ST_EARLY_DATA || state == TLS_ST_SW_SRVR_DONE ||
+           state == TLS_ST_SW_FINISHED || state == TLS_ST_CW_FINISHED;
+}
+
 /* All that the server writes after the client's end of a TLS 1.3 handshake is the ticket
  * [RFC8446 4.6.1]. */
 static bool writes_ticket(struct tls *t)
 {
-    return SSL_version(t->ssl) == TLS1_3_VERSION && tls_has_signed(t);
+    return SSL_version(t->ssl) == TLS1_3_VERSION && has_signed(t);
 }
 
 enum handshake tls_handshake(struct tls *t, const char **out_cause)
@@ -287,14 +317,10 @@ enum handshake tls_handshake(struct tls *t, const char **out_cause)
     return HANDSHAKE_FAILED;
 }
 
-/* A full handshake signs in its first flight; what follows that flight is a few microseconds of
- * hashing and, in TLS 1.2, one key exchange. A hello that was asked for again is not past it. A
- * client has verified all when it has sent its last message. */
-bool tls_has_signed(struct tls *t)
+/* A client's certificate is yet to be verified, with whatever keys its chain has. */
+bool tls_is_light(struct tls *t)
 {
-    OSSL_HANDSHAKE_STATE state = SSL_get_state(t->ssl);
-    return state == TLS_ST_EARLY_DATA || state == TLS_ST_SW_SRVR_DONE ||
-           state == TLS_ST_SW_FINISHED || state == TLS_ST_CW_FINISHED;
+    return has_signed(t) && !t->is_asking;
 }
 
 /* What a call that did not succeed means. */

@@ -68,9 +68,8 @@ static bool is_twice(void)
            ERR_GET_REASON(error) == X509_R_CERT_ALREADY_IN_HASH_TABLE;
 }
 
-static bool use_authorities(SSL_CTX *ctx, struct str pem)
+bool tls_store_add(X509_STORE *store, struct str pem)
 {
-    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
     BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
     X509 *cert = NULL;
     size_t n = 0;
@@ -90,8 +89,8 @@ static bool use_authorities(SSL_CTX *ctx, struct str pem)
 static SSL_CTX *context_new(bool is_any, struct str ca_pem)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    bool is_good =
-        ctx && configure(ctx, is_any) && (str_is_null(ca_pem) || use_authorities(ctx, ca_pem));
+    bool is_good = ctx && configure(ctx, is_any) &&
+                   (str_is_null(ca_pem) || tls_store_add(SSL_CTX_get_cert_store(ctx), ca_pem));
     if (!is_good) {
         SSL_CTX_free(ctx);
         return NULL;

@@ -12,7 +12,8 @@ struct tls {
     int send_flags;
     int error; /* errno of the socket */
     bool is_drained, is_eof, has_failed;
-    uint8_t level; /* of a client: enum net_tls_level */
+    bool is_asking; /* its client for a certificate */
+    uint8_t level;  /* of a client: enum net_tls_level */
     char text[64];
 };
 
@@ -26,6 +27,15 @@ struct tls_tickets;
 struct tls_tickets *tls_tickets_new(const struct clock *clock);
 void tls_tickets_free(struct tls_tickets **tickets);
 bool tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *ctx); /* it outlives ctx */
+
+/* Whose certificates of clients count. NULL: no certificate in the text, or one that is broken. */
+struct tls_authorities;
+struct tls_authorities *tls_authorities_new(struct str pem);
+void tls_authorities_free(struct tls_authorities **authorities);
+bool tls_authorities_use(const struct tls_authorities *authorities, SSL_CTX *ctx);
+bool tls_authorities_ask(const struct tls_authorities *authorities, SSL *ssl);
+/* Adds all certificates of a PEM text. False: there is none, or a broken one. */
+bool tls_store_add(X509_STORE *store, struct str pem);
 
 /* Keys whose private half is in another process. */
 struct tls_remote;
