@@ -223,7 +223,7 @@ static void without_a_lane_nobody_logs_in(void **state)
     h->auth = own;
 }
 
-static void the_log_tells_why_and_never_the_password(void **state)
+static void the_log_tells_why_and_never_the_password(void **state) /* [RFC9051 11.7] */
 {
     struct home *h = *state;
     char text[4096] = {0};
@@ -385,7 +385,7 @@ static bool log_has(struct home *h, const char *text)
     return strstr(all, text);
 }
 
-static void an_address_that_guesses_is_blocked_for_a_time(void **state)
+static void an_address_that_guesses_is_blocked_for_a_time(void **state) /* [RFC9051 11.7] */
 {
     struct home *h = *state;
     assert_int_equal(guess(h, "192.0.2.1", "bob@example.test", 100), 10);
@@ -595,7 +595,8 @@ static void trusted_networks_are_exempt(void **state)
     assert_int_equal(guess(h, "198.51.100.1", "bob@example.test", 30), 3);
 }
 
-static void refusals_are_held_back_longer_and_longer(void **state)
+static void refusals_are_held_back_longer_and_longer(
+    void **state) /* [RFC3501 11.2] [RFC9051 11.7] */
 {
     struct home *h = *state;
     for (int i = 0; i < 9; i++)

@@ -105,7 +105,7 @@ static void put_auth(struct conn *c, const struct imap_session *s, struct buf *o
         buf_put(out, STR(" LOGINDISABLED")); /* [RFC3501 6.2.3] [RFC9051 6.2.3] */
 }
 
-/* [RFC3501 7.2.1] [RFC9051 7.2.2] */
+/* [RFC3501 7.2.1] [RFC9051 6.5, 7.2.2] */
 void imap_put_capabilities(struct conn *c, const struct imap_session *s, struct buf *out)
 {
     bool is_before = s->state == IMAP_NOT_AUTHENTICATED;

@@ -55,6 +55,7 @@ void imap_put_extensions(const struct imap_session *s, struct buf *out)
     }
 }
 
+/* [RFC9051 A] */
 bool imap_has_utf8(const struct imap_session *s)
 {
     return s->enabled & (IMAP_EN_UTF8 | IMAP_EN_REV2);

@@ -73,7 +73,7 @@ static void begin(struct conn *c, struct imap_session *s)
     s->net = net_of(c);
     s->handle = net_handle(c);
     s->state = IMAP_NOT_AUTHENTICATED;
-    struct buf *out = net_out(c);
+    struct buf *out = net_out(c); /* never PREAUTH [RFC9051 7.1.4] */
     buf_put(out, STR("* OK [CAPABILITY "));
     imap_put_capabilities(c, s, out);
     buf_put(out, STR("] Penfold IMAP ready\r\n"));

@@ -271,7 +271,8 @@ static void nul_needs_literal8(void **state) /* [RFC3516 4.4] */
 static const char several[] = "a APPEND Archive (\\Seen) {5+}\r\nfirst (\\Flagged two) "
                               "\"17-Jul-1996 02:44:25 -0700\" ~{6+}\r\nsecond {5+}\r\nthird\r\n";
 
-/* [RFC3502 6.3.11] [RFC9051 6.3.12]: all or none, wherever the client is cut off. */
+/* [RFC3502 6.3.11] [RFC3501 6.3.11] [RFC9051 6.3.12]: all or none, wherever the client is cut off.
+ */
 static void nothing_remains_of_half_a_command(void **state)
 {
     struct home *h = *state;

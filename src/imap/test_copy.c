@@ -144,6 +144,7 @@ static void expect_expunges(int fd, const char *line, size_t n)
     buf_fini(&lines);
 }
 
+/* [RFC3501 6.4.7] [RFC9051 6.4.7, 6.4.8] */
 static void large_copies_are_whole_or_nothing(void **state)
 {
     struct home *h = *state;

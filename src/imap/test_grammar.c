@@ -145,7 +145,7 @@ static void dates_are_read(void **state)
     assert_false(imap_take_date(&p, &day));
 }
 
-static void flags_are_read(void **state)
+static void flags_are_read(void **state) /* [RFC3501 9] [RFC9051 9] */
 {
     struct imap_flags flags;
     struct imap_parse p = parse_of("(\\Seen \\dELETED $Label1 Work $label1)");

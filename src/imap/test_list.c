@@ -103,8 +103,8 @@ static void patterns_have_the_names_of_the_client(
     arena_fini(&arena);
 }
 
-/* [RFC5258 3.5] [RFC9051 6.3.9.6]: the table of what is there, meets the criteria, and has children
- * that do. */
+/* [RFC5258 3.5] [RFC9051 6.3.9.6, 7.3.1]: the table of what is there, meets the criteria, and has
+ * children that do. */
 static void parents_are_told_as_the_table_says(void **state)
 {
     struct home h;

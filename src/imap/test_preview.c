@@ -41,7 +41,7 @@ static void previews_are_told(void **state) /* [RFC8970 3.1, 3.2, 3.3] */
     home_end(&h);
 }
 
-static void utf8_is_quoted_for_who_takes_it(void **state) /* [RFC9051 4.3] [RFC9586 3.3] */
+static void utf8_is_quoted_for_who_takes_it(void **state) /* [RFC9051 4.3, A] [RFC9586 3.3] */
 {
     struct home h;
     home_make(&h);
@@ -62,6 +62,15 @@ static void utf8_is_quoted_for_who_takes_it(void **state) /* [RFC9051 4.3] [RFC9
                 "C: a UID FETCH 1 PREVIEW\n"
                 "S: * 1 UIDFETCH (PREVIEW \"Gr\xc3\xbc\xc3\x9f"
                 "e \\\"x\\\"\")\n"
+                "P: a OK\n",
+                AT_ONCE);
+    client_close(h.net, fd);
+    fd = client_select(&h, "SELECT"); /* and for nobody else */
+    client_talk(fd,
+                "C: a FETCH 1 PREVIEW\n"
+                "S: * 1 FETCH (PREVIEW {11}\n"
+                "S: Gr\xc3\xbc\xc3\x9f"
+                "e \"x\")\n"
                 "P: a OK\n",
                 AT_ONCE);
     client_close(h.net, fd);

@@ -177,7 +177,8 @@ static void fetch_tells_what_was_missed(void **state) /* [RFC7162 3.2.6] */
     client_close(h->net, fd);
 }
 
-static void nobody_is_told_who_has_not_enabled_it(void **state) /* [RFC7162 3.2.3, 3.2.5, 3.2.6] */
+static void nobody_is_told_who_has_not_enabled_it(
+    void **state) /* [RFC7162 3.2.3, 3.2.5, 3.2.6] [RFC9051 6.5] */
 {
     struct home *h = *state;
     deliver(h, 1);

@@ -160,7 +160,7 @@ static void say_to_eight(const char *script)
 static void answers_are_what_was_asked_for(void **state)
 {
     static const char *const talk =
-        "C: a SEARCH RETURN () FLAGGED\n" /* [RFC4731 3.1] [RFC9051 7.3.4] */
+        "C: a SEARCH RETURN () FLAGGED\n" /* [RFC4731 3.1] [RFC9051 6.4.4, 7.3.4] */
         "S: * ESEARCH (TAG \"a\") ALL 2:3,7\n"
         "S: a OK SEARCH completed\n"
         "C: b UID SEARCH RETURN (MIN MAX COUNT ALL) 1:*\n"

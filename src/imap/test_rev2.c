@@ -133,7 +133,7 @@ static void status_counts_what_is_deleted(void **state)
     end(&h, fd);
 }
 
-/* [RFC9051 5.1, 6.3.6, 6.3.9.7] */
+/* [RFC9051 5.1, 6.3.6, 6.3.9.7, 7.3.1] */
 static void names_are_utf8(void **state)
 {
     static const char *const none[] = {NULL};
@@ -211,7 +211,8 @@ static void keywords_of_rev2_are_kept(void **state)
     end(&h, fd);
 }
 
-/* [RFC9051 7.5.2]: a message within, whatever its header may hold; IMAP4rev1 shows it as before. */
+/* [RFC9051 7.5.2, 9]: a message within, whatever its header may hold; IMAP4rev1 shows it as before.
+ */
 static void global_messages_are_shown(void **state)
 {
     static const char *const mails[] = {
@@ -320,8 +321,8 @@ static void what_is_kept_of_global_messages_stays(void **state)
     end(&h, fd);
 }
 
-/* [RFC9051 6.3.1, 7.2.2, A]: told beside IMAP4rev1, the same before and after; nothing is otherwise
- * before ENABLE, and nothing stays after UNAUTHENTICATE. */
+/* [RFC3501 7.2.1] [RFC9051 6.3.1, 7.2.2, A]: told beside IMAP4rev1, the same before and after;
+ * nothing is otherwise before ENABLE, and nothing stays after UNAUTHENTICATE. */
 static void it_is_chosen_by_enable(void **state)
 {
     struct home h;

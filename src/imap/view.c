@@ -271,7 +271,8 @@ static bool is_told(struct imap_session *s, size_t old_index, const struct store
 static void tell_gone(struct imap_session *s, struct buf *out, size_t index, uint32_t uid)
 {
     struct imap_view *v = &s->view;
-    if (s->enabled & (IMAP_EN_QRESYNC | IMAP_EN_UIDONLY)) { /* [RFC7162 3.2.10] [RFC9586 3.6] */
+    if (s->enabled & (IMAP_EN_QRESYNC | IMAP_EN_UIDONLY)) { /* [RFC7162 3.2.10] [RFC9586 3.6]
+    [RFC9051 6.5] */
         imap_vanished_add(out, &v->vanished, uid, uid);
     } else {
         /* Those before it have moved up already [RFC3501 7.4.1] [RFC9051 7.5.1]. */

@@ -136,7 +136,7 @@ static void sender_stands_for_itself(void **state) /* [RFC3501 7.4.2] [RFC9051 7
                     "((NIL NIL \"r\" \"x.test\")) NIL NIL NIL NIL NIL)");
 }
 
-static void parts_are_described(void **state) /* [RFC3501 7.4.2] [RFC9051 7.5.2] */
+static void parts_are_described(void **state) /* [RFC3501 7.4.2, 9] [RFC9051 7.5.2, 9] */
 {
     expect_structure("Content-Type: TEXT/PLAIN; CHARSET=\"US-ASCII\"\r\n\r\n1\r\n2\r\n3",
                      "(\"TEXT\" \"PLAIN\" (\"CHARSET\" \"US-ASCII\") NIL NIL \"7bit\" 7 2 NIL "
@@ -151,7 +151,7 @@ static void parts_are_described(void **state) /* [RFC3501 7.4.2] [RFC9051 7.5.2]
                      "(\"image\" \"png\" NIL \"<i@d>\" \"a b\" \"base64\" 6)");
 }
 
-static void parts_hold_parts(void **state) /* [RFC3501 7.4.2] [RFC9051 7.5.2] */
+static void parts_hold_parts(void **state) /* [RFC3501 7.4.2, 9] [RFC9051 7.5.2, 9] */
 {
     expect_structure(
         "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n"
@@ -165,7 +165,8 @@ static void parts_hold_parts(void **state) /* [RFC3501 7.4.2] [RFC9051 7.5.2] */
         "NIL) (\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0) 2) \"mixed\")");
 }
 
-static void parameters_are_joined(void **state) /* [RFC2231 3] [RFC2231 4.1] [RFC2231 6] */
+static void parameters_are_joined(
+    void **state) /* [RFC2231 3] [RFC2231 4.1] [RFC2231 6] [RFC9051 7.5.2] */
 {
     expect_structure("Content-Type: a/b; n*1=two; n*0=\"one \"; m*0*=utf-8'de'%C3%A4; m*1=\" x\";"
                      " l*2=z\r\n\r\n",

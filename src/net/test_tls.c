@@ -144,7 +144,7 @@ static void secure_from_the_start(struct identity *id, int version, const char *
     net_tls_free(&f.listener.tls);
 }
 
-static void both_versions_work(void **state)
+static void both_versions_work(void **state) /* [RFC9051 11.1] */
 {
     struct identity id;
     identity_make(&id);
@@ -164,7 +164,7 @@ static void the_common_suite_is_there(void **state)
     identity_free(&id);
 }
 
-static void old_versions_are_refused(void **state)
+static void old_versions_are_refused(void **state) /* [RFC9051 11.1] */
 {
     struct identity id;
     struct fixture f = {.listener.is_tls = true};
@@ -217,7 +217,8 @@ static void starttls_upgrades(void **state)
 }
 
 /* Bytes behind STARTTLS, in the same packet or in one of its own before the answer, end the
- * connection: neither is the answer sent nor are the bytes obeyed. */
+ * connection: neither is the answer sent nor are the bytes obeyed [RFC3501 11.1]
+ * [RFC9051 11.1]. */
 static void nothing_plain_is_carried_over(void **state)
 {
     struct identity id;
@@ -241,7 +242,7 @@ static void nothing_plain_is_carried_over(void **state)
     identity_free(&id);
 }
 
-static void tls_without_a_certificate_ends(void **state)
+static void tls_without_a_certificate_ends(void **state) /* [RFC3501 11.1] [RFC9051 11.1] */
 {
     struct fixture f = {0};
     start(&f, (struct net_limits){0});

@@ -120,6 +120,7 @@ static void within_one_mailbox(void **state)
     fixture_assert_sound(f, 1);
 }
 
+/* [RFC6851 3.3] [RFC9051 6.4.8] */
 static void a_move_is_one_change(void **state)
 {
     struct fixture *f = *state;
@@ -224,7 +225,7 @@ static void a_full_batch(void **state)
     fixture_assert_sound(f, 1);
 }
 
-/* A failed commit leaves both mailboxes as they were. */
+/* A failed commit leaves both mailboxes as they were [RFC6851 3.3] [RFC9051 6.4.8]. */
 static void a_failed_move_moves_nothing(void **state)
 {
     struct fixture *f = *state;
