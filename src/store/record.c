@@ -152,7 +152,8 @@ struct key key_note(struct str key)
 {
     struct key k = key_of_kind('x');
     size_t n = key.n < RECORD_KEY - 1 ? key.n : RECORD_KEY - 1;
-    memcpy(k.b + 1, key.p, n);
+    if (n)
+        memcpy(k.b + 1, key.p, n);
     k.n = 1 + n;
     return k;
 }
