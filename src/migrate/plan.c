@@ -4,16 +4,14 @@
 #include "migrate/migrate_int.h"
 
 #include "queue/queue.h"
+#include "remote/remote.h"
 #include "store/store.h"
 #include "tlspol/tlspol.h"
 
 enum { IDS = 256 };
 
 static bool (*const owners[])(size_t n, struct kv_part *out) = {
-    auth_partition,
-    store_partition,
-    queue_partition,
-    tlspol_partition,
+    auth_partition, store_partition, queue_partition, tlspol_partition, remote_partition,
 };
 
 static enum rc each_fixed(struct plan_walk *walk)
