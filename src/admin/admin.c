@@ -299,6 +299,45 @@ static const struct admin_command commands[] = {
      .max_args = 2,
      .is_heavy = true,
      .run = admin_queue_recall},
+    {.object = "collect",
+     .verb = "add",
+     .usage = "ADDRESS pop3|imap HOST[:PORT] LOGIN [--tls implicit|starttls|none] "
+              "[--after keep|delete|DAYS] [--every T] [--folders MAP] [--password-stdin]",
+     .help = "collects mail from an account elsewhere into a mailbox here",
+     .min_args = 4,
+     .max_args = 4,
+     .options = {"--tls", "--after", "--every", "--folders"},
+     .wants_password = true,
+     .run = admin_collect_add},
+    {.object = "collect",
+     .verb = "list",
+     .usage = "[ADDRESS]",
+     .help = "lists the accounts elsewhere that mail is collected from, and how that went",
+     .max_args = 1,
+     .run = admin_collect_list},
+    {.object = "collect",
+     .verb = "run",
+     .usage = "ADDRESS [ID]",
+     .help = "has the server collect now, whatever the schedule says",
+     .min_args = 1,
+     .max_args = 2,
+     .run = admin_collect_run},
+    {.object = "collect",
+     .verb = "passwd",
+     .usage = "ADDRESS ID [--password-stdin]",
+     .help = "sets the password of an account elsewhere",
+     .min_args = 2,
+     .max_args = 2,
+     .wants_password = true,
+     .run = admin_collect_passwd},
+    {.object = "collect",
+     .verb = "remove",
+     .usage = "ADDRESS ID",
+     .help = "collects from an account elsewhere no more; what is here stays",
+     .min_args = 2,
+     .max_args = 2,
+     .is_heavy = true,
+     .run = admin_collect_remove},
     {.object = "trace",
      .verb = "",
      .usage = "MESSAGE-ID|ADDRESS|ID [--since T] [--limit N]",
@@ -334,7 +373,7 @@ static const struct admin_command commands[] = {
 
 void admin_init(struct admin *admin)
 {
-    *admin = (struct admin){.keep_removed_ns = 30 * 86400 * NS_PER_SEC};
+    *admin = (struct admin){.keep_removed_ns = 30 * 86400 * NS_PER_SEC, .collections = 20};
     pthread_mutex_init(&admin->accounts, NULL);
 }
 

@@ -26,6 +26,7 @@ struct admin {
     struct task_lane *lane;
     /* How long removed accounts can be restored; admin_init: 30 days. A reload may change it. */
     _Atomic uint64_t keep_removed_ns;
+    _Atomic uint32_t collections; /* accounts elsewhere that one here may collect from: 20 */
     /* What keys that sign mail are sealed with (admin_seal_open, admin_seal_adopt); without it none
      * are made. */
     unsigned char seal[AUTH_SEAL];

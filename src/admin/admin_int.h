@@ -119,6 +119,11 @@ void admin_dkim_rotate(struct admin *admin, const struct admin_call *c, struct a
 void admin_dkim_activate(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_dkim_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_dkim_seal(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_collect_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_collect_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_collect_run(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_collect_passwd(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_collect_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_trace(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 

@@ -104,6 +104,12 @@ struct conf {
         size_t n_routes;
     } relay;
     struct {
+        uint64_t interval, retry_max, command_time, tell_after; /* seconds */
+        uint64_t connections, per_account, idle; /* connections: at once, 0: nothing is collected */
+        uint64_t accounts;                       /* elsewhere, of one here */
+        uint64_t messages, message_size;
+    } collect;
+    struct {
         char *
             append_8bit; /* headers with bytes above 127: "enabled", who has enabled UTF-8; "any" */
         char *attachment_keywords; /* "on": deliveries say whether something is attached */

@@ -42,7 +42,7 @@ struct key {
     const char *choices[4]; /* of a CHOICE; of a PATH: words that are none */
 };
 
-enum { CONF_KEYS_MAX = 128, CONF_SECTIONS_MAX = 16 };
+enum { CONF_KEYS_MAX = 160, CONF_SECTIONS_MAX = 16 };
 extern const struct key conf_keys[];       /* by section */
 extern const struct key conf_route_keys[]; /* of relay { route "DOMAIN" { } } */
 extern const char *const conf_sections[];

@@ -98,6 +98,17 @@ const struct key conf_keys[] = {
     AMOUNT("relay", "connect_time", TIME, relay.connect_time, "30s", 1, 3600),
     AMOUNT("relay", "command_time", TIME, relay.command_time, "5m", 1, 3600),
     AMOUNT("relay", "lookup_least", TIME, relay.lookup_least, "30s", 1, DAY),
+    AMOUNT("collect", "interval", TIME, collect.interval, "10m", 60, 30 * DAY),
+    AMOUNT("collect", "retry_max", TIME, collect.retry_max, "4h", 60, 30 * DAY),
+    AMOUNT("collect", "command_time", TIME, collect.command_time, "1m", 1, 3600),
+    AMOUNT("collect", "tell_after", TIME, collect.tell_after, "1d", 60, YEAR),
+    AMOUNT("collect", "connections", NUMBER, collect.connections, "20", 0, 10000),
+    AMOUNT("collect", "per_account", NUMBER, collect.per_account, "4", 1, 1000),
+    AMOUNT("collect", "idle", NUMBER, collect.idle, "10", 0, 10000),
+    AMOUNT("collect", "accounts", NUMBER, collect.accounts, "20", 0, 1000),
+    AMOUNT("collect", "messages", NUMBER, collect.messages, "100000", 1, 10000000),
+    AMOUNT("collect", "message_size", SIZE, collect.message_size, "50M", 1 << 10,
+           UINT64_C(1) << 30),
     WORDS("imap", "append_8bit", CHOICE, imap.append_8bit, "enabled", {"enabled", "any"}),
     WORDS("imap", "attachment_keywords", CHOICE, imap.attachment_keywords, "off", {"off", "on"}),
     WORDS("imap", "uidonly", CHOICE, imap.uidonly, "offered", {"offered", "withheld"}),
@@ -147,9 +158,9 @@ const struct key conf_route_keys[] = {
     ROUTE("source", IPS, source, NULL, {NULL}),
 };
 
-const char *const conf_sections[] = {"store", "tls",   "dns",        "mta_sts",  "listen",
-                                     "dkim",  "smtp",  "submission", "sendmail", "relay",
-                                     "imap",  "trace", "auth",       "limits"};
+const char *const conf_sections[] = {"store",   "tls",  "dns",        "mta_sts",  "listen",
+                                     "dkim",    "smtp", "submission", "sendmail", "relay",
+                                     "collect", "imap", "trace",      "auth",     "limits"};
 
 const size_t conf_n_keys = sizeof conf_keys / sizeof *conf_keys,
              conf_n_route_keys = sizeof conf_route_keys / sizeof *conf_route_keys,

@@ -116,6 +116,7 @@ enum rc ctl_offline_do(const struct conf *conf, void (*run)(struct admin *admin,
     if (rc == RC_OK) {
         h.admin.ctx = h.ctx;
         h.admin.keep_removed_ns = conf->store.keep_removed * NS_PER_SEC;
+        h.admin.collections = (uint32_t)conf->collect.accounts;
         run(&h.admin, arg);
     }
     close_house(&h);

@@ -6,6 +6,7 @@
 #include "daemon/outside.h"
 
 #include "base/mem.h"
+#include "collect/collect.h"
 #include "deliver/sign.h"
 #include "dns/dns.h"
 #include "tlspol/tlspol.h"
@@ -32,6 +33,7 @@ struct outside {
     struct relay *relay;
     struct relay_signer signer;
     struct deliver_signer signs;
+    struct collect *collect;
 };
 
 /* --- secrets ---------------------------------------------------------------------------------- */
@@ -276,6 +278,41 @@ static struct relay_settings *settings_of(const struct outside *o, const struct 
     return s;
 }
 
+static struct collect_settings collect_settings_of(const struct conf *c)
+{
+    return (struct collect_settings){.interval_ms = c->collect.interval * 1000,
+                                     .retry_max_ms = c->collect.retry_max * 1000,
+                                     .connections = (uint32_t)c->collect.connections,
+                                     .per_account = (uint32_t)c->collect.per_account,
+                                     .idle = (uint32_t)c->collect.idle,
+                                     .messages = (uint32_t)c->collect.messages,
+                                     .message_bytes = c->collect.message_size,
+                                     .connect_ms = c->relay.connect_time * 1000,
+                                     .command_ms = c->collect.command_time * 1000,
+                                     .tell_ms = c->collect.tell_after * 1000};
+}
+
+static void open_collect(struct outside *o, const struct outside_house *house, const struct conf *c)
+{
+    struct relay_settings *avoid = relay_settings_new();
+    set_avoid(c, avoid);
+    const struct collect_conf conf = {.kv = house->kv,
+                                      .store = house->store,
+                                      .auth = house->auth,
+                                      .deliver = house->deliver,
+                                      .net = house->net,
+                                      .tls = o->tls,
+                                      .dns = o->dns,
+                                      .signer = house->dkim,
+                                      .hostname = str_of(c->hostname),
+                                      .node = house->node,
+                                      .avoid = avoid->avoid,
+                                      .n_avoid = avoid->n_avoid,
+                                      .settings = collect_settings_of(c)};
+    collect_open(&o->ctx, &conf, &o->collect);
+    relay_settings_unref(&avoid);
+}
+
 /* --- the process ------------------------------------------------------------------------------ */
 
 static enum rc sign(struct relay_signer *signer, const struct queue_item *item, struct str hostname,
@@ -322,6 +359,7 @@ enum rc outside_open(struct outside *o, const struct outside_house *house, const
                                      .tlspol = o->tlspol,
                                      .signer = house->dkim ? &o->signer : NULL};
     relay_open(&o->ctx, &relay, settings_of(o, c, secrets), &o->relay);
+    open_collect(o, house, c);
     return RC_OK;
 }
 
@@ -391,6 +429,8 @@ void outside_reload(struct outside *o, const struct conf *c, const struct secret
     const struct tlspol_conf tlspol = tlspol_conf_of(c, &o->files);
     tlspol_reload(o->tlspol, &tlspol);
     relay_set(o->relay, settings_of(o, c, secrets));
+    const struct collect_settings collect = collect_settings_of(c);
+    collect_set(o->collect, &collect);
 }
 
 struct relay *outside_relay(struct outside *o)
@@ -400,6 +440,8 @@ struct relay *outside_relay(struct outside *o)
 
 void outside_drain(struct outside *o)
 {
+    if (o)
+        collect_drain(o->collect);
     if (o && o->relay)
         relay_drain(o->relay);
 }
@@ -414,7 +456,8 @@ void outside_close(struct outside *o)
     if (o->tlspol)
         tlspol_stop(o->tlspol);
     relay_close(&o->relay);
-    if (o->relay)
+    bool is_collecting = !collect_close(&o->collect);
+    if (o->relay || is_collecting)
         return; /* it has given up waiting and may still ask */
     tlspol_free(&o->tlspol);
     dns_free(&o->dns);
@@ -422,7 +465,7 @@ void outside_close(struct outside *o)
 
 bool outside_is_closed(const struct outside *o)
 {
-    return !o || !o->relay;
+    return !o || (!o->relay && !o->collect);
 }
 
 void outside_free(struct outside **outside)

@@ -41,6 +41,8 @@ struct outside_house { /* all of it outlives outside_close */
     struct net *net;
     struct auth *auth;
     struct crypto_signer_client *dkim; /* NULL: nothing is signed */
+    struct store *store;
+    struct str node; /* who this is for those that share the store */
 };
 
 /* Before the sandbox closes: reads what the configuration names; the cause of a failure is logged.

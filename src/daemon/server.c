@@ -92,18 +92,24 @@ static enum rc open_dkim(struct server *s)
     return rc;
 }
 
+/* Who this process is for those that share the store. */
+static void name_node(struct server *s)
+{
+    const struct conf *c = s->start->conf;
+    char host[64] = "";
+    gethostname(host, sizeof host - 1);
+    size_t n = strlen(c->data), most = sizeof s->node - sizeof host - 2;
+    snprintf(s->node, sizeof s->node, "%s:%s", host, n > most ? c->data + n - most : c->data);
+}
+
 /* A store on this machine is this process's alone, by its lock: whoever has that has the leases,
  * and asks for them seldom. Nodes of a cluster are told apart by machine and data folder, which
  * stay what they are when the server starts again. */
 static void lease_queue(struct server *s)
 {
     const struct conf *c = s->start->conf;
-    char host[64] = "", node[QUEUE_NODE_MAX];
     bool is_local = strcmp(c->store.engine, "rados") != 0;
-    gethostname(host, sizeof host - 1);
-    size_t n = strlen(c->data), most = sizeof node - sizeof host - 2;
-    snprintf(node, sizeof node, "%s:%s", host, n > most ? c->data + n - most : c->data);
-    const struct queue_lease_conf lease = {.node = is_local ? "local" : node,
+    const struct queue_lease_conf lease = {.node = is_local ? "local" : s->node,
                                            .lease_ms = is_local ? QUEUE_LEASE_MOST_MS : 0,
                                            .is_shared = !is_local};
     queue_lease_run(s->admin.queue, &lease);
@@ -134,6 +140,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     s->admin.ctx = s->ctx;
     s->admin.lane = s->heavy_lane;
     s->admin.keep_removed_ns = c->store.keep_removed * NS_PER_SEC;
+    s->admin.collections = (uint32_t)c->collect.accounts;
     TRY(tell(s, "store", open_kv(s)));
     TRY(tell(s, "store", admit(s)));
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
@@ -143,6 +150,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     const struct limit_conf limit = {0};
     s->limit = limit_open(&s->ctx, s->admin.kv, &limit);
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));
+    name_node(s);
     lease_queue(s);
     TRY(tell(s, "trace", ctl_trace_open(&s->ctx, c, s->admin.kv, &s->admin.trace)));
     struct deliver_conf deliver = {.kv = s->admin.kv,
@@ -227,7 +235,9 @@ static enum rc open_outside(struct server *s)
                                         .deliver = s->deliver,
                                         .net = s->net,
                                         .auth = s->admin.auth,
-                                        .dkim = s->dkim};
+                                        .dkim = s->dkim,
+                                        .store = s->admin.store,
+                                        .node = str_of(s->node)};
     if (!s->outside)
         return RC_OK;
     enum rc rc = tell(s, "relay", outside_open(s->outside, &house, s->start->conf, &s->secrets));

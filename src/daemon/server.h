@@ -27,6 +27,7 @@ struct server {
     struct mime_charsets *charsets;
     struct users users;
     struct limit *limit;
+    char node[QUEUE_NODE_MAX]; /* who this is for those that share the store */
     struct generation_house house;
     struct generation *generation; /* what new sessions get */
     struct sockets sockets;

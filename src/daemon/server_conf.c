@@ -48,7 +48,7 @@ struct net_limits server_net_limits(const struct conf *c, const struct trusted *
         .handshakes_per_address = (uint32_t)c->limits.handshakes_per_address,
         .compressed = (uint32_t)c->limits.compressed,
         .old_ms = c->limits.reload_time * 1000,
-        .dials = (uint32_t)c->relay.connections * 2,
+        .dials = (uint32_t)(c->relay.connections * 2 + c->collect.connections),
         .trusted = trusted->net,
         .n_trusted = trusted->n,
     };

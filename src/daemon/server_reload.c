@@ -158,6 +158,7 @@ static void put_in_force(struct server *s, struct reload *r, struct generation *
     budget_limit(&s->memory, c->limits.memory);
     log_level_set(s->log, server_log_level(c->log_level));
     atomic_store(&s->admin.keep_removed_ns, c->store.keep_removed * NS_PER_SEC);
+    atomic_store(&s->admin.collections, (uint32_t)c->collect.accounts);
     for (size_t i = 0; i < s->sockets.n; i++) {
         const struct socket *old = &s->sockets.item[i];
         if (!sockets_find(next, old->service, old->address))
