@@ -278,9 +278,15 @@ bool net_peer_certificate(struct conn *c, unsigned char out[NET_FINGERPRINT])
     return c->is_secure && tls_fingerprint(c->tls, out);
 }
 
-enum rc net_channel_binding(struct conn *c, enum net_binding type, struct buf *out)
+const char *net_binding_type(struct conn *c)
 {
-    return c->is_secure ? tls_binding(c->tls, type, out) : RC_NOTFOUND;
+    return c->is_secure ? tls_binding_type(c->tls) : NULL;
+}
+
+enum rc net_channel_binding(struct conn *c, struct net_binding *out)
+{
+    *out = (struct net_binding){.type = net_binding_type(c)};
+    return out->type ? tls_bind(c->tls, out) : RC_NOTFOUND;
 }
 
 const char *net_id(struct conn *c)

@@ -133,21 +133,23 @@ bool net_is_loopback(const struct net_addr *a); /* 127.0.0.0/8, ::1, a Unix sock
 bool net_is_secure(struct conn *c);             /* in TLS */
 bool net_has_tls(
     struct conn *c); /* STARTTLS could be offered: there is a certificate, and no TLS yet */
+/* What ties a login to this TLS connection and no other [RFC5056]: tls-exporter in TLS 1.3
+ * [RFC9266], tls-unique in TLS 1.2 with the extended master secret [RFC5929 3] [RFC7627]. The
+ * type's name; NULL: there is none. The bytes cost some microseconds. */
+enum { NET_BINDING_MAX = 64 };
+struct net_binding {
+    const char *type; /* static */
+    unsigned char bytes[NET_BINDING_MAX];
+    size_t n;
+};
+const char *net_binding_type(struct conn *c);
+enum rc net_channel_binding(struct conn *c,
+                            struct net_binding *out); /* RC_NOTFOUND: there is none */
 /* Takes a place among the connections that compress, until its end; false: there is none. */
 bool net_can_compress(struct conn *c);
 bool net_is_compressed(struct conn *c);
 struct str net_tls_text(
     struct conn *c); /* "TLSv1.3 TLS_AES_128_GCM_SHA256" for Received; absent without TLS */
-/* What both ends of the TLS of one connection know and nobody between them, for a login to be bound
- * to: appended to `out`, as they are. RC_NOTFOUND: this connection has none of the type, for it is
- * not in TLS, or in a version that does not define it, or in TLS 1.2 without the extended master
- * secret [RFC7627]. */
-enum net_binding {
-    NET_BINDING_EXPORTER, /* tls-exporter [RFC9266] */
-    NET_BINDING_UNIQUE    /* tls-unique, in TLS 1.2 alone [RFC5929 3] */
-};
-enum { NET_BINDING_MAX = 64 };
-enum rc net_channel_binding(struct conn *c, enum net_binding type, struct buf *out);
 /* The SHA-256 of the certificate that the client has shown, when its chain leads to one of the
  * authorities of net_tls_ask and it holds today; false: there is none. */
 enum { NET_FINGERPRINT = 32 };

@@ -351,7 +351,8 @@ void tls_end_follows(struct tls *t); /* what is written from here waits for tls_
 void tls_bye(struct tls *t);         /* sends close_notify */
 struct str tls_text(struct tls *t);
 bool tls_fingerprint(struct tls *t, unsigned char out[NET_FINGERPRINT]);
-enum rc tls_binding(struct tls *t, enum net_binding type, struct buf *out);
+const char *tls_binding_type(struct tls *t);
+enum rc tls_bind(struct tls *t, struct net_binding *out); /* when it has a type */
 int tls_errno(struct tls *t); /* of the socket; 0: it was not the socket */
 
 /* RC_NOTFOUND, RC_SYNTAX, RC_TEMP as net_tls_expect says. */

@@ -10,28 +10,26 @@
 #include <pthread.h>
 #include <signal.h>
 
-/* --- a server that says what it has: "exporter HEX" and "unique HEX", or "none" ------------------
+/* --- a server that says what it has: "tls-exporter HEX", or "none" -------------------------------
  */
-
-static void say_binding(struct conn *c, const char *name, enum net_binding type)
-{
-    struct buf bytes = {.cap = NET_BINDING_MAX}, *out = net_out(c);
-    enum rc rc = net_channel_binding(c, type, &bytes);
-    struct str s = buf_str(&bytes);
-    assert_true(rc == RC_OK || (rc == RC_NOTFOUND && !s.n));
-    buf_putf(out, "%s ", name);
-    for (size_t i = 0; i < s.n; i++)
-        buf_putf(out, "%02x", (unsigned char)s.p[i]);
-    buf_put(out, s.n ? STR("\n") : STR("none\n"));
-    buf_fini(&bytes);
-}
 
 static enum net_step teller_step(struct conn *c, unsigned events)
 {
+    struct net_binding b;
+    struct buf *out = net_out(c);
     if (!(events & NET_EV_OPEN))
         return NET_CLOSE;
-    say_binding(c, "exporter", NET_BINDING_EXPORTER);
-    say_binding(c, "unique", NET_BINDING_UNIQUE);
+    enum rc rc = net_channel_binding(c, &b);
+    assert_true((rc == RC_OK) == (net_binding_type(c) != NULL));
+    if (rc != RC_OK) {
+        assert_rc(rc, RC_NOTFOUND);
+        buf_put(out, STR("none\n"));
+        return NET_READ;
+    }
+    buf_putf(out, "%s ", b.type);
+    for (size_t i = 0; i < b.n; i++)
+        buf_putf(out, "%02x", b.bytes[i]);
+    buf_put(out, STR("\n"));
     return NET_READ;
 }
 
@@ -120,29 +118,25 @@ struct both {
     SSL_SESSION *session;
 };
 
-static void write_hex(char *to, const char *name, const unsigned char *bytes, size_t n)
-{
-    to += sprintf(to, "%s ", name);
-    for (size_t i = 0; i < n; i++)
-        to += sprintf(to, "%02x", bytes[i]);
-    sprintf(to, "%s", n ? "\n" : "none\n");
-}
-
 /* The client's view: of TLS 1.2 the first Finished is its own, or the server's on resumption. */
 static void write_own(SSL *ssl, bool has_extms, struct both *out)
 {
-    unsigned char exported[32], finished[64];
-    bool is_1_2 = SSL_version(ssl) == TLS1_2_VERSION;
-    size_t n = 0;
-    assert_int_equal(SSL_export_keying_material(ssl, exported, sizeof exported,
-                                                "EXPORTER-Channel-Binding", 24,
-                                                (const unsigned char *)"", 0, 1),
-                     1);
-    write_hex(out->client, "exporter", exported, has_extms ? sizeof exported : 0);
-    if (is_1_2 && has_extms)
-        n = SSL_session_reused(ssl) ? SSL_get_peer_finished(ssl, finished, sizeof finished)
-                                    : SSL_get_finished(ssl, finished, sizeof finished);
-    write_hex(out->client + strlen(out->client), "unique", finished, n);
+    unsigned char bytes[64];
+    bool is_1_3 = SSL_version(ssl) == TLS1_3_VERSION;
+    char *to = out->client;
+    size_t n = 32;
+    if (is_1_3)
+        assert_int_equal(SSL_export_keying_material(ssl, bytes, n, "EXPORTER-Channel-Binding", 24,
+                                                    (const unsigned char *)"", 0, 1),
+                         1);
+    else if (SSL_session_reused(ssl))
+        n = SSL_get_peer_finished(ssl, bytes, sizeof bytes);
+    else
+        n = SSL_get_finished(ssl, bytes, sizeof bytes);
+    to += sprintf(to, "%s", !has_extms ? "none" : is_1_3 ? "tls-exporter " : "tls-unique ");
+    for (size_t i = 0; has_extms && i < n; i++)
+        to += sprintf(to, "%02x", bytes[i]);
+    sprintf(to, "\n");
 }
 
 static void meet(struct server *s, int version, bool has_extms, SSL_SESSION *resumed,
@@ -158,10 +152,8 @@ static void meet(struct server *s, int version, bool has_extms, SSL_SESSION *res
     assert_int_equal(SSL_set_fd(ssl, fd), 1);
     assert_int_equal(SSL_connect(ssl), 1);
     size_t n = 0;
-    for (int lines = 0; lines < 2; n++) {
-        assert_true(n < WORDS - 1 && SSL_read(ssl, out->server + n, 1) == 1);
-        lines += out->server[n] == '\n';
-    }
+    while (!n || out->server[n - 1] != '\n')
+        assert_true(n < WORDS - 1 && SSL_read(ssl, out->server + n++, 1) == 1);
     out->server[n] = '\0';
     out->is_resumed = SSL_session_reused(ssl) == 1;
     write_own(ssl, has_extms, out);
@@ -190,14 +182,11 @@ static void same_on_both_ends(int version)
     assert_false(first.is_resumed);
     assert_true(second.is_resumed);
     assert_string_not_equal(first.server, second.server); /* not of the session: of a connection */
-    assert_memory_equal(first.server, "exporter ", 9);
-    assert_int_equal(strspn(first.server + 9, "0123456789abcdef"), 64); /* [RFC9266 2] */
-    const char *unique = strstr(first.server, "\nunique ");
-    assert_non_null(unique);
-    if (version == TLS1_2_VERSION)
-        assert_int_equal(strspn(unique + 8, "0123456789abcdef"), 24); /* [RFC5929 3.1] */
-    else
-        assert_string_equal(unique, "\nunique none\n"); /* [RFC9266 3] */
+    bool is_1_3 = version == TLS1_3_VERSION;
+    const char *type = is_1_3 ? "tls-exporter " : "tls-unique ";
+    assert_memory_equal(first.server, type, strlen(type));
+    /* [RFC9266 2] [RFC5929 3.1] */
+    assert_int_equal(strspn(first.server + strlen(type), "0123456789abcdef"), is_1_3 ? 64 : 24);
     SSL_SESSION_free(first.session);
     SSL_SESSION_free(second.session);
     server_stop(&s);
@@ -217,7 +206,7 @@ static void nothing_without_extended_master_secret(void **state)
     struct both b = {0};
     server_start(&s);
     meet(&s, TLS1_2_VERSION, false, NULL, &b);
-    assert_string_equal(b.server, "exporter none\nunique none\n");
+    assert_string_equal(b.server, "none\n");
     assert_string_equal(b.server, b.client);
     SSL_SESSION_free(b.session);
     server_stop(&s);
@@ -229,7 +218,7 @@ static void nothing_in_clear(void **state)
     server_start(&s);
     s.listener.is_tls = false;
     int fd = client_open(s.net, &s.listener);
-    client_expect(fd, STR("exporter none\nunique none\n"));
+    client_expect(fd, STR("none\n"));
     client_send(fd, STR("x"));
     client_expect_end(fd);
     server_stop(&s);

@@ -19,15 +19,16 @@ enum { DEPTH = 4, CHAIN_BYTES = 32 << 10 }; /* of a client's chain */
 
 #define LABEL "EXPORTER-Channel-Binding" /* [RFC9266 2] */
 
-static bool is_of_its_own(SSL *ssl)
+const char *tls_binding_type(struct tls *t)
 {
-    return SSL_version(ssl) >= TLS1_3_VERSION || SSL_get_extms_support(ssl) == 1;
+    if (SSL_version(t->ssl) == TLS1_3_VERSION)
+        return "tls-exporter";
+    return SSL_get_extms_support(t->ssl) == 1 ? "tls-unique" : NULL;
 }
 
 static size_t export(SSL *ssl, unsigned char to[NET_BINDING_MAX])
 {
     enum { SIZE = 32 }; /* [RFC9266 2] */
-    /* A context of no bytes, which to TLS 1.2 is not the same as none [RFC9266 2]. */
     static const unsigned char context[] = "";
     ERR_clear_error();
     if (SSL_export_keying_material(ssl, to, SIZE, LABEL, sizeof LABEL - 1, context, 0, 1) == 1)
@@ -46,17 +47,11 @@ static size_t first_finished(SSL *ssl, unsigned char to[NET_BINDING_MAX])
     return n <= NET_BINDING_MAX ? n : 0;
 }
 
-enum rc tls_binding(struct tls *t, enum net_binding type, struct buf *out)
+enum rc tls_bind(struct tls *t, struct net_binding *out)
 {
-    unsigned char bytes[NET_BINDING_MAX];
-    size_t n = 0;
-    if (!is_of_its_own(t->ssl))
-        return RC_NOTFOUND;
-    if (type == NET_BINDING_EXPORTER)
-        n = export(t->ssl, bytes);
-    else if (SSL_version(t->ssl) < TLS1_3_VERSION) /* [RFC9266 3] */
-        n = first_finished(t->ssl, bytes);
-    return n ? buf_add(out, str_from((const char *)bytes, n)) : RC_NOTFOUND;
+    bool is_exporter = SSL_version(t->ssl) == TLS1_3_VERSION;
+    out->n = is_exporter ? export(t->ssl, out->bytes) : first_finished(t->ssl, out->bytes);
+    return out->n ? RC_OK : RC_TEMP;
 }
 
 /* --- certificates of clients ------------------------------------------------------------------ */
