@@ -85,7 +85,7 @@ enum rc ctl_send(int fd, const struct admin_request *request);
 
 /* --- moving.c, stream.c: import and export ---------------------------------------------------- */
 
-#define CTL_IMPORT_USAGE "maildir SOURCE ADDRESS|@DOMAIN [--uidl FORM]"
+#define CTL_IMPORT_USAGE "maildir|mbox SOURCE ADDRESS|@DOMAIN [--uidl FORM] [--folder NAME]"
 int ctl_import(const struct conf *conf, const struct str *words, size_t n);
 
 /* Requests that begin a stream of frames on the control socket, in whichever process has the store:

@@ -25,7 +25,8 @@ enum { LINE_SECONDS = 10, TERMINAL_MS = 200 };
 struct moving {
     const struct conf *conf;
     struct str kind, source, address; /* as on the command line */
-    struct str uidl;                  /* absent: not given */
+    const struct kind *what;
+    struct str uidl, folder; /* absent: not given */
 
     /* The account under way. */
     struct transfer_watch watch;
@@ -36,6 +37,12 @@ struct moving {
 
     unsigned accounts, failed;
     uint64_t refused;
+};
+
+struct kind {
+    const char *name, *nothing; /* what is said when the source is none of it */
+    enum rc (*pour)(const struct moving *m, const char *source, struct transfer_sink *sink,
+                    uint64_t *out_known);
 };
 
 static enum rc complain(const char *what, const char *why)
@@ -226,15 +233,36 @@ static const char *why_not(enum rc rc)
     }
 }
 
-static enum rc pour(struct moving *m, struct transfer_sink *sink, const char *source,
-                    uint64_t *out_known)
+static enum rc pour_maildir(const struct moving *m, const char *source, struct transfer_sink *sink,
+                            uint64_t *out_known)
 {
     struct transfer_maildir maildir = {.path = source, .uidl = m->uidl};
     enum rc rc = transfer_from_maildir(&maildir, sink);
     *out_known = maildir.known;
+    return rc;
+}
+
+static enum rc pour_mbox(const struct moving *m, const char *source, struct transfer_sink *sink,
+                         uint64_t *out_known)
+{
+    struct transfer_mbox mbox = {.path = source, .folder = m->folder};
+    enum rc rc = transfer_from_mbox(&mbox, sink);
+    *out_known = mbox.known;
+    return rc;
+}
+
+static const struct kind kinds[] = {
+    {"maildir", "there is no Maildir", pour_maildir},
+    {"mbox", "there is no mbox file, nor a folder of them", pour_mbox},
+};
+
+static enum rc pour(struct moving *m, struct transfer_sink *sink, const char *source,
+                    uint64_t *out_known)
+{
+    enum rc rc = m->what->pour(m, source, sink, out_known);
     if (rc == RC_NOTFOUND || rc == RC_DENIED) {
         end_line(m);
-        return complain(source, rc == RC_NOTFOUND ? "there is no Maildir" : "it may not be read");
+        return complain(source, rc == RC_NOTFOUND ? m->what->nothing : "it may not be read");
     }
     return rc == RC_OK ? transfer_finish(sink) : rc;
 }
@@ -335,12 +363,17 @@ static bool read_words(struct moving *m, const struct str *words, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (str_eq(words[i], STR("--uidl")) && i + 1 < n)
             m->uidl = words[++i];
+        else if (str_eq(words[i], STR("--folder")) && i + 1 < n)
+            m->folder = words[++i];
         else if (str_starts(words[i], STR("--")) || n_args == 3)
             return false;
         else
             *args[n_args++] = words[i];
     }
-    return n_args == 3 && str_eq(m->kind, STR("maildir")) && m->source.n && m->address.n;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (str_eq(m->kind, str_of(kinds[i].name)))
+            m->what = &kinds[i];
+    return n_args == 3 && m->what && m->source.n && m->address.n;
 }
 
 int ctl_import(const struct conf *conf, const struct str *words, size_t n)

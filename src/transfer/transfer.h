@@ -150,6 +150,15 @@ struct transfer_maildir {
 };
 enum rc transfer_from_maildir(struct transfer_maildir *maildir, struct transfer_sink *sink);
 
+/* An mbox file (mboxo, mboxrd, mboxcl, mboxcl2), which becomes `folder` (absent: INBOX), or a
+ * folder of them. RC_NOTFOUND: it is neither; otherwise as above. */
+struct transfer_mbox {
+    const char *path;
+    struct str folder;
+    uint64_t known; /* result: messages that were in already */
+};
+enum rc transfer_from_mbox(struct transfer_mbox *mbox, struct transfer_sink *sink);
+
 /* An origin from what identifies a message: any bytes. */
 void transfer_origin(const struct str *parts, size_t n, unsigned char out[TRANSFER_ORIGIN]);
 

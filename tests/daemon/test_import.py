@@ -1,4 +1,4 @@
-"""penfold import maildir: what comes in, what is left out and said, what a kill leaves, with a server running and without one."""
+"""penfold import: what comes in, what is left out and said, what a kill leaves, with a server running and without one."""
 import os
 import random
 import re
@@ -149,6 +149,43 @@ def test_over_quota_what_fits_comes_in(make_host, tmp_path):
     assert counts(run(host, 'maildir', source.path, f'alice@{DOMAIN}'))[:3] == (10, 20, 0)
 
 
+def mbox(*messages):
+    return b''.join(b'From a@b Mon Jun 14 15:14:47 2010\n' + message + b'\n' for message in messages)
+
+
+def test_mbox_files(make_host, tmp_path):
+    host = make_host()
+    spool = tmp_path / 'alice'
+    status = b'Status: RO\nX-Status: F\nX-UIDL: old-1\nX-Keywords: $Label1\n'
+    spool.write_bytes(mbox(status + mail(1), mail(2) + b'\n>From here\n', mail(2) + b'\n>From here\n'))
+    assert counts(run(host, 'mbox', spool, f'alice@{DOMAIN}')) == (3, 0, 0, 0)
+    inbox = imap.holds(host, 'alice')
+    assert [m.data for m in inbox] == [crlf(mail(1)), *[crlf(mail(2)) + b'\r\nFrom here\r\n'] * 2]
+    assert inbox[0].flags >= {'\\Seen', '\\Flagged', '$Label1'} and '\\Seen' not in inbox[1].flags
+    assert uidls(host, 'alice')[0] == 'old-1'
+    with imap.login(host, 'alice') as connection:
+        connection.command('EXAMINE INBOX')
+        assert b'"14-Jun-2010 15:14:47 +0000"' in b''.join(connection.command('FETCH 1 INTERNALDATE')[1])
+    spool.write_bytes(spool.read_bytes().replace(b'Status: RO', b'Status: O') + mbox(mail(3)))
+    assert counts(run(host, 'mbox', spool, f'alice@{DOMAIN}')) == (1, 3, 0, 0), 'what a mail reader changes is no other message'
+    folder = tmp_path / 'folders'
+    os.makedirs(folder / 'Lists.sbd')
+    (folder / 'Inbox').write_bytes(mbox(mail(4)))
+    (folder / 'Sent').write_bytes(mbox(mail(5)))
+    (folder / 'Lists').write_bytes(b'')
+    (folder / 'Lists.sbd' / 'C').write_bytes(mbox(mail(6)))
+    (folder / 'Sent.msf').write_bytes(b'an index')
+    os.symlink('/etc', folder / 'link')
+    done = run(host, 'mbox', folder, f'bob@{DOMAIN}', code=1)
+    assert counts(done) == (3, 0, 1, 2) and 'link: left out' in done.stderr
+    holds = imap.holds_all(host, 'bob')
+    assert {name: [m.subject for m in held] for name, held in holds.items() if held} == {
+        'INBOX': ['mail 4'], 'Sent': ['mail 5'], 'Lists/C': ['mail 6']}
+    run(host, 'mbox', folder / 'Sent', f'bob@{DOMAIN}', '--folder', 'Old/Sent')
+    assert [m.subject for m in imap.holds(host, 'bob', 'Old/Sent')] == ['mail 5']
+    assert 'no mbox' in run(host, 'mbox', folder / 'Sent.msf', f'bob@{DOMAIN}', code=1).stderr
+
+
 def test_all_of_a_domain(make_host, tmp_path):
     host = make_host(users=('alice', 'bob', 'carol'))
     for user, count in (('alice', 3), ('bob', 5)):
@@ -170,6 +207,7 @@ def test_what_is_wrong_is_said(make_host, tmp_path):
     assert 'no Maildir' in run(host, 'maildir', tmp_path / 'nothing', f'alice@{DOMAIN}', code=1).stderr
     assert 'no such account' in run(host, 'maildir', source.path, f'nobody@{DOMAIN}', code=1).stderr
     assert 'usage' in run(host, 'maildir', source.path, code=2).stderr
+    assert 'no mbox' in run(host, 'mbox', '/dev/null', f'alice@{DOMAIN}', code=1).stderr
     assert 'usage' in run(host, 'what', source.path, f'alice@{DOMAIN}', code=2).stderr
 
 
