@@ -131,7 +131,9 @@ struct conf {
         /* Wrong passwords within failure_time seconds that block, for as long or longer. */
         uint64_t account_failures, address_failures, network_failures;
         uint64_t failure_time;
-        uint64_t delay_max; /* seconds that a refusal is held back at most */
+        uint64_t delay_max;       /* seconds that a refusal is held back at most */
+        char *new_place;          /* a login from one: "mail" to its owner, "log", "off" */
+        uint64_t new_place_mails; /* a day, to one owner */
     } auth;
     struct {
         uint64_t message_size; /* bytes of one message */
@@ -150,6 +152,7 @@ struct conf {
         char *over_quota;      /* "later": 452, "refuse": 552 */
         uint64_t
             reload_time; /* seconds that a session may go on with the settings before a reload */
+        struct conf_list proxies; /* networks of balancers that speak the PROXY protocol */
         struct conf_list trusted; /* networks without limits, delays and blocks per address */
     } limits;
     struct conf_origin *origin; /* conf's */

@@ -129,6 +129,8 @@ const struct key conf_keys[] = {
     AMOUNT("auth", "network_failures", NUMBER, auth.network_failures, "50", 1, 1000000),
     AMOUNT("auth", "failure_time", TIME, auth.failure_time, "15m", 1, 7 * DAY),
     AMOUNT("auth", "delay_max", TIME, auth.delay_max, "15s", 1, 60),
+    WORDS("auth", "new_place", CHOICE, auth.new_place, "mail", {"mail", "log", "off"}),
+    AMOUNT("auth", "new_place_mails", NUMBER, auth.new_place_mails, "3", 1, 200),
     AMOUNT("limits", "message_size", SIZE, limits.message_size, "50M", 1 << 10, UINT64_C(2) << 30),
     AMOUNT("limits", "recipients", NUMBER, limits.recipients, "100", 1, 1000),
     AMOUNT("limits", "connections", NUMBER, limits.connections, "20000", 1, 1000000),
@@ -145,6 +147,7 @@ const struct key conf_keys[] = {
     AMOUNT("limits", "data_rate", SIZE, limits.data_rate, "1k", 1, TIB),
     WORDS("limits", "over_quota", CHOICE, limits.over_quota, "later", {"later", "refuse"}),
     AMOUNT("limits", "reload_time", TIME, limits.reload_time, "1d", 1, YEAR),
+    KEY("limits", "proxies", NETWORKS, limits.proxies, NULL),
     KEY("limits", "trusted", NETWORKS, limits.trusted, "127.0.0.0/8,::1"),
 };
 

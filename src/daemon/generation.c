@@ -32,6 +32,8 @@ struct generation {
     struct limit_rates send_limits, success_reports;
     _Atomic size_t holds;
     struct str *relay_domains; /* in conf */
+    struct net_cidr proxies[CONF_LIST_MAX];
+    size_t n_proxies;
 };
 
 uint64_t patience_ms(const struct conf *conf, uint64_t usual_ms)
@@ -55,6 +57,14 @@ static enum rc open_tls(struct generation *g, struct str chain_pem, int signer_f
     }
     g->signer = net_signer_new(signer_fd, 0);
     return net_tls_new(chain_pem, (struct str){0}, g->signer, &g->tls, why);
+}
+
+static enum rc read_proxies(struct generation *g)
+{
+    const struct conf_list *list = &g->conf->limits.proxies;
+    for (; g->n_proxies < list->n; g->n_proxies++)
+        TRY(net_cidr_parse(str_of(list->item[g->n_proxies]), &g->proxies[g->n_proxies]));
+    return RC_OK;
 }
 
 static void open_protocols(struct generation *g)
@@ -133,6 +143,8 @@ enum rc generation_new(const struct generation_house *house, struct conf *conf,
         rc = limit_rates_parse(str_of(conf->submission.send_limit), &g->send_limits);
     if (rc == RC_OK)
         rc = limit_rates_parse(str_of(conf->smtp.success_reports), &g->success_reports);
+    if (rc == RC_OK)
+        rc = read_proxies(g);
     if (rc == RC_OK) {
         open_protocols(g);
         *out = g;
@@ -198,12 +210,15 @@ static struct net_listener listener_of(struct generation *g, const struct socket
         [SERVICE_ADMIN] = {&http_proto, web_admin(g->house->web)},
         [SERVICE_CONTROL] = {&ctl_proto, g->house->admin},
     };
+    bool is_ours = socket->service == SERVICE_ADMIN || socket->service == SERVICE_CONTROL;
     return (struct net_listener){.fd = socket->fd,
                                  .name = service_name(socket->service),
                                  .proto = services[socket->service].proto,
                                  .app = (void *)(uintptr_t)services[socket->service].app,
                                  .is_tls = tls[socket->service] == FROM_START,
                                  .no_tickets = socket->service == SERVICE_SMTP,
+                                 .proxies = g->proxies,
+                                 .n_proxies = is_ours ? 0 : g->n_proxies,
                                  .tls = tls[socket->service] != NO_TLS ? g->tls : NULL,
                                  .released = released,
                                  .owner = g};

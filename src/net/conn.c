@@ -37,6 +37,7 @@ void conn_free(struct conn *c)
     struct net *net = c->loop->net;
     tls_free(&c->tls);
     layer_free(c);
+    free(c->front);
     if (c->may_compress)
         budget_give(&net->compressed, 1);
     buf_wipe(&c->in); /* a line that was cut may be one with a password */
@@ -80,6 +81,8 @@ void conn_begin(struct loop *l, struct conn *c)
         c->deadline = loop_now(l) + atomic_load(&net->greeting_ms) * NS_PER_MS;
     if (c->ours) {
         c->phase = PHASE_CONNECT;
+    } else if (c->phase == PHASE_PROXY) {
+        c->is_readable = true; /* to be looked at once, whether or not an edge has come */
     } else if (c->conf->is_tls) {
         c->phase = PHASE_START_TLS;
     } else {
@@ -248,12 +251,12 @@ bool net_peer_uid(struct conn *c, uint32_t *out)
 
 bool net_is_secure(struct conn *c)
 {
-    return c->is_secure;
+    return c->is_secure || c->front;
 }
 
 bool net_has_tls(struct conn *c)
 {
-    return c->conf->tls && !c->is_secure;
+    return c->conf->tls && !net_is_secure(c);
 }
 
 bool net_can_compress(struct conn *c)
@@ -270,7 +273,9 @@ bool net_is_compressed(struct conn *c)
 
 struct str net_tls_text(struct conn *c)
 {
-    return c->is_secure ? tls_text(c->tls) : (struct str){NULL, 0};
+    if (c->is_secure)
+        return tls_text(c->tls);
+    return c->front ? str_of(c->front) : (struct str){NULL, 0};
 }
 
 bool net_peer_certificate(struct conn *c, unsigned char out[NET_FINGERPRINT])

@@ -372,6 +372,40 @@ static enum turn turn_linger(struct conn *c)
     return c->is_readable ? TURN_AGAIN : TURN_IDLE;
 }
 
+/* --- behind a balancer */
+
+static enum turn refuse_client(struct conn *c)
+{
+    counter_add(net_ctx(c)->counters, COUNTER_CONNECTIONS_REFUSED, 1);
+    if (c->conf->is_tls)
+        return end(c);
+    buf_put(&c->out, str_of(c->conf->proto->busy));
+    return begin_close(c);
+}
+
+static enum turn turn_proxy(struct conn *c)
+{
+    const char *cause;
+    if (take_events(c, NET_EV_DRAIN | NET_EV_KICK))
+        return end(c);
+    enum rc rc = c->is_readable ? behind_read(c, &cause) : RC_AGAIN;
+    if (rc == RC_AGAIN)
+        return TURN_IDLE;
+    if (rc == RC_LIMIT)
+        return refuse_client(c);
+    if (rc == RC_SYNTAX)
+        return end_because(c, NET_FAILED_INPUT, "connection-dropped", cause);
+    if (rc != RC_OK)
+        return end(c);
+    c->phase = c->conf->is_tls ? PHASE_START_TLS : PHASE_STEP;
+    c->deadline = from_now(c, atomic_load(&c->loop->net->greeting_ms));
+    if (c->conf->is_tls)
+        return TURN_AGAIN;
+    c->events |= c->front ? NET_EV_OPEN | NET_EV_SECURE : NET_EV_OPEN;
+    c->is_open = true;
+    return TURN_AGAIN;
+}
+
 /* --- connections of ours, before there is one */
 
 static enum turn turn_connect(struct conn *c)
@@ -397,9 +431,10 @@ static enum turn turn_connect(struct conn *c)
 /* --- all of them */
 
 static enum turn (*const turns[])(struct conn *c) = {
-    [PHASE_CONNECT] = turn_connect,     [PHASE_STEP] = turn_step,
-    [PHASE_START_TLS] = turn_start_tls, [PHASE_HANDSHAKE] = turn_handshake,
-    [PHASE_CLOSE] = turn_close,         [PHASE_LINGER] = turn_linger,
+    [PHASE_PROXY] = turn_proxy,         [PHASE_CONNECT] = turn_connect,
+    [PHASE_STEP] = turn_step,           [PHASE_START_TLS] = turn_start_tls,
+    [PHASE_HANDSHAKE] = turn_handshake, [PHASE_CLOSE] = turn_close,
+    [PHASE_LINGER] = turn_linger,
 };
 
 /* Takes the connection back from other hands when they have given it; TURN_IDLE when not. */
@@ -450,7 +485,7 @@ static void end_late(struct conn *c)
         end_because(c, NET_FAILED_CONNECT, "", "no answer in time");
     else
         end_because(c, is_tls ? NET_FAILED_TLS : NET_FAILED_NOT, "connection-dropped",
-                    "no end in time");
+                    c->phase == PHASE_PROXY ? "no PROXY header in time" : "no end in time");
 }
 
 void conn_timer(struct net_timer *t)

@@ -170,6 +170,32 @@ enum rc limits_take(struct limits *l, const struct net_addr *peer, bool *out_is_
     return rc;
 }
 
+static enum rc take_one(struct limits *l, uint32_t *count, const uint32_t *max)
+{
+    pthread_mutex_lock(&l->mutex);
+    enum rc rc = *count < *max ? RC_OK : RC_LIMIT;
+    *count += rc == RC_OK;
+    pthread_mutex_unlock(&l->mutex);
+    return rc;
+}
+
+enum rc limits_take_unnamed(struct limits *l)
+{
+    return take_one(l, &l->total, &l->max_total);
+}
+
+enum rc limits_claim(struct limits *l, const struct net_addr *peer, bool *out_is_counted)
+{
+    enum rc rc = RC_OK;
+    pthread_mutex_lock(&l->mutex);
+    *out_is_counted = counts(l, peer);
+    if (*out_is_counted)
+        rc = take_address(l, peer);
+    *out_is_counted = *out_is_counted && rc == RC_OK;
+    pthread_mutex_unlock(&l->mutex);
+    return rc;
+}
+
 void limits_give(struct limits *l, const struct net_addr *peer, bool is_counted)
 {
     pthread_mutex_lock(&l->mutex);
@@ -213,15 +239,6 @@ uint32_t limits_count(struct limits *l)
     uint32_t n = l->total;
     pthread_mutex_unlock(&l->mutex);
     return n;
-}
-
-static enum rc take_one(struct limits *l, uint32_t *count, const uint32_t *max)
-{
-    pthread_mutex_lock(&l->mutex);
-    enum rc rc = *count < *max ? RC_OK : RC_LIMIT;
-    *count += rc == RC_OK;
-    pthread_mutex_unlock(&l->mutex);
-    return rc;
 }
 
 static void give_one(struct limits *l, uint32_t *count)

@@ -62,10 +62,11 @@ static void refuse(struct net *net, int fd, const struct net_listener *conf)
 static enum rc admit(struct net *net, int fd, const struct net_listener *as,
                      struct listener *listener, const struct net_addr *peer)
 {
-    bool is_counted = false;
+    bool is_counted = false, is_behind = behind_is_expected(as, peer);
     enum rc rc = RC_TEMP;
     if (!atomic_load(&net->is_draining))
-        rc = limits_take(&net->limits, peer, &is_counted);
+        rc = is_behind ? limits_take_unnamed(&net->limits)
+                       : limits_take(&net->limits, peer, &is_counted);
     if (rc != RC_OK) {
         refuse(net, fd, as);
         return rc;
@@ -74,6 +75,7 @@ static enum rc admit(struct net *net, int fd, const struct net_listener *as,
     counter_add(net->ctx->counters, COUNTER_CONNECTIONS_OPEN, 1);
     struct conn *c = conn_new(net, fd, as, peer);
     c->is_counted = is_counted;
+    c->phase = is_behind ? PHASE_PROXY : c->phase;
     if (listener) {
         c->listener = listener;
         atomic_fetch_add(&listener->refs, 1);

@@ -241,6 +241,12 @@ struct net_listener {
     bool no_tickets;       /* every TLS session is new: for clients that hardly ever come back */
     bool asks_certificate; /* of its clients, when net_tls_ask has said whose count */
     struct net_tls *tls;   /* outlives net; NULL: no TLS and no STARTTLS */
+    /* Networks of balancers: what comes from there begins with a header of PROXY version 2 that
+     * says who the client is, whose connection it is from then on: net_peer, limits, log. It has
+     * to come within greeting_ms. A client that speaks TLS with the balancer is one in TLS
+     * (net_is_secure). Live as long as the listener. */
+    const struct net_cidr *proxies;
+    size_t n_proxies;
     /* NULL, or called when the last session of a listener that has been replaced is gone: app, tls
      * and what else belonged to it alone outlive only that. On any thread; must not block.
      * Listeners that were never replaced are released by net_free. */

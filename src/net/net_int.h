@@ -91,6 +91,10 @@ uint32_t limits_most_dials(void);
 /* RC_LIMIT. *out_is_counted: it counts for its address, which limits_give is to be told. */
 enum rc limits_take(struct limits *l, const struct net_addr *peer, bool *out_is_counted);
 void limits_give(struct limits *l, const struct net_addr *peer, bool is_counted);
+/* In two parts, where it is said later whom it counts for: RC_LIMIT, and then what was taken stays.
+ */
+enum rc limits_take_unnamed(struct limits *l);
+enum rc limits_claim(struct limits *l, const struct net_addr *peer, bool *out_is_counted);
 uint32_t limits_count(struct limits *l);
 /* For a peer that has been taken. Never leaks: given before limits_give. */
 enum rc limits_take_handshake(struct limits *l, const struct net_addr *peer,
@@ -202,6 +206,7 @@ struct net {
 enum hands { HANDS_LOOP, HANDS_LANE, HANDS_WAIT };
 
 enum phase {
+    PHASE_PROXY,     /* a balancer is to say who the client is */
     PHASE_CONNECT,   /* ours, until the other host has taken it */
     PHASE_STEP,      /* the protocol's */
     PHASE_START_TLS, /* the answer to STARTTLS is on its way out; then the peer's first byte and a
@@ -243,6 +248,7 @@ struct conn {
     const struct net_listener *conf;
     struct listener *listener; /* that conf belongs to; NULL when adopted */
     struct tls *tls;
+    char *front; /* the TLS between the client and the balancer in front of us; NULL: none */
     struct layer *layer; /* (loop) of compression; NULL: none */
 
     unsigned events; /* that net adds: open, input, end, timeout */
@@ -331,6 +337,23 @@ bool deflate_is_over(const struct deflate *d);  /* the peer's stream has ended *
 bool deflate_is_flushed(const struct deflate *d);
 /* Adds all of it, so that the peer can read it at once. is_last: ends the stream. */
 void deflate_pack(struct deflate *d, struct str from, bool is_last, struct buf *out);
+
+/* --- proxy.c, behind.c: clients of a balancer --- */
+enum { PROXY_HEAD = 16, PROXY_MAX = 4096 }; /* bytes of a header at least and at most */
+struct proxy {
+    bool is_local;                      /* nothing about a client: the balancer itself */
+    bool is_secure;                     /* the client speaks TLS with the balancer */
+    struct net_addr from, to;           /* unless is_local */
+    struct str tls_version, tls_cipher; /* views of the header; absent: not said */
+};
+/* RC_OK: the header is all there. RC_AGAIN: it has *out_n bytes or more. RC_SYNTAX: it is none;
+ * RC_LIMIT: too long. */
+enum rc proxy_size(struct str in, size_t *out_n);
+enum rc proxy_parse(struct str in, struct proxy *out);
+bool behind_is_expected(const struct net_listener *listener, const struct net_addr *peer);
+/* (loop) RC_OK: from here on the connection is the client's. RC_AGAIN; RC_EOF; RC_SYNTAX with the
+ * cause; RC_LIMIT: the client has too many. */
+enum rc behind_read(struct conn *c, const char **out_cause);
 
 void addr_text(const struct net_addr *a, char out[PEER_TEXT]);
 
