@@ -175,7 +175,7 @@ static void write_use(struct auth *auth, uint64_t account, uint32_t number, cons
     pack_u16(&w, (uint16_t)use->protocol);
     pack_str16(&w, str_head(use->peer, AUTH_APP_PEER_MAX));
     pack_str16(&w, str_head(use->client, AUTH_APP_CLIENT_MAX));
-    auth_cache_row(auth, account, use_key(text, number), pack_done(&w));
+    auth_cache_row(auth, account, use_key(text, number), pack_done(&w), false);
 }
 
 void auth_app_note(struct auth *auth, uint64_t account, const struct app_use *app,

@@ -16,6 +16,12 @@ static void changed(struct kv_watch *kv_watch, uint64_t version)
     auth_warden_wake(watch->auth);
 }
 
+static void heed_places(struct auth *auth, const struct auth_guard_conf *c)
+{
+    atomic_store(&auth->arrivals.news, (unsigned)c->new_place);
+    atomic_store(&auth->arrivals.most_mails, c->new_place_mails ? c->new_place_mails : 3);
+}
+
 static uint32_t sessions_of(const struct auth_guard_conf *conf)
 {
     return conf->account_sessions ? conf->account_sessions : 100;
@@ -62,6 +68,7 @@ void auth_guard_reload(struct auth *auth, const struct auth_guard_conf *conf)
     struct guard_conf guard = guard_conf(auth, conf);
     auth_guard_configure(&auth->guard, &guard);
     atomic_store(&auth->sessions.most, sessions_of(conf));
+    heed_places(auth, conf);
     trust(auth, conf);
 }
 
@@ -77,6 +84,8 @@ static void logins_init(struct auth *auth)
     auth_guard_init(&auth->guard, &guard);
     auth_sessions_init(&auth->sessions, sessions_of(&auth->conf.guard));
     auth_warden_init(auth);
+    auth_arrivals_init(&auth->arrivals);
+    heed_places(auth, &auth->conf.guard);
     pthread_rwlock_init(&auth->trusted_lock, NULL);
     trust(auth, &auth->conf.guard);
     pthread_mutex_init(&auth->notes_mutex, NULL);
@@ -89,6 +98,7 @@ static void logins_fini(struct auth *auth)
 {
     task_timers_free(&auth->timers);
     auth_place_wait(auth);
+    auth_arrivals_fini(&auth->arrivals);
     pthread_cond_destroy(&auth->notes_done);
     pthread_mutex_destroy(&auth->notes_mutex);
     pthread_rwlock_destroy(&auth->trusted_lock);

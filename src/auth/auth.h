@@ -46,6 +46,13 @@ struct auth_guard_conf { /* 0: the default */
     uint64_t delay_max;             /* seconds that a refusal is held back at most: 15 */
     const struct net_cidr *trusted; /* no delay, no block; copied */
     size_t n_trusted;
+    /* Logins from a new place (arrival.h), and how often a day an owner is told of them: 3. */
+    enum {
+        AUTH_PLACES_MAIL, /* logged, and somebody may tell the owner */
+        AUTH_PLACES_LOG,
+        AUTH_PLACES_OFF
+    } new_place;
+    uint32_t new_place_mails;
     uint32_t account_sessions; /* of one account at a time (session.h): 100 */
 };
 

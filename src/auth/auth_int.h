@@ -303,10 +303,37 @@ size_t auth_guard_remove(struct guard *g, struct str name, const struct net_cidr
 /* RC_AGAIN (KV_CACHED), RC_TEMP, RC_CORRUPT. */
 enum rc auth_place_is_known(struct auth *auth, uint64_t account, const struct net_cidr *net,
                             unsigned flags, bool *out);
-void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr *net); /* blocks */
-/* Writes a row of the account's cache partition, lazily: nobody waits for it. */
-void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct str value);
+struct place_state {
+    bool is_known;
+    bool is_first;  /* nothing is known of the account: it has never logged in, or from trusted
+                       networks alone */
+    unsigned mails; /* that its owner got today about new places */
+};
+/* Blocks. RC_TEMP, RC_CORRUPT. */
+enum rc auth_place_look(struct auth *auth, uint64_t account, const struct net_cidr *net,
+                        struct place_state *out);
+void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr *net,
+                     bool owner_was_told); /* blocks */
+/* Writes a row of the account's cache partition, lazily; waited for or not. */
+void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct str value,
+                    bool is_waited);
 void auth_place_wait(struct auth *auth); /* until all of these have been committed */
+
+/* --- arrival.c: logins from a new place --------------------------------------------------------
+ */
+
+enum place_news { PLACE_NEWS_MAIL, PLACE_NEWS_LOG, PLACE_NEWS_OFF }; /* as AUTH_PLACES_... */
+struct auth_listener;
+struct arrivals {
+    pthread_mutex_t mutex;
+    struct list pending; /* their owners are being told */
+    size_t n;
+    pthread_rwlock_t lock; /* of the listener */
+    struct auth_listener *listener;
+    _Atomic unsigned news, most_mails;
+};
+void auth_arrivals_init(struct arrivals *a);
+void auth_arrivals_fini(struct arrivals *a); /* none is pending */
 
 /* --- session.c: who is logged in; warden.c: whether that is still so ----------------------------
  */
@@ -352,6 +379,7 @@ struct auth {
     struct secrets secrets;
     struct verified_cache verified;
     struct guard guard;
+    struct arrivals arrivals;
     struct sessions sessions;
     struct warden warden;
     struct task_timers *timers; /* NULL without a lane */

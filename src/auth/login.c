@@ -143,8 +143,14 @@ static void remember(struct job *job, const struct verdict *v)
                       str_from(job->peer, job->n_peer));
     else
         auth_verified_put(&auth->verified, &q, &v->facts);
-    if (!job->who.is_trusted)
-        auth_place_note(auth, v->facts.account, &q.place);
+    if (job->who.is_trusted)
+        return;
+    struct told told = told_of(job);
+    if (v->address[0]) /* of an app password: the account's */
+        told.name = str_of(v->address);
+    else
+        told.name = job->who.name;
+    auth_place_arrive(auth, &job->who, &told, v->facts.account);
 }
 
 static void job_free(struct job *job)

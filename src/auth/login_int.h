@@ -48,6 +48,10 @@ uint64_t auth_count_failure(struct auth *auth, const struct who *who, const stru
 /* Counters, log line and the caller's result. */
 void auth_conclude(struct auth *auth, const struct told *told, const struct verdict *v,
                    struct auth_login *login);
+/* A login has succeeded from where it counts whence it comes: whether that is a new place, and then
+ * who is told; told->name is the account's address. Blocks. */
+void auth_place_arrive(struct auth *auth, const struct who *who, const struct told *told,
+                       uint64_t account);
 /* done() after so many ms, or at once. */
 void auth_tell_later(struct auth *auth, struct auth_login *login, uint64_t ms);
 

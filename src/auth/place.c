@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORMAT = 1, PLACES = 16, DAYS = 60, SALT = 16 };
+enum { FORMAT = 1, PLACES = 40, DAYS = 60, SALT = 16 };
 
 #define DAY_NS (86400 * NS_PER_SEC)
 
@@ -25,6 +25,8 @@ struct place_row {
         uint32_t day;
     } item[PLACES];
     size_t n;
+    uint32_t mail_day; /* the owner was told so often of new places on that day */
+    uint8_t mails;
 };
 
 static struct kv_part part_of(uint64_t account)
@@ -51,6 +53,10 @@ static void unpack(struct str value, struct place_row *out)
     }
     if (r.failed)
         return;
+    if (r.n && n <= PLACES) { /* what rows of before do not have */
+        out->mail_day = unpack_u32(&r);
+        out->mails = unpack_u8(&r);
+    }
     out->n = n < PLACES ? n : PLACES;
     memcpy(out->salt, salt.p, SALT);
 }
@@ -66,6 +72,8 @@ static void pack(const struct place_row *row, struct record *out)
         pack_u64(&w, row->item[i].digest);
         pack_u32(&w, row->item[i].day);
     }
+    pack_u32(&w, row->mail_day);
+    pack_u8(&w, row->mails);
     out->n = w.n;
 }
 
@@ -117,26 +125,36 @@ struct note {
     struct auth *auth;
 };
 
+static void warn(struct auth *auth, enum rc rc)
+{
+    if (rc != RC_OK)
+        log_event(auth->ctx->log, LOG_WARNING, "place-not-kept", "cause", rc_name(rc), NULL);
+}
+
 static void noted(struct kv_op *op)
 {
     struct note *note = CONTAINER(op, struct note, op);
     struct auth *auth = note->auth;
     enum rc rc = op->rc;
     free(note);
-    if (rc != RC_OK)
-        log_event(auth->ctx->log, LOG_WARNING, "place-not-kept", "cause", rc_name(rc), NULL);
+    warn(auth, rc);
     pthread_mutex_lock(&auth->notes_mutex);
     auth->notes--;
     pthread_cond_signal(&auth->notes_done);
     pthread_mutex_unlock(&auth->notes_mutex);
 }
 
-void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct str value)
+void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct str value,
+                    bool is_waited)
 {
     struct kv_txn *txn = kv_txn_new(part_of(account));
     enum rc rc = kv_txn_put(txn, key, value);
     if (rc != RC_OK) {
         kv_txn_free(&txn);
+        return;
+    }
+    if (is_waited) {
+        warn(auth, kv_commit_lazy_wait(auth->kv, txn, NULL));
         return;
     }
     struct note *note = mem_zero(sizeof *note);
@@ -152,7 +170,27 @@ void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct 
     noted(&note->op);
 }
 
-void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr *net)
+enum rc auth_place_look(struct auth *auth, uint64_t account, const struct net_cidr *net,
+                        struct place_state *out)
+{
+    struct place_row row;
+    TRY(read_row(auth, account, 0, &row));
+    size_t i = find(&row, digest_of(&row, net));
+    *out = (struct place_state){.is_known = i < row.n && row.item[i].day + DAYS >= today(auth),
+                                .is_first = row.n == 0,
+                                .mails = row.mail_day == today(auth) ? row.mails : 0};
+    return RC_OK;
+}
+
+static void count_mail(struct place_row *row, uint32_t day)
+{
+    row->mails = row->mail_day == day ? row->mails : 0;
+    row->mail_day = day;
+    row->mails += row->mails < UINT8_MAX;
+}
+
+void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr *net,
+                     bool owner_was_told)
 {
     struct place_row row;
     uint32_t day = today(auth);
@@ -160,8 +198,11 @@ void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr 
         return;
     uint64_t digest = digest_of(&row, net);
     size_t at = find(&row, digest);
-    if (at < row.n && row.item[at].day == day)
+    bool is_new = at == row.n;
+    if (at < row.n && row.item[at].day == day && !owner_was_told)
         return;
+    if (owner_was_told)
+        count_mail(&row, day);
     if (at == row.n && row.n < PLACES)
         row.n++;
     if (at == PLACES) {
@@ -173,7 +214,7 @@ void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr 
     row.item[at].day = day;
     struct record r;
     pack(&row, &r);
-    auth_cache_row(auth, account, row_key, auth_record_str(&r));
+    auth_cache_row(auth, account, row_key, auth_record_str(&r), is_new || owner_was_told);
 }
 
 void auth_place_wait(struct auth *auth)

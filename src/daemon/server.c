@@ -163,6 +163,7 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
                                    .expire_ms = c->relay.expire * 1000,
                                    .delay_notice_ms = c->relay.delay_notice * 1000,
                                    .charsets = s->charsets,
+                                   .tells_places = true,
                                    .tells_attachments =
                                        strcmp(c->imap.attachment_keywords, "on") == 0,
                                    .trace = s->admin.trace};

@@ -28,11 +28,17 @@ enum rc server_trusted(struct server *s, const struct conf *c, struct trusted *o
 
 struct auth_guard_conf server_guard_conf(const struct conf *c, const struct trusted *trusted)
 {
+    bool is_off = strcmp(c->auth.new_place, "off") == 0;
+    bool is_logged = strcmp(c->auth.new_place, "log") == 0;
     return (struct auth_guard_conf){.account_failures = (uint32_t)c->auth.account_failures,
                                     .address_failures = (uint32_t)c->auth.address_failures,
                                     .network_failures = (uint32_t)c->auth.network_failures,
                                     .period = c->auth.failure_time,
                                     .delay_max = c->auth.delay_max,
+                                    .new_place = is_off      ? AUTH_PLACES_OFF
+                                                 : is_logged ? AUTH_PLACES_LOG
+                                                             : AUTH_PLACES_MAIL,
+                                    .new_place_mails = (uint32_t)c->auth.new_place_mails,
                                     .account_sessions = (uint32_t)c->limits.per_account,
                                     .trusted = trusted->net,
                                     .n_trusted = trusted->n};

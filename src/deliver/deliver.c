@@ -20,6 +20,8 @@ enum rc deliver_open(const struct ctx *ctx, const struct deliver_conf *conf, str
     deliver->conf.hostname = str_from(mem_dup(deliver->conf.hostname.p, deliver->conf.hostname.n),
                                       deliver->conf.hostname.n);
     deliver->fanout = fanout_new(ctx, &deliver->conf);
+    if (deliver->conf.tells_places)
+        deliver->places = places_open(deliver);
     *out = deliver;
     return RC_OK;
 }
@@ -34,6 +36,7 @@ void deliver_close(struct deliver **deliver)
 {
     if (!*deliver)
         return;
+    places_close(&(*deliver)->places);
     fanout_free(&(*deliver)->fanout);
     free((void *)(uintptr_t)(*deliver)->conf.hostname.p);
     free(*deliver);

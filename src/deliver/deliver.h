@@ -38,7 +38,8 @@ struct deliver_conf {
     _Atomic uint64_t delay_notice_ms; /* after which its sender is told that it waits; 0: never */
     const struct mime_charsets *charsets; /* for the subjects shown in reports; may be NULL */
     struct trace *trace;                  /* what becomes of messages; NULL: nobody asks */
-    _Atomic bool tells_attachments;       /* by keywords of delivered messages [RFC9979 4] */
+    bool tells_places; /* auth's users get mail about logins from a new place (auth/arrival.h) */
+    _Atomic bool tells_attachments; /* by keywords of delivered messages [RFC9979 4] */
 };
 
 /* Takes up what the queue still holds from before; the lane and all in conf outlive it. */

@@ -67,10 +67,13 @@ void later_fini(struct later *l);
 /* --- settle.c, settle_report.c: what became of recipients, and who is told ----------------------
  */
 
+struct places; /* places.c: owners who are told of logins from a new place */
+
 struct deliver {
     struct ctx ctx;
     struct deliver_conf conf; /* with its defaults */
     struct fanout *fanout;
+    struct places *places; /* NULL: nobody is */
 };
 
 /* The defaults of what is 0. */
@@ -125,6 +128,30 @@ enum rc forward_sender(const struct ctx *ctx, const struct deliver_conf *conf,
 /* Whom a report about a forwarded message is for: the first sender again. RC_TEMP. */
 enum rc forward_reader(const struct ctx *ctx, const struct deliver_conf *conf, struct str sender,
                        struct arena *arena, struct str *out);
+
+/* --- notice.c: what the server itself writes to its users ---------------------------------------
+ */
+
+struct notice {
+    struct str to;      /* an address here */
+    struct str subject; /* ASCII, as the text */
+    struct str text;    /* lines that end with '\n' */
+};
+enum { NOTICE_ID = 17 };
+struct notice_op {
+    void (*done)(struct notice_op *op); /* as that of struct deliver_op */
+    enum rc rc;
+    char id[NOTICE_ID]; /* message= in log lines */
+    struct deliver *deliver;
+    struct kv_blob_id blob;
+    struct deliver_op op;
+};
+/* Blocks. RC_OK: done() will come, when it is durable. RC_NOTFOUND: the address is nobody's any
+ * more. RC_LIMIT, RC_TEMP, RC_FULL. */
+enum rc notice_send(struct deliver *deliver, const struct notice *notice, struct notice_op *op);
+
+struct places *places_open(struct deliver *deliver);
+void places_close(struct places **places); /* waits for those under way; before all else closes */
 
 /* trace.c: what became of it, for who asks later. Of a copy that is in its mailbox; of all else,
  * once it is settled. */
