@@ -4,6 +4,7 @@
 #include "base/test.h"
 #include "base/utf7.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static struct arena arena;
@@ -294,6 +295,36 @@ static void commands_come_whole_however_they_are_cut(void **state)
     }
 }
 
+/* --- answers ---------------------------------------------------------------------------------- */
+
+/* Each code is one that is registered, so that no client takes it for something else
+ * [RFC3501 7.1] [RFC9051 7.1]. */
+static void response_codes_are_registered(void **state)
+{
+    static const char registered[] =
+        " ALREADYEXISTS AUTHENTICATIONFAILED AUTHORIZATIONFAILED BADCHARSET BADEVENT CANNOT "
+        "CLIENTBUG"
+        " COMPRESSIONACTIVE CORRUPTION EXPUNGEISSUED HASCHILDREN INUSE LIMIT NONEXISTENT"
+        " NOTIFICATIONOVERFLOW NOTSAVED OVERQUOTA PRIVACYREQUIRED READ-ONLY READ-WRITE SERVERBUG"
+        " TOOBIG TOOFEW TOOMANY TRYCREATE UIDREQUIRED UNAVAILABLE UNKNOWN-CTE USEATTR ";
+    size_t n_codes = 0;
+    for (int i = 0; i < IMAP_TEXTS; i++) {
+        char word[64];
+        struct str code = imap_text_code((enum imap_text)i), name;
+        assert_true(imap_text_line((enum imap_text)i).n > 0);
+        if (!code.p)
+            continue;
+        n_codes++;
+        assert_true(str_starts(code, STR("[")) && str_ends(code, STR("] ")));
+        code = str_sub(code, 1, code.n - 3);
+        str_cut(&code, ' ', &name);
+        snprintf(word, sizeof word, " %.*s ", STR_ARG(name));
+        if (!strstr(registered, word))
+            fail_msg("nobody knows%s", word);
+    }
+    assert_true(n_codes > 30);
+}
+
 static int end(void **state)
 {
     arena_fini(&arena);
@@ -311,6 +342,7 @@ int main(void)
         cmocka_unit_test(strings_are_read),
         cmocka_unit_test(strings_are_written),
         cmocka_unit_test(commands_come_whole_however_they_are_cut),
+        cmocka_unit_test(response_codes_are_registered),
     };
     return cmocka_run_group_tests(tests, NULL, end);
 }

@@ -203,7 +203,7 @@ static void what_cannot_be_removed(void **state)
 }
 
 /* One with children becomes a placeholder; made again, it has none of its old messages. */
-static void made_again_under_the_same_id(void **state)
+static void made_again_under_the_same_id(void **state) /* [RFC3501 2.3.1.1] [RFC9051 2.3.1.1] */
 {
     struct fixture *f = *state;
     struct store_account *a = fixture_account(f, 1);
