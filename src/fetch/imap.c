@@ -41,7 +41,7 @@ enum { DELETE_AT_ONCE = 100, IDLE_MS = 25 * 60 * 1000 };
 
 struct entry {
     uint64_t size, date;
-    uint32_t uid;
+    uint32_t uid, flags;
     uint8_t want;
     bool is_taken;
 };
@@ -253,7 +253,7 @@ static enum net_step after_select(struct conn *c, struct fetch_session *s)
     enum rc rc = s->owner->folder(s->owner, &p->folders[p->at], &from);
     if (rc != RC_OK)
         return fetch_session_fail_owner(s, rc);
-    snprintf(line, sizeof line, "UID FETCH %u:* (UID RFC822.SIZE INTERNALDATE)", from);
+    snprintf(line, sizeof line, "UID FETCH %u:* (UID FLAGS RFC822.SIZE INTERNALDATE)", from);
     return say(c, s, SCAN, str_of(line));
 }
 
@@ -261,7 +261,8 @@ static enum net_step after_select(struct conn *c, struct fetch_session *s)
 
 static struct fetch_item item_of(const struct entry *e)
 {
-    return (struct fetch_item){.number = e->uid, .size = e->size, .date = e->date};
+    return (struct fetch_item){
+        .number = e->uid, .size = e->size, .date = e->date, .flags = e->flags};
 }
 
 static int compare(const void *a, const void *b)
@@ -365,8 +366,8 @@ static enum rc add_entry(struct fetch_session *s, const struct fetch_item *item)
     if (p->n >= s->limits.messages)
         return RC_LIMIT;
     p->entries = mem_array(p->entries, &p->size, p->n + 1, sizeof *p->entries);
-    p->entries[p->n++] =
-        (struct entry){.uid = item->number, .size = item->size, .date = item->date};
+    p->entries[p->n++] = (struct entry){
+        .uid = item->number, .size = item->size, .date = item->date, .flags = item->flags};
     return RC_OK;
 }
 
