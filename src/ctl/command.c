@@ -425,7 +425,7 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
                  : is_dns     ? ctl_dns(conf, line.words + 1, line.n - 1, line.is_json)
                  : is_setup   ? ctl_dkim_setup(conf, line.words, line.n)
                  : is_migrate ? ctl_migrate(conf, line.words + 1, line.n - 1)
-                 : is_import  ? ctl_import(conf, line.words + 1, line.n - 1)
+                 : is_import  ? ctl_import(conf, line.words + 1, line.n - 1, line.from_stdin)
                               : run(&line, command, conf);
     conf_free(&conf);
     return status;

@@ -8,6 +8,8 @@
 
 #include "base/bytes.h"
 #include "dns/dns.h"
+#include "fetch/fetch.h"
+#include "transfer/transfer.h"
 
 #include <sys/types.h>
 
@@ -85,8 +87,24 @@ enum rc ctl_send(int fd, const struct admin_request *request);
 
 /* --- moving.c, stream.c: import and export ---------------------------------------------------- */
 
-#define CTL_IMPORT_USAGE "maildir|mbox SOURCE ADDRESS|@DOMAIN [--uidl FORM] [--folder NAME]"
-int ctl_import(const struct conf *conf, const struct str *words, size_t n);
+#define CTL_IMPORT_USAGE                                                                           \
+    "maildir|mbox|imap|pop3 SOURCE ADDRESS|@DOMAIN [--uidl FORM] [--folder NAME] [--login LOGIN] " \
+    "[--tls implicit|starttls|none] [--password-stdin]"
+int ctl_import(const struct conf *conf, const struct str *words, size_t n, bool from_stdin);
+
+/* elsewhere.c: an account elsewhere as a source. */
+enum { CTL_ELSEWHERE_WHY = 256, CTL_ELSEWHERE_NAME = 512 };
+struct ctl_elsewhere {
+    const struct conf *conf;
+    bool is_imap;
+    struct str login, tls, uidl;   /* as on the command line; absent: not given */
+    struct fetch_place place;      /* the rest is ctl_elsewhere_read's, but for the password */
+    char name[CTL_ELSEWHERE_NAME]; /* what origins are counted by */
+};
+bool ctl_elsewhere_read(struct str source, struct ctl_elsewhere *out); /* false: wrong usage */
+/* Without transfer_finish. The cause of what is not the sink's is in `why`, or that is empty. */
+enum rc ctl_pour_elsewhere(const struct ctl_elsewhere *from, struct transfer_sink *sink,
+                           uint64_t *out_known, char why[CTL_ELSEWHERE_WHY]);
 
 /* Requests that begin a stream of frames on the control socket, in whichever process has the store:
  * "transfer-into" ADDRESS SOURCE MESSAGE-SIZE. */

@@ -27,6 +27,7 @@ struct moving {
     struct str kind, source, address; /* as on the command line */
     const struct kind *what;
     struct str uidl, folder; /* absent: not given */
+    struct ctl_elsewhere elsewhere;
 
     /* The account under way. */
     struct transfer_watch watch;
@@ -41,6 +42,7 @@ struct moving {
 
 struct kind {
     const char *name, *nothing; /* what is said when the source is none of it */
+    bool is_elsewhere;
     enum rc (*pour)(const struct moving *m, const char *source, struct transfer_sink *sink,
                     uint64_t *out_known);
 };
@@ -251,9 +253,25 @@ static enum rc pour_mbox(const struct moving *m, const char *source, struct tran
     return rc;
 }
 
+static enum rc pour_elsewhere(const struct moving *m, const char *source,
+                              struct transfer_sink *sink, uint64_t *out_known)
+{
+    char why[CTL_ELSEWHERE_WHY];
+    enum rc rc = ctl_pour_elsewhere(&m->elsewhere, sink, out_known, why);
+    if (rc == RC_OK || !why[0])
+        return rc;
+    if (m->is_shown)
+        fputc('\n', stderr);
+    fprintf(stderr, "penfold: %s: %s%s\n", source, why,
+            rc == RC_TEMP ? ": run this again, what is in is passed over" : "");
+    return RC_PERM;
+}
+
 static const struct kind kinds[] = {
-    {"maildir", "there is no Maildir", pour_maildir},
-    {"mbox", "there is no mbox file, nor a folder of them", pour_mbox},
+    {"maildir", "there is no Maildir", false, pour_maildir},
+    {"mbox", "there is no mbox file, nor a folder of them", false, pour_mbox},
+    {"imap", "there is no such host", true, pour_elsewhere},
+    {"pop3", "there is no such host", true, pour_elsewhere},
 };
 
 static enum rc pour(struct moving *m, struct transfer_sink *sink, const char *source,
@@ -271,7 +289,8 @@ static enum rc import_account(struct moving *m, const char *source, struct str a
 {
     char size[24];
     snprintf(size, sizeof size, "%llu", (unsigned long long)m->conf->limits.message_size);
-    const struct str words[] = {STR("transfer-into"), address, m->kind, str_of(size)};
+    struct str name = m->what->is_elsewhere ? str_of(m->elsewhere.name) : m->kind;
+    const struct str words[] = {STR("transfer-into"), address, name, str_of(size)};
     const struct admin_request request = {.words = words, .n_words = 4};
     struct transfer_sink *sink = NULL;
     struct transfer_counts counts = {0};
@@ -365,6 +384,10 @@ static bool read_words(struct moving *m, const struct str *words, size_t n)
             m->uidl = words[++i];
         else if (str_eq(words[i], STR("--folder")) && i + 1 < n)
             m->folder = words[++i];
+        else if (str_eq(words[i], STR("--login")) && i + 1 < n)
+            m->elsewhere.login = words[++i];
+        else if (str_eq(words[i], STR("--tls")) && i + 1 < n)
+            m->elsewhere.tls = words[++i];
         else if (str_starts(words[i], STR("--")) || n_args == 3)
             return false;
         else
@@ -373,18 +396,32 @@ static bool read_words(struct moving *m, const struct str *words, size_t n)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (str_eq(m->kind, str_of(kinds[i].name)))
             m->what = &kinds[i];
-    return n_args == 3 && m->what && m->source.n && m->address.n;
+    if (n_args < 3 || !m->what || !m->source.n || !m->address.n)
+        return false;
+    m->elsewhere.conf = m->conf;
+    m->elsewhere.is_imap = str_eq(m->kind, STR("imap"));
+    m->elsewhere.uidl = m->uidl;
+    return m->what->is_elsewhere
+               ? m->address.p[0] != '@' && ctl_elsewhere_read(m->source, &m->elsewhere)
+               : !m->elsewhere.login.n && !m->elsewhere.tls.n;
 }
 
-int ctl_import(const struct conf *conf, const struct str *words, size_t n)
+int ctl_import(const struct conf *conf, const struct str *words, size_t n, bool from_stdin)
 {
+    char password[AUTH_PASSWORD_MAX + 2] = "";
     struct moving m = {.conf = conf, .is_terminal = isatty(STDERR_FILENO) == 1};
     if (!read_words(&m, words, n)) {
         fprintf(stderr, "penfold: usage: penfold import " CTL_IMPORT_USAGE "\n");
         return CTL_USAGE;
     }
     signal(SIGPIPE, SIG_IGN);
+    if (m.what->is_elsewhere) {
+        if (ctl_read_password(from_stdin, password, sizeof password) != RC_OK)
+            return CTL_FAILED;
+        m.elsewhere.place.password = str_of(password);
+    }
     enum rc rc =
         m.address.p[0] == '@' ? import_domain(&m) : import_account(&m, m.source.p, m.address);
+    explicit_bzero(password, sizeof password);
     return rc == RC_OK && !m.failed && !m.refused ? CTL_DONE : CTL_FAILED;
 }

@@ -236,6 +236,11 @@ enum rc maildir_uidl(struct str form, uint32_t uid, uint32_t uidvalidity, struct
     return RC_OK;
 }
 
+enum rc transfer_uidl(struct str form, uint32_t uid, uint32_t uidvalidity, struct buf *out)
+{
+    return maildir_uidl(form, uid, uidvalidity, (struct str){0}, out);
+}
+
 /* --- folders ---------------------------------------------------------------------------------- */
 
 static void put_level(struct buf *out, struct str level)

@@ -159,6 +159,9 @@ struct transfer_mbox {
 };
 enum rc transfer_from_mbox(struct transfer_mbox *mbox, struct transfer_sink *sink);
 
+/* A unique-id as the form says, with %u and %v; appends it. RC_SYNTAX: it has something else. */
+enum rc transfer_uidl(struct str form, uint32_t uid, uint32_t uidvalidity, struct buf *out);
+
 /* An origin from what identifies a message: any bytes. */
 void transfer_origin(const struct str *parts, size_t n, unsigned char out[TRANSFER_ORIGIN]);
 
