@@ -10,11 +10,22 @@ enum { CRYPTO_PASSWORD_MAX = 128 }; /* bytes of a password's hash, with its NUL 
 /* Argon2id. Takes `memory` bytes and as long as `ops` passes take. RC_TEMP without memory. */
 enum rc crypto_password_hash(struct str password, uint32_t ops, uint64_t memory,
                              char out[CRYPTO_PASSWORD_MAX]);
-/* RC_OK, RC_DENIED; RC_CORRUPT: not a hash; RC_TEMP. */
+/* Also of those that come from elsewhere (below). RC_OK, RC_DENIED; RC_CORRUPT: not a hash;
+ * RC_TEMP. */
 enum rc crypto_password_verify(struct str hash, struct str password);
 /* A hash that no password has, made at once: verifying takes as long as with one that was computed
  * with these parameters. */
 void crypto_password_decoy(uint32_t ops, uint64_t memory, char out[CRYPTO_PASSWORD_MAX]);
+
+/* Hashes that other programs have made, as in Dovecot's "{SCHEME}text" or as crypt(3) has them:
+ * SHA512-CRYPT, SHA256-CRYPT, BLF-CRYPT ($2a, $2b, $2y), CRYPT (these and yescrypt), MD5-CRYPT,
+ * SSHA, SSHA256, SSHA512, PBKDF2, Django's pbkdf2_sha256, and ARGON2ID with parameters of others.
+ * Puts the form that is kept and verified into `out`. RC_NOTFOUND: no scheme that is taken, such
+ * as one without a salt. RC_LIMIT: its rounds or its memory would keep us too long. RC_SYNTAX: not
+ * well-formed, so that no password would ever match. */
+enum { CRYPTO_FOREIGN_MAX = 256 };
+enum rc crypto_foreign_read(struct str text, char out[CRYPTO_FOREIGN_MAX]);
+bool crypto_is_foreign(struct str hash); /* not of crypto_password_hash */
 
 void crypto_wipe(void *p, size_t n);              /* never optimised away */
 bool crypto_is_equal(struct str a, struct str b); /* in a time that depends on the lengths alone */

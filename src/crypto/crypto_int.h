@@ -13,6 +13,11 @@ bool key_fits(const struct key *key, struct str chain_pem); /* its first certifi
 enum rc key_sign(struct key *key, struct str algorithm, struct str tbs, unsigned char *out,
                  size_t *n);
 
+/* --- scheme.c */
+
+/* RC_CORRUPT: not a hash that crypto_foreign_read has given. */
+enum rc foreign_verify(struct str hash, struct str password);
+
 /* --- password.c */
 
 enum { SEAL_OVERHEAD = 48 };

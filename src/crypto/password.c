@@ -23,7 +23,9 @@ enum rc crypto_password_hash(struct str password, uint32_t ops, uint64_t memory,
 enum rc crypto_password_verify(struct str hash, struct str password)
 {
     char text[CRYPTO_PASSWORD_MAX] = {0};
-    if (hash.n >= sizeof text || !str_starts(hash, STR("$argon2id$")))
+    if (crypto_is_foreign(hash))
+        return foreign_verify(hash, password);
+    if (hash.n >= sizeof text)
         return RC_CORRUPT;
     memcpy(text, hash.p, hash.n);
     errno = 0;
