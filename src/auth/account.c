@@ -9,7 +9,7 @@ struct account_edit {
     struct key secret; /* when `id` is known */
     uint64_t id;
     const struct auth_account_change *change;
-    char hash[CRYPTO_PASSWORD_MAX]; /* of the new password */
+    char hash[CRYPTO_FOREIGN_MAX]; /* of the new password */
 };
 enum { DOMAIN, ADDRESS };
 
@@ -66,6 +66,12 @@ static enum rc make_added(struct edit *e, struct kv_txn *txn)
     return kv_txn_put(txn, auth_key_str(&a->secret), auth_record_str(&r));
 }
 
+/* One that comes from elsewhere. */
+static enum rc take_hash(struct account_edit *a, struct str hash)
+{
+    return crypto_foreign_read(hash, a->hash) == RC_OK ? RC_OK : RC_SYNTAX;
+}
+
 enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, struct str password)
 {
     struct account_edit a = {.id = id};
@@ -75,14 +81,29 @@ enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, str
     return run(&a, make_added);
 }
 
+enum rc auth_account_add_hash(struct auth *auth, uint64_t id, struct str address, struct str hash)
+{
+    struct account_edit a = {.id = id};
+    TRY(edit_address(&a, auth, address));
+    TRY(take_hash(&a, hash));
+    auth_key_secret(&a.secret, id, 0);
+    return run(&a, make_added);
+}
+
 static enum rc make_passwd(struct edit *e, struct kv_txn *txn)
 {
     struct account_edit *a = CONTAINER(e, struct account_edit, edit);
     struct address_record address;
+    struct secret_record before, now = {clock_wall(e->auth->ctx->clock), str_of(a->hash)};
+    struct str value;
     struct record r;
     TRY(auth_edit_account(e, &a->place.address_key, &address));
     auth_key_secret(&a->secret, address.account, 0);
-    auth_secret_pack(&(struct secret_record){clock_wall(e->auth->ctx->clock), str_of(a->hash)}, &r);
+    TRY(auth_edit_get(e, &a->secret, 1, &value));
+    if (!str_is_null(value) && auth_secret_unpack(value, &before) == RC_OK &&
+        before.created >= now.created)
+        now.created = before.created + 1; /* the clock was set back */
+    auth_secret_pack(&now, &r);
     return kv_txn_put(txn, auth_key_str(&a->secret), auth_record_str(&r));
 }
 
@@ -91,6 +112,14 @@ enum rc auth_account_passwd(struct auth *auth, struct str address, struct str pa
     struct account_edit a = {0};
     TRY(edit_address(&a, auth, address));
     TRY(hash_password(&a, password));
+    return run(&a, make_passwd);
+}
+
+enum rc auth_account_set_hash(struct auth *auth, struct str address, struct str hash)
+{
+    struct account_edit a = {0};
+    TRY(edit_address(&a, auth, address));
+    TRY(take_hash(&a, hash));
     return run(&a, make_passwd);
 }
 

@@ -343,6 +343,10 @@ enum rc auth_account_reserve(struct auth *auth, uint64_t *out_id);
 enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, struct str password);
 /* RC_NOTFOUND, and RC_SYNTAX and RC_LIMIT as above. */
 enum rc auth_account_passwd(struct auth *auth, struct str address, struct str password);
+/* The same with a password's hash that another program has made (crypto_foreign_read); the first
+ * right login makes one of ours of it. RC_SYNTAX: also a hash that is not taken. */
+enum rc auth_account_add_hash(struct auth *auth, uint64_t id, struct str address, struct str hash);
+enum rc auth_account_set_hash(struct auth *auth, struct str address, struct str hash);
 struct auth_account_change {
     unsigned what;
     bool is_enabled;   /* no: logins fail and mail is refused for good */

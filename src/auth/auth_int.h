@@ -81,8 +81,8 @@ struct removed_record {
     struct str address, row; /* the value that its address had */
 };
 struct secret_record {
-    uint64_t created;
-    struct str hash;
+    uint64_t created; /* tells one password of an account from the next: it always grows */
+    struct str hash;  /* ours, or one that came from elsewhere */
 };
 enum { APP_DIGEST = CRYPTO_SHA256 };
 struct app_record {
@@ -237,8 +237,8 @@ struct verified_question {
 };
 void auth_verified_init(struct verified_cache *c, size_t max);
 void auth_verified_fini(struct verified_cache *c);
-/* Names a stored hash. */
-void auth_verified_credential(const struct verified_cache *c, struct str hash,
+/* Names a password by what tells it from the others of its account. */
+void auth_verified_credential(const struct verified_cache *c, struct str mark,
                               unsigned char out[VERIFIED_CREDENTIAL]);
 /* True: the password was right when the partition had out->version. */
 bool auth_verified_find(struct verified_cache *c, const struct verified_question *q,
@@ -317,7 +317,10 @@ void auth_place_note(struct auth *auth, uint64_t account, const struct net_cidr 
 /* Writes a row of the account's cache partition, lazily; waited for or not. */
 void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct str value,
                     bool is_waited);
-void auth_place_wait(struct auth *auth); /* until all of these have been committed */
+/* Work that is done behind a login's back. */
+void auth_note_begin(struct auth *auth);
+void auth_note_end(struct auth *auth);
+void auth_place_wait(struct auth *auth); /* until all of that is done */
 
 /* --- arrival.c: logins from a new place --------------------------------------------------------
  */
@@ -388,7 +391,7 @@ struct auth {
     size_t n_trusted;
     pthread_mutex_t notes_mutex;
     pthread_cond_t notes_done;
-    size_t notes; /* commits of places under way */
+    size_t notes; /* auth_note_begin without end */
     pthread_mutex_t secret_mutex;
     bool has_secret;
     unsigned char secret[AUTH_SECRET];
@@ -515,6 +518,11 @@ struct app_user {
     struct str peer;
 };
 void auth_app_client(struct auth *auth, const struct app_user *user, struct str client);
+
+/* --- rehash.c --------------------------------------------------------------------------------- */
+
+/* Lets the password, which was right for this hash, have one of ours; behind the caller's back. */
+void auth_rehash(struct auth *auth, struct str name, struct str hash, struct str password);
 
 /* --- edit.c ----------------------------------------------------------------------------------- */
 

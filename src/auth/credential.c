@@ -21,6 +21,16 @@ static enum rc take_label(const struct address *a, struct str label, struct aren
     return RC_OK;
 }
 
+/* By its time, which stays when the same password is hashed anew. */
+static void name_credential(struct auth *auth, const struct secret_record *secret,
+                            unsigned char out[AUTH_CREDENTIAL])
+{
+    unsigned char mark[8];
+    put_u64(mark, secret->created);
+    auth_verified_credential(&auth->verified, str_from(mark, sizeof mark), out);
+    put_u32(out, 0); /* which of the account's it is, see app_login.c */
+}
+
 static enum rc fill_in(struct auth *auth, const struct lookup *found, struct str value,
                        struct credential *out)
 {
@@ -39,8 +49,7 @@ static enum rc fill_in(struct auth *auth, const struct lookup *found, struct str
         out->hash = secret.hash;
         out->cause = "password";
         out->is_usable = true;
-        auth_verified_credential(&auth->verified, secret.hash, out->facts.credential);
-        put_u32(out->facts.credential, 0); /* which of the account's it is, see app_login.c */
+        name_credential(auth, &secret, out->facts.credential);
     }
     return RC_OK;
 }

@@ -131,6 +131,21 @@ static void warn(struct auth *auth, enum rc rc)
         log_event(auth->ctx->log, LOG_WARNING, "place-not-kept", "cause", rc_name(rc), NULL);
 }
 
+void auth_note_begin(struct auth *auth)
+{
+    pthread_mutex_lock(&auth->notes_mutex);
+    auth->notes++;
+    pthread_mutex_unlock(&auth->notes_mutex);
+}
+
+void auth_note_end(struct auth *auth)
+{
+    pthread_mutex_lock(&auth->notes_mutex);
+    auth->notes--;
+    pthread_cond_signal(&auth->notes_done);
+    pthread_mutex_unlock(&auth->notes_mutex);
+}
+
 static void noted(struct kv_op *op)
 {
     struct note *note = CONTAINER(op, struct note, op);
@@ -138,10 +153,7 @@ static void noted(struct kv_op *op)
     enum rc rc = op->rc;
     free(note);
     warn(auth, rc);
-    pthread_mutex_lock(&auth->notes_mutex);
-    auth->notes--;
-    pthread_cond_signal(&auth->notes_done);
-    pthread_mutex_unlock(&auth->notes_mutex);
+    auth_note_end(auth);
 }
 
 void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct str value,
@@ -160,9 +172,7 @@ void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct 
     struct note *note = mem_zero(sizeof *note);
     note->auth = auth;
     note->op.done = noted;
-    pthread_mutex_lock(&auth->notes_mutex);
-    auth->notes++;
-    pthread_mutex_unlock(&auth->notes_mutex);
+    auth_note_begin(auth);
     rc = kv_commit(auth->kv, txn, KV_LAZY, &note->op);
     if (rc == RC_OK)
         return;

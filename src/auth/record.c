@@ -4,7 +4,14 @@
 
 #include <string.h>
 
-enum { FORMAT = 1, KIND_ACCOUNT = 1, KIND_ALIAS = 2, KIND_ARGON2ID = 1, KIND_APP = 2 };
+enum {
+    FORMAT = 1,
+    KIND_ACCOUNT = 1,
+    KIND_ALIAS = 2,
+    KIND_ARGON2ID = 1,
+    KIND_APP = 2,
+    KIND_FOREIGN = 3
+};
 enum { NO_NET = 255 }; /* in the place of a network's bits */
 enum { FLAG_DISABLED = 1, FLAG_SUSPENDED = 2, FLAG_NO_COPY = 4 };
 
@@ -342,7 +349,7 @@ void auth_secret_pack(const struct secret_record *s, struct record *out)
 {
     struct packer w;
     begin(&w, out);
-    pack_u8(&w, KIND_ARGON2ID);
+    pack_u8(&w, crypto_is_foreign(s->hash) ? KIND_FOREIGN : KIND_ARGON2ID);
     pack_u64(&w, s->created);
     pack_str16(&w, s->hash);
     out->n = w.n;
@@ -352,7 +359,8 @@ enum rc auth_secret_unpack(struct str value, struct secret_record *out)
 {
     struct unpacker r;
     TRY(open_record(&r, value));
-    if (unpack_u8(&r) != KIND_ARGON2ID)
+    uint8_t kind = unpack_u8(&r);
+    if (kind != KIND_ARGON2ID && kind != KIND_FOREIGN)
         return RC_CORRUPT;
     out->created = unpack_u64(&r);
     out->hash = unpack_str16(&r);

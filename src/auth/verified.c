@@ -74,11 +74,11 @@ static struct entry *find(struct verified_cache *c, struct str text)
     return NULL;
 }
 
-void auth_verified_credential(const struct verified_cache *c, struct str hash,
+void auth_verified_credential(const struct verified_cache *c, struct str mark,
                               unsigned char out[VERIFIED_CREDENTIAL])
 {
     unsigned char digest[CRYPTO_SHA256];
-    crypto_hmac_sha256(str_from(c->key, sizeof c->key), hash, digest);
+    crypto_hmac_sha256(str_from(c->key, sizeof c->key), mark, digest);
     memcpy(out, digest, VERIFIED_CREDENTIAL);
 }
 
