@@ -24,19 +24,30 @@ static void log_leftover(struct admin *admin, uint64_t id, enum rc rc)
 
 /* --- making ----------------------------------------------------------------------------------- */
 
-static enum rc make_account(struct admin *admin, const struct admin_call *c,
+static enum rc make_account(struct admin *admin, struct str address, struct str text, bool is_hash,
                             struct store_quota quota)
 {
     uint64_t id;
     TRY(auth_account_reserve(admin->auth, &id));
     enum rc rc = store_account_create(admin->store, id, quota);
     if (rc == RC_OK)
-        rc = auth_account_add(admin->auth, id, c->args[0], c->password);
+        rc = is_hash ? auth_account_add_hash(admin->auth, id, address, text)
+                     : auth_account_add(admin->auth, id, address, text);
     if (rc == RC_OK)
         return RC_OK;
     enum rc cleaned = account_destroy(admin, id); /* nobody has seen it */
     if (cleaned != RC_OK)
         log_leftover(admin, id, cleaned);
+    return rc;
+}
+
+enum rc account_bring(struct admin *admin, struct str address, struct str text, bool is_hash)
+{
+    const struct store_quota quota = {.inherited = STORE_QUOTA_BYTES | STORE_QUOTA_MESSAGES,
+                                      .group = group_of(str_domain(address))};
+    pthread_mutex_lock(&admin->accounts);
+    enum rc rc = make_account(admin, address, text, is_hash, quota);
+    pthread_mutex_unlock(&admin->accounts);
     return rc;
 }
 
@@ -60,7 +71,7 @@ void admin_account_add(struct admin *admin, const struct admin_call *c, struct a
         rc = RC_EXISTS;
     if (rc == RC_NOTFOUND) {
         pthread_mutex_lock(&admin->accounts);
-        rc = make_account(admin, c, s.quota);
+        rc = make_account(admin, c->args[0], c->password, false, s.quota);
         pthread_mutex_unlock(&admin->accounts);
     }
     if (rc == RC_NOTFOUND)

@@ -100,6 +100,7 @@ void admin_alias_remove(struct admin *admin, const struct admin_call *c, struct 
 void admin_app_add(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_app_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_app_revoke(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
+void admin_import_passwd(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_blocked_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_blocked_remove(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_sessions_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
@@ -127,6 +128,9 @@ void admin_collect_remove(struct admin *admin, const struct admin_call *c, struc
 void admin_trace(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 void admin_fsck(struct admin *admin, const struct admin_call *c, struct admin_answer *a);
 
+/* Makes one with all defaults, of a password or a hash from elsewhere. RC_EXISTS, RC_NOTFOUND (no
+ * such domain), RC_SYNTAX. */
+enum rc account_bring(struct admin *admin, struct str address, struct str text, bool is_hash);
 /* The account's partition, then its number. RC_CONFLICT while somebody has it open. */
 enum rc account_destroy(struct admin *admin, uint64_t id);
 

@@ -42,6 +42,8 @@ static const struct {
      "gives up the keys that are sealed for a lost one"},
     {"import", CTL_IMPORT_USAGE,
      "brings mail into an account, or into all of a domain; what is in already is passed over"},
+    {"import passwd", "FILE [DOMAIN] [--replace] [--dry-run]",
+     "makes accounts of another mail server's password file, with the passwords they have there"},
     {"migrate", "OTHER.conf [--account ADDRESS]... [--verify]",
      "carries the whole store, at rest, into that of another configuration; or compares both"},
 };
@@ -367,6 +369,13 @@ static int keep(const struct line *line, const struct conf *conf)
                      : ctl_restore(conf, line->words[1].p);
 }
 
+static int import(const struct line *line, const struct conf *conf)
+{
+    if (line->n > 1 && str_eq(line->words[1], STR("passwd")))
+        return ctl_import_passwd(conf, line->words + 2, line->n - 2, line->is_json);
+    return ctl_import(conf, line->words + 1, line->n - 1, line->from_stdin);
+}
+
 int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
 {
     struct line line = {0};
@@ -425,7 +434,7 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
                  : is_dns     ? ctl_dns(conf, line.words + 1, line.n - 1, line.is_json)
                  : is_setup   ? ctl_dkim_setup(conf, line.words, line.n)
                  : is_migrate ? ctl_migrate(conf, line.words + 1, line.n - 1)
-                 : is_import  ? ctl_import(conf, line.words + 1, line.n - 1, line.from_stdin)
+                 : is_import  ? import(&line, conf)
                               : run(&line, command, conf);
     conf_free(&conf);
     return status;

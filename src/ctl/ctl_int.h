@@ -85,6 +85,12 @@ enum rc ctl_carry_out_aside(const struct conf *conf, const struct admin_request 
 enum rc ctl_connect(int *out_fd);
 enum rc ctl_send(int fd, const struct admin_request *request);
 
+/* --- import_passwd.c ---------------------------------------------------------------------------
+ */
+
+#define CTL_IMPORT_PASSWD_USAGE "passwd FILE [DOMAIN] [--replace] [--dry-run]"
+int ctl_import_passwd(const struct conf *conf, const struct str *words, size_t n, bool is_json);
+
 /* --- moving.c, stream.c: import and export ---------------------------------------------------- */
 
 #define CTL_IMPORT_USAGE                                                                           \
