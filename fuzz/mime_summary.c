@@ -1,6 +1,7 @@
 /* Fuzz target: envelope and structure. The input is a message; the same bytes are also read back as
  * a summary and as a structure. Aborts when a text is not of IMAP's grammar, depends on how the
  * message was cut, has a part that no number leads to, or cannot be made into BODY. */
+#include "fuzz/charsets.h"
 #include "fuzz/fuzz.h"
 #include "mime/section.h"
 #include "mime/summary.h"
@@ -223,6 +224,21 @@ static void summarise(struct str m, size_t step, uint32_t kept, struct mime_tree
     FUZZ_DEMAND(mime_summary(t, out) == RC_OK);
 }
 
+/* For IMAP4rev2: it can be read and shortened too, and is another one only where that is said. */
+static void check_rev2(const struct mime_tree *t, struct str summary, struct str structure)
+{
+    struct buf out, body;
+    struct str envelope, shown;
+    buf_init(&out, MIME_SUMMARY_MAX);
+    buf_init(&body, MIME_SUMMARY_MAX);
+    FUZZ_DEMAND(mime_summary_rev2(t, charsets_made(), &out) == RC_OK);
+    FUZZ_DEMAND(mime_summary_read(buf_str(&out), &envelope, &shown));
+    FUZZ_DEMAND(mime_structure_to_body(shown, &body) == RC_OK);
+    FUZZ_DEMAND(mime_structure_has_rev2(structure) || str_eq(buf_str(&out), summary));
+    buf_fini(&out);
+    buf_fini(&body);
+}
+
 static void check(struct str m, uint32_t kept)
 {
     struct mime_tree t, cut_tree;
@@ -242,6 +258,7 @@ static void check(struct str m, uint32_t kept)
     FUZZ_DEMAND(buf_len(&body) < structure.n);
     demand_envelope(&envelope);
     FUZZ_DEMAND(envelope.n == 0);
+    check_rev2(&t, buf_str(&whole), structure);
     rest = structure;
     demand_body(&rest, &t, &path, true);
     FUZZ_DEMAND(rest.n == 0);
