@@ -8,7 +8,7 @@ from harness import wire
 NAME = r'[a-zA-Z_:][a-zA-Z0-9_:]*'
 LABELS = r'\{(?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\.)*",?)+\}'
 SAMPLE = re.compile(rf'({NAME})({LABELS})? (-?[0-9.]+(?:e[-+]?[0-9]+)?|NaN|[+-]Inf)')
-UNITS = ('_total', '_bytes', '_seconds', '_items', '_connections', '_transactions', '_info', '_readonly', '_held', '_stalled', '_operations', '_recipients', '_destinations', '_questions',
+UNITS = ('_total', '_bytes', '_seconds', '_items', '_connections', '_sessions', '_transactions', '_info', '_readonly', '_held', '_stalled', '_operations', '_recipients', '_destinations', '_questions',
          '_messages')
 
 

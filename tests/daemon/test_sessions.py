@@ -180,7 +180,7 @@ def test_an_account_has_as_many_sessions_as_it_may(host):
     until(lambda: len(sessions(host, host.address('alice'))) == 3, 'room for one more')
     assert more.command(f'LOGIN {host.address("alice")} {host.passwords["alice"]}')[0].startswith(b'OK ')
     figures = {row['figure']: row['value'] for row in json.loads(host.run('stat', '--json'))}
-    assert figures['penfold_refused_sessions_total'] == 3 and figures['penfold_sessions'] == 5
+    assert figures['penfold_refused_sessions_total'] == 3 and figures['penfold_login_sessions'] == 5
     assert host.log_text().count('event=session-refused') == 3
 
 

@@ -20,7 +20,8 @@ ELSEWHERE = {
     'INTERNAL': 'never said for what a client can ask',
     'DAMAGED': 'src/pop3/test_mail.c',
     'NOT_REMOVED': 'src/pop3/test_mail.c: a_failed_deletion_is_not_called_done',
-    'KICKED': 'tests/daemon: sessions kick',
+    'KICKED': 'tests/daemon/test_sessions.py: test_a_kick_ends_sessions_of_an_address_with_their_protocols_words',
+    'LOGIN_OVER': 'tests/daemon/test_sessions.py: test_a_login_that_holds_no_longer_ends_idle_sessions_at_once',
 }
 
 

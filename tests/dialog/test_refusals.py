@@ -15,7 +15,10 @@ ROW = re.compile(r'^REPLY\((\w+), (\d{3}), "([\d.]*)", "((?:[^"\\]|\\.)*)"\)', r
 ELSEWHERE = {
     'FAILED': 'src/smtpd/test_receive.c: a_failed_commit_is_told',
     'LOGIN_LATER': 'src/smtpd/test_auth.c',
-    'LOGIN_OVER': 'src/smtpd/test_submission.c: a_login_ends_with_its_account',  # by an administrator
+    'KICKED': 'tests/daemon/test_sessions.py: test_a_kick_ends_sessions_of_an_address_with_their_protocols_words',
+    'LOGIN_ENDED': 'src/smtpd/test_submission.c: a_login_ends_with_its_account',
+    'LOGIN_OVER': 'only to a command that is faster than the end of its session',
+    'TOO_MANY_SESSIONS': 'tests/daemon/test_sessions.py: test_an_account_has_as_many_sessions_as_it_may',
     'REFUSED': 'deliver refuses nothing for good today',
 }
 

@@ -17,7 +17,7 @@ PLENTY = 128 * MIB  # more than what one client may cost, and a fraction of what
 @pytest.fixture(scope='module')
 def host(tmp_path_factory):
     from harness.host import Host
-    with Host(tmp_path_factory.mktemp('imap') / 'mail', settings='limits { message_size = 1M }') as made:
+    with Host(tmp_path_factory.mktemp('imap') / 'mail', settings='limits { message_size = 1M  per_account = 1000 }') as made:
         for n in range(200):
             wire.deliver(made, mails.sized(50000), 'alice')
         yield made
