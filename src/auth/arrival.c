@@ -117,6 +117,7 @@ static void log_place(struct auth *auth, const struct told *told, uint64_t accou
     log_u64(&l, "account", account);
     log_text(&l, "mail", mail);
     log_end(&l);
+    auth_note(auth, TRACE_NEW_PLACE, told, told->name, str_of(mail));
 }
 
 void auth_place_arrive(struct auth *auth, const struct who *who, const struct told *told,

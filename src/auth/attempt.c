@@ -119,6 +119,29 @@ static void tell_operator(struct auth *auth, const struct told *t, const struct 
     log_end(&l);
 }
 
+void auth_note(struct auth *auth, enum trace_what what, const struct told *told, struct str name,
+               struct str cause)
+{
+    trace_login(auth->conf.trace, &(struct trace_login){.what = what,
+                                                        .address = name,
+                                                        .peer = told->peer,
+                                                        .session = told->session,
+                                                        .protocol = told->protocol,
+                                                        .cause = cause,
+                                                        .delay_ms = told->delay_ms});
+}
+
+static void note(struct auth *auth, const struct told *told, const struct verdict *v)
+{
+    bool is_ok = v->rc == RC_OK;
+    struct str cause = is_ok ? STR("") : str_of(v->cause);
+    struct str name = v->address[0] ? str_of(v->address) : told->name;
+    enum trace_what what = is_ok           ? TRACE_LOGIN
+                           : v->is_blocked ? TRACE_LOGIN_REFUSED
+                                           : TRACE_LOGIN_FAILED;
+    auth_note(auth, what, told, name, cause);
+}
+
 static void count(struct auth *auth, const struct verdict *v)
 {
     struct counters *c = auth->ctx->counters;
@@ -136,6 +159,7 @@ void auth_conclude(struct auth *auth, const struct told *told, const struct verd
     bool is_ok = v->rc == RC_OK;
     count(auth, v);
     tell_operator(auth, told, v);
+    note(auth, told, v);
     login->rc = v->rc;
     login->is_blocked = v->is_blocked;
     login->account = is_ok ? v->facts.account : 0;
@@ -145,6 +169,16 @@ void auth_conclude(struct auth *auth, const struct told *told, const struct verd
     memcpy(login->address, v->address, sizeof login->address);
     if (is_ok)
         memcpy(login->credential, v->facts.credential, sizeof login->credential);
+}
+
+static void note_block(struct auth *auth, const struct told *told, struct str name, int scope,
+                       struct str what, uint64_t seconds)
+{
+    struct buf cause = {.cap = 400};
+    buf_putf(&cause, "%s %.*s for %llu s", auth_guard_scope(scope), STR_ARG(what),
+             (unsigned long long)seconds);
+    auth_note(auth, TRACE_LOGIN_BLOCKED, told, name, buf_str(&cause));
+    buf_fini(&cause);
 }
 
 static void log_blocks(struct auth *auth, const struct who *who, const struct told *told,
@@ -168,6 +202,7 @@ static void log_blocks(struct auth *auth, const struct who *who, const struct to
         log_text(&l, "cause", "too many wrong passwords");
         log_end(&l);
         counter_add(auth->ctx->counters, COUNTER_LOGIN_BLOCKS, 1);
+        note_block(auth, told, who->name, i, what, answer->block_ns[i] / NS_PER_SEC);
     }
 }
 

@@ -27,6 +27,7 @@
 
 struct auth;
 struct net_cidr; /* net.h */
+struct trace;    /* trace.h */
 
 enum {
     AUTH_ADDRESS_MAX = 254,   /* bytes of an address [RFC5321 4.5.3.1.3] */
@@ -69,6 +70,8 @@ struct auth_conf { /* 0: the default */
     uint64_t
         guard_entries; /* accounts, addresses, networks with wrong passwords, of each: 20,000 */
     struct auth_guard_conf guard;
+    struct trace
+        *trace; /* what is decided about logins is noted there; NULL: nowhere. Outlives auth */
 };
 
 /* The context outlives auth. */

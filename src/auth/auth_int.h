@@ -11,6 +11,7 @@
 #include "base/map.h"
 #include "crypto/crypto.h"
 #include "net/net.h"
+#include "trace/trace.h"
 
 #include <stdatomic.h>
 

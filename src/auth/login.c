@@ -109,7 +109,7 @@ static bool answer_at_once(struct auth *auth, const struct who *who, struct str 
 
 static bool login_at_once(struct auth *auth, struct auth_login *login, const struct who *who)
 {
-    struct told told = {login->protocol, login->name, login->peer, login->session};
+    struct told told = {login->protocol, login->name, login->peer, login->session, 0};
     struct verdict v;
     if (!answer_at_once(auth, who, login->password, &v))
         return false;
@@ -129,7 +129,8 @@ bool auth_login_now(struct auth *auth, struct auth_login *login)
 static struct told told_of(const struct job *job)
 {
     return (struct told){job->login->protocol, str_from(job->name, job->n_name),
-                         str_from(job->peer, job->n_peer), str_from(job->session, job->n_session)};
+                         str_from(job->peer, job->n_peer), str_from(job->session, job->n_session),
+                         0};
 }
 
 /* Of app passwords, which cost no slow hash, only the use is noted. */
@@ -167,15 +168,15 @@ static void job_finish(struct job *job, const struct verdict *v)
     struct auth *auth = job->auth;
     struct told told = told_of(job);
     struct str password = str_from(job->password, job->n_password);
-    uint64_t delay_ms =
-        v->rc == RC_DENIED ? auth_count_failure(auth, &job->who, &told, password) : 0;
+    if (v->rc == RC_DENIED)
+        told.delay_ms = auth_count_failure(auth, &job->who, &told, password);
     if (v->rc == RC_OK && !v->is_cached)
         remember(job, v);
     auth_conclude(auth, &told, v, login);
     job_free(job);
     budget_give(&auth->logins, 1);
     /* The last: auth may be closed once all of these have run. */
-    auth_tell_later(auth, login, delay_ms);
+    auth_tell_later(auth, login, told.delay_ms);
 }
 
 static struct verdict verify_slowly(struct job *job, const struct credential *c)

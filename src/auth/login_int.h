@@ -20,7 +20,11 @@ void auth_who_init(struct who *who, struct auth *auth, struct str name, struct s
 struct told {
     const char *protocol;
     struct str name, peer, session;
+    uint64_t delay_ms; /* its refusal is held back so long */
 };
+/* For who asks later, under the address `name`. */
+void auth_note(struct auth *auth, enum trace_what what, const struct told *told, struct str name,
+               struct str cause);
 
 /* The result and, for the log, why. */
 struct verdict {

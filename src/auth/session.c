@@ -116,13 +116,25 @@ static void begin_line(struct log_line *l, const struct auth_session *e, const c
     log_str(l, "address", session_name(e));
 }
 
+static void note(const struct auth_session *e, enum trace_what what, const char *cause)
+{
+    trace_login(e->auth->conf.trace, &(struct trace_login){.what = what,
+                                                           .address = session_name(e),
+                                                           .peer = e->peer,
+                                                           .session = e->id,
+                                                           .protocol = e->protocol,
+                                                           .cause = str_of(cause)});
+}
+
 static void refuse(struct auth_session *e)
 {
+    static const char cause[] = "the account has as many sessions as it may";
     struct log_line l;
     begin_line(&l, e, "session-refused");
     log_u64(&l, "account", e->account);
-    log_text(&l, "cause", "the account has as many sessions as it may");
+    log_text(&l, "cause", cause);
     log_end(&l);
+    note(e, TRACE_LOGIN_REFUSED, cause);
     counter_add(e->auth->ctx->counters, COUNTER_SESSIONS_REFUSED, 1);
     free(e);
 }
@@ -277,6 +289,7 @@ void auth_session_end(struct auth_session *e, enum auth_ending why, const char *
     log_u64(&l, "account", e->account);
     log_text(&l, "cause", cause);
     log_end(&l);
+    note(e, TRACE_SESSION_ENDED, cause);
     counter_add(e->auth->ctx->counters, COUNTER_SESSIONS_ENDED, 1);
     net_wake(e->net, e->handle, NET_EV_KICK);
 }

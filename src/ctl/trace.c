@@ -95,6 +95,22 @@ static void put_try(const struct row *r)
     put(indent, cell(r, "tls"), "");
 }
 
+/* "login-failed by imap from 192.0.2.7: password, delayed=2s times=7" */
+static void put_login(const struct row *r)
+{
+    struct str checks = cell(r, "checks"), protocol;
+    str_cut(&checks, ' ', &protocol);
+    fputs("  ", stdout);
+    put_time(cell(r, "time"));
+    put("  ", cell(r, "event"), "");
+    put(" by ", str_skip(protocol, sizeof "protocol=" - 1), "");
+    put(" from ", cell(r, "peer"), "");
+    put(": ", cell(r, "note"), "");
+    put(", ", checks, "");
+    put(", session ", cell(r, "session"), "");
+    putchar('\n');
+}
+
 static void put_event(const struct row *r)
 {
     struct str note = cell(r, "note"), event = cell(r, "event"), due = cell(r, "due");
@@ -124,6 +140,10 @@ static void put_title(const struct admin_answer *a, size_t first)
 {
     struct row r = {a, first};
     struct str id = cell(&r, "story");
+    if (str_eq(id, STR(TRACE_LOGINS))) {
+        put("logins of ", cell(&r, "to"), "\n");
+        return;
+    }
     put("message ", id, "");
     if (!id.n)
         fputs("no message", stdout);
@@ -147,7 +167,10 @@ void ctl_print_stories(const struct admin_answer *a)
                 putchar('\n');
             put_title(a, i);
         }
-        put_event(&r);
+        if (str_eq(id, STR(TRACE_LOGINS)))
+            put_login(&r);
+        else
+            put_event(&r);
         last = id;
     }
 }

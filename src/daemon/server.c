@@ -145,6 +145,8 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     TRY(tell(s, "store", admit(s)));
     TRY(tell(s, "accounts", store_open(&s->ctx, s->admin.kv, &store, &s->admin.store)));
     open_index(s);
+    TRY(tell(s, "trace", ctl_trace_open(&s->ctx, c, s->admin.kv, &s->admin.trace)));
+    auth.trace = s->admin.trace;
     TRY(tell(s, "directory", auth_open(&s->ctx, s->admin.kv, &auth, &s->admin.auth)));
     TRY(tell(s, "keys", open_dkim(s)));
     const struct limit_conf limit = {0};
@@ -152,7 +154,6 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     TRY(tell(s, "queue", queue_open(&s->ctx, s->admin.kv, &s->admin.queue)));
     name_node(s);
     lease_queue(s);
-    TRY(tell(s, "trace", ctl_trace_open(&s->ctx, c, s->admin.kv, &s->admin.trace)));
     struct deliver_conf deliver = {.kv = s->admin.kv,
                                    .store = s->admin.store,
                                    .queue = s->admin.queue,
@@ -173,11 +174,11 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
 static void close_store(struct server *s)
 {
     limit_close(&s->limit);
-    trace_close(&s->admin.trace);
     if (s->admin.queue)
         queue_close(&s->admin.queue);
     if (s->admin.auth)
         auth_close(&s->admin.auth);
+    trace_close(&s->admin.trace);
     index_close(&s->admin.index);
     if (s->admin.store)
         store_close(&s->admin.store);

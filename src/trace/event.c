@@ -56,11 +56,21 @@ static const struct number_field {
 const char *trace_what_text(enum trace_what what)
 {
     static const char *const names[TRACE_WHATS] = {
-        [TRACE_ACCEPTED] = "accepted",   [TRACE_REFUSED] = "refused",
-        [TRACE_DELIVERED] = "delivered", [TRACE_RELAYED] = "relayed",
-        [TRACE_DEFERRED] = "deferred",   [TRACE_FAILED] = "failed",
-        [TRACE_REPORTED] = "reported",   [TRACE_CHANGED] = "changed",
+        [TRACE_ACCEPTED] = "accepted",
+        [TRACE_REFUSED] = "refused",
+        [TRACE_DELIVERED] = "delivered",
+        [TRACE_RELAYED] = "relayed",
+        [TRACE_DEFERRED] = "deferred",
+        [TRACE_FAILED] = "failed",
+        [TRACE_REPORTED] = "reported",
+        [TRACE_CHANGED] = "changed",
         [TRACE_HELD] = "held",
+        [TRACE_LOGIN] = "login",
+        [TRACE_LOGIN_FAILED] = "login-failed",
+        [TRACE_LOGIN_REFUSED] = "login-refused",
+        [TRACE_LOGIN_BLOCKED] = "login-blocked",
+        [TRACE_NEW_PLACE] = "new-place",
+        [TRACE_SESSION_ENDED] = "session-ended",
     };
     return (unsigned)what < TRACE_WHATS && names[what] ? names[what] : "unknown";
 }

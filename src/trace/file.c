@@ -1,6 +1,6 @@
 /* Files of events: partitions of class X, numbered by the time of their beginning and who writes
- * them. They are listed in the partition TRACE_PARTITIONS itself, with a row `p` start4 writer1
- * each.
+ * them. They are listed in the first partition of their set, TRACE_PARTITIONS for mail, with a row
+ * `p` start4 writer1 each.
  *
  * 1. A file is listed before its first row is written and until its last one is gone, so that none
  * is forgotten.
@@ -15,11 +15,21 @@
 
 enum { FORMAT = 1, LIST_KEY = 6, STATE = 13 };
 
-static const struct kv_part list_part = {KV_CACHE, TRACE_PARTITIONS};
+/* Behind the numbers of files. */
+static uint64_t first_of(enum file_set set)
+{
+    return TRACE_PARTITIONS | (uint64_t)set << 48;
+}
+
+static struct kv_part list_part(enum file_set set)
+{
+    return (struct kv_part){KV_CACHE, first_of(set)};
+}
 
 struct kv_part trace_file_part(const struct file *file)
 {
-    return (struct kv_part){KV_CACHE, TRACE_PARTITIONS | (uint64_t)file->start << 8 | file->writer};
+    return (struct kv_part){KV_CACHE,
+                            first_of(file->set) | (uint64_t)file->start << 8 | file->writer};
 }
 
 static struct str list_key(const struct file *file, unsigned char key[LIST_KEY])
@@ -47,7 +57,7 @@ enum rc trace_file_read(struct kv *kv, struct file *file)
     return rc;
 }
 
-enum rc trace_files_list(struct kv *kv, struct file **out, size_t *out_n)
+enum rc trace_files_list(struct kv *kv, enum file_set set, struct file **out, size_t *out_n)
 {
     struct kv_range range = {.from = STR("p"), .to = STR("q")};
     struct file *files = NULL;
@@ -56,13 +66,14 @@ enum rc trace_files_list(struct kv *kv, struct file **out, size_t *out_n)
     struct kv_page page;
     enum rc rc;
     do {
-        rc = kv_scan(kv, list_part, range, 0, 0, &arena, &page);
+        rc = kv_scan(kv, list_part(set), range, 0, 0, &arena, &page);
         for (size_t i = 0; rc == RC_OK && i < page.n; i++) {
             struct str key = page.rows[i].key;
             if (key.n != LIST_KEY)
                 continue;
             files = mem_array(files, &capacity, n + 1, sizeof *files);
-            files[n] = (struct file){.start = get_u32(key.p + 1), .writer = (uint8_t)key.p[5]};
+            files[n] =
+                (struct file){.set = set, .start = get_u32(key.p + 1), .writer = (uint8_t)key.p[5]};
             rc = trace_file_read(kv, &files[n++]);
         }
         if (rc == RC_OK && page.has_more)
@@ -81,7 +92,7 @@ enum rc trace_files_list(struct kv *kv, struct file **out, size_t *out_n)
 enum rc trace_file_note(struct kv *kv, const struct file *file)
 {
     unsigned char key[LIST_KEY];
-    struct kv_txn *txn = kv_txn_new(list_part);
+    struct kv_txn *txn = kv_txn_new(list_part(file->set));
     enum rc rc = kv_txn_put(txn, list_key(file, key), str_from(&(char){FORMAT}, 1));
     if (rc == RC_OK)
         return kv_commit_lazy_wait(kv, txn, NULL);
@@ -96,7 +107,7 @@ enum rc trace_file_remove(struct kv *kv, const struct file *file)
     enum rc rc = kv_txn_trim(txn, (struct str){0}, (struct str){0});
     if (rc == RC_OK) {
         TRY(kv_commit_lazy_wait(kv, txn, NULL));
-        txn = kv_txn_new(list_part);
+        txn = kv_txn_new(list_part(file->set));
         rc = kv_txn_delete(txn, list_key(file, key));
     }
     if (rc == RC_OK)

@@ -218,7 +218,7 @@ enum rc find_stories(struct kv *kv, const struct trace_query *query, struct aren
     s.max = query->max_messages && query->max_messages < TRACE_MESSAGES ? query->max_messages
                                                                         : TRACE_MESSAGES;
     read_query(&s);
-    enum rc rc = trace_files_list(kv, &s.files, &s.n_files);
+    enum rc rc = trace_files_list(kv, FILES_OF_MAIL, &s.files, &s.n_files);
     if (rc == RC_OK)
         rc = look_everywhere(&s);
     for (size_t i = 0; rc == RC_OK && i < s.n; i++)
@@ -228,6 +228,66 @@ enum rc find_stories(struct kv *kv, const struct trace_query *query, struct aren
     for (size_t i = 0; i < s.n; i++)
         free(s.stories[i].events);
     free(s.stories);
+    free(s.files);
+    arena_fini(&s.scratch);
+    return rc;
+}
+
+/* --- logins ----------------------------------------------------------------------------------- */
+
+static enum rc logins_in(struct search *s, const struct file *f, struct story *story)
+{
+    struct arena arena = {0};
+    struct place *places;
+    size_t n;
+    const struct wanted wanted = {.hash = trace_event_hash(EVENT_BY_ADDRESS, s->text),
+                                  .max = s->max};
+    enum rc rc = trace_index_find(s->kv, trace_file_part(f), &wanted, &arena, &places, &n);
+    while (rc == RC_OK && n-- > 0 && story->n < s->max) {
+        struct trace_event event;
+        rc = load(s, f, places[n], &event);
+        if (rc == RC_OK && event.time >= s->query->since &&
+            trace_event_matches(&event, EVENT_BY_ADDRESS, s->text))
+            add_event(story, &event);
+        rc = rc == RC_NOTFOUND ? RC_OK : rc;
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
+static enum rc add_story(struct search *s, const struct story *story, struct trace_found *out)
+{
+    struct trace_story *all = arena_alloc(s->arena, (out->n + 1) * sizeof *all);
+    struct trace_event *events = arena_alloc(s->arena, story->n * sizeof *events);
+    if (!all || !events)
+        return RC_LIMIT;
+    for (size_t i = 0; i < out->n; i++)
+        all[i] = out->stories[i];
+    for (size_t i = 0; i < story->n; i++)
+        events[i] = story->events[i];
+    qsort(events, story->n, sizeof *events, by_time);
+    all[out->n++] = (struct trace_story){story->id, events, story->n};
+    out->stories = all;
+    return RC_OK;
+}
+
+/* The latest ones, as many as stories of messages are wanted; newest file first. */
+enum rc find_logins(struct kv *kv, const struct trace_query *query, struct arena *arena,
+                    struct trace_found *out)
+{
+    struct search s = {.kv = kv, .query = query, .arena = arena};
+    struct story story = {.id = STR(TRACE_LOGINS)};
+    s.max = query->max_messages && query->max_messages < TRACE_MESSAGES ? query->max_messages
+                                                                        : TRACE_MESSAGES;
+    read_query(&s);
+    if (s.keys[s.n_keys - 1] != EVENT_BY_ADDRESS)
+        return RC_OK;
+    enum rc rc = trace_files_list(kv, FILES_OF_LOGINS, &s.files, &s.n_files);
+    for (size_t i = s.n_files; rc == RC_OK && i-- > 0 && story.n < s.max;)
+        rc = logins_in(&s, &s.files[i], &story);
+    if (rc == RC_OK && story.n)
+        rc = add_story(&s, &story, out);
+    free(story.events);
     free(s.files);
     arena_fini(&s.scratch);
     return rc;

@@ -92,7 +92,7 @@ static size_t count_files(struct fixture *f)
 {
     struct file *files;
     size_t n;
-    assert_rc(trace_files_list(f->kv, &files, &n), RC_OK);
+    assert_rc(trace_files_list(f->kv, FILES_OF_MAIL, &files, &n), RC_OK);
     free(files);
     return n;
 }
@@ -240,7 +240,7 @@ static void disk_use_is_bounded(void **state)
     }
     pass(f, 1);
     assert_rc(trace_flush(f->trace), RC_OK);
-    assert_rc(trace_files_list(f->kv, &files, &n), RC_OK);
+    assert_rc(trace_files_list(f->kv, FILES_OF_MAIL, &files, &n), RC_OK);
     for (size_t i = 0; i < n; i++)
         bytes += files[i].bytes;
     free(files);

@@ -19,7 +19,8 @@ enum {
     DAY = 86400,
     GATHER_MS = 5000,    /* after the first event, before it is written */
     LOOK_SECONDS = 3600, /* at rest: whether files have become too old */
-    FILES_AT_ONCE = 16   /* that the room is divided among */
+    FILES_AT_ONCE = 16,  /* that the room is divided among */
+    LOGINS_SHARE = 8     /* of as much room as mail has, logins have one part more */
 };
 
 struct trace {
@@ -34,6 +35,11 @@ struct trace {
     uint64_t rounds_begun, rounds_ended; /* of writing */
     bool is_hurried, is_ending;
     enum rc last; /* what the last round came to */
+    enum file_set set;
+    /* Of the one of mail, which others know: that of logins, and what gathers them. */
+    struct trace *other;
+    struct login_sink sink;
+    struct logins *logins;
     /* The thread's. */
     struct file file; /* start 0: none yet */
     struct file *old; /* the others, oldest first */
@@ -78,7 +84,7 @@ static enum rc list_files(struct trace *t)
     struct file *files;
     size_t n;
     uint64_t now = seconds_now(t);
-    TRY(trace_files_list(t->kv, &files, &n));
+    TRY(trace_files_list(t->kv, t->set, &files, &n));
     free(t->old);
     t->old = files;
     t->n_old = n;
@@ -96,7 +102,7 @@ static enum rc list_files(struct trace *t)
 static enum rc begin_file(struct trace *t)
 {
     uint64_t now = seconds_now(t);
-    struct file file = {.start = (uint32_t)now, .writer = t->conf.writer};
+    struct file file = {.set = t->set, .start = (uint32_t)now, .writer = t->conf.writer};
     if (t->file.start >= file.start) /* the clock was set back, or it filled within a second */
         file.start = t->file.start + 1;
     TRY(trace_file_read(t->kv, &file));
@@ -209,20 +215,15 @@ static void *writer_main(void *arg)
 
 /* --- for all ---------------------------------------------------------------------------------- */
 
-enum rc trace_open(const struct ctx *ctx, struct kv *kv, const struct trace_conf *conf,
-                   struct trace **out)
+static enum rc open_set(const struct ctx *ctx, struct kv *kv, const struct trace_conf *conf,
+                        enum file_set set, struct trace **out)
 {
     struct trace *t = mem_zero(sizeof *t);
     pthread_condattr_t monotonic;
     t->ctx = *ctx;
     t->kv = kv;
     t->conf = *conf;
-    if (!t->conf.keep_ns)
-        t->conf.keep_ns = 30 * DAY * NS_PER_SEC;
-    if (!t->conf.disk_bytes)
-        t->conf.disk_bytes = 1 << 30;
-    if (!t->conf.memory_bytes)
-        t->conf.memory_bytes = 4 << 20;
+    t->set = set;
     enum rc rc = list_files(t);
     if (rc != RC_OK) {
         free(t);
@@ -241,11 +242,8 @@ enum rc trace_open(const struct ctx *ctx, struct kv *kv, const struct trace_conf
     return RC_OK;
 }
 
-void trace_close(struct trace **trace)
+static void close_set(struct trace *t)
 {
-    struct trace *t = *trace;
-    if (!t)
-        return;
     pthread_mutex_lock(&t->mutex);
     t->is_ending = true;
     pthread_cond_signal(&t->filled);
@@ -258,7 +256,55 @@ void trace_close(struct trace **trace)
     buf_fini(&t->writing);
     free(t->old);
     free(t);
+}
+
+static void put_login(struct login_sink *sink, const struct trace_event *event)
+{
+    trace_event(CONTAINER(sink, struct trace, sink)->other, event);
+}
+
+enum rc trace_open(const struct ctx *ctx, struct kv *kv, const struct trace_conf *conf,
+                   struct trace **out)
+{
+    struct trace_conf mail = *conf, logins;
+    struct trace *t;
+    if (!mail.keep_ns)
+        mail.keep_ns = 30 * DAY * NS_PER_SEC;
+    if (!mail.disk_bytes)
+        mail.disk_bytes = 1 << 30;
+    if (!mail.memory_bytes)
+        mail.memory_bytes = 4 << 20;
+    logins = mail;
+    logins.disk_bytes = mail.disk_bytes / LOGINS_SHARE;
+    logins.memory_bytes = mail.memory_bytes / LOGINS_SHARE + 2 * (TRACE_EVENT_MAX + 2);
+    TRY(open_set(ctx, kv, &mail, FILES_OF_MAIL, &t));
+    enum rc rc = open_set(ctx, kv, &logins, FILES_OF_LOGINS, &t->other);
+    if (rc != RC_OK) {
+        close_set(t);
+        return rc;
+    }
+    t->sink.put = put_login;
+    t->logins = logins_new(&t->ctx, &t->sink);
+    *out = t;
+    return RC_OK;
+}
+
+void trace_close(struct trace **trace)
+{
+    struct trace *t = *trace;
+    if (!t)
+        return;
+    logins_flush(t->logins);
+    logins_free(&t->logins);
+    close_set(t->other);
+    close_set(t);
     *trace = NULL;
+}
+
+void trace_login(struct trace *trace, const struct trace_login *login)
+{
+    if (trace)
+        logins_add(trace->logins, login);
 }
 
 void trace_event(struct trace *trace, const struct trace_event *event)
@@ -281,7 +327,7 @@ void trace_event(struct trace *trace, const struct trace_event *event)
 }
 
 /* A round under way may have begun before what is wanted was noted: the next one counts. */
-enum rc trace_flush(struct trace *trace)
+static enum rc flush_set(struct trace *trace)
 {
     pthread_mutex_lock(&trace->mutex);
     uint64_t wanted = trace->rounds_begun + 1;
@@ -294,9 +340,17 @@ enum rc trace_flush(struct trace *trace)
     return rc;
 }
 
+enum rc trace_flush(struct trace *trace)
+{
+    logins_flush(trace->logins);
+    enum rc rc = flush_set(trace), other = flush_set(trace->other);
+    return rc != RC_OK ? rc : other;
+}
+
 enum rc trace_find(struct trace *trace, const struct trace_query *query, struct arena *arena,
                    struct trace_found *out)
 {
     (void)!trace_flush(trace); /* what cannot be written is not told, the rest is */
-    return find_stories(trace->kv, query, arena, out);
+    TRY(find_stories(trace->kv, query, arena, out));
+    return find_logins(trace->kv, query, arena, out);
 }

@@ -55,6 +55,13 @@ enum trace_what {
     TRACE_REPORTED,     /* the sender is told */
     TRACE_CHANGED,      /* by an administrator */
     TRACE_HELD,         /* by the server itself: it waits for an administrator */
+    /* Of accounts: with trace_login. */
+    TRACE_LOGIN,
+    TRACE_LOGIN_FAILED,
+    TRACE_LOGIN_REFUSED, /* without a look at the password */
+    TRACE_LOGIN_BLOCKED, /* a block has begun */
+    TRACE_NEW_PLACE,
+    TRACE_SESSION_ENDED, /* from outside */
     TRACE_WHATS
 };
 const char *trace_what_text(enum trace_what what); /* "accepted" */
@@ -81,6 +88,20 @@ struct trace_event {
 
 /* Takes note; needs nothing of the event afterwards. `trace` may be NULL: nothing is noted. */
 void trace_event(struct trace *trace, const struct trace_event *event);
+/* What was decided about a login or a session of an address. */
+struct trace_login {
+    enum trace_what what;
+    struct str address, peer, session;
+    const char *protocol;
+    struct str cause;  /* of what is no login: "password"; or a remark */
+    uint64_t delay_ms; /* the refusal was held back so long */
+};
+/* As trace_event. Logins have files of their own, with an eighth of the room of mail besides: they
+ * push out no story of a message. Of the same decision about the same address from the same peer
+ * the first is noted, and then how many came within a minute, or within an hour of logins; failures
+ * are noted at up to two a second for long, so that those who guess do not push out everybody
+ * else's logins either. */
+void trace_login(struct trace *trace, const struct trace_login *login);
 /* What was noted before is written. RC_TEMP, RC_FULL, ...: some of it is lost. */
 enum rc trace_flush(struct trace *trace);
 
@@ -91,6 +112,8 @@ struct trace_query {
     uint64_t since;      /* stories with an event from then on, ns since 1970; 0: all */
     size_t max_messages; /* the latest; at most TRACE_MESSAGES */
 };
+#define TRACE_LOGINS                                                                               \
+    "logins" /* the id of the story of an address's logins, which is the last one */
 enum { TRACE_MESSAGES = 1000, TRACE_STORY_EVENTS = 2000 };
 
 struct trace_story {

@@ -25,7 +25,12 @@ size_t trace_event_hashes(struct str bytes, uint64_t out[EVENT_HASHES]);
 
 /* --- file.c: partitions that are filled one after the other ----------------------------------- */
 
+/* Two sets of files, each with its own room: what happens to one pushes nothing out of the other.
+ */
+enum file_set { FILES_OF_MAIL, FILES_OF_LOGINS };
+
 struct file {
+    enum file_set set;
     uint32_t start; /* s since 1970 */
     uint8_t writer;
     uint64_t bytes;
@@ -34,7 +39,7 @@ struct file {
 };
 struct kv_part trace_file_part(const struct file *file);
 /* All that there are, oldest first; malloc'd. */
-enum rc trace_files_list(struct kv *kv, struct file **out, size_t *out_n);
+enum rc trace_files_list(struct kv *kv, enum file_set set, struct file **out, size_t *out_n);
 /* What the store has of one: zeroes of one that has not been begun. */
 enum rc trace_file_read(struct kv *kv, struct file *file);
 enum rc trace_file_note(struct kv *kv,
@@ -82,8 +87,23 @@ struct block_cache {
 enum rc trace_index_event(struct kv *kv, struct kv_part part, struct place at,
                           struct block_cache *cache, struct arena *arena, struct str *out);
 
+/* --- login.c: logins, the same ones gathered -------------------------------------------------- */
+
+/* What is to be written down of them. */
+struct login_sink {
+    void (*put)(struct login_sink *sink, const struct trace_event *event);
+};
+struct logins;                                                             /* those of late */
+struct logins *logins_new(const struct ctx *ctx, struct login_sink *sink); /* which outlives it */
+void logins_free(struct logins **logins);
+void logins_add(struct logins *logins, const struct trace_login *login); /* any thread */
+void logins_flush(struct logins *logins); /* what has gathered is written down */
+
 /* --- find.c --- */
 enum rc find_stories(struct kv *kv, const struct trace_query *query, struct arena *arena,
                      struct trace_found *out);
+/* One story more, if the query is an address that has logins. */
+enum rc find_logins(struct kv *kv, const struct trace_query *query, struct arena *arena,
+                    struct trace_found *out);
 
 #endif
