@@ -44,6 +44,8 @@ static const struct {
      "brings mail into an account, or into all of a domain; what is in already is passed over"},
     {"import passwd", "FILE [DOMAIN] [--replace] [--dry-run]",
      "makes accounts of another mail server's password file, with the passwords they have there"},
+    {"export", CTL_EXPORT_USAGE,
+     "writes the mail of an account, or of all of a domain, into files that others read"},
     {"migrate", "OTHER.conf [--account ADDRESS]... [--verify]",
      "carries the whole store, at rest, into that of another configuration; or compares both"},
 };
@@ -416,15 +418,18 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
     bool is_dns = str_eq(line.words[0], STR("dns"));
     bool is_migrate = str_eq(line.words[0], STR("migrate"));
     bool is_import = str_eq(line.words[0], STR("import"));
+    bool is_export = str_eq(line.words[0], STR("export"));
     bool is_keep = str_eq(line.words[0], STR("backup")) || str_eq(line.words[0], STR("restore"));
     const struct admin_command *command = admin_find(line.words, line.n);
-    if (!command && !is_check && !is_keep && !is_migrate && !is_setup && !is_dns && !is_import) {
+    if (!command && !is_check && !is_keep && !is_migrate && !is_setup && !is_dns && !is_import &&
+        !is_export) {
         fprintf(stderr, "penfold: %.*s: a command is missing or unknown; see penfold %.*s --help\n",
                 STR_ARG(line.words[0]), STR_ARG(line.words[0]));
         return CTL_USAGE;
     }
-    char *path = is_check || is_migrate || is_import ? realpath(line.conf_path, NULL)
-                                                     : NULL; /* to be shown and read anywhere */
+    char *path = is_check || is_migrate || is_import || is_export
+                     ? realpath(line.conf_path, NULL)
+                     : NULL; /* to be shown and read anywhere */
     struct conf *conf = ctl_conf(path ? path : line.conf_path);
     free(path);
     if (!conf)
@@ -435,6 +440,7 @@ int ctl_main(int argc, char **argv, int (*run_server)(const char *conf_path))
                  : is_setup   ? ctl_dkim_setup(conf, line.words, line.n)
                  : is_migrate ? ctl_migrate(conf, line.words + 1, line.n - 1)
                  : is_import  ? import(&line, conf)
+                 : is_export  ? ctl_export(conf, line.words + 1, line.n - 1)
                               : run(&line, command, conf);
     conf_free(&conf);
     return status;

@@ -94,9 +94,12 @@ int ctl_import_passwd(const struct conf *conf, const struct str *words, size_t n
 /* --- moving.c, stream.c: import and export ---------------------------------------------------- */
 
 #define CTL_IMPORT_USAGE                                                                           \
-    "maildir|mbox|imap|pop3 SOURCE ADDRESS|@DOMAIN [--uidl FORM] [--folder NAME] [--login LOGIN] " \
-    "[--tls implicit|starttls|none] [--password-stdin]"
+    "maildir|mbox|archive|imap|pop3 SOURCE ADDRESS|@DOMAIN [--uidl FORM] [--folder NAME] "         \
+    "[--login "                                                                                    \
+    "LOGIN] [--tls implicit|starttls|none] [--password-stdin]"
+#define CTL_EXPORT_USAGE "maildir|mbox|archive TARGET ADDRESS|@DOMAIN"
 int ctl_import(const struct conf *conf, const struct str *words, size_t n, bool from_stdin);
+int ctl_export(const struct conf *conf, const struct str *words, size_t n);
 
 /* elsewhere.c: an account elsewhere as a source. */
 enum { CTL_ELSEWHERE_WHY = 256, CTL_ELSEWHERE_NAME = 512 };
@@ -113,7 +116,7 @@ enum rc ctl_pour_elsewhere(const struct ctl_elsewhere *from, struct transfer_sin
                            uint64_t *out_known, char why[CTL_ELSEWHERE_WHY]);
 
 /* Requests that begin a stream of frames on the control socket, in whichever process has the store:
- * "transfer-into" ADDRESS SOURCE MESSAGE-SIZE. */
+ * "transfer-into" ADDRESS SOURCE MESSAGE-SIZE, "transfer-from" ADDRESS. */
 struct ctl_stream;
 bool ctl_is_stream(const struct admin_request *request);
 struct ctl_stream *ctl_stream_new(struct admin *admin, const struct admin_request *request);

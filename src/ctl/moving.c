@@ -1,6 +1,6 @@
-/* `penfold import`: reads mail where it is, as who runs the command, and hands it to who has the
- * store: the running server, or a process of this one's own that becomes the data folder's owner.
- * So neither needs the rights of the other.
+/* `penfold import` and `penfold export`: read and write mail where it is, as who runs the command;
+ * who has the store is somebody else: the running server, or a process of this one's own that
+ * becomes the data folder's owner. So neither needs the rights of the other.
  *
  * What is told while it works goes to standard error: each message that was left out, as it is
  * found, and how far it is, on a terminal all the time, otherwise every ten seconds. The report is
@@ -24,7 +24,8 @@ enum { LINE_SECONDS = 10, TERMINAL_MS = 200 };
 
 struct moving {
     const struct conf *conf;
-    struct str kind, source, address; /* as on the command line */
+    bool is_export;
+    struct str kind, source, address; /* as on the command line; an export's `source` is where to */
     const struct kind *what;
     struct str uidl, folder; /* absent: not given */
     struct ctl_elsewhere elsewhere;
@@ -45,6 +46,7 @@ struct kind {
     bool is_elsewhere;
     enum rc (*pour)(const struct moving *m, const char *source, struct transfer_sink *sink,
                     uint64_t *out_known);
+    enum rc (*open)(const char *path, struct transfer_watch *watch, struct transfer_sink **out);
 };
 
 static enum rc complain(const char *what, const char *why)
@@ -89,14 +91,21 @@ static void moved(struct transfer_watch *watch, const struct transfer_counts *c)
 static void report(struct moving *m, const struct transfer_counts *c, uint64_t known)
 {
     end_line(m);
+    m->accounts++;
+    m->refused += c->refused;
+    if (m->is_export) {
+        printf("%s: %llu messages in %llu folders went out, %llu were left out\n", m->name,
+               (unsigned long long)c->messages, (unsigned long long)c->folders,
+               (unsigned long long)c->refused);
+        fflush(stdout);
+        return;
+    }
     printf("%s: %llu messages came in (%llu bytes), %llu were in already, %llu were left out, %llu "
            "folders were made\n",
            m->name, (unsigned long long)c->messages, (unsigned long long)c->bytes,
            (unsigned long long)known, (unsigned long long)c->refused,
            (unsigned long long)c->folders);
     fflush(stdout);
-    m->accounts++;
-    m->refused += c->refused;
 }
 
 /* --- who has the store ------------------------------------------------------------------------ */
@@ -267,11 +276,22 @@ static enum rc pour_elsewhere(const struct moving *m, const char *source,
     return RC_PERM;
 }
 
+static enum rc pour_archive(const struct moving *m, const char *source, struct transfer_sink *sink,
+                            uint64_t *out_known)
+{
+    struct transfer_archive archive = {.path = source};
+    enum rc rc = transfer_from_archive(&archive, sink);
+    *out_known = archive.known;
+    return rc;
+}
+
 static const struct kind kinds[] = {
-    {"maildir", "there is no Maildir", false, pour_maildir},
-    {"mbox", "there is no mbox file, nor a folder of them", false, pour_mbox},
-    {"imap", "there is no such host", true, pour_elsewhere},
-    {"pop3", "there is no such host", true, pour_elsewhere},
+    {"maildir", "there is no Maildir", false, pour_maildir, transfer_to_maildir},
+    {"mbox", "there is no mbox file, nor a folder of them", false, pour_mbox, transfer_to_mbox},
+    {"archive", "it is no archive that penfold export has made", false, pour_archive,
+     transfer_to_archive},
+    {"imap", "there is no such host", true, pour_elsewhere, NULL},
+    {"pop3", "there is no such host", true, pour_elsewhere, NULL},
 };
 
 static enum rc pour(struct moving *m, struct transfer_sink *sink, const char *source,
@@ -316,6 +336,44 @@ static enum rc import_account(struct moving *m, const char *source, struct str a
     return rc;
 }
 
+/* The target is made first, so that nothing is read in vain. */
+static enum rc export_account(struct moving *m, const char *target, struct str address)
+{
+    const struct str words[] = {STR("transfer-from"), address};
+    const struct admin_request request = {.words = words, .n_words = 2};
+    struct transfer_sink *sink = NULL;
+    struct transfer_counts counts = {0};
+    int fd;
+    m->name = address.p;
+    m->watch = (struct transfer_watch){told, moved};
+    m->shown_at = clock_mono(&clock_system);
+    enum rc rc = m->what->open(target, &m->watch, &sink);
+    if (rc != RC_OK)
+        return RC_PERM;
+    rc = open_store(m, &request, &fd);
+    if (rc == RC_OK) {
+        rc = transfer_receive(fd, sink);
+        close(fd);
+        close_store(m);
+    }
+    transfer_counts(sink, &counts);
+    transfer_sink_free(&sink);
+    if (rc == RC_OK)
+        report(m, &counts, 0);
+    end_line(m);
+    if (rc != RC_OK && rc != RC_PERM)
+        complain(m->name, why_not(rc));
+    if (rc != RC_OK)
+        fprintf(stderr, "penfold: %s.partial: what was written before is there: remove it\n",
+                target);
+    return rc;
+}
+
+static enum rc move_account(struct moving *m, const char *path, struct str address)
+{
+    return m->is_export ? export_account(m, path, address) : import_account(m, path, address);
+}
+
 /* --- all of a domain -------------------------------------------------------------------------- */
 
 /* %u, %n and %d as in Dovecot's mail_location. */
@@ -336,15 +394,15 @@ static bool fill_in(struct str pattern, struct str address, struct buf *out)
     return !out->over;
 }
 
-static void import_one_of_many(struct moving *m, struct str address)
+static void move_one_of_many(struct moving *m, struct str address)
 {
     struct buf source = {.cap = PATH_MAX};
     if (!fill_in(m->source, address, &source))
         complain(address.p, "the path of its source is too long");
-    else if (access(buf_str(&source).p, F_OK) != 0)
+    else if (!m->is_export && access(buf_str(&source).p, F_OK) != 0)
         fprintf(stderr, "penfold: %s: %s: there is nothing to bring in: passed over\n", address.p,
                 buf_str(&source).p);
-    else if (import_account(m, buf_str(&source).p, address) == RC_OK) {
+    else if (move_account(m, buf_str(&source).p, address) == RC_OK) {
         buf_fini(&source);
         return;
     }
@@ -352,7 +410,7 @@ static void import_one_of_many(struct moving *m, struct str address)
     buf_fini(&source);
 }
 
-static enum rc import_domain(struct moving *m)
+static enum rc move_domain(struct moving *m)
 {
     const struct str words[] = {STR("account"), STR("list"), str_skip(m->address, 1)};
     const struct admin_request request = {.words = words, .n_words = 3};
@@ -364,11 +422,12 @@ static enum rc import_domain(struct moving *m)
     }
     size_t n = rc == RC_OK && answer.n_columns ? answer.n_cells / answer.n_columns : 0;
     for (size_t i = 0; i < n; i++)
-        import_one_of_many(m, answer.cells[i * answer.n_columns]);
+        move_one_of_many(m, answer.cells[i * answer.n_columns]);
     if (rc == RC_OK)
-        printf("%.*s: %zu accounts: mail of %u came in, of %u not or not all, %llu messages and "
-               "folders were left out\n",
-               STR_ARG(m->address), n, m->accounts, m->failed, (unsigned long long)m->refused);
+        printf("%.*s: %zu accounts: mail of %u %s, of %u not or not all, %llu messages and folders "
+               "were left out\n",
+               STR_ARG(m->address), n, m->accounts, m->is_export ? "went out" : "came in",
+               m->failed, (unsigned long long)m->refused);
     admin_answer_fini(&answer);
     return rc;
 }
@@ -380,13 +439,13 @@ static bool read_words(struct moving *m, const struct str *words, size_t n)
     struct str *const args[] = {&m->kind, &m->source, &m->address};
     size_t n_args = 0;
     for (size_t i = 0; i < n; i++) {
-        if (str_eq(words[i], STR("--uidl")) && i + 1 < n)
+        if (!m->is_export && str_eq(words[i], STR("--uidl")) && i + 1 < n)
             m->uidl = words[++i];
-        else if (str_eq(words[i], STR("--folder")) && i + 1 < n)
+        else if (!m->is_export && str_eq(words[i], STR("--folder")) && i + 1 < n)
             m->folder = words[++i];
-        else if (str_eq(words[i], STR("--login")) && i + 1 < n)
+        else if (!m->is_export && str_eq(words[i], STR("--login")) && i + 1 < n)
             m->elsewhere.login = words[++i];
-        else if (str_eq(words[i], STR("--tls")) && i + 1 < n)
+        else if (!m->is_export && str_eq(words[i], STR("--tls")) && i + 1 < n)
             m->elsewhere.tls = words[++i];
         else if (str_starts(words[i], STR("--")) || n_args == 3)
             return false;
@@ -396,7 +455,7 @@ static bool read_words(struct moving *m, const struct str *words, size_t n)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (str_eq(m->kind, str_of(kinds[i].name)))
             m->what = &kinds[i];
-    if (n_args < 3 || !m->what || !m->source.n || !m->address.n)
+    if (n_args < 3 || !m->what || !m->source.n || !m->address.n || (m->is_export && !m->what->open))
         return false;
     m->elsewhere.conf = m->conf;
     m->elsewhere.is_imap = str_eq(m->kind, STR("imap"));
@@ -406,22 +465,34 @@ static bool read_words(struct moving *m, const struct str *words, size_t n)
                : !m->elsewhere.login.n && !m->elsewhere.tls.n;
 }
 
-int ctl_import(const struct conf *conf, const struct str *words, size_t n, bool from_stdin)
+static int move(struct moving *m, const struct str *words, size_t n, bool from_stdin)
 {
     char password[AUTH_PASSWORD_MAX + 2] = "";
-    struct moving m = {.conf = conf, .is_terminal = isatty(STDERR_FILENO) == 1};
-    if (!read_words(&m, words, n)) {
-        fprintf(stderr, "penfold: usage: penfold import " CTL_IMPORT_USAGE "\n");
+    m->is_terminal = isatty(STDERR_FILENO) == 1;
+    if (!read_words(m, words, n)) {
+        fprintf(stderr, "penfold: usage: penfold %s\n",
+                m->is_export ? "export " CTL_EXPORT_USAGE : "import " CTL_IMPORT_USAGE);
         return CTL_USAGE;
     }
     signal(SIGPIPE, SIG_IGN);
-    if (m.what->is_elsewhere) {
+    if (m->what->is_elsewhere) {
         if (ctl_read_password(from_stdin, password, sizeof password) != RC_OK)
             return CTL_FAILED;
-        m.elsewhere.place.password = str_of(password);
+        m->elsewhere.place.password = str_of(password);
     }
-    enum rc rc =
-        m.address.p[0] == '@' ? import_domain(&m) : import_account(&m, m.source.p, m.address);
+    enum rc rc = m->address.p[0] == '@' ? move_domain(m) : move_account(m, m->source.p, m->address);
     explicit_bzero(password, sizeof password);
-    return rc == RC_OK && !m.failed && !m.refused ? CTL_DONE : CTL_FAILED;
+    return rc == RC_OK && !m->failed && !m->refused ? CTL_DONE : CTL_FAILED;
+}
+
+int ctl_import(const struct conf *conf, const struct str *words, size_t n, bool from_stdin)
+{
+    struct moving m = {.conf = conf};
+    return move(&m, words, n, from_stdin);
+}
+
+int ctl_export(const struct conf *conf, const struct str *words, size_t n)
+{
+    struct moving m = {.conf = conf, .is_export = true};
+    return move(&m, words, n, false);
 }

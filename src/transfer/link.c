@@ -241,3 +241,42 @@ enum rc transfer_link(int fd, struct transfer_watch *watch, struct transfer_sink
         free_link(&l->sink);
     return rc;
 }
+
+/* --- the other way: what comes goes to a sink ---------------------------------------------------
+ */
+
+static enum rc give_all(struct buf *in, struct transfer_sink *sink)
+{
+    struct str fields;
+    size_t used;
+    char kind;
+    enum rc rc;
+    while ((rc = wire_next(buf_str(in), &kind, &fields, &used)) == RC_OK) {
+        enum rc ready = RC_OK;
+        rc = kind == 'R' ? wire_take_rc(fields, &ready) : wire_give(sink, kind, fields);
+        if (rc != RC_OK || ready != RC_OK)
+            return rc == RC_OK ? ready : rc;
+        buf_consume(in, used);
+    }
+    return rc == RC_AGAIN ? RC_OK : rc;
+}
+
+enum rc transfer_receive(int fd, struct transfer_sink *sink)
+{
+    struct buf in = {.cap = BUFFER_MAX};
+    enum rc rc = RC_OK;
+    while (rc == RC_OK) {
+        char *at = buf_reserve(&in, READ);
+        ssize_t n = at ? read(fd, at, READ) : 0;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            rc = RC_TEMP;
+            break;
+        }
+        buf_commit(&in, (size_t)n);
+        rc = give_all(&in, sink);
+    }
+    buf_fini(&in);
+    return rc == RC_EOF ? RC_OK : rc;
+}

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { LEVEL_MAX = 4096 }; /* more than any system's name has */
+
 static bool is_info(char c) /* ';' and '!': where ':' cannot be in a name */
 {
     return c == ':' || c == ';' || c == '!';
@@ -243,17 +245,23 @@ enum rc transfer_uidl(struct str form, uint32_t uid, uint32_t uidvalidity, struc
 
 /* --- folders ---------------------------------------------------------------------------------- */
 
+/* "\2e" is the dot that parts no levels, as Dovecot's listescape has it. */
 static void put_level(struct buf *out, struct str level)
 {
-    size_t before = buf_len(out);
-    struct str decoded;
-    if (utf8_is_ascii(level) && utf7_decode(level, out) == RC_OK) {
-        decoded = str_skip(buf_str(out), before);
-        if (str_find_byte(decoded, '/') < 0)
-            return;
+    char plain[LEVEL_MAX];
+    size_t n = 0, before = buf_len(out);
+    for (; level.n && n < sizeof plain; level = str_skip(level, 1)) {
+        bool is_dot = str_starts(level, STR("\\2e"));
+        plain[n++] = is_dot ? '.' : level.p[0];
+        if (is_dot)
+            level = str_skip(level, 2);
     }
+    struct str text = str_from(plain, n);
+    if (utf8_is_ascii(text) && utf7_decode(text, out) == RC_OK &&
+        str_find_byte(str_skip(buf_str(out), before), '/') < 0)
+        return;
     buf_truncate(out, before);
-    buf_put(out, level);
+    buf_put(out, text);
 }
 
 void maildir_folder_name(struct str file, char separator, struct buf *out)

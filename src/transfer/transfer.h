@@ -43,7 +43,8 @@ struct transfer_folder {
     enum store_role role; /* not STORE_NONE: what is in it goes to the account's folder for that,
                              whatever the name, where there is one */
     bool is_subscribed;
-    bool is_name_alone; /* subscribed, and not there */
+    bool is_name_alone;   /* subscribed, and not there */
+    uint32_t uidvalidity; /* for sinks that are files; 0: not known */
 };
 
 struct transfer_message {
@@ -161,6 +162,42 @@ enum rc transfer_from_mbox(struct transfer_mbox *mbox, struct transfer_sink *sin
 
 /* A unique-id as the form says, with %u and %v; appends it. RC_SYNTAX: it has something else. */
 enum rc transfer_uidl(struct str form, uint32_t uid, uint32_t uidvalidity, struct buf *out);
+
+/* What transfer_to_archive has made. As above; RC_NOTFOUND: it is none. */
+struct transfer_archive {
+    const char *path;
+    uint64_t known; /* result: messages that were in already */
+};
+enum rc transfer_from_archive(struct transfer_archive *archive, struct transfer_sink *sink);
+
+/* --- sinks that are files ----------------------------------------------------------------------
+ */
+
+/* A Maildir (Maildir++), a folder of mbox files, an archive (tar; compressed when it ends with .gz,
+ * .tgz or .zst). It is made as `path`.partial, and is there under its own name when transfer_finish
+ * says RC_OK. What is wrong is told. RC_EXISTS: there is something already. */
+enum rc transfer_to_maildir(const char *path, struct transfer_watch *watch,
+                            struct transfer_sink **out);
+enum rc transfer_to_mbox(const char *path, struct transfer_watch *watch,
+                         struct transfer_sink **out);
+enum rc transfer_to_archive(const char *path, struct transfer_watch *watch,
+                            struct transfer_sink **out);
+
+/* --- an account as a source --------------------------------------------------------------------
+ */
+
+/* Frames for the other end of a wire, appended to `out` some at a time. RC_EOF: they were the last
+ * ones. */
+struct transfer_pull;
+enum rc transfer_pull_open(struct store *store, uint64_t account, struct transfer_pull **out);
+enum rc transfer_pull_more(struct transfer_pull *pull, struct buf *out);
+void transfer_pull_close(struct transfer_pull **pull);
+/* Before them, as the feed has it: ready, or why not. */
+void transfer_put_ready(struct buf *out, enum rc rc);
+
+/* The other end: gives a sink all that comes on a socket, transfer_finish included. RC_TEMP: the
+ * other side has ended before. */
+enum rc transfer_receive(int fd, struct transfer_sink *sink);
 
 /* An origin from what identifies a message: any bytes. */
 void transfer_origin(const struct str *parts, size_t n, unsigned char out[TRANSFER_ORIGIN]);

@@ -34,6 +34,7 @@ void wire_put_folder(struct buf *out, const struct transfer_folder *f)
     pack_u8(&w, (uint8_t)f->role);
     pack_u8(&w, (uint8_t)((f->is_subscribed ? IS_SUBSCRIBED : 0) |
                           (f->is_name_alone ? IS_NAME_ALONE : 0)));
+    pack_u32(&w, f->uidvalidity);
     pack_str16(&w, str_head(f->name, FIELDS_MAX - 16));
     put_packed(out, 'F', &w);
 }
@@ -147,6 +148,7 @@ static enum rc give_folder(struct transfer_sink *sink, struct str fields)
     f.role = (enum store_role)role;
     f.is_subscribed = bits & IS_SUBSCRIBED;
     f.is_name_alone = bits & IS_NAME_ALONE;
+    f.uidvalidity = unpack_u32(&r);
     f.name = unpack_str16(&r);
     if (role >= STORE_ROLES)
         return RC_CORRUPT;
