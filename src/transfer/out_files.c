@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,9 +75,11 @@ enum rc out_write(struct out_target *t, int fd, struct str bytes, const char *wh
 
 static enum rc sync_parent(struct out_target *t)
 {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s", t->path);
-    int fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char path[PATH_MAX] = ".";
+    const char *slash = strrchr(t->path, '/');
+    if (slash)
+        snprintf(path, sizeof path, "%.*s", slash > t->path ? (int)(slash - t->path) : 1, t->path);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool is_synced = fd >= 0 && fsync(fd) == 0;
     int error = errno;
     if (fd >= 0)
