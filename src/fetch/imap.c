@@ -6,8 +6,9 @@
  * host offers it, IDLE in the first folder until there is news or time is over, and again from the
  * first.
  *
- * Invariants: (1) commands are answered in the order of their tags; (2) a message belongs to the
- * command that asked for it, and its answer must name its UID. */
+ * Invariants: (1) commands are answered in the order of their tags; what they bring may come before
+ * the tagged answers of earlier ones, which Dovecot keeps back; (2) a message is one that was asked
+ * for, and its answer must name its UID. */
 #include "fetch/fetch_int.h"
 #include "fetch/imap_reply.h"
 
@@ -61,7 +62,7 @@ struct imap {
     size_t asked, answered, ahead, refused;
     size_t deleted; /* entries that were seen to */
     uint64_t got;
-    bool has_message;        /* the answer to this FETCH had a body */
+    struct entry *coming;    /* whose body comes just now */
     bool is_idling, is_news; /* the host has said "+" */
 };
 
@@ -320,16 +321,41 @@ static struct entry *current(struct imap *p)
     return p->answered < p->n ? &p->entries[p->answered] : NULL;
 }
 
+/* The one that was asked for and whose body begins: named by what came before the body, or else the
+ * next one. */
+static struct entry *expected(struct imap *p)
+{
+    struct buf text = {.cap = IMAP_TEXT + 8};
+    struct imap_fetched f;
+    struct str so_far = buf_str(&p->reader.text);
+    ptrdiff_t open = str_find_byte(so_far, '(');
+    struct entry key = {0}, *e = NULL;
+    buf_put(&text, str_skip(so_far, open < 0 ? so_far.n : (size_t)open));
+    buf_put(&text, STR(")"));
+    if (fetch_imap_fetched(buf_str(&text), &f) == RC_OK && f.has_uid)
+        key.uid = f.item.number;
+    buf_fini(&f.body);
+    buf_fini(&text);
+    if (key.uid && p->n)
+        e = bsearch(&key, p->entries, p->n, sizeof key, compare);
+    for (size_t i = p->answered; !key.uid && !e && i < p->asked; i++)
+        if (p->entries[i].want == FETCH_TAKE && !p->entries[i].is_taken)
+            e = &p->entries[i];
+    bool is_asked = e && (size_t)(e - p->entries) < p->asked && e->want == FETCH_TAKE;
+    return is_asked && !e->is_taken ? e : NULL;
+}
+
 static enum net_step take_begin(struct fetch_session *s, uint64_t size)
 {
     struct imap *p = s->state;
-    struct entry *e = p->phase == FETCH && p->ahead ? current(p) : NULL;
-    if (!e || e->is_taken || s->is_in_message)
+    struct entry *e = p->phase == FETCH && !s->is_in_message ? expected(p) : NULL;
+    if (!e)
         return fetch_session_fail(s, RC_TEMP, "it sends a message that was not asked for");
     if (size > s->limits.message_bytes)
         return fetch_session_fail(s, RC_TEMP, "a message is larger than it was said to be");
     const struct fetch_item item = item_of(e);
     enum rc rc = s->owner->begin(s->owner, &item);
+    p->coming = e;
     s->is_in_message = rc == RC_OK;
     return rc == RC_OK ? NET_READ : fetch_session_fail_owner(s, rc);
 }
@@ -344,7 +370,7 @@ static enum net_step take_bytes(struct fetch_session *s, struct str bytes)
 static enum net_step take_end(struct fetch_session *s, const struct imap_fetched *f)
 {
     struct imap *p = s->state;
-    struct entry *e = current(p);
+    struct entry *e = p->coming;
     if (!f->has_uid || f->item.number != e->uid)
         return fetch_session_fail(s, RC_TEMP, "it sends a message that was not asked for");
     struct fetch_item item = item_of(e);
