@@ -203,9 +203,7 @@ static bool put_number(struct buf *out, struct str how, uint32_t value)
         width = width * 10 + (unsigned)(how.p[0] - '0');
     if (how.n > 1 || width > 20 || (width && !is_zero))
         return false;
-    if (str_eq(how, STR("X")))
-        buf_putf(out, "%0*X", (int)width, value);
-    else if (str_eq(how, STR("x")))
+    if (str_eq(how, STR("X")) || str_eq(how, STR("x"))) /* Dovecot's %X has small letters */
         buf_putf(out, "%0*x", (int)width, value);
     else if (!how.n)
         buf_putf(out, "%0*u", (int)width, value);

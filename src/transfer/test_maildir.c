@@ -91,7 +91,7 @@ static void unique_ids_by_a_form(void **state)
     static const struct {
         const char *form, *uidl; /* NULL: it is none */
     } forms[] = {
-        {"%08Xu%08Xv", "0000002A4C090F30"},
+        {"%08Xu%08Xv", "0000002a4c090f30"},
         {"%u.%v", "42.1275662128"},
         {"%f", "file"},
         {"UID%u-%v", "UID42-1275662128"},
@@ -99,7 +99,7 @@ static void unique_ids_by_a_form(void **state)
         {"%s", NULL},
         {"%", NULL},
         {"%8u", NULL},
-        {"%0Xu", "2A"},
+        {"%0Xu", "2a"},
         {"%x0u", NULL},
         {"%021u", NULL},
     };

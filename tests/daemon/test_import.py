@@ -68,7 +68,7 @@ def test_a_maildir_of_dovecot(make_host, tmp_path, is_running):
     assert [m.data for m in holds['Lists/Entw&APw-rfe']] == [crlf(mail(5)), b'Subject: no end']
     assert holds['Lists/Entw&APw-rfe'][0].flags >= {'\\Draft', '\\Deleted'}
     given = uidls(host, 'alice')
-    assert given[:2] == ['%08X%08X' % (7, 1275660208), 'old-id'] and re.fullmatch('[0-9a-f]{16}', given[2])
+    assert given[:2] == ['%08x%08x' % (7, 1275660208), 'old-id'] and re.fullmatch('[0-9a-f]{16}', given[2])
     with imap.login(host, 'alice') as connection:
         lines = b'\n'.join(connection.command('LSUB "" "*"')[1])
         assert b'Lists/Entw&APw-rfe' in lines and b'Gone/Away' in lines and b'Empty' not in lines
