@@ -41,6 +41,17 @@ void crypto_sha256_add(struct crypto_sha256_state *state, struct str s);
 void crypto_sha256_end(struct crypto_sha256_state *state, unsigned char out[CRYPTO_SHA256]);
 void crypto_hmac_sha256(struct str key, struct str s, unsigned char out[CRYPTO_SHA256]);
 
+/* Of one hash or the other, as SCRAM names them; SHA-1 is for nothing else. RC_TEMP. */
+enum crypto_hash { CRYPTO_SHA_1 = 1, CRYPTO_SHA_256 = 2 }; /* stored: the numbers stay */
+enum { CRYPTO_HASH_MAX = 32 };
+size_t crypto_hash_size(enum crypto_hash hash); /* 20, 32 */
+enum rc crypto_digest(enum crypto_hash hash, struct str s, unsigned char out[CRYPTO_HASH_MAX]);
+enum rc crypto_hmac(enum crypto_hash hash, struct str key, struct str s,
+                    unsigned char out[CRYPTO_HASH_MAX]);
+/* One block [RFC8018 5.2]; takes as long as so many rounds take. */
+enum rc crypto_pbkdf2(enum crypto_hash hash, struct str password, struct str salt,
+                      uint32_t iterations, unsigned char out[CRYPTO_HASH_MAX]);
+
 /* Appends a self-signed certificate and its new P-256 key, in PEM, for these DNS names (the first
  * is the subject too), valid from an hour ago for `days`. Wipe the key's memory after use; the cap
  * must suffice (4 KB and the names). RC_SYNTAX: no names, or one that is none. RC_LIMIT: over a
