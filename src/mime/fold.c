@@ -1,10 +1,14 @@
-/* i;unicode-casemap [RFC5051 2], and substrings. The only file that meets libunistring.
+/* What needs Unicode's tables: i;unicode-casemap [RFC5051 2], substrings, and names and passwords
+ * in one spelling (precis.h). The only file that meets libunistring.
  *
  * A character is put into title case and what comes of that decomposed, in full; nothing of it is
  * put into title case again. ASCII, which is nearly all, takes no table. Marks are not put in order
  * [RFC5051 4]. */
+#include "mime/precis.h"
 #include "mime/subject.h"
 #include "mime/text.h"
+
+#include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -168,6 +172,89 @@ bool mime_is_net_unicode(struct str utf8)
     is_good = composed && n == utf8.n && memcmp(composed, bytes, n) == 0;
     free(composed);
     return is_good;
+}
+
+/* ---- Names and passwords: what a form maps, character by character, then the whole ---- */
+
+enum { PREPARED_MAX = 4096 }; /* bytes of what is looked at; more stays as it came */
+
+/* Commonly mapped to nothing [RFC3454 B.1]; U+200B is a space there as well, which comes first. */
+static bool is_nothing(ucs4_t c)
+{
+    static const struct {
+        ucs4_t from, to;
+    } table[] = {{0x00ad, 0x00ad}, {0x034f, 0x034f}, {0x1806, 0x1806}, {0x180b, 0x180d},
+                 {0x200c, 0x200d}, {0x2060, 0x2060}, {0xfe00, 0xfe0f}, {0xfeff, 0xfeff}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (c >= table[i].from && c <= table[i].to)
+            return true;
+    return false;
+}
+
+static bool is_any_space(enum mime_form form, ucs4_t c)
+{
+    return uc_is_general_category(c, UC_SPACE_SEPARATOR) ||
+           (form == MIME_SASLPREP && c == 0x200b); /* [RFC3454 C.1.2] */
+}
+
+/* A fullwidth or halfwidth character is the one that it is a variant of [RFC8265 3.3.1]. */
+static ucs4_t widthless(ucs4_t c)
+{
+    ucs4_t to[UC_DECOMPOSITION_MAX_LENGTH];
+    int tag = 0;
+    int n = uc_decomposition(c, &tag, to);
+    return n == 1 && (tag == UC_DECOMP_WIDE || tag == UC_DECOMP_NARROW) ? to[0] : c;
+}
+
+/* False: it is mapped to nothing. */
+static bool map_character(enum mime_form form, ucs4_t *c)
+{
+    if (form == MIME_USERNAME)
+        *c = widthless(*c);
+    else if (is_any_space(form, *c)) /* [RFC8265 4.2.2] [RFC4013 2.1] */
+        *c = ' ';
+    return form != MIME_SASLPREP || !is_nothing(*c);
+}
+
+static size_t map_text(enum mime_form form, struct str text, uint8_t *to, size_t room)
+{
+    const uint8_t *bytes = (const uint8_t *)text.p;
+    size_t n = 0;
+    for (size_t at = 0; at < text.n;) {
+        ucs4_t c;
+        at += (size_t)u8_mbtoucr(&c, bytes + at, text.n - at); /* checked to be UTF-8 */
+        if (!map_character(form, &c))
+            continue;
+        int length = u8_uctomb(to + n, c, (ptrdiff_t)(room - n));
+        n += length > 0 ? (size_t)length : 0;
+    }
+    return n;
+}
+
+static uint8_t *put_in_form(enum mime_form form, const uint8_t *mapped, size_t n, size_t *out_n)
+{
+    if (form == MIME_USERNAME)
+        return u8_tolower(mapped, n, NULL, UNINORM_NFC, NULL, out_n);
+    return u8_normalize(form == MIME_OPAQUE ? UNINORM_NFC : UNINORM_NFKC, mapped, n, NULL, out_n);
+}
+
+enum rc mime_prepare(enum mime_form form, struct str text, size_t max, struct buf *out)
+{
+    uint8_t mapped[PREPARED_MAX];
+    size_t n = 0;
+    if ((utf8_is_ascii(text) && form != MIME_USERNAME) || text.n > PREPARED_MAX ||
+        !utf8_is_valid(text))
+        return buf_add(out, text);
+    /* No mapping makes a character longer in UTF-8. */
+    size_t n_mapped = map_text(form, text, mapped, sizeof mapped);
+    uint8_t *made = put_in_form(form, mapped, n_mapped, &n);
+    bool is_good = made && n && n <= max;
+    enum rc rc = buf_add(out, is_good ? str_from(made, n) : text);
+    explicit_bzero(mapped, sizeof mapped);
+    if (made)
+        explicit_bzero(made, n);
+    free(made);
+    return rc;
 }
 
 /* ---- Substrings ---- */
