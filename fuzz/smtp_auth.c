@@ -26,15 +26,17 @@ static enum rc rc_of(const struct exchange_run *r, enum sasl_next next)
 {
     if (next == SASL_REFUSED)
         return r->sasl.rc;
+    if (next == SASL_RECORD || next == SASL_WRONG) /* sasl.c of this folder goes on from there */
+        return RC_NOTFOUND;
     return next == SASL_ASK ? RC_AGAIN : RC_OK;
 }
 
 static enum rc begin(struct exchange_run *r, struct str line)
 {
-    const struct auth_channel channel = {AUTH_IN_TLS};
+    const struct auth_channel channel = {.path = AUTH_IN_TLS};
     struct str mechanism, initial;
     smtp_line_split(line, &mechanism, &initial);
-    TRY(sasl_begin(&r->sasl, mechanism, &channel));
+    TRY(sasl_begin(&r->sasl, mechanism, &channel, SASL_SCRAM));
     return rc_of(r, sasl_line(&r->sasl, initial, true, &r->decoded, &r->challenge));
 }
 

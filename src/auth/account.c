@@ -9,7 +9,10 @@ struct account_edit {
     struct key secret; /* when `id` is known */
     uint64_t id;
     const struct auth_account_change *change;
-    char hash[CRYPTO_FOREIGN_MAX]; /* of the new password */
+    /* of the new password */
+    char hash[CRYPTO_FOREIGN_MAX];
+    bool is_prepared;
+    struct scram_record scram;
 };
 enum { DOMAIN, ADDRESS };
 
@@ -28,18 +31,30 @@ static enum rc run(struct account_edit *a, make_fn make)
     a->edit.make = make;
     enum rc rc = auth_edit_run(&a->edit);
     crypto_wipe(a->hash, sizeof a->hash);
+    crypto_wipe(&a->scram, sizeof a->scram);
     return rc;
 }
 
-static enum rc hash_password(struct account_edit *a, struct str password)
+static enum rc take_password(struct account_edit *a, struct str password)
 {
-    const struct auth_conf *conf = &a->edit.auth->conf;
     if (!password.n)
         return RC_SYNTAX;
     if (password.n > AUTH_PASSWORD_MAX)
         return RC_LIMIT;
-    counter_add(a->edit.auth->ctx->counters, COUNTER_PASSWORD_HASHES, 1);
-    return crypto_password_hash(password, conf->hash_ops, conf->hash_memory, a->hash);
+    TRY(auth_password_hash(a->edit.auth, password, a->hash));
+    a->is_prepared = true;
+    return auth_scram_make(a->edit.auth, a->place.address.whole, password, &a->scram);
+}
+
+static enum rc put_secret(struct account_edit *a, struct kv_txn *txn, uint64_t created)
+{
+    struct secret_record secret = {.created = created,
+                                   .hash = str_of(a->hash),
+                                   .is_prepared = a->is_prepared,
+                                   .scram = a->scram};
+    struct record r;
+    auth_secret_pack(&secret, &r);
+    return kv_txn_put(txn, auth_key_str(&a->secret), auth_record_str(&r));
 }
 
 static enum rc make_added(struct edit *e, struct kv_txn *txn)
@@ -50,7 +65,6 @@ static enum rc make_added(struct edit *e, struct kv_txn *txn)
         .account = a->id, .created = now, .settings.pop3_delete = AUTH_POP3_UNSET};
     struct domain_record domain;
     struct str values[2];
-    struct record r;
     const struct key keys[] = {[DOMAIN] = a->place.domain_key, [ADDRESS] = a->place.address_key};
     TRY(auth_edit_get(e, keys, 2, values));
     if (str_is_null(values[DOMAIN]))
@@ -62,8 +76,7 @@ static enum rc make_added(struct edit *e, struct kv_txn *txn)
     domain.postmaster = domain.postmaster ? domain.postmaster : a->id;
     TRY(auth_edit_put_domain(e, txn, &a->place.domain_key, &domain));
     TRY(auth_edit_put_address(e, txn, &a->place.address_key, &row));
-    auth_secret_pack(&(struct secret_record){now, str_of(a->hash)}, &r);
-    return kv_txn_put(txn, auth_key_str(&a->secret), auth_record_str(&r));
+    return put_secret(a, txn, now);
 }
 
 /* One that comes from elsewhere. */
@@ -76,7 +89,7 @@ enum rc auth_account_add(struct auth *auth, uint64_t id, struct str address, str
 {
     struct account_edit a = {.id = id};
     TRY(edit_address(&a, auth, address));
-    TRY(hash_password(&a, password));
+    TRY(take_password(&a, password));
     auth_key_secret(&a.secret, id, 0);
     return run(&a, make_added);
 }
@@ -94,24 +107,23 @@ static enum rc make_passwd(struct edit *e, struct kv_txn *txn)
 {
     struct account_edit *a = CONTAINER(e, struct account_edit, edit);
     struct address_record address;
-    struct secret_record before, now = {clock_wall(e->auth->ctx->clock), str_of(a->hash)};
+    struct secret_record before;
     struct str value;
-    struct record r;
+    uint64_t created = clock_wall(e->auth->ctx->clock);
     TRY(auth_edit_account(e, &a->place.address_key, &address));
     auth_key_secret(&a->secret, address.account, 0);
     TRY(auth_edit_get(e, &a->secret, 1, &value));
     if (!str_is_null(value) && auth_secret_unpack(value, &before) == RC_OK &&
-        before.created >= now.created)
-        now.created = before.created + 1; /* the clock was set back */
-    auth_secret_pack(&now, &r);
-    return kv_txn_put(txn, auth_key_str(&a->secret), auth_record_str(&r));
+        before.created >= created)
+        created = before.created + 1; /* the clock was set back */
+    return put_secret(a, txn, created);
 }
 
 enum rc auth_account_passwd(struct auth *auth, struct str address, struct str password)
 {
     struct account_edit a = {0};
     TRY(edit_address(&a, auth, address));
-    TRY(hash_password(&a, password));
+    TRY(take_password(&a, password));
     return run(&a, make_passwd);
 }
 

@@ -101,6 +101,8 @@ static void begin_line(struct log_line *l, struct auth *auth, enum log_level lev
     log_str(l, "peer", t->peer);
     log_text(l, "protocol", t->protocol);
     log_str(l, "address", t->name);
+    if (t->mechanism.n)
+        log_str(l, "mechanism", t->mechanism);
 }
 
 static void tell_operator(struct auth *auth, const struct told *t, const struct verdict *v)

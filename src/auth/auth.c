@@ -2,6 +2,7 @@
 #include "auth/auth_int.h"
 
 #include "base/mem.h"
+#include "base/random.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,7 @@ static struct auth_conf with_defaults(const struct auth_conf *conf)
     c.delayed = c.delayed ? c.delayed : 1000;
     c.verified_entries = c.verified_entries ? c.verified_entries : 10000;
     c.guard_entries = c.guard_entries ? c.guard_entries : 20000;
+    c.scram_iterations = c.scram_iterations ? c.scram_iterations : 20000;
     return c;
 }
 
@@ -109,6 +111,13 @@ static void logins_fini(struct auth *auth)
     auth_turns_fini(&auth->turns);
 }
 
+enum auth_scram auth_scram_of(const char *word)
+{
+    if (strcmp(word, "on") == 0)
+        return AUTH_SCRAM_ON;
+    return strcmp(word, "keys") == 0 ? AUTH_SCRAM_KEYS : AUTH_SCRAM_OFF;
+}
+
 enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *conf,
                   struct auth **out)
 {
@@ -117,6 +126,7 @@ enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *
     auth->kv = kv;
     auth->conf = with_defaults(conf);
     crypto_password_decoy(auth->conf.hash_ops, auth->conf.hash_memory, auth->decoy);
+    random_bytes(&auth->scram_decoy, sizeof auth->scram_decoy);
     auth_cache_init(&auth->cache, auth->conf.cache_entries);
     logins_init(auth);
     pthread_mutex_init(&auth->secret_mutex, NULL);

@@ -72,7 +72,13 @@ struct auth_conf { /* 0: the default */
     struct auth_guard_conf guard;
     struct trace
         *trace; /* what is decided about logins is noted there; NULL: nowhere. Outlives auth */
+    /* Keys for SCRAM beside the hash of each password: kept and SCRAM offered, kept only, neither.
+     * Its iterations: 20,000. */
+    enum auth_scram { AUTH_SCRAM_ON, AUTH_SCRAM_KEYS, AUTH_SCRAM_OFF } scram;
+    uint32_t scram_iterations;
 };
+
+enum auth_scram auth_scram_of(const char *word); /* "on", "keys"; all else: off */
 
 /* The context outlives auth. */
 enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *conf,
@@ -126,7 +132,10 @@ struct auth_settings {
     uint32_t pop3_days; /* with AUTH_POP3_DAYS */
 };
 
-enum { AUTH_CREDENTIAL = 16 }; /* bytes that tell one password of an account from the next */
+enum {
+    AUTH_CREDENTIAL = 16, /* bytes that tell one password of an account from the next */
+    AUTH_CLIENT_KEY = 32  /* of SCRAM, at most */
+};
 
 struct auth_login {
     /* The caller's: memory that stays until done() has run. */
@@ -138,6 +147,7 @@ struct auth_login {
     struct str password;  /* copied to memory that is wiped */
     struct str peer;      /* the address it comes from, for the log and its turn; copied */
     struct str session;   /* the session's id, for the log; copied */
+    struct str mechanism; /* static, for the log; absent: none of SASL */
     /* The result: RC_OK; RC_DENIED (unknown, wrong password, disabled: no difference shows, exactly
      * one hash is computed in each case); RC_TEMP (the store; too many logins at once; blocked). */
     enum rc rc;
@@ -152,6 +162,10 @@ struct auth_login {
      * the session goes by from then on; otherwise empty. */
     char address[AUTH_ADDRESS_MAX + 1];
     uint64_t version; /* when RC_OK: of the directory that said so, for session.h */
+    /* When RC_OK, after SCRAM: what only who knows the password can make [RFC5802 3]. Never stored;
+     * the caller's to wipe, auth_exchange_end does it. */
+    unsigned char client_key[AUTH_CLIENT_KEY];
+    size_t n_client_key; /* 0: none */
 };
 /* Never blocks. Networks take turns (an IPv4 address, an IPv6 /64), so that one that guesses
  * passwords does not keep the others waiting. Writes the log line event=login, event=login-failed
@@ -186,10 +200,12 @@ enum auth_path {
     AUTH_ON_LOOPBACK, /* ... within this machine, where the configuration allows a password */
     AUTH_IN_TLS
 };
+struct conn; /* net.h */
 struct auth_channel {
     enum auth_path path;
+    const char *binding; /* the type of the channel binding [RFC5056]; NULL: none */
+    struct conn *conn;   /* whose bytes it has; NULL in tests */
 };
-struct conn; /* net.h */
 struct auth_channel auth_channel_of(struct conn *c, bool plaintext_on_loopback);
 /* Whether a readable password may be sent there. */
 bool auth_channel_is_private(const struct auth_channel *channel);
@@ -209,10 +225,13 @@ struct auth_exchange { /* the caller's storage; as long as its login */
     /* auth's */
     struct sasl *sasl;
     char *name;
+    int pending;  /* what is gone on with */
+    bool is_over; /* decided, but the client has to hear why first */
 };
 enum auth_next {
     AUTH_ASK,     /* send the challenge, which was appended in base 64 and may be empty; the next
                      line is for auth_exchange_line */
+    AUTH_SHORT,   /* auth_exchange_go_on is to be called where disks may be waited for */
     AUTH_WAIT,    /* login.done() comes once, then auth_exchange_go_on is to be called */
     AUTH_DECIDED, /* over: login has the result, as after auth_login */
     AUTH_REFUSED  /* over, without a login, see refusal: RC_NOTFOUND (no such mechanism), RC_PERM

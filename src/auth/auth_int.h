@@ -81,9 +81,22 @@ struct removed_record {
     uint64_t account, removed;
     struct str address, row; /* the value that its address had */
 };
+/* What SCRAM keeps of a password, of both hashes and in up to two of its forms [RFC5802 3]. */
+enum { SCRAM_SALT = 16, SCRAM_HASHES = 2, SCRAM_FORMS = 2 };
+struct scram_keys {
+    unsigned char stored[CRYPTO_HASH_MAX], server[CRYPTO_HASH_MAX];
+};
+struct scram_record {
+    uint32_t iterations; /* 0: there are no keys */
+    unsigned char salt[SCRAM_SALT];
+    unsigned n_forms;                                  /* 1: all forms are the same */
+    struct scram_keys keys[SCRAM_HASHES][SCRAM_FORMS]; /* by enum crypto_hash - 1 */
+};
 struct secret_record {
     uint64_t created; /* tells one password of an account from the next: it always grows */
     struct str hash;  /* ours, or one that came from elsewhere */
+    bool is_prepared; /* the hash is that of the password's SASLprep form; no: as it came */
+    struct scram_record scram;
 };
 enum { APP_DIGEST = CRYPTO_SHA256 };
 struct app_record {
@@ -304,6 +317,9 @@ size_t auth_guard_remove(struct guard *g, struct str name, const struct net_cidr
 /* RC_AGAIN (KV_CACHED), RC_TEMP, RC_CORRUPT. */
 enum rc auth_place_is_known(struct auth *auth, uint64_t account, const struct net_cidr *net,
                             unsigned flags, bool *out);
+/* Whether it has been noted today: then there is nothing to do. The same errors. */
+enum rc auth_place_is_noted(struct auth *auth, uint64_t account, const struct net_cidr *net,
+                            unsigned flags, bool *out);
 struct place_state {
     bool is_known;
     bool is_first;  /* nothing is known of the account: it has never logged in, or from trusted
@@ -400,6 +416,7 @@ struct auth {
     pthread_mutex_t admin;   /* one change of the directory at a time in this process */
     /* A hash that no password has: what unknown names are verified against. */
     char decoy[CRYPTO_PASSWORD_MAX];
+    struct scram_keys scram_decoy; /* and proofs */
     struct watch watches[PARTITIONS];
 };
 
@@ -464,7 +481,9 @@ struct app_use {
     char label[AUTH_APP_LABEL_MAX + 1];
 };
 struct credential {
-    struct str hash; /* to verify against: the account's or the decoy; in the arena or auth's */
+    struct str hash;  /* to verify against: the account's or the decoy; in the arena or auth's */
+    bool is_prepared; /* as in secret_record */
+    struct scram_record scram; /* the account's; without keys when there are none */
     struct verified facts;
     struct kv_part part; /* where the account's credentials are */
     struct str label;    /* the name was that of this app password; absent: the account's */
@@ -522,8 +541,27 @@ void auth_app_client(struct auth *auth, const struct app_user *user, struct str 
 
 /* --- rehash.c --------------------------------------------------------------------------------- */
 
-/* Lets the password, which was right for this hash, have one of ours; behind the caller's back. */
+/* Lets the password, which was right for this hash, have one of ours, and the keys for SCRAM that
+ * the configuration wants; behind the caller's back. */
 void auth_rehash(struct auth *auth, struct str name, struct str hash, struct str password);
+
+/* --- password.c: what is stored of a password, and comparing with it -------------------------- */
+
+enum rc auth_password_hash(struct auth *auth, struct str password, char out[CRYPTO_PASSWORD_MAX]);
+/* RC_OK, RC_DENIED; RC_CORRUPT, RC_TEMP. One hash in each case. */
+enum rc auth_password_verify(struct auth *auth, const struct credential *c, struct str password);
+/* The salt of a name, in one spelling, whether it is there or not. RC_AGAIN (KV_CACHED), RC_TEMP.
+ */
+enum rc auth_scram_salt(struct auth *auth, struct str name, unsigned flags,
+                        unsigned char out[SCRAM_SALT]);
+/* [RFC5802 3], of a password in the form that the client will use. */
+enum rc auth_scram_keys(enum crypto_hash hash, struct str form, struct str salt,
+                        uint32_t iterations, struct scram_keys *out);
+/* Keys for SCRAM as the configuration has them, perhaps none. Takes as long as their iterations. */
+enum rc auth_scram_make(struct auth *auth, struct str name, struct str password,
+                        struct scram_record *out);
+/* Whether an account has other keys than the configuration wants. */
+bool auth_scram_wants(const struct auth *auth, const struct scram_record *has);
 
 /* --- edit.c ----------------------------------------------------------------------------------- */
 

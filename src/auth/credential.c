@@ -34,23 +34,27 @@ static void name_credential(struct auth *auth, const struct secret_record *secre
 static enum rc fill_in(struct auth *auth, const struct lookup *found, struct str value,
                        struct credential *out)
 {
-    struct secret_record secret;
+    struct secret_record secret = {0};
     out->facts.account = found->address.account;
     out->facts.settings = auth_lookup_settings(found);
     out->is_open = !found->address.is_disabled && !found->address.is_suspended;
-    if (!out->is_open) {
-        out->cause = found->address.is_disabled ? "disabled" : "suspended";
-    } else if (!str_is_null(out->label)) {
+    if (!str_is_null(out->label)) {
         out->cause = "app-password";
     } else if (str_is_null(value)) {
         out->cause = "no-password";
     } else {
         TRY(auth_secret_unpack(value, &secret));
-        out->hash = secret.hash;
+        out->scram = secret.scram;
         out->cause = "password";
-        out->is_usable = true;
-        name_credential(auth, &secret, out->facts.credential);
+        out->is_usable = out->is_open;
     }
+    if (!out->is_open)
+        out->cause = found->address.is_disabled ? "disabled" : "suspended";
+    if (!out->is_usable)
+        return RC_OK;
+    out->hash = secret.hash;
+    out->is_prepared = secret.is_prepared;
+    name_credential(auth, &secret, out->facts.credential);
     return RC_OK;
 }
 

@@ -109,7 +109,8 @@ static bool answer_at_once(struct auth *auth, const struct who *who, struct str 
 
 static bool login_at_once(struct auth *auth, struct auth_login *login, const struct who *who)
 {
-    struct told told = {login->protocol, login->name, login->peer, login->session, 0};
+    struct told told = {login->protocol, login->name,      login->peer,
+                        login->session,  login->mechanism, 0};
     struct verdict v;
     if (!answer_at_once(auth, who, login->password, &v))
         return false;
@@ -128,8 +129,11 @@ bool auth_login_now(struct auth *auth, struct auth_login *login)
 
 static struct told told_of(const struct job *job)
 {
-    return (struct told){job->login->protocol, str_from(job->name, job->n_name),
-                         str_from(job->peer, job->n_peer), str_from(job->session, job->n_session),
+    return (struct told){job->login->protocol,
+                         str_from(job->name, job->n_name),
+                         str_from(job->peer, job->n_peer),
+                         str_from(job->session, job->n_session),
+                         job->login->mechanism,
                          0};
 }
 
@@ -183,15 +187,14 @@ static struct verdict verify_slowly(struct job *job, const struct credential *c)
 {
     struct auth *auth = job->auth;
     struct str password = str_from(job->password, job->n_password);
-    counter_add(auth->ctx->counters, COUNTER_PASSWORD_HASHES, 1);
-    enum rc rc = crypto_password_verify(c->hash, password);
+    enum rc rc = auth_password_verify(auth, c, password);
     /* A hash from elsewhere may be a fast one: what is wrong takes the time of ours as well. */
     if (rc == RC_DENIED && crypto_is_foreign(c->hash))
         (void)crypto_password_verify(str_of(auth->decoy), password);
     if (rc != RC_OK && rc != RC_DENIED)
         return auth_verdict_failure(rc);
     bool is_right = rc == RC_OK && c->is_usable && !job->is_too_long;
-    if (is_right && crypto_is_foreign(c->hash))
+    if (is_right && (crypto_is_foreign(c->hash) || auth_scram_wants(auth, &c->scram)))
         auth_rehash(auth, job->who.name, c->hash, password);
     return (struct verdict){
         .rc = is_right ? RC_OK : RC_DENIED, .facts = c->facts, .cause = c->cause};
@@ -219,6 +222,7 @@ static struct verdict verify(struct job *job)
         v = auth_verdict_failure(rc);
     if (v.rc == RC_OK && c.address.n)
         memcpy(v.address, c.address.p, c.address.n); /* shorter than the name was */
+    crypto_wipe(&c.scram, sizeof c.scram);
     arena_fini(&arena);
     return v;
 }

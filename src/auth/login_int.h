@@ -20,7 +20,8 @@ void auth_who_init(struct who *who, struct auth *auth, struct str name, struct s
 struct told {
     const char *protocol;
     struct str name, peer, session;
-    uint64_t delay_ms; /* its refusal is held back so long */
+    struct str mechanism; /* absent: none of SASL */
+    uint64_t delay_ms;    /* its refusal is held back so long */
 };
 /* For who asks later, under the address `name`. */
 void auth_note(struct auth *auth, enum trace_what what, const struct told *told, struct str name,
@@ -61,29 +62,76 @@ void auth_tell_later(struct auth *auth, struct auth_login *login, uint64_t ms);
 
 /* --- sasl.c: the table of mechanisms, and each of them as a pure step function ---------------- */
 
+enum { SASL_SCRAM = 1 }; /* families of mechanisms that the configuration may leave out */
+
+enum {
+    SCRAM_NONCE = 24,      /* bytes of ours */
+    SCRAM_NONCE_MAX = 256, /* ... of the client's */
+    SCRAM_HEADER_MAX = 64 + 3 * AUTH_SASL_NAME_MAX,
+    SCRAM_MESSAGE_MAX = 2 * AUTH_SASL_RESPONSE_MAX + SCRAM_NONCE_MAX + 128
+};
+struct scram {                   /* scram.c's */
+    char nonce[2 * SCRAM_NONCE]; /* printable and without commas */
+    size_t n_own;
+    int next;
+    char header[SCRAM_HEADER_MAX]; /* the GS2 header */
+    size_t n_header;
+    char message[SCRAM_MESSAGE_MAX]; /* AuthMessage [RFC5802 3], as far as it has come */
+    size_t n_message, nonce_at, n_nonce;
+    unsigned char proof[CRYPTO_HASH_MAX];
+};
+
 struct sasl_mechanism;
 struct sasl {
     /* The result: the name lives here, the password in the last response. */
     struct str name, password;
-    enum rc rc; /* with SASL_REFUSED */
-    /* sasl.c's */
+    enum rc rc;        /* with SASL_REFUSED */
+    const char *error; /* with SASL_WRONG: a server-error to be told [RFC5802 7]; NULL: none */
+    /* with SASL_PROVEN, of SCRAM: to be wiped */
+    unsigned char client_key[CRYPTO_HASH_MAX];
+    size_t n_client_key;
+    /* From the row of the mechanism. After sasl_begin the caller sets scram.nonce, and with
+     * is_bound `binding`. */
+    struct str mechanism_name;
+    enum crypto_hash hash;
+    bool is_bound, can_bind; /* can_bind: there is a mechanism that would be */
+    struct net_binding binding;
+    /* the driver's: of the record that was looked up last */
+    struct verified facts;
+    const char *cause;
+    /* sasl.c's and scram.c's */
     const struct sasl_mechanism *mechanism; /* NULL: nothing under way */
     unsigned at;
     char text[AUTH_SASL_NAME_MAX];
+    struct scram scram;
 };
 enum sasl_next {
     SASL_ASK, /* send the challenge, which was appended and may be empty; step with the answer */
     SASL_PASSWORD, /* name and password are there, to be verified */
-    SASL_REFUSED   /* the exchange is over: see rc */
+    SASL_RECORD,   /* name is there: look it up and call sasl_record */
+    SASL_PROVEN,   /* the client is who it says */
+    SASL_WRONG,    /* it is not; over */
+    SASL_REFUSED   /* over, without a name: see rc */
+};
+/* Of a name, whether it is there or not. */
+struct sasl_record {
+    bool is_usable; /* no: no proof is right */
+    uint32_t iterations;
+    struct str salt;
+    struct scram_keys keys[SCRAM_FORMS]; /* of the mechanism's hash; perhaps the same twice */
 };
 
-/* The name in any case of letters. RC_NOTFOUND: no such mechanism. RC_PERM: not on this channel. */
-enum rc sasl_begin(struct sasl *s, struct str mechanism, const struct auth_channel *channel);
+/* The name in any case of letters; `families`: those that are offered. RC_NOTFOUND: no such
+ * mechanism. RC_PERM: not on this channel. */
+enum rc sasl_begin(struct sasl *s, struct str mechanism, const struct auth_channel *channel,
+                   unsigned families);
 /* The client's next response, decoded; absent when the command came without an initial one. Names
  * and passwords that come out are 1 to their maximum of bytes, UTF-8, without NUL. With
  * SASL_REFUSED: RC_SYNTAX (not a message of the mechanism), RC_LIMIT (too long), RC_DENIED
  * (somebody else's authorization identity). */
 enum sasl_next sasl_step(struct sasl *s, struct str response, struct buf *challenge);
+enum sasl_next sasl_record(struct sasl *s, const struct sasl_record *record,
+                           struct buf *challenge); /* not SASL_RECORD, not SASL_PASSWORD */
 void sasl_fini(struct sasl *s); /* wipes; also for one that never began, if it is zeroed */
 
 /* The same for what stands on a line: base 64 into `response`, which the password then lies in:
@@ -93,6 +141,17 @@ void sasl_fini(struct sasl *s); /* wipes; also for one that never began, if it i
 enum sasl_next sasl_line(struct sasl *s, struct str line, bool is_initial, struct buf *response,
                          struct buf *challenge);
 /* What is offered on a channel, with single spaces between. */
-void sasl_names(const struct auth_channel *channel, struct buf *out);
+void sasl_names(const struct auth_channel *channel, unsigned families, struct buf *out);
+
+/* For the mechanisms: a challenge, the end, and whether a text can be a name or a password. */
+enum sasl_next sasl_ask(struct sasl *s, struct str text, struct buf *challenge);
+enum sasl_next sasl_refuse(struct sasl *s, enum rc rc);
+enum rc sasl_check_text(struct str s, size_t max);
+
+/* --- scram.c ---------------------------------------------------------------------------------- */
+
+enum sasl_next scram_step(struct sasl *s, struct str response, struct buf *challenge);
+enum sasl_next scram_record(struct sasl *s, const struct sasl_record *record,
+                            struct buf *challenge);
 
 #endif

@@ -180,6 +180,16 @@ void auth_cache_row(struct auth *auth, uint64_t account, struct str key, struct 
     noted(&note->op);
 }
 
+enum rc auth_place_is_noted(struct auth *auth, uint64_t account, const struct net_cidr *net,
+                            unsigned flags, bool *out)
+{
+    struct place_row row;
+    TRY(read_row(auth, account, flags, &row));
+    size_t i = find(&row, digest_of(&row, net));
+    *out = i < row.n && row.item[i].day == today(auth);
+    return RC_OK;
+}
+
 enum rc auth_place_look(struct auth *auth, uint64_t account, const struct net_cidr *net,
                         struct place_state *out)
 {

@@ -345,6 +345,44 @@ enum rc auth_app_unpack(const struct kv_row *row, struct app_record *out)
     return RC_OK;
 }
 
+static void pack_scram(struct packer *w, const struct scram_record *s)
+{
+    pack_u32(w, s->iterations);
+    if (!s->iterations)
+        return;
+    pack_bytes(w, str_from(s->salt, SCRAM_SALT));
+    pack_u8(w, (uint8_t)s->n_forms);
+    for (unsigned hash = CRYPTO_SHA_1; hash <= SCRAM_HASHES; hash++)
+        for (unsigned form = 0; form < s->n_forms; form++) {
+            size_t n = crypto_hash_size(hash);
+            pack_bytes(w, str_from(s->keys[hash - 1][form].stored, n));
+            pack_bytes(w, str_from(s->keys[hash - 1][form].server, n));
+        }
+}
+
+static enum rc unpack_scram(struct unpacker *r, struct scram_record *out)
+{
+    out->iterations = unpack_u32(r);
+    if (!out->iterations)
+        return RC_OK;
+    struct str salt = unpack_bytes(r, SCRAM_SALT);
+    out->n_forms = unpack_u8(r);
+    if (!salt.n || !out->n_forms || out->n_forms > SCRAM_FORMS)
+        return RC_CORRUPT;
+    memcpy(out->salt, salt.p, SCRAM_SALT);
+    for (unsigned hash = CRYPTO_SHA_1; hash <= SCRAM_HASHES; hash++)
+        for (unsigned form = 0; form < out->n_forms; form++) {
+            struct scram_keys *keys = &out->keys[hash - 1][form];
+            struct str stored = unpack_bytes(r, crypto_hash_size(hash));
+            struct str server = unpack_bytes(r, crypto_hash_size(hash));
+            if (!stored.n || !server.n)
+                return RC_CORRUPT;
+            memcpy(keys->stored, stored.p, stored.n);
+            memcpy(keys->server, server.p, server.n);
+        }
+    return RC_OK;
+}
+
 void auth_secret_pack(const struct secret_record *s, struct record *out)
 {
     struct packer w;
@@ -352,18 +390,25 @@ void auth_secret_pack(const struct secret_record *s, struct record *out)
     pack_u8(&w, crypto_is_foreign(s->hash) ? KIND_FOREIGN : KIND_ARGON2ID);
     pack_u64(&w, s->created);
     pack_str16(&w, s->hash);
+    pack_u8(&w, s->is_prepared);
+    pack_scram(&w, &s->scram);
     out->n = w.n;
 }
 
 enum rc auth_secret_unpack(struct str value, struct secret_record *out)
 {
     struct unpacker r;
+    *out = (struct secret_record){0};
     TRY(open_record(&r, value));
     uint8_t kind = unpack_u8(&r);
     if (kind != KIND_ARGON2ID && kind != KIND_FOREIGN)
         return RC_CORRUPT;
     out->created = unpack_u64(&r);
     out->hash = unpack_str16(&r);
+    if (r.n) { /* before there was SCRAM */
+        out->is_prepared = unpack_u8(&r);
+        TRY(unpack_scram(&r, &out->scram));
+    }
     return unpack_done(&r);
 }
 

@@ -1,5 +1,6 @@
 /* Passwords whose hash came from elsewhere get one of ours at the first login that is right, when
- * the password is at hand: a job of its own on the hash lane, behind the answer.
+ * the password is at hand, and those without keys for SCRAM get them: a job of its own on the hash
+ * lane, behind the answer.
  *
  * Invariants: the new hash takes the place of the one that the password was found right for, and of
  * no other; the time of the password stays, so that no session ends for it. What is cut short
@@ -21,6 +22,8 @@ struct rehash {
     char *password; /* a slot of auth->secrets */
     size_t n_password;
     char before[CRYPTO_FOREIGN_MAX], after[CRYPTO_PASSWORD_MAX];
+    bool is_foreign; /* otherwise it keeps its hash */
+    struct scram_record scram;
 };
 
 /* RC_EXISTS: the account has another hash by now. */
@@ -44,7 +47,11 @@ static enum rc make_rehashed(struct edit *e, struct kv_txn *txn)
     struct record record;
     struct key key;
     TRY(read_secret(r, &key, &secret));
-    secret.hash = str_of(r->after);
+    if (r->is_foreign) {
+        secret.hash = str_of(r->after);
+        secret.is_prepared = true;
+    }
+    secret.scram = r->scram;
     auth_secret_pack(&secret, &record);
     return kv_txn_put(txn, auth_key_str(&key), auth_record_str(&record));
 }
@@ -55,25 +62,29 @@ static enum rc is_wanted(struct rehash *r)
     struct secret_record secret;
     struct key key;
     enum rc rc = read_secret(r, &key, &secret);
+    if (rc == RC_OK && !r->is_foreign && !auth_scram_wants(r->auth, &secret.scram))
+        rc = RC_EXISTS;
     arena_fini(&r->edit.arena);
     return rc;
 }
 
 static enum rc rehash(struct rehash *r)
 {
-    const struct auth_conf *conf = &r->auth->conf;
+    struct str password = str_from(r->password, r->n_password);
     TRY(is_wanted(r));
-    counter_add(r->auth->ctx->counters, COUNTER_PASSWORD_HASHES, 1);
-    TRY(crypto_password_hash(str_from(r->password, r->n_password), conf->hash_ops,
-                             conf->hash_memory, r->after));
+    if (r->is_foreign)
+        TRY(auth_password_hash(r->auth, password, r->after));
+    TRY(auth_scram_make(r->auth, r->place.address.whole, password, &r->scram));
     return auth_edit_run(&r->edit);
 }
 
 static void tell_operator(const struct rehash *r, enum rc rc)
 {
+    const char *event = rc != RC_OK     ? "password-not-rehashed"
+                        : r->is_foreign ? "password-rehashed"
+                                        : "scram-keys-made";
     struct log_line l;
-    log_begin(&l, r->auth->ctx->log, rc == RC_OK ? LOG_INFO : LOG_WARNING,
-              rc == RC_OK ? "password-rehashed" : "password-not-rehashed");
+    log_begin(&l, r->auth->ctx->log, rc == RC_OK ? LOG_INFO : LOG_WARNING, event);
     log_str(&l, "address", r->place.address.whole);
     if (rc != RC_OK)
         log_text(&l, "cause", rc_name(rc));
@@ -114,6 +125,7 @@ void auth_rehash(struct auth *auth, struct str name, struct str hash, struct str
     r->edit.part = r->place.part;
     if (rc == RC_OK && hash.n < sizeof r->before && password.n <= AUTH_PASSWORD_MAX) {
         memcpy(r->before, hash.p, hash.n);
+        r->is_foreign = crypto_is_foreign(hash);
         memcpy(slot, password.p, password.n);
         r->n_password = password.n;
         rc = task_lane_post(auth->conf.hash_lane, &r->task);

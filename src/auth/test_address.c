@@ -108,7 +108,6 @@ static void records_come_back_and_newer_ones_are_refused(void **state)
     struct record r;
     struct address_record a;
     struct domain_record d;
-    struct secret_record s;
     struct arena arena = {0};
     struct str value;
     const struct address_record made = {.account = 7,
@@ -148,9 +147,30 @@ static void records_come_back_and_newer_ones_are_refused(void **state)
     assert_true(d.removed == 5 && d.delimiter == '-');
     assert_str(d.catch_all, "x@y");
     arena_fini(&arena);
-    auth_secret_pack(&(struct secret_record){5, STR("$argon2id$...")}, &r);
+}
+
+static void credentials_with_keys(void **state)
+{
+    struct secret_record made = {5, STR("$argon2id$..."), true, {.iterations = 4096}}, s;
+    struct record r;
+    memset(made.scram.salt, 's', SCRAM_SALT);
+    for (unsigned n = 1; n <= SCRAM_FORMS; n++) {
+        made.scram.n_forms = n;
+        memset(made.scram.keys[CRYPTO_SHA_1 - 1][n - 1].stored, 'a', 20);
+        memset(made.scram.keys[CRYPTO_SHA_256 - 1][n - 1].server, 'b', 32);
+        auth_secret_pack(&made, &r);
+        assert_rc(auth_secret_unpack(auth_record_str(&r), &s), RC_OK);
+        assert_str(s.hash, "$argon2id$...");
+        assert_true(s.is_prepared && s.scram.iterations == 4096 && s.scram.n_forms == n);
+        assert_memory_equal(s.scram.salt, made.scram.salt, SCRAM_SALT);
+        assert_memory_equal(s.scram.keys, made.scram.keys, sizeof s.scram.keys);
+        for (size_t cut = 1; cut < 22 + 104 * n; cut++)
+            assert_rc(auth_secret_unpack(str_head(auth_record_str(&r), r.n - cut), &s), RC_CORRUPT);
+    }
+    made.scram = (struct scram_record){0};
+    auth_secret_pack(&made, &r);
     assert_rc(auth_secret_unpack(auth_record_str(&r), &s), RC_OK);
-    assert_str(s.hash, "$argon2id$...");
+    assert_true(s.is_prepared && !s.scram.iterations);
 }
 
 /* What release 0.1.0 wrote is shorter. */
@@ -167,6 +187,11 @@ static void older_records_mean_what_they_meant(void **state)
     assert_rc(auth_domain_unpack(domain, &d), RC_OK);
     assert_true(d.created == 1 && d.accounts == 2 && d.postmaster == 3 && d.delimiter == '+');
     assert_true(d.catch_all.n == 0 && d.aliases == 0 && d.removed == 0);
+    struct secret_record s;
+    struct str secret = STR("\1\1\0\0\0\0\0\0\0\5\0\3abc");
+    assert_rc(auth_secret_unpack(secret, &s), RC_OK);
+    assert_str(s.hash, "abc");
+    assert_true(!s.is_prepared && !s.scram.iterations);
     arena_fini(&arena);
 }
 
@@ -180,6 +205,7 @@ int main(void)
         cmocka_unit_test(domain_names),
         cmocka_unit_test(the_partition_of_a_domain),
         cmocka_unit_test(records_come_back_and_newer_ones_are_refused),
+        cmocka_unit_test(credentials_with_keys),
         cmocka_unit_test(older_records_mean_what_they_meant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
 
 #include "base/test.h"
 
-static const struct auth_channel in_tls = {AUTH_IN_TLS};
+static const struct auth_channel in_tls = {.path = AUTH_IN_TLS};
 
 struct exchange {
     struct sasl sasl;
@@ -12,7 +12,7 @@ struct exchange {
 static void begin(struct exchange *x, const char *mechanism)
 {
     *x = (struct exchange){.challenge = {.cap = 64}};
-    assert_rc(sasl_begin(&x->sasl, str_of(mechanism), &in_tls), RC_OK);
+    assert_rc(sasl_begin(&x->sasl, str_of(mechanism), &in_tls, SASL_SCRAM), RC_OK);
 }
 
 /* RC_AGAIN: a challenge came. */
@@ -37,16 +37,21 @@ static void what_is_offered(void **state)
 {
     static const struct {
         struct auth_channel channel;
+        unsigned families;
         const char *names;
     } cases[] = {
-        {{AUTH_IN_CLEAR}, ""},
-        {{AUTH_ON_LOOPBACK}, "PLAIN LOGIN"},
-        {{AUTH_IN_TLS}, "PLAIN LOGIN"},
+        {{.path = AUTH_IN_CLEAR}, SASL_SCRAM, ""},
+        {{.path = AUTH_ON_LOOPBACK}, SASL_SCRAM, "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN"},
+        {{.path = AUTH_IN_TLS}, SASL_SCRAM, "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN"},
+        {{.path = AUTH_IN_TLS, .binding = "tls-exporter"},
+         SASL_SCRAM,
+         "SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN"},
+        {{.path = AUTH_IN_TLS, .binding = "tls-exporter"}, 0, "PLAIN LOGIN"},
     };
     struct buf out = {.cap = 256};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         buf_clear(&out);
-        sasl_names(&cases[i].channel, &out);
+        sasl_names(&cases[i].channel, cases[i].families, &out);
         assert_true(str_eq(buf_str(&out), str_of(cases[i].names)));
     }
     buf_fini(&out);
@@ -54,14 +59,14 @@ static void what_is_offered(void **state)
 
 static void mechanisms_by_name(void **state)
 {
-    const struct auth_channel in_clear = {AUTH_IN_CLEAR};
+    const struct auth_channel in_clear = {.path = AUTH_IN_CLEAR};
     const struct str unknown[] = {STR(""), STR("PLAI"), STR("PLAINX"), STR("CRAM-MD5"),
                                   STR("PLAIN\0")};
     struct sasl s;
-    assert_rc(sasl_begin(&s, STR("plain"), &in_tls), RC_OK);
-    assert_rc(sasl_begin(&s, STR("plain"), &in_clear), RC_PERM);
+    assert_rc(sasl_begin(&s, STR("plain"), &in_tls, SASL_SCRAM), RC_OK);
+    assert_rc(sasl_begin(&s, STR("plain"), &in_clear, SASL_SCRAM), RC_PERM);
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-        assert_rc(sasl_begin(&s, unknown[i], &in_tls), RC_NOTFOUND);
+        assert_rc(sasl_begin(&s, unknown[i], &in_tls, SASL_SCRAM), RC_NOTFOUND);
     assert_int_equal(sasl_step(&s, STR("x"), NULL), SASL_REFUSED);
     assert_rc(s.rc, RC_SYNTAX);
     sasl_fini(&s);
@@ -89,7 +94,7 @@ static void lines(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buf response = {.cap = 64}, challenge = {.cap = 64};
         struct sasl s;
-        assert_rc(sasl_begin(&s, str_of(cases[i].mechanism), &in_tls), RC_OK);
+        assert_rc(sasl_begin(&s, str_of(cases[i].mechanism), &in_tls, SASL_SCRAM), RC_OK);
         enum sasl_next next = sasl_line(&s, str_of(cases[i].initial), true, &response, &challenge);
         if (cases[i].line) {
             assert_int_equal(next, SASL_ASK);

@@ -57,7 +57,9 @@ static enum rc open_house(struct house *h, const struct conf *conf)
     struct store_conf store = {.undelete_ns = conf->store.undelete * NS_PER_SEC};
     struct auth_conf auth = {.hash_lane = h->lane,
                              .hash_ops = (uint32_t)conf->auth.hash_ops,
-                             .hash_memory = conf->auth.hash_memory};
+                             .hash_memory = conf->auth.hash_memory,
+                             .scram = auth_scram_of(conf->auth.scram),
+                             .scram_iterations = (uint32_t)conf->auth.scram_iterations};
     enum rc rc = ctl_engine_open(&h->ctx, conf, &h->admin.kv);
     if (rc == RC_NOTFOUND) /* the engine or its pool, and not what the command names */
         return RC_PERM;

@@ -69,6 +69,8 @@ static void warn_of_restart(const struct conf *now, const struct conf *next)
         {"relay connections", !now->relay.connections == !next->relay.connections},
         {"auth hash_ops", now->auth.hash_ops == next->auth.hash_ops},
         {"auth hash_memory", now->auth.hash_memory == next->auth.hash_memory},
+        {"auth scram", strcmp(now->auth.scram, next->auth.scram) == 0},
+        {"auth scram_iterations", now->auth.scram_iterations == next->auth.scram_iterations},
         {"auth hash_threads", now->auth.hash_threads == next->auth.hash_threads},
     };
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)

@@ -136,6 +136,8 @@ static enum rc open_store(struct server *s, const struct trusted *trusted)
     struct auth_conf auth = {.hash_lane = s->hash_lane,
                              .hash_ops = (uint32_t)c->auth.hash_ops,
                              .hash_memory = c->auth.hash_memory,
+                             .scram = auth_scram_of(c->auth.scram),
+                             .scram_iterations = (uint32_t)c->auth.scram_iterations,
                              .guard = server_guard_conf(c, trusted)};
     s->admin.ctx = s->ctx;
     s->admin.lane = s->heavy_lane;

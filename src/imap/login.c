@@ -156,13 +156,16 @@ static enum net_step waited(struct conn *c, struct imap_session *s);
 static enum net_step follow(struct conn *c, struct imap_session *s, enum auth_next next,
                             struct str challenge)
 {
-    s->go_on = next == AUTH_ASK ? next_response : next == AUTH_WAIT ? waited : NULL;
+    bool is_waiting = next == AUTH_WAIT || next == AUTH_SHORT;
+    s->go_on = next == AUTH_ASK ? next_response : is_waiting ? waited : NULL;
     switch (next) {
     case AUTH_ASK:
         buf_put(net_out(c), STR("+ "));
         buf_put(net_out(c), challenge);
         buf_put(net_out(c), STR("\r\n"));
         return imap_wait(s);
+    case AUTH_SHORT:
+        return NET_SHORT;
     case AUTH_WAIT:
         return NET_WAIT;
     case AUTH_DECIDED:

@@ -117,11 +117,13 @@ enum net_step pop3_login_follow(struct conn *c, struct pop3_session *s, enum aut
                                 struct str challenge)
 {
     s->is_sasl = next == AUTH_ASK;
-    s->go_on = next == AUTH_WAIT ? waited : NULL;
+    s->go_on = next == AUTH_WAIT || next == AUTH_SHORT ? waited : NULL;
     switch (next) {
     case AUTH_ASK: /* an empty one is just "+ " [RFC5034 4] */
         pop3_put_line(net_out(c), STR("+ "), challenge, NULL);
         return NET_READ;
+    case AUTH_SHORT:
+        return NET_SHORT;
     case AUTH_WAIT:
         return NET_WAIT;
     case AUTH_DECIDED:

@@ -45,6 +45,8 @@ static void sasl_refusals(void **state)
     uint64_t before = counter_get(&h->counters, COUNTER_PASSWORD_HASHES);
     talk(h, GREETING "C: AUTH\n"
                      "S: +OK mechanisms follow\n"
+                     "S: SCRAM-SHA-256\n"
+                     "S: SCRAM-SHA-1\n"
                      "S: PLAIN\n"
                      "S: LOGIN\n"
                      "S: .\n"

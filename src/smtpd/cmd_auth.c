@@ -113,11 +113,13 @@ static enum flow conclude(struct session *s, struct exchange *e)
 static enum flow follow(struct session *s, enum auth_next next, struct str challenge)
 {
     struct exchange *e = s->exchange;
-    e->is_waiting = next == AUTH_WAIT;
+    e->is_waiting = next == AUTH_WAIT || next == AUTH_SHORT;
     switch (next) {
     case AUTH_ASK:
         smtpd_reply_say_text(s, SMTPD_CHALLENGE, challenge);
         return FLOW_NEXT;
+    case AUTH_SHORT:
+        return FLOW_BLOCK;
     case AUTH_WAIT:
         return FLOW_WAIT;
     case AUTH_DECIDED:
@@ -150,6 +152,8 @@ enum flow smtpd_cmd_auth(struct session *s, struct str args)
     enum auth_next next = auth_exchange_begin(&e->auth, mechanism, initial, &challenge);
     enum flow flow = follow(s, next, buf_str(&challenge));
     buf_fini(&challenge);
+    if (flow == FLOW_BLOCK)
+        smtpd_auth_end(s); /* the command stays in the input, and begins anew */
     return flow;
 }
 

@@ -11,7 +11,7 @@
     "250-mx.example.test\r\n250-SIZE "                                                             \
     "*\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250-"                \
     "SMTPUTF8\r\n250-LIMITS *\r\n250-DSN\r\n"                                                      \
-    "250-ENHANCEDSTATUSCODES\r\n250-AUTH PLAIN LOGIN\r\n250 HELP\r\n"
+    "250-ENHANCEDSTATUSCODES\r\n250-AUTH SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN\r\n250 HELP\r\n"
 #define PLAIN "AGFsaWNlQGV4YW1wbGUudGVzdABzZWNyZXQ=" /* NUL alice@example.test NUL secret */
 #define WRONG "AGFsaWNlQGV4YW1wbGUudGVzdABndWVzcw==" /* NUL alice@example.test NUL guess */
 #define OTHER                                                                                      \
