@@ -182,6 +182,32 @@ void auth_login(struct auth *auth, struct auth_login *login);
  * same step. */
 bool auth_login_now(struct auth *auth, struct auth_login *login);
 
+/* --- bearer tokens: who checks them is handed in ---------------------------------------------- */
+
+enum { AUTH_TOKEN_MAX = 8192 }; /* bytes of a token */
+
+struct auth_bearer_query {                     /* the asker's; zeroed but for: */
+    void (*done)(struct auth_bearer_query *q); /* once, on any thread, never inside check() */
+    struct str token;                          /* stays until done() */
+    /* The answer. RC_OK; RC_DENIED: not good; RC_TEMP: that cannot be told now. */
+    enum rc rc;
+    char address[AUTH_ADDRESS_MAX]; /* with RC_OK: whose it is, as the next */
+    size_t address_n;
+    uint64_t expires;  /* ns since 1970 */
+    const char *cause; /* otherwise: one word for the log, static */
+};
+struct auth_bearer { /* any thread; none of them waits */
+    bool (*is_on)(struct auth_bearer *b);
+    bool (*ends_sessions)(struct auth_bearer *b); /* with the token */
+    /* RC_OK: done() will come. RC_LIMIT, RC_TEMP: it will not. */
+    enum rc (*check)(struct auth_bearer *b, struct auth_bearer_query *q);
+    /* Appends where clients learn of the issuer [RFC7628 3.2.2]; perhaps nothing. */
+    void (*discovery)(struct auth_bearer *b, struct buf *out);
+};
+/* Before the first login; it outlives all of them. Without it OAUTHBEARER and XOAUTH2 are not
+ * there. */
+void auth_bearer_set(struct auth *auth, struct auth_bearer *bearer);
+
 /* --- logins by SASL --------------------------------------------------------------------------- */
 
 /* What AUTH of SMTP, AUTHENTICATE of IMAP and AUTH of POP3 have in common [RFC4422 3]: a mechanism,
@@ -191,7 +217,8 @@ bool auth_login_now(struct auth *auth, struct auth_login *login);
 enum {
     AUTH_SASL_NAME_MAX = 255, /* bytes of either identity [RFC4616 2] */
     AUTH_SASL_RESPONSE_MAX = 2 * AUTH_SASL_NAME_MAX + 2 + AUTH_PASSWORD_MAX,
-    AUTH_CHALLENGE_MAX = 1024 /* bytes of a challenge in base 64 */
+    AUTH_TOKEN_RESPONSE_MAX = AUTH_TOKEN_MAX + 1024, /* of the mechanisms with tokens */
+    AUTH_CHALLENGE_MAX = 1024                        /* bytes of a challenge in base 64 */
 };
 
 /* Where an exchange takes place. sasl.c has the table of what is offered where. */
@@ -225,8 +252,9 @@ struct auth_exchange { /* the caller's storage; as long as its login */
     /* auth's */
     struct sasl *sasl;
     char *name;
-    int pending;  /* what is gone on with */
-    bool is_over; /* decided, but the client has to hear why first */
+    struct bearer_wait *bearer; /* a token that is being checked */
+    int pending;                /* what is gone on with */
+    bool is_over;               /* decided, but the client has to hear why first */
 };
 enum auth_next {
     AUTH_ASK,     /* send the challenge, which was appended in base 64 and may be empty; the next

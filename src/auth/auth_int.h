@@ -392,7 +392,8 @@ struct watch {
 struct auth {
     const struct ctx *ctx;
     struct kv *kv;
-    struct auth_conf conf; /* with the defaults filled in */
+    struct auth_conf conf;      /* with the defaults filled in */
+    struct auth_bearer *bearer; /* NULL: no tokens */
     struct cache cache;
     struct budget logins, delayed;
     struct turns turns;
@@ -496,6 +497,8 @@ struct credential {
 /* RC_OK whether or not there is such a name; RC_AGAIN (KV_CACHED), RC_TEMP, RC_CORRUPT. */
 enum rc auth_credential_read(struct auth *auth, struct str name, unsigned flags,
                              struct arena *arena, struct credential *out);
+/* What auth_login_holds knows a login by a token by. Expires: ns since 1970; 0: never. */
+void auth_token_credential(uint64_t expires, unsigned char out[AUTH_CREDENTIAL]);
 
 /* --- app.c, app_login.c: app passwords ---------------------------------------------------------
  */

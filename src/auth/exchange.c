@@ -1,6 +1,7 @@
 /* The driver of SASL exchanges, which the three protocols call: it takes lines and hands back
- * challenges, and does what a mechanism asks for in between: a password is auth_login's, a record
- * is read here, in the cache, or where disks may be waited for.
+ * challenges, and does what a mechanism asks for in between: a password is auth_login's, a token is
+ * checked by whom the daemon has handed in, a record is read here, in the cache, or where disks may
+ * be waited for.
  *
  * Invariants: the response of a line is decoded into memory that is wiped before the call returns;
  * the name lives until auth_exchange_end; an exchange that was refused or decided takes nothing
@@ -37,7 +38,10 @@ bool auth_channel_is_private(const struct auth_channel *channel)
 
 static unsigned families_of(const struct auth *auth)
 {
-    return auth->conf.scram == AUTH_SCRAM_ON ? SASL_SCRAM : 0;
+    unsigned families = auth->conf.scram == AUTH_SCRAM_ON ? SASL_SCRAM : 0;
+    if (auth->bearer && auth->bearer->is_on(auth->bearer))
+        families |= SASL_BEARER;
+    return families;
 }
 
 void auth_mechanisms(struct auth *auth, const struct auth_channel *channel, struct buf *out)
@@ -45,8 +49,26 @@ void auth_mechanisms(struct auth *auth, const struct auth_channel *channel, stru
     sasl_names(channel, families_of(auth), out);
 }
 
+void auth_bearer_set(struct auth *auth, struct auth_bearer *bearer)
+{
+    auth->bearer = bearer;
+}
+
+struct bearer_wait {
+    struct auth_bearer_query q;
+    struct auth_exchange *x;
+    char *token;
+    size_t n;
+};
+
 static void forget(struct auth_exchange *x)
 {
+    if (x->bearer) {
+        crypto_wipe(x->bearer->token, x->bearer->n);
+        free(x->bearer->token);
+    }
+    free(x->bearer);
+    x->bearer = NULL;
     if (x->sasl)
         sasl_fini(x->sasl);
     free(x->sasl);
@@ -168,7 +190,7 @@ static enum auth_next approve(struct auth_exchange *x)
     }
     memcpy(x->login.client_key, s->client_key, s->n_client_key);
     x->login.n_client_key = s->n_client_key;
-    return decide(x, (struct verdict){.rc = RC_OK, .facts = s->facts});
+    return decide(x, (struct verdict){.rc = RC_OK, .facts = s->facts, .app.expires = s->expires});
 }
 
 /* The name is copied and stays; the password is not, and auth_login has its copy. */
@@ -229,6 +251,111 @@ static enum rc look_up(struct auth_exchange *x, unsigned char salt[SCRAM_SALT],
     return rc == RC_DENIED ? RC_CORRUPT : rc;
 }
 
+/* --- tokens ----------------------------------------------------------------------------------- */
+
+static void on_checked(struct auth_bearer_query *q)
+{
+    struct auth_login *login = &CONTAINER(q, struct bearer_wait, q)->x->login;
+    login->done(login);
+}
+
+/* Not good, or nobody's here. Nobody guesses signatures: it counts as no wrong password. The client
+ * is told in the mechanism's words, and then answers [RFC7628 3.2.3]. */
+static enum auth_next reject(struct auth_exchange *x, const char *cause, struct buf *text)
+{
+    struct told told = told_of(x);
+    struct verdict v = {.rc = RC_DENIED, .cause = cause};
+    struct buf discovery = {.cap = AUTH_CHALLENGE_MAX / 2};
+    x->auth->bearer->discovery(x->auth->bearer, &discovery);
+    auth_conclude(x->auth, &told, &v, &x->login);
+    x->is_over = true;
+    sasl_token_error(x->sasl, discovery.over ? (struct str){0} : buf_str(&discovery), text);
+    buf_fini(&discovery);
+    return AUTH_ASK;
+}
+
+static enum auth_next ask_of_token(struct auth_exchange *x, struct buf *text)
+{
+    struct sasl *s = x->sasl;
+    struct auth_bearer *bearer = x->auth->bearer;
+    if (s->name.n)
+        keep_name(x, s->name);
+    if (!s->token.n)
+        return reject(x, "no-token", text);
+    struct bearer_wait *w = mem_zero(sizeof *w);
+    *w = (struct bearer_wait){
+        .q.done = on_checked, .x = x, .token = mem_dup(s->token.p, s->token.n), .n = s->token.n};
+    w->q.token = str_from(w->token, w->n);
+    s->token = (struct str){0};
+    x->bearer = w;
+    x->pending = SASL_TOKEN;
+    enum rc rc = bearer->check(bearer, &w->q); /* done() may have run when this returns */
+    return rc == RC_OK ? AUTH_WAIT : fail(x, RC_TEMP);
+}
+
+static bool is_same_address(struct str a, struct str b)
+{
+    struct address one, other;
+    return auth_address_parse(a, &one) == RC_OK && auth_address_parse(b, &other) == RC_OK &&
+           str_eq(one.whole, other.whole);
+}
+
+/* The account of the token's address: as with a password, but for the password. */
+static enum rc read_holder(struct auth_exchange *x, struct credential *c, const char **out_cause)
+{
+    struct who who;
+    struct arena arena = {0};
+    auth_who_init(&who, x->auth, x->login.name, x->login.peer);
+    TRY(auth_may_try(x->auth, &who, flags_of(x), out_cause));
+    enum rc rc = auth_credential_read(x->auth, x->login.name, flags_of(x), &arena, c);
+    bool is_exact = str_is_null(c->label);
+    arena_fini(&arena);
+    if (rc != RC_OK)
+        return rc == RC_DENIED ? RC_CORRUPT : rc;
+    if (c->is_open && !is_exact) {
+        c->is_open = false; /* a name of an app password */
+        c->cause = "unknown";
+    }
+    return RC_OK;
+}
+
+static enum auth_next take_holder(struct auth_exchange *x, struct buf *text)
+{
+    struct sasl *s = x->sasl;
+    struct auth_bearer *bearer = x->auth->bearer;
+    struct credential c;
+    const char *cause;
+    enum rc rc = read_holder(x, &c, &cause);
+    if (rc == RC_AGAIN)
+        return AUTH_SHORT;
+    if (rc == RC_DENIED)
+        return decide(x, auth_verdict_blocked(cause));
+    if (rc != RC_OK)
+        return fail(x, rc);
+    if (!c.is_open)
+        return reject(x, c.cause, text);
+    s->facts = c.facts;
+    s->expires = bearer->ends_sessions(bearer) ? x->bearer->q.expires : 0;
+    auth_token_credential(s->expires, s->facts.credential);
+    crypto_wipe(&c.scram, sizeof c.scram);
+    return approve(x);
+}
+
+static enum auth_next take_answer(struct auth_exchange *x, struct buf *text)
+{
+    const struct auth_bearer_query *q = &x->bearer->q;
+    struct str address = str_from(q->address, q->address_n);
+    if (q->rc == RC_TEMP)
+        return decide(x, (struct verdict){.rc = RC_TEMP, .cause = q->cause});
+    if (q->rc != RC_OK)
+        return reject(x, q->cause, text);
+    if (x->name && !is_same_address(x->login.name, address))
+        return reject(x, "another-address", text);
+    if (!x->name)
+        keep_name(x, address);
+    return take_holder(x, text);
+}
+
 /* --- steps ------------------------------------------------------------------------------------ */
 
 static enum auth_next follow(struct auth_exchange *x, enum sasl_next next, struct buf *text);
@@ -261,6 +388,8 @@ static enum auth_next follow(struct auth_exchange *x, enum sasl_next next, struc
         return log_in(x, x->sasl->name, x->sasl->password);
     case SASL_RECORD:
         return give_record(x, text);
+    case SASL_TOKEN:
+        return x->bearer ? take_answer(x, text) : ask_of_token(x, text);
     case SASL_PROVEN:
         return approve(x);
     case SASL_WRONG:
@@ -284,7 +413,7 @@ static enum auth_next go(struct auth_exchange *x, enum sasl_next step, struct bu
 static enum auth_next take(struct auth_exchange *x, struct str line, bool is_initial,
                            struct buf *challenge)
 {
-    struct buf response = {.cap = AUTH_SASL_RESPONSE_MAX + 3}, text = {.cap = AUTH_CHALLENGE_MAX};
+    struct buf response = {.cap = AUTH_TOKEN_RESPONSE_MAX + 3}, text = {.cap = AUTH_CHALLENGE_MAX};
     enum sasl_next step = sasl_line(x->sasl, line, is_initial, &response, &text);
     enum auth_next next = go(x, step, &text, challenge);
     buf_wipe(&response);

@@ -62,7 +62,10 @@ void auth_tell_later(struct auth *auth, struct auth_login *login, uint64_t ms);
 
 /* --- sasl.c: the table of mechanisms, and each of them as a pure step function ---------------- */
 
-enum { SASL_SCRAM = 1 }; /* families of mechanisms that the configuration may leave out */
+enum {
+    SASL_SCRAM = 1,
+    SASL_BEARER = 2
+}; /* families of mechanisms that the configuration may leave out */
 
 enum {
     SCRAM_NONCE = 24,      /* bytes of ours */
@@ -83,8 +86,8 @@ struct scram {                   /* scram.c's */
 
 struct sasl_mechanism;
 struct sasl {
-    /* The result: the name lives here, the password in the last response. */
-    struct str name, password;
+    /* The result: the name lives here, the password and the token in the last response. */
+    struct str name, password, token;
     enum rc rc;        /* with SASL_REFUSED */
     const char *error; /* with SASL_WRONG: a server-error to be told [RFC5802 7]; NULL: none */
     /* with SASL_PROVEN, of SCRAM: to be wiped */
@@ -98,6 +101,7 @@ struct sasl {
     struct net_binding binding;
     /* the driver's: of the record that was looked up last */
     struct verified facts;
+    uint64_t expires; /* of the token that it came by, when sessions end with it; 0: never */
     const char *cause;
     /* sasl.c's and scram.c's */
     const struct sasl_mechanism *mechanism; /* NULL: nothing under way */
@@ -109,6 +113,7 @@ enum sasl_next {
     SASL_ASK, /* send the challenge, which was appended and may be empty; step with the answer */
     SASL_PASSWORD, /* name and password are there, to be verified */
     SASL_RECORD,   /* name is there: look it up and call sasl_record */
+    SASL_TOKEN,    /* a token is there, to be checked, and a name, perhaps empty */
     SASL_PROVEN,   /* the client is who it says */
     SASL_WRONG,    /* it is not; over */
     SASL_REFUSED   /* over, without a name: see rc */
@@ -147,6 +152,16 @@ void sasl_names(const struct auth_channel *channel, unsigned families, struct bu
 enum sasl_next sasl_ask(struct sasl *s, struct str text, struct buf *challenge);
 enum sasl_next sasl_refuse(struct sasl *s, enum rc rc);
 enum rc sasl_check_text(struct str s, size_t max);
+
+/* With SASL_TOKEN: appends what the mechanism says of one that is not good. */
+void sasl_token_error(const struct sasl *s, struct str discovery, struct buf *out);
+
+/* --- oauth.c ---------------------------------------------------------------------------------- */
+
+enum sasl_next oauth_bearer_step(struct sasl *s, struct str response, struct buf *challenge);
+enum sasl_next oauth_x2_step(struct sasl *s, struct str response, struct buf *challenge);
+void oauth_bearer_error(struct str discovery, struct buf *out);
+void oauth_x2_error(struct str discovery, struct buf *out);
 
 /* --- scram.c ---------------------------------------------------------------------------------- */
 

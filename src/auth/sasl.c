@@ -1,6 +1,6 @@
 /* SASL mechanisms as step functions over decoded bytes: PLAIN [RFC4616] and LOGIN, which has no RFC
- * but which old programs insist on; SCRAM is in scram.c. A mechanism is a row of the table at the
- * end: where it is offered, and what takes a response.
+ * but which old programs insist on; SCRAM is in scram.c, tokens are in oauth.c. A mechanism is a
+ * row of the table at the end: where it is offered, and what takes a response.
  *
  * Invariants: a name and a password that come out of here are not empty, well-formed UTF-8 without
  * NUL, and within their limits; whatever fails ends the exchange. Never keeps a password: it is a
@@ -25,6 +25,7 @@ struct sasl_mechanism {
                              struct buf *challenge);
     enum crypto_hash hash;
     bool is_bound; /* only where the connection has a channel binding */
+    void (*token_error)(struct str discovery, struct buf *out); /* it takes tokens */
 };
 
 enum sasl_next sasl_refuse(struct sasl *s, enum rc rc)
@@ -104,14 +105,19 @@ static enum sasl_next step_login(struct sasl *s, struct str response, struct buf
  * clear: who listens to SCRAM can try passwords at home. */
 static const struct sasl_mechanism mechanisms[] = {
     {STR_INIT("SCRAM-SHA-256-PLUS"), TLS, SASL_SCRAM, scram_step, scram_record, CRYPTO_SHA_256,
-     true},
-    {STR_INIT("SCRAM-SHA-1-PLUS"), TLS, SASL_SCRAM, scram_step, scram_record, CRYPTO_SHA_1, true},
+     true, NULL},
+    {STR_INIT("SCRAM-SHA-1-PLUS"), TLS, SASL_SCRAM, scram_step, scram_record, CRYPTO_SHA_1, true,
+     NULL},
     {STR_INIT("SCRAM-SHA-256"), LOOPBACK | TLS, SASL_SCRAM, scram_step, scram_record,
-     CRYPTO_SHA_256, false},
+     CRYPTO_SHA_256, false, NULL},
     {STR_INIT("SCRAM-SHA-1"), LOOPBACK | TLS, SASL_SCRAM, scram_step, scram_record, CRYPTO_SHA_1,
-     false},
-    {STR_INIT("PLAIN"), LOOPBACK | TLS, 0, step_plain, NULL, 0, false},
-    {STR_INIT("LOGIN"), LOOPBACK | TLS, 0, step_login, NULL, 0, false},
+     false, NULL},
+    {STR_INIT("PLAIN"), LOOPBACK | TLS, 0, step_plain, NULL, 0, false, NULL},
+    {STR_INIT("LOGIN"), LOOPBACK | TLS, 0, step_login, NULL, 0, false, NULL},
+    {STR_INIT("OAUTHBEARER"), LOOPBACK | TLS, SASL_BEARER, oauth_bearer_step, NULL, 0, false,
+     oauth_bearer_error},
+    {STR_INIT("XOAUTH2"), LOOPBACK | TLS, SASL_BEARER, oauth_x2_step, NULL, 0, false,
+     oauth_x2_error},
 };
 enum { MECHANISMS = sizeof mechanisms / sizeof *mechanisms };
 
@@ -153,6 +159,8 @@ enum sasl_next sasl_step(struct sasl *s, struct str response, struct buf *challe
 {
     if (!s->mechanism || (s->at && str_is_null(response)))
         return sasl_refuse(s, RC_SYNTAX);
+    if (!s->mechanism->token_error && response.n > AUTH_SASL_RESPONSE_MAX)
+        return sasl_refuse(s, RC_SYNTAX); /* no message is so long */
     enum sasl_next next = s->mechanism->step(s, response, challenge);
     if (next == SASL_PASSWORD || next == SASL_PROVEN || next == SASL_WRONG)
         s->mechanism = NULL;
@@ -182,6 +190,11 @@ enum sasl_next sasl_line(struct sasl *s, struct str line, bool is_initial, struc
                                rc == RC_LIMIT ? RC_SYNTAX : RC_CORRUPT); /* no message is so long */
     }
     return sasl_step(s, buf_len(response) ? buf_str(response) : STR(""), challenge);
+}
+
+void sasl_token_error(const struct sasl *s, struct str discovery, struct buf *out)
+{
+    s->mechanism->token_error(discovery, out);
 }
 
 void sasl_fini(struct sasl *s)

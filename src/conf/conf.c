@@ -236,6 +236,8 @@ static enum rc take(cfg_t *set, const struct key *key, const char *file, void *i
     case NETWORKS:
     case NAMES:
     case USERS:
+    case WORDLIST:
+    case ALGORITHMS:
     case IPS:
         take_list(set, key, file, to);
         return RC_OK;
@@ -333,8 +335,7 @@ static enum rc is_readable(const char *path, struct buf *why)
     return error == EISDIR ? RC_SYNTAX : rc_from_errno(error);
 }
 
-/* What no single value shows. */
-static enum rc check_whole(const struct conf *conf, struct buf *why)
+static enum rc check_tls(const struct conf *conf, struct buf *why)
 {
     char where[CONF_WHERE];
     const void *given = conf->tls.key[0] ? &conf->tls.key : &conf->tls.certificate;
@@ -343,6 +344,33 @@ static enum rc check_whole(const struct conf *conf, struct buf *why)
     buf_putf(why, "%s: tls: certificate and key are needed both, or neither\n",
              conf_where(conf, given, where));
     return RC_SYNTAX;
+}
+
+static enum rc check_oauth(const struct conf *conf, struct buf *why)
+{
+    char where[CONF_WHERE];
+    const char *what = NULL;
+    const void *given = &conf->oauth.issuer;
+    bool has_keys = conf->oauth.keys_url[0] || conf->oauth.keys_file[0];
+    if (conf->oauth.issuer[0] && !conf->oauth.audience.n)
+        what = "audience is needed: what \"aud\" is in tokens for this server";
+    else if (conf->oauth.keys_url[0] && conf->oauth.keys_file[0])
+        what = "keys_url or keys_file, not both";
+    else if (!conf->oauth.issuer[0] && has_keys)
+        what = "keys without an issuer";
+    if (!what)
+        return RC_OK;
+    if (!conf->oauth.issuer[0])
+        given = conf->oauth.keys_url[0] ? &conf->oauth.keys_url : &conf->oauth.keys_file;
+    buf_putf(why, "%s: oauth: %s\n", conf_where(conf, given, where), what);
+    return RC_SYNTAX;
+}
+
+/* What no single value shows. */
+static enum rc check_whole(const struct conf *conf, struct buf *why)
+{
+    TRY(check_tls(conf, why));
+    return check_oauth(conf, why);
 }
 
 /* The library's own copy of the text: NUL-terminated, without comments, whose lines it counts

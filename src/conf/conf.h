@@ -137,6 +137,14 @@ struct conf {
         char *new_place;          /* a login from one: "mail" to its owner, "log", "off" */
         uint64_t new_place_mails; /* a day, to one owner */
     } auth;
+    struct {                        /* logins by tokens of an issuer */
+        char *issuer;               /* empty: none */
+        char *keys_url, *keys_file; /* one of them, or neither: as the issuer says */
+        struct conf_list audience, algorithms;
+        char *address_claim;
+        uint64_t leeway, fetch_time; /* seconds */
+        char *logout;                /* "never", or "expiry" of the token */
+    } oauth;
     struct {
         uint64_t message_size; /* bytes of one message */
         uint64_t recipients;   /* of one transaction */

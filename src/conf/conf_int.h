@@ -10,7 +10,8 @@
 /* --- keys.c ----------------------------------------------------------------------------------- */
 
 /* ADDRESSES and NETWORKS are lists: "127.0.0.1:25", "[::]:25"; "127.0.0.0/8", "::1", as are NAMES
- * of hosts, USERS and IPS, addresses without a port. PLACES are addresses, or paths: whatever has a
+ * of hosts, USERS, WORDLISTs of anything, ALGORITHMS that sign tokens, and IPS, addresses without a
+ * port. PLACES are addresses, or paths: whatever has a
  * slash. A HOST is a name or an address, with a port or without, or a path. RATES are limits of
  * what is sent, such as "100/h,500/d,300r/h". */
 enum kind {
@@ -27,6 +28,8 @@ enum kind {
     NETWORKS,
     NAMES,
     USERS,
+    WORDLIST,
+    ALGORITHMS,
     IPS,
     CHOICE,
     PLAINTEXT

@@ -133,6 +133,15 @@ const struct key conf_keys[] = {
     AMOUNT("auth", "delay_max", TIME, auth.delay_max, "15s", 1, 60),
     WORDS("auth", "new_place", CHOICE, auth.new_place, "mail", {"mail", "log", "off"}),
     AMOUNT("auth", "new_place_mails", NUMBER, auth.new_place_mails, "3", 1, 200),
+    KEY("oauth", "issuer", TEXT, oauth.issuer, ""),
+    KEY("oauth", "keys_url", TEXT, oauth.keys_url, ""),
+    KEY("oauth", "keys_file", PATH, oauth.keys_file, ""),
+    KEY("oauth", "audience", WORDLIST, oauth.audience, NULL),
+    KEY("oauth", "algorithms", ALGORITHMS, oauth.algorithms, "RS256,ES256"),
+    AMOUNT("oauth", "address_claim", TEXT, oauth.address_claim, "email", 1, 0),
+    AMOUNT("oauth", "leeway", TIME, oauth.leeway, "1m", 0, 3600),
+    AMOUNT("oauth", "fetch_time", TIME, oauth.fetch_time, "10s", 1, 600),
+    WORDS("oauth", "logout", CHOICE, oauth.logout, "never", {"never", "expiry"}),
     AMOUNT("limits", "message_size", SIZE, limits.message_size, "50M", 1 << 10, UINT64_C(2) << 30),
     AMOUNT("limits", "recipients", NUMBER, limits.recipients, "100", 1, 1000),
     AMOUNT("limits", "connections", NUMBER, limits.connections, "20000", 1, 1000000),
@@ -163,9 +172,9 @@ const struct key conf_route_keys[] = {
     ROUTE("source", IPS, source, NULL, {NULL}),
 };
 
-const char *const conf_sections[] = {"store",   "tls",  "dns",        "mta_sts",  "listen",
-                                     "dkim",    "smtp", "submission", "sendmail", "relay",
-                                     "collect", "imap", "trace",      "auth",     "limits"};
+const char *const conf_sections[] = {
+    "store",    "tls",   "dns",     "mta_sts", "listen", "dkim", "smtp",  "submission",
+    "sendmail", "relay", "collect", "imap",    "trace",  "auth", "oauth", "limits"};
 
 const size_t conf_n_keys = sizeof conf_keys / sizeof *conf_keys,
              conf_n_route_keys = sizeof conf_route_keys / sizeof *conf_route_keys,

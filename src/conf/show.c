@@ -45,6 +45,8 @@ static void show_value(const void *base, const struct key *key, struct buf *out)
     case NETWORKS:
     case NAMES:
     case USERS:
+    case WORDLIST:
+    case ALGORITHMS:
     case IPS:
         buf_put(out, STR("{"));
         for (size_t i = 0; i < list->n; i++) {

@@ -36,7 +36,8 @@ static enum rc parse_time(const char *text, uint64_t *out)
 bool conf_key_is_list(const struct key *key)
 {
     return key->kind == ADDRESSES || key->kind == PLACES || key->kind == NETWORKS ||
-           key->kind == NAMES || key->kind == USERS || key->kind == IPS;
+           key->kind == NAMES || key->kind == USERS || key->kind == WORDLIST ||
+           key->kind == ALGORITHMS || key->kind == IPS;
 }
 
 int conf_key_choice(const struct key *key, const char *text)
@@ -147,6 +148,16 @@ static bool are_rates(const char *text)
     return are;
 }
 
+/* Those of RFC 7518, 3.1 that sign with a private key: anything else is no signature. */
+static bool is_algorithm(struct str text)
+{
+    bool is_kind =
+        str_starts(text, STR("RS")) || str_starts(text, STR("PS")) || str_starts(text, STR("ES"));
+    struct str size = str_skip(text, 2);
+    return is_kind &&
+           (str_eq(size, STR("256")) || str_eq(size, STR("384")) || str_eq(size, STR("512")));
+}
+
 /* What a value was expected to be, when it is not. */
 bool conf_key_refuses(const struct key *key, const char *value, char expected[128])
 {
@@ -164,6 +175,8 @@ bool conf_key_refuses(const struct key *key, const char *value, char expected[12
         [NETWORKS] = "a network, such as 127.0.0.0/8 or ::1",
         [NAMES] = "a name, such as example.org",
         [USERS] = "the name of a user",
+        [WORDLIST] = "something",
+        [ALGORITHMS] = "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or ES512",
         [IPS] = "an address, such as 192.0.2.1 or 2001:db8::1",
     };
     uint64_t amount;
@@ -173,7 +186,11 @@ bool conf_key_refuses(const struct key *key, const char *value, char expected[12
     case HOST:
         rc = !value[0] || is_host(value) ? RC_OK : RC_SYNTAX;
         break;
+    case ALGORITHMS:
+        rc = is_algorithm(str_of(value)) ? RC_OK : RC_SYNTAX;
+        break;
     case USERS:
+    case WORDLIST:
         rc = value[0] ? RC_OK : RC_SYNTAX;
         break;
     case NAMES:

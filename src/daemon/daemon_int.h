@@ -159,7 +159,8 @@ struct server_start {
     int ready_fd;                        /* gets one byte when every listener accepts */
     /* Before a SIGHUP these come here: "signer" and "certificate" with their files, "socket SERVICE
      * ADDRESS" for each that is new, "password FILE" with its text for each that a route names,
-     * "resolvers", "anchors" and "authorities" with theirs when mail goes to other hosts, last
+     * "resolvers", "anchors" and "authorities" with theirs when mail goes to other hosts,
+     * "issuer-keys" or "issuer-authorities" when there is an issuer of tokens, last
      * "configuration FILE" with its text. The answer is "ok", or "refused CAUSE" and nothing has
      * changed. */
     int news_fd;

@@ -1,6 +1,6 @@
-/* What the way to other hosts reads of the file system, in one place for the start, when the server
- * does it before the sandbox closes, and for a reload, when the supervisor does it and sends the
- * texts. */
+/* What the way to other hosts, and logins, read of the file system, in one place for the start,
+ * when the server does it before the sandbox closes, and for a reload, when the supervisor does it
+ * and sends the texts. */
 #include "daemon/outside.h"
 
 #include "base/mem.h"
@@ -46,11 +46,11 @@ static enum rc read_dns(const struct conf *c, struct outside_files *out, char wh
 }
 
 /* Without the system's own there is nothing to verify with, which is no error. */
-static enum rc read_authorities(const struct conf *c, struct outside_files *out, char why[256])
+static enum rc read_authorities(const struct conf *c, struct str *out, char why[256])
 {
     bool is_named = c->tls.ca_file[0] != '\0';
     const char *path = is_named ? c->tls.ca_file : CONF_AUTHORITIES;
-    enum rc rc = file_read(path, &out->authorities);
+    enum rc rc = file_read(path, out);
     if (rc == RC_OK || !is_named)
         return RC_OK;
     snprintf(why, 256, "%s: %s", path, strerror(errno));
@@ -61,7 +61,7 @@ enum rc outside_files_read(const struct conf *c, struct outside_files *out, char
 {
     *out = (struct outside_files){0};
     TRY(read_dns(c, out, why));
-    return read_authorities(c, out, why);
+    return read_authorities(c, &out->authorities, why);
 }
 
 void outside_files_fini(struct outside_files *files)
@@ -70,4 +70,32 @@ void outside_files_fini(struct outside_files *files)
     free((void *)(uintptr_t)files->resolvers.p);
     free((void *)(uintptr_t)files->anchors.p);
     *files = (struct outside_files){0};
+}
+
+/* --- for logins ------------------------------------------------------------------------------- */
+
+bool login_files_connect(const struct conf *c)
+{
+    return c->oauth.issuer[0] && !c->oauth.keys_file[0];
+}
+
+enum rc login_files_read(const struct conf *c, struct login_files *out, char why[256])
+{
+    const char *path = c->oauth.keys_file;
+    *out = (struct login_files){{NULL, 0}, {NULL, 0}};
+    if (login_files_connect(c))
+        return read_authorities(c, &out->authorities, why);
+    if (!path[0])
+        return RC_OK;
+    enum rc rc = file_read(path, &out->keys);
+    if (rc != RC_OK)
+        snprintf(why, 256, "%s: %s", path, strerror(errno));
+    return rc;
+}
+
+void login_files_fini(struct login_files *files)
+{
+    free((void *)(uintptr_t)files->keys.p);
+    free((void *)(uintptr_t)files->authorities.p);
+    *files = (struct login_files){{NULL, 0}, {NULL, 0}};
 }

@@ -10,6 +10,7 @@
 #include "deliver/sign.h"
 #include "dns/dns.h"
 #include "tlspol/tlspol.h"
+#include "token/token.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,6 +30,7 @@ struct outside {
     size_t n_own;
     struct dns *dns;
     struct tlspol *tlspol;
+    struct token *token; /* the server's */
     struct net_tls_client *tls;
     struct relay *relay;
     struct relay_signer signer;
@@ -342,6 +344,8 @@ enum rc outside_open(struct outside *o, const struct outside_house *house, const
         rc = tlspol_new(&o->ctx, house->kv, o->dns, &tlspol, &o->tlspol, why);
     if (rc == RC_OK)
         rc = net_tls_client_new(o->files.authorities, &o->tls, why);
+    o->token = house->token;
+    token_start(o->token, o->dns);
     if (rc != RC_OK) {
         log_event(o->ctx.log, LOG_ERROR, "relay-refused", "cause", why, NULL);
         return rc;
@@ -453,6 +457,8 @@ void outside_close(struct outside *o)
         return;
     if (o->dns)
         dns_stop(o->dns);
+    if (o->token)
+        token_stop(o->token);
     if (o->tlspol)
         tlspol_stop(o->tlspol);
     relay_close(&o->relay);

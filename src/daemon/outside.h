@@ -31,6 +31,15 @@ struct outside_files {
 enum rc outside_files_read(const struct conf *c, struct outside_files *out, char why[256]);
 void outside_files_fini(struct outside_files *files);
 
+struct login_files {
+    struct str keys;        /* a JWKS; absent: the issuer's are fetched, or there is no issuer */
+    struct str authorities; /* PEM, to fetch them with */
+};
+enum rc login_files_read(const struct conf *c, struct login_files *out, char why[256]);
+void login_files_fini(struct login_files *files);
+/* Whether keys are fetched from other hosts. */
+bool login_files_connect(const struct conf *c);
+
 /* --- outside.c -------------------------------------------------------------------------------- */
 
 struct outside;
@@ -40,6 +49,7 @@ struct outside_house { /* all of it outlives outside_close */
     struct deliver *deliver;
     struct net *net;
     struct auth *auth;
+    struct token *token;               /* asks dns for its issuer; started and stopped here */
     struct crypto_signer_client *dkim; /* NULL: nothing is signed */
     struct store *store;
     struct str node; /* who this is for those that share the store */

@@ -36,6 +36,7 @@ struct candidate {
     struct child signer;
     struct secrets secrets;
     struct outside_files files;
+    struct login_files login_files;
 };
 
 /* --- what only a restart changes -------------------------------------------------------------- */
@@ -66,6 +67,8 @@ static void warn_of_restart(const struct conf *now, const struct conf *next)
         {"store body_pool", strcmp(now->store.body_pool, next->store.body_pool) == 0},
         {"store name", strcmp(now->store.name, next->store.name) == 0},
         {"store plugin", strcmp(now->store.plugin, next->store.plugin) == 0},
+        {"oauth issuer",
+         login_files_connect(now) || !login_files_connect(next) || next->relay.connections},
         {"relay connections", !now->relay.connections == !next->relay.connections},
         {"auth hash_ops", now->auth.hash_ops == next->auth.hash_ops},
         {"auth hash_memory", now->auth.hash_memory == next->auth.hash_memory},
@@ -107,6 +110,8 @@ static enum rc make(const struct supervisor *s, struct candidate *c)
         return complain(path, strerror(errno));
     if (c->conf->relay.connections && outside_files_read(c->conf, &c->files, why) != RC_OK)
         return complain("relay", why);
+    if (login_files_read(c->conf, &c->login_files, why) != RC_OK)
+        return complain("oauth", why);
     if (sockets_change(c->conf, &s->sockets, &c->sockets, why) != RC_OK)
         return complain("listen", why);
     return make_signer(s, c);
@@ -174,6 +179,10 @@ static enum rc send_all(const struct supervisor *s, const struct candidate *c)
         TRY(send_text(s->news_fd, "anchors", "", c->files.anchors));
         TRY(send_text(s->news_fd, "authorities", "", c->files.authorities));
     }
+    if (!str_is_null(c->login_files.keys))
+        TRY(send_text(s->news_fd, "issuer-keys", "", c->login_files.keys));
+    if (!str_is_null(c->login_files.authorities))
+        TRY(send_text(s->news_fd, "issuer-authorities", "", c->login_files.authorities));
     struct buf text;
     buf_init(&text, CONF_TEXT_MAX);
     conf_show(c->conf, &text);
@@ -254,6 +263,7 @@ void supervisor_reload(struct supervisor *s)
     }
     secrets_fini(&c.secrets);
     outside_files_fini(&c.files);
+    login_files_fini(&c.login_files);
     if (s->was_ready)
         notify("READY=1");
 }

@@ -222,6 +222,12 @@ static enum rc open_net(struct server *s, const struct trusted *trusted)
         (struct generation_house){&s->ctx,        &s->admin,   s->deliver, &s->memory, s->web,
                                   s->start->hand, s->charsets, &s->users,  s->limit};
     s->sockets = *s->start->sockets;
+    if (bearer_open(&s->bearer, &s->ctx, s->start->conf, &s->login_files, why) != RC_OK) {
+        log_event(s->log, LOG_ERROR, "issuer-refused", "cause", why, NULL);
+        return RC_PERM;
+    }
+    login_files_fini(&s->login_files);
+    auth_bearer_set(s->admin.auth, &s->bearer.auth);
     if (generation_new(&s->house, s->start->conf, s->start->chain_pem, s->start->signer_fd,
                        &s->generation, why) != RC_OK) {
         log_event(s->log, LOG_ERROR, "certificate-refused", "cause", why, NULL);
@@ -240,10 +246,13 @@ static enum rc open_outside(struct server *s)
                                         .net = s->net,
                                         .auth = s->admin.auth,
                                         .dkim = s->dkim,
+                                        .token = s->bearer.token,
                                         .store = s->admin.store,
                                         .node = str_of(s->node)};
-    if (!s->outside)
+    if (!s->outside) {
+        token_start(s->bearer.token, NULL);
         return RC_OK;
+    }
     enum rc rc = tell(s, "relay", outside_open(s->outside, &house, s->start->conf, &s->secrets));
     s->relay = outside_relay(s->outside);
     secrets_fini(&s->secrets);
@@ -257,6 +266,8 @@ static void close_net(struct server *s)
 {
     if (s->admin.auth)
         auth_hurry(s->admin.auth);
+    if (s->bearer.token)
+        token_hurry(s->bearer.token);
     outside_drain(s->outside);
     if (s->net)
         net_stop(s->net);
@@ -269,6 +280,7 @@ static void close_net(struct server *s)
         log_flush(s->log); /* not freed: threads are still running */
         _exit(1);
     }
+    token_free(&s->bearer.token);
     deliver_close(&s->deliver);
     task_lane_free(&s->hash_lane);
     task_lane_free(&s->heavy_lane);
@@ -371,6 +383,7 @@ static enum rc confine(struct server *s, bool *out_is_afar)
 {
     const char *why;
     struct ctl_engine_needs needs;
+    char unread[256] = "";
     unsigned missing; /* what this machine's C library does not have is read as an unknown one */
     raise_file_limit();
     users_read(&s->users);
@@ -378,12 +391,16 @@ static enum rc confine(struct server *s, bool *out_is_afar)
     s->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC); /* for /metrics; -1: no figure */
     TRY(tell(s, "engine", ctl_engine_load(&s->ctx, s->start->conf, &needs)));
     TRY(read_for_outside(s));
+    if (login_files_read(s->start->conf, &s->login_files, unread) != RC_OK) {
+        log_event(s->log, LOG_ERROR, "issuer-refused", "cause", unread, NULL);
+        return RC_PERM;
+    }
     TRY(tell(s, "user", sandbox_become(s->start->uid, s->start->gid)));
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* becoming another user has cleared it */
     if (getppid() != s->start->supervisor)
         return tell(s, "supervisor", RC_NOTFOUND);
     *out_is_afar = needs.connects;
-    bool connects = needs.connects || s->outside;
+    bool connects = needs.connects || s->outside || login_files_connect(s->start->conf);
     enum sandbox_role role = connects ? SANDBOX_CONNECTING_SERVER : SANDBOX_SERVER;
     TRY(tell(s, "sandbox", sandbox_enter(role, needs.readable, &why)));
     if (why)

@@ -2,6 +2,7 @@
 #ifndef DAEMON_SERVER_H
 #define DAEMON_SERVER_H
 
+#include "daemon/bearer.h"
 #include "daemon/daemon_int.h"
 #include "daemon/outside.h"
 
@@ -20,9 +21,11 @@ struct server {
     struct deliver *deliver;
     struct budget memory;
     struct net *net;
-    struct outside *outside;     /* NULL: nothing is sent to other hosts */
-    struct secrets secrets;      /* until it is open */
-    struct relay *_Atomic relay; /* outside's; a request may look before it is there */
+    struct outside *outside;        /* NULL: nothing is sent to other hosts */
+    struct secrets secrets;         /* until it is open */
+    struct bearer bearer;           /* tokens of an issuer */
+    struct login_files login_files; /* until it is open */
+    struct relay *_Atomic relay;    /* outside's; a request may look before it is there */
     struct web *web;
     struct mime_charsets *charsets;
     struct users users;

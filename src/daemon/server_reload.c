@@ -15,6 +15,7 @@ struct reload {
     char path[NEWS_TEXT];
     struct secrets secrets;
     struct outside_files files;
+    struct login_files login_files;
     int signer_fd;
     bool is_whole;
 };
@@ -56,10 +57,10 @@ static struct str *text_named(struct reload *r, struct str what)
     const struct {
         const char *name;
         struct str *to;
-    } texts[] = {{"certificate", &r->chain_pem},
-                 {"authorities", &r->files.authorities},
-                 {"resolvers", &r->files.resolvers},
-                 {"anchors", &r->files.anchors}};
+    } texts[] = {
+        {"certificate", &r->chain_pem},        {"authorities", &r->files.authorities},
+        {"resolvers", &r->files.resolvers},    {"anchors", &r->files.anchors},
+        {"issuer-keys", &r->login_files.keys}, {"issuer-authorities", &r->login_files.authorities}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (str_eq(what, str_of(texts[i].name)))
             return texts[i].to;
@@ -117,6 +118,7 @@ static void reload_fini(struct reload *r)
         close(r->signer_fd);
     secrets_fini(&r->secrets);
     outside_files_fini(&r->files);
+    login_files_fini(&r->login_files);
     free((void *)(uintptr_t)r->chain_pem.p);
     free((void *)(uintptr_t)r->text.p);
 }
@@ -151,6 +153,7 @@ static void put_in_force(struct server *s, struct reload *r, struct generation *
     const struct auth_guard_conf guard = server_guard_conf(c, trusted);
     net_limit(s->net, &limits);
     auth_guard_reload(s->admin.auth, &guard);
+    bearer_reload(&s->bearer, &s->ctx, c, &r->login_files);
     deliver_set_times(s->deliver, c->relay.expire * 1000, c->relay.delay_notice * 1000);
     deliver_set_attachments(s->deliver, strcmp(c->imap.attachment_keywords, "on") == 0);
     if (s->outside)
@@ -201,6 +204,8 @@ static enum rc reload(struct server *s, struct reload *r, char why[256])
     rc = server_trusted(s, conf, &trusted);
     if (rc == RC_OK)
         rc = outside_check(s->outside, &r->files, why);
+    if (rc == RC_OK)
+        rc = bearer_check(&s->ctx, conf, &r->login_files, why);
     if (rc != RC_OK) {
         conf_free(&conf);
         return rc;

@@ -14,9 +14,9 @@ enum {
     IMAP_INPUT_MAX = 64 << 10,
     IMAP_OUTPUT_HIGH = 64 << 10,
     IMAP_TAG_MAX = 64,
-    IMAP_LINE_MAX = 63 << 10,       /* a line with its CRLF, after the login */
-    IMAP_LINE_MAX_BEFORE = 8 << 10, /* and before it */
-    IMAP_LITERAL_MINUS = 4096,      /* [RFC7888 5] [RFC9051 4.3] */
+    IMAP_LINE_MAX = 63 << 10,        /* a line with its CRLF, after the login */
+    IMAP_LINE_MAX_BEFORE = 16 << 10, /* and before it */
+    IMAP_LITERAL_MINUS = 4096,       /* [RFC7888 5] [RFC9051 4.3] */
     IMAP_COMMAND_MAX_BEFORE = 16 << 10,
     IMAP_SAVED_MAX = 64 << 10, /* ranges that SEARCH RETURN (SAVE) keeps */
     IMAP_SAVED_ALL = 64 << 20, /* bytes of them in all sessions together */

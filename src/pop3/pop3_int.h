@@ -11,7 +11,7 @@
 
 enum {
     /* "AUTH PLAIN " and a response in base 64, the longest there is; at least 255 [RFC2449 4] */
-    POP3_LINE_MAX = 16 + (AUTH_SASL_RESPONSE_MAX + 2) / 3 * 4 + 2,
+    POP3_LINE_MAX = 32 + (AUTH_TOKEN_RESPONSE_MAX + 2) / 3 * 4 + 2,
     POP3_INPUT_MAX = 16 << 10,
     POP3_OUTPUT_HIGH = 32 << 10,
     POP3_PAGE = 16 << 10 /* bytes of a message read at once */

@@ -136,7 +136,9 @@ static void look_up(struct fetch *f)
 
 static void go(struct fetch *f)
 {
-    if (f->url.is_address)
+    if (f->token->is_ending)
+        over(f, NULL, "shutting down");
+    else if (f->url.is_address)
         get(f);
     else
         look_up(f);

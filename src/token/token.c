@@ -105,6 +105,14 @@ static void rules_take(struct token *t, struct rules *next)
     t->fetch.is_stale = true;
 }
 
+/* The mutex is held. */
+static void note_issuer(struct token *t, struct str issuer)
+{
+    t->is_on = issuer.n > 0;
+    if (!t->is_on || find_discovery(issuer, &t->discovery) != RC_OK)
+        t->discovery = (struct url){.port = 0};
+}
+
 /* --- one query -------------------------------------------------------------------------------- */
 
 static void answer(struct token *t, struct token_query *q, enum rc rc, const char *cause)
@@ -155,7 +163,7 @@ static void fetch(struct token *t)
 static void miss(struct token *t, struct token_query *q, bool may_wait)
 {
     bool was_seen = t->rules->keys || (t->keys && !t->has_failed);
-    if (may_wait && (t->fetch.is_under_way || may_fetch(t))) {
+    if (may_wait && !t->is_ending && (t->fetch.is_under_way || may_fetch(t))) {
         list_add_tail(&t->waiting, &q->link);
         fetch(t);
     } else if (was_seen && keys_now(t)) {
@@ -268,12 +276,12 @@ static void *thread_main(void *arg)
     struct token *t = arg;
     while (take_what_came(t))
         https_run(t->https, AT_ONCE, POLL_MS);
-    while (t->fetch.pending) {
-        take_what_came(t);
-        https_run(t->https, 0, POLL_MS);
-    }
-    https_free(&t->https); /* the fetch under way fails, which answers who waits */
     take_all(t, &t->waiting, false);
+    while (t->fetch.pending) {
+        https_run(t->https, 0, POLL_MS);
+        take_what_came(t);
+    }
+    https_free(&t->https); /* the fetch under way fails */
     return NULL;
 }
 
@@ -309,7 +317,7 @@ enum rc token_new(const struct ctx *ctx, const struct token_conf *conf, struct t
     list_init(&t->jobs);
     list_init(&t->asked);
     list_init(&t->waiting);
-    t->is_on = conf->issuer.n > 0;
+    note_issuer(t, conf->issuer);
     *out = t;
     enum rc rc = rules_new(conf, &t->rules, why);
     if (rc == RC_OK)
@@ -333,25 +341,39 @@ enum rc token_reload(struct token *t, const struct token_conf *conf, char why[25
     pthread_mutex_lock(&t->mutex);
     rules_free(&t->next);
     t->next = next;
-    t->is_on = conf->issuer.n > 0;
+    note_issuer(t, conf->issuer);
     if (!t->ending)
         https_wake(t->https);
     pthread_mutex_unlock(&t->mutex);
     return RC_OK;
 }
 
-void token_stop(struct token *t)
+void token_hurry(struct token *t)
 {
     pthread_mutex_lock(&t->mutex);
-    bool is_first = !t->ending, was_started = t->started;
-    t->ending = true;
-    if (is_first)
+    if (!t->ending)
         https_wake(t->https);
+    t->ending = true;
     pthread_mutex_unlock(&t->mutex);
-    if (is_first && was_started)
+}
+
+void token_stop(struct token *t)
+{
+    if (t->has_stopped)
+        return;
+    token_hurry(t);
+    if (t->started)
         pthread_join(t->thread, NULL);
-    else if (is_first)
+    else
         (void)take_what_came(t);
+    t->has_stopped = true;
+}
+
+void token_discovery(struct token *t, struct buf *out)
+{
+    pthread_mutex_lock(&t->mutex);
+    buf_put(out, str_of(t->discovery.text));
+    pthread_mutex_unlock(&t->mutex);
 }
 
 void token_free(struct token **token)

@@ -17,6 +17,7 @@
 #ifndef TOKEN_TOKEN_H
 #define TOKEN_TOKEN_H
 
+#include "base/buf.h"
 #include "base/ctx.h"
 #include "base/list.h"
 #include "base/str.h"
@@ -71,7 +72,11 @@ void token_start(struct token *t, struct dns *dns);
 enum rc token_reload(struct token *t, const struct token_conf *conf, char why[256]);
 /* Whether there is an issuer. */
 bool token_is_on(struct token *t);
-/* Queries end with RC_TEMP from now on. Waits for the thread, and so for questions to dns
+/* Appends the address of its discovery document, for clients [RFC7628 3.2.2]; perhaps nothing. */
+void token_discovery(struct token *t, struct buf *out);
+/* What waits, and what comes, ends with RC_TEMP from now on: before sessions are drained. */
+void token_hurry(struct token *t);
+/* The same. Waits for the thread, and so for questions to dns
  * (dns_stop). */
 void token_stop(struct token *t);
 void token_free(struct token **t); /* stops; nobody asks any more */

@@ -96,12 +96,14 @@ struct token {
     struct dns *dns;
     pthread_t thread;
     pthread_mutex_t mutex;
-    struct list jobs;     /* (mutex) */
-    struct list asked;    /* (mutex) queries that came in */
-    size_t n_asked;       /* (mutex) that are not answered */
-    bool ending, started; /* (mutex) */
-    bool is_on;           /* (mutex) */
-    struct rules *next;   /* (mutex) from token_reload */
+    struct list jobs;          /* (mutex) */
+    struct list asked;         /* (mutex) queries that came in */
+    size_t n_asked;            /* (mutex) that are not answered */
+    bool ending;               /* (mutex) */
+    bool is_on;                /* (mutex) */
+    struct url discovery;      /* (mutex) of the issuer; without a text when it can have none */
+    bool started, has_stopped; /* by who makes and ends it */
+    struct rules *next;        /* (mutex) from token_reload */
 
     struct rules *rules;
     struct https *https; /* until the end */
