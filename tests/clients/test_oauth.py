@@ -211,6 +211,19 @@ def test_nobody_here(host, issuer, protocol):
     assert not is_in and len(challenges) == 1
 
 
+def test_nobody_at_all(host, issuer, tmp_path):
+    """No name, neither in the message nor in a token that is good."""
+    seen = len(host.log_text())
+    with Imap(host) as p:
+        token = issuer.token(None, key=Key(tmp_path, 'one'))
+        is_in, _, challenges = p.authenticate('OAUTHBEARER', f'n,,\1auth=Bearer {token}\1\1'.encode())
+    assert not is_in and len(challenges) == 1
+    with Pop3(host) as p:  # for who asks where tokens are from [RFC7628 4.3]
+        is_in, _, challenges = p.authenticate('OAUTHBEARER', b'n,,\1auth=\1\1')
+    assert not is_in and json.loads(challenges[0])['status'] == 'invalid_token'
+    wait_for(lambda: 'cause=signature' in host.log_text()[seen:] and 'cause=no-token' in host.log_text()[seen:])
+
+
 @each_protocol
 @each_way
 def test_malformed(host, issuer, protocol, mechanism):
