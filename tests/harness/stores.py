@@ -10,7 +10,7 @@ import roots
 from harness import network
 from roots import write
 
-USER, PASSWORD, UID = 'bob', 'a long password', 5000
+USER, PASSWORD, UID = 'u0000', 'a long password', 5000
 
 
 def free_ports(n):
