@@ -404,13 +404,35 @@ static void never_started(void **state)
     close_world(&w);
 }
 
+/* A request that has not begun when another configuration comes does so all the same. */
+static void reloaded_before_it_began(void **state)
+{
+    struct world w;
+    char why[256];
+    open_world(&w);
+    snprintf(w.issuer, sizeof w.issuer, "http://127.0.0.1:1");
+    w.conf.issuer = str_of(w.issuer);
+    assert_rc(token_new(&w.ctx, &w.conf, &w.token, why), RC_OK);
+    fetch_begin(w.token);
+    assert_rc(token_reload(w.token, &w.conf, why), RC_OK);
+    token_stop(w.token); /* takes the configuration */
+    assert_true(w.token->fetch.is_under_way && w.token->fetch.is_stale);
+    https_run(w.token->https, 1, 0);
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(by_discovery),     cmocka_unit_test(new_keys),
-        cmocka_unit_test(down_and_back),    cmocka_unit_test(nobody_to_ask),
-        cmocka_unit_test(keys_from_a_file), cmocka_unit_test(what_cannot_be_fetched),
-        cmocka_unit_test(many_at_once),     cmocka_unit_test(never_started),
+        cmocka_unit_test(by_discovery),
+        cmocka_unit_test(new_keys),
+        cmocka_unit_test(down_and_back),
+        cmocka_unit_test(nobody_to_ask),
+        cmocka_unit_test(keys_from_a_file),
+        cmocka_unit_test(what_cannot_be_fetched),
+        cmocka_unit_test(many_at_once),
+        cmocka_unit_test(never_started),
+        cmocka_unit_test(reloaded_before_it_began),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

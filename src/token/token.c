@@ -103,6 +103,7 @@ static void rules_take(struct token *t, struct rules *next)
     t->fetched_s = t->tried_s = 0;
     t->has_failed = false;
     t->fetch.is_stale = true;
+    t->fetch.get.ca_pem = &next->conf.ca_pem; /* a request that waits to begin looks at it */
 }
 
 /* The mutex is held. */
