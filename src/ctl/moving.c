@@ -49,9 +49,14 @@ struct kind {
     enum rc (*open)(const char *path, struct transfer_watch *watch, struct transfer_sink **out);
 };
 
-static enum rc complain(const char *what, const char *why)
+static void say(const char *what, const char *why)
 {
     fprintf(stderr, "penfold: %s: %s\n", what, why);
+}
+
+static enum rc complain(const char *what, const char *why)
+{
+    say(what, why);
     return RC_PERM;
 }
 
@@ -186,9 +191,9 @@ static void serve_apart(const struct conf *conf, const struct admin_request *req
         _exit(1);
     enum rc rc = ctl_offline_do(conf, serve, &v);
     if (rc == RC_CONFLICT)
-        complain(conf->data, "another process is using the store; try again");
+        say(conf->data, "another process is using the store; try again");
     else if (rc != RC_OK)
-        complain(conf->data, admin_sentence(rc));
+        say(conf->data, admin_sentence(rc));
     _exit(rc == RC_OK ? 0 : 1);
 }
 
@@ -332,7 +337,7 @@ static enum rc import_account(struct moving *m, const char *source, struct str a
     transfer_sink_free(&sink);
     close_store(m);
     if (rc != RC_OK && rc != RC_PERM)
-        complain(m->name, why_not(rc));
+        say(m->name, why_not(rc));
     return rc;
 }
 
@@ -362,7 +367,7 @@ static enum rc export_account(struct moving *m, const char *target, struct str a
         report(m, &counts, 0);
     end_line(m);
     if (rc != RC_OK && rc != RC_PERM)
-        complain(m->name, why_not(rc));
+        say(m->name, why_not(rc));
     if (rc != RC_OK)
         fprintf(stderr, "penfold: %s.partial: what was written before is there: remove it\n",
                 target);
@@ -398,7 +403,7 @@ static void move_one_of_many(struct moving *m, struct str address)
 {
     struct buf source = {.cap = PATH_MAX};
     if (!fill_in(m->source, address, &source))
-        complain(address.p, "the path of its source is too long");
+        say(address.p, "the path of its source is too long");
     else if (!m->is_export && access(buf_str(&source).p, F_OK) != 0)
         fprintf(stderr, "penfold: %s: %s: there is nothing to bring in: passed over\n", address.p,
                 buf_str(&source).p);

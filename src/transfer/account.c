@@ -220,10 +220,9 @@ static enum rc folder(struct transfer_sink *sink, const struct transfer_folder *
     struct account_sink *s = of(sink);
     struct folder it = {0};
     *out_n = (unsigned)s->n_folders;
-    if (s->n_folders >= TRANSFER_FOLDERS)
-        refuse_folder(s, f, "the source has more than 10000 folders");
-    else
-        TRY(take_folder(s, f, &it));
+    TRY(s->n_folders < TRANSFER_FOLDERS
+            ? take_folder(s, f, &it)
+            : refuse_folder(s, f, "the source has more than 10000 folders"));
     s->folders = mem_array(s->folders, &s->max_folders, s->n_folders + 1, sizeof it);
     s->folders[s->n_folders++] = it;
     return RC_OK;

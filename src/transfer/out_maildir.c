@@ -102,7 +102,7 @@ static FILE *make_file(struct maildir_sink *s, const char *folder, const char *n
     int fd = openat(s->target.fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (!file)
-        out_complain(&s->target, path, errno);
+        (void)out_complain(&s->target, path, errno); /* NULL says it */
     if (!file && fd >= 0)
         close(fd);
     return file;
