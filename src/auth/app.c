@@ -166,6 +166,17 @@ static enum rc choose_label(const struct kv_page *page, struct str wanted,
     return RC_OK;
 }
 
+/* For who logs in by the name that has the label. */
+static enum rc make_keys(struct app_edit *x, struct app_record *made)
+{
+    struct str local = x->place.address.local, domain = x->place.address.domain;
+    char name[LOCAL_MAX + 1 + AUTH_APP_LABEL_MAX + 1 + DOMAIN_MAX + 1];
+    int n = snprintf(name, sizeof name, "%.*s+%.*s@%.*s", STR_ARG(local), STR_ARG(made->label),
+                     STR_ARG(domain));
+    return auth_scram_make(x->edit.auth, str_from(name, (size_t)n), str_of(x->password),
+                           &made->scram);
+}
+
 static enum rc make_added(struct edit *e, struct kv_txn *txn)
 {
     struct app_edit *x = CONTAINER(e, struct app_edit, edit);
@@ -185,6 +196,7 @@ static enum rc make_added(struct edit *e, struct kv_txn *txn)
     made.has_net = x->has_net;
     made.net = x->net;
     auth_app_digest(account, str_of(x->password), made.digest);
+    TRY(make_keys(x, &made));
     auth_app_pack(&made, &r);
     auth_key_secret(&key, account, last + 1);
     return kv_txn_put(txn, auth_key_str(&key), auth_record_str(&r));
@@ -200,6 +212,9 @@ enum rc auth_app_add(struct auth *auth, struct str address, const struct auth_ap
         return RC_CONFLICT;
     if (!app->protocols || app->protocols & ~(unsigned)AUTH_PROTOCOLS)
         return RC_PERM;
+    unsigned char secret[AUTH_SECRET];
+    TRY(auth_secret(auth, 0, secret)); /* it is there when salts are made, inside the change */
+    crypto_wipe(secret, sizeof secret);
     make_password(out_password);
     enum rc rc = run(&x, auth, address, make_added);
     if (rc != RC_OK)

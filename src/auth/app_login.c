@@ -100,6 +100,39 @@ enum rc auth_app_match(struct auth *auth, struct credential *c, const struct app
     return rc;
 }
 
+static enum rc find_label(const struct kv_page *page, struct str label, struct app_record *out)
+{
+    for (size_t i = 0; i < page->n; i++)
+        if (auth_app_unpack(&page->rows[i], out) == RC_OK && auth_app_label_is(out->label, label))
+            return RC_OK;
+    return RC_NOTFOUND;
+}
+
+enum rc auth_app_scram(struct auth *auth, struct credential *c, const struct app_attempt *attempt,
+                       unsigned flags)
+{
+    struct arena arena = {0};
+    struct app_keys keys;
+    struct app_record r = {0};
+    struct kv_page page;
+    bool is_named = c->is_open && !str_is_null(c->label);
+    struct kv_range range = auth_app_range(&keys, is_named ? c->facts.account : 0);
+    enum rc rc = kv_scan(auth->kv, c->part, range, AUTH_APPS_MAX, flags, &arena, &page);
+    if (rc == RC_OK && is_named && find_label(&page, c->label, &r) == RC_OK) {
+        const char *forbidden = what_forbids(auth, &r, attempt);
+        if (forbidden) {
+            c->cause = forbidden;
+        } else {
+            take_facts(auth, &r, c);
+            c->scram = r.scram;
+            c->is_usable = true;
+        }
+    }
+    crypto_wipe(&r.scram, sizeof r.scram);
+    arena_fini(&arena);
+    return rc;
+}
+
 /* --- whether it still is ---------------------------------------------------------------------- */
 
 enum rc auth_app_holds(struct auth *auth, const struct credential *now,

@@ -107,6 +107,7 @@ struct app_record {
     struct net_cidr net;
     struct str label; /* in lower case */
     unsigned char digest[APP_DIGEST];
+    struct scram_record scram;
 };
 /* Unpacking: RC_CORRUPT, also for a format that a later release wrote. Views point into `value`. */
 struct record {
@@ -522,6 +523,10 @@ struct app_attempt {
  * of all, and as much is computed in either case. RC_OK: the facts are those of a login with it.
  * RC_DENIED: it is not, or is not usable here and now: then c->cause says why. */
 enum rc auth_app_match(struct auth *auth, struct credential *c, const struct app_attempt *attempt);
+/* For SCRAM: the keys and facts of the app password that the name has named, when it may be used
+ * here and now, in the place of the account's. RC_OK whether or not; RC_AGAIN (KV_CACHED)... */
+enum rc auth_app_scram(struct auth *auth, struct credential *c, const struct app_attempt *attempt,
+                       unsigned flags);
 /* Whether credential `number` is still what it was. RC_OK, RC_DENIED; RC_AGAIN (KV_CACHED)... */
 enum rc auth_app_holds(struct auth *auth, const struct credential *now,
                        const unsigned char credential[AUTH_CREDENTIAL], unsigned flags);

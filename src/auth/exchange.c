@@ -121,7 +121,7 @@ static enum auth_next decide(struct auth_exchange *x, struct verdict v)
     struct told told = told_of(x);
     auth_conclude(x->auth, &told, &v, &x->login);
     forget(x);
-    return AUTH_DECIDED;
+    return decided(x);
 }
 
 static enum auth_next fail(struct auth_exchange *x, enum rc rc)
@@ -176,7 +176,7 @@ static enum rc note_place(struct auth_exchange *x)
         return RC_OK; /* it is a help, no more */
     if (flags_of(x))
         return RC_AGAIN;
-    told.name = who.name;
+    told.name = x->sasl->address[0] ? str_of(x->sasl->address) : who.name;
     auth_place_arrive(x->auth, &who, &told, account);
     return RC_OK;
 }
@@ -184,13 +184,19 @@ static enum rc note_place(struct auth_exchange *x)
 static enum auth_next approve(struct auth_exchange *x)
 {
     struct sasl *s = x->sasl;
-    if (note_place(x) == RC_AGAIN) {
+    if (note_place(x) == RC_AGAIN || (s->app.number && flags_of(x))) {
         x->pending = SASL_PROVEN;
         return AUTH_SHORT;
     }
+    if (s->app.number)
+        auth_app_note(x->auth, s->facts.account, &s->app, x->login.protocol, x->login.peer);
     memcpy(x->login.client_key, s->client_key, s->n_client_key);
     x->login.n_client_key = s->n_client_key;
-    return decide(x, (struct verdict){.rc = RC_OK, .facts = s->facts, .app.expires = s->expires});
+    struct verdict v = {.rc = RC_OK, .facts = s->facts, .app = s->app};
+    if (s->expires)
+        v.app.expires = s->expires;
+    memcpy(v.address, s->address, sizeof v.address);
+    return decide(x, v);
 }
 
 /* The name is copied and stays; the password is not, and auth_login has its copy. */
@@ -219,7 +225,10 @@ static enum rc read_record(struct auth_exchange *x, const struct who *who,
     struct arena arena = {0};
     struct credential c;
     TRY(auth_scram_salt(x->auth, who->name, flags, salt));
+    const struct app_attempt attempt = {.protocol = x->login.protocol, .peer = &who->peer};
     enum rc rc = auth_credential_read(x->auth, x->login.name, flags, &arena, &c);
+    if (rc == RC_OK)
+        rc = auth_app_scram(x->auth, &c, &attempt, flags);
     out->salt = str_from(salt, SCRAM_SALT);
     out->iterations = x->auth->conf.scram_iterations;
     for (unsigned i = 0; i < SCRAM_FORMS; i++)
@@ -232,6 +241,10 @@ static enum rc read_record(struct auth_exchange *x, const struct who *who,
     }
     out->is_usable = c.is_usable && c.scram.iterations;
     s->facts = c.facts;
+    s->app = c.app;
+    memset(s->address, 0, sizeof s->address);
+    if (c.address.n)
+        memcpy(s->address, c.address.p, c.address.n);
     s->cause = c.is_usable && !out->is_usable ? "no-scram-keys" : c.cause;
     crypto_wipe(&c.scram, sizeof c.scram);
     arena_fini(&arena);

@@ -102,6 +102,8 @@ struct sasl {
     /* the driver's: of the record that was looked up last */
     struct verified facts;
     uint64_t expires; /* of the token that it came by, when sessions end with it; 0: never */
+    struct app_use app;
+    char address[AUTH_ADDRESS_MAX + 1]; /* as in struct verdict */
     const char *cause;
     /* sasl.c's and scram.c's */
     const struct sasl_mechanism *mechanism; /* NULL: nothing under way */

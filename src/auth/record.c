@@ -303,48 +303,6 @@ enum rc auth_removed_unpack(const struct kv_row *row, struct removed_record *out
     return out->account ? unpack_done(&r) : RC_CORRUPT;
 }
 
-void auth_app_pack(const struct app_record *a, struct record *out)
-{
-    struct packer w;
-    begin(&w, out);
-    pack_u8(&w, KIND_APP);
-    pack_u64(&w, a->created);
-    pack_u64(&w, a->expires);
-    pack_u16(&w, (uint16_t)a->protocols);
-    pack_u8(&w, a->has_net ? (uint8_t)a->net.bits : NO_NET);
-    pack_bytes(&w, str_from(a->net.net.s6_addr, sizeof a->net.net.s6_addr));
-    pack_str16(&w, a->label);
-    pack_bytes(&w, str_from(a->digest, APP_DIGEST));
-    out->n = w.n;
-}
-
-enum rc auth_app_unpack(const struct kv_row *row, struct app_record *out)
-{
-    struct unpacker r;
-    *out = (struct app_record){0};
-    if (row->key.n != 13)
-        return RC_CORRUPT;
-    out->number = get_u32(row->key.p + 9);
-    TRY(open_record(&r, row->value));
-    if (unpack_u8(&r) != KIND_APP)
-        return RC_NOTFOUND;
-    out->created = unpack_u64(&r);
-    out->expires = unpack_u64(&r);
-    out->protocols = unpack_u16(&r);
-    unsigned bits = unpack_u8(&r);
-    struct str net = unpack_bytes(&r, sizeof out->net.net.s6_addr);
-    out->label = unpack_str16(&r);
-    struct str digest = unpack_bytes(&r, APP_DIGEST);
-    if (r.failed || (bits > 128 && bits != NO_NET) || !out->label.n ||
-        out->label.n > AUTH_APP_LABEL_MAX)
-        return RC_CORRUPT;
-    out->has_net = bits != NO_NET;
-    out->net.bits = out->has_net ? bits : 0;
-    memcpy(out->net.net.s6_addr, net.p, net.n);
-    memcpy(out->digest, digest.p, digest.n);
-    return RC_OK;
-}
-
 static void pack_scram(struct packer *w, const struct scram_record *s)
 {
     pack_u32(w, s->iterations);
@@ -381,6 +339,51 @@ static enum rc unpack_scram(struct unpacker *r, struct scram_record *out)
             memcpy(keys->server, server.p, server.n);
         }
     return RC_OK;
+}
+
+void auth_app_pack(const struct app_record *a, struct record *out)
+{
+    struct packer w;
+    begin(&w, out);
+    pack_u8(&w, KIND_APP);
+    pack_u64(&w, a->created);
+    pack_u64(&w, a->expires);
+    pack_u16(&w, (uint16_t)a->protocols);
+    pack_u8(&w, a->has_net ? (uint8_t)a->net.bits : NO_NET);
+    pack_bytes(&w, str_from(a->net.net.s6_addr, sizeof a->net.net.s6_addr));
+    pack_str16(&w, a->label);
+    pack_bytes(&w, str_from(a->digest, APP_DIGEST));
+    pack_scram(&w, &a->scram);
+    out->n = w.n;
+}
+
+enum rc auth_app_unpack(const struct kv_row *row, struct app_record *out)
+{
+    struct unpacker r;
+    *out = (struct app_record){0};
+    if (row->key.n != 13)
+        return RC_CORRUPT;
+    out->number = get_u32(row->key.p + 9);
+    TRY(open_record(&r, row->value));
+    if (unpack_u8(&r) != KIND_APP)
+        return RC_NOTFOUND;
+    out->created = unpack_u64(&r);
+    out->expires = unpack_u64(&r);
+    out->protocols = unpack_u16(&r);
+    unsigned bits = unpack_u8(&r);
+    struct str net = unpack_bytes(&r, sizeof out->net.net.s6_addr);
+    out->label = unpack_str16(&r);
+    struct str digest = unpack_bytes(&r, APP_DIGEST);
+    if (r.failed || (bits > 128 && bits != NO_NET) || !out->label.n ||
+        out->label.n > AUTH_APP_LABEL_MAX)
+        return RC_CORRUPT;
+    out->has_net = bits != NO_NET;
+    out->net.bits = out->has_net ? bits : 0;
+    memcpy(out->net.net.s6_addr, net.p, net.n);
+    memcpy(out->digest, digest.p, digest.n);
+    if (r.n) /* before there was SCRAM */
+        TRY(unpack_scram(&r, &out->scram));
+    return unpack_done(&r);
 }
 
 void auth_secret_pack(const struct secret_record *s, struct record *out)

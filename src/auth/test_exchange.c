@@ -87,7 +87,7 @@ static void session_init(struct home *h, struct session *s)
     *s = (struct session){.auth = {.auth = h->auth,
                                    .channel = {.path = AUTH_IN_TLS},
                                    .login = {.done = done,
-                                             .protocol = "test",
+                                             .protocol = "imap",
                                              .peer = str_of(h->peer),
                                              .session = STR("s1")}},
                           .line = {.cap = 2048},
@@ -202,7 +202,7 @@ static void logins(void **state)
     assert_int_equal(counter_get(&h->counters, COUNTER_PASSWORD_HASHES), hashes);
     assert_int_equal(counter_get(&h->counters, COUNTER_LOGINS), 4);
     assert_int_equal(counter_get(&h->counters, COUNTER_LOGINS_FAILED), 6);
-    assert_true(log_has(h, "event=login session=s1 peer=192.0.2.1 protocol=test "
+    assert_true(log_has(h, "event=login session=s1 peer=192.0.2.1 protocol=imap "
                            "address=alice@example.test mechanism=SCRAM-SHA-1 account="));
     assert_true(log_has(h, "address=bob@example.test mechanism=SCRAM-SHA-256 cause=unknown"));
     assert_true(log_has(h, "address=alice@example.test mechanism=SCRAM-SHA-256 cause=password"));
@@ -431,7 +431,7 @@ static void somebody_in_between(void **state)
         AUTH_ASK);
     test_encode(STR("e=server-does-support-channel-binding"), &s.line);
     assert_true(str_eq(buf_str(&s.challenge), buf_str(&s.line)));
-    assert_true(log_has(h, "event=login-failed session=s1 peer=192.0.2.1 protocol=test "
+    assert_true(log_has(h, "event=login-failed session=s1 peer=192.0.2.1 protocol=imap "
                            "address=alice@example.test mechanism=SCRAM-SHA-256 "
                            "cause=channel-binding"));
     assert_int_equal(auth_exchange_line(&s.auth, STR("*"), &s.challenge), AUTH_DECIDED);
@@ -442,11 +442,45 @@ static void somebody_in_between(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* The name says which one; it is looked at as with a password. */
+static void app_passwords(void **state)
+{
+    struct home *h = *state;
+    char phone[AUTH_APP_PASSWORD], desk[AUTH_APP_PASSWORD], elsewhere[AUTH_APP_PASSWORD];
+    const struct auth_app apps[] = {
+        {.label = STR("phone"), .protocols = AUTH_IMAP},
+        {.label = STR("desk"), .protocols = AUTH_SMTP},
+        {.label = STR("far"), .protocols = AUTH_IMAP, .net = STR("203.0.113.0/24")}};
+    char known[600], unknown[600];
+    size_t n;
+    assert_rc(auth_app_add(h->auth, alice, &apps[0], phone), RC_OK);
+    assert_rc(auth_app_add(h->auth, alice, &apps[1], desk), RC_OK);
+    assert_rc(auth_app_add(h->auth, alice, &apps[2], elsewhere), RC_OK);
+    for (enum crypto_hash hash = CRYPTO_SHA_1; hash <= CRYPTO_SHA_256; hash++) {
+        assert_rc(scram(h, hash, "alice+phone@example.test", str_of(phone)), RC_OK);
+        assert_rc(scram(h, hash, "alice@example.test", str_of(phone)), RC_DENIED);
+        assert_rc(scram(h, hash, "alice+phone@example.test", STR("pass word")), RC_DENIED);
+    }
+    assert_rc(scram(h, CRYPTO_SHA_256, "alice+phone@example.test", str_of(desk)), RC_DENIED);
+    assert_rc(scram(h, CRYPTO_SHA_256, "alice+desk@example.test", str_of(desk)), RC_DENIED);
+    assert_true(log_has(h, "cause=app-password-protocol"));
+    assert_rc(scram(h, CRYPTO_SHA_256, "alice+far@example.test", str_of(elsewhere)), RC_DENIED);
+    assert_true(log_has(h, "cause=app-password-network"));
+    assert_true(log_has(h, "app_password=phone"));
+    /* Which labels there are does not show, neither now nor by what changes. */
+    look(h, "alice+phone@example.test", known);
+    assert_rc(auth_app_revoke(h->auth, alice, STR("phone"), &n), RC_OK);
+    look(h, "alice+phone@example.test", unknown);
+    assert_string_equal(known, unknown);
+    assert_rc(scram(h, CRYPTO_SHA_256, "alice+phone@example.test", str_of(phone)), RC_DENIED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(logins),
         TEST(who_is_there_does_not_show),
+        TEST(app_passwords),
         TEST(disabled_and_changed),
         TEST(keys_come_with_a_login),
         TEST(keys_are_of_their_password),

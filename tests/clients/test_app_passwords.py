@@ -50,3 +50,22 @@ def test_readers(host, tmp_path):
     host.passwords['bob'] = add(host, 'bob', '--label', 'phone', '--protocols', 'imap')
     listed = clients.check(['curl', *options, '--user', f'{host.address("bob")}:{host.passwords["bob"]}', f'imaps://{place}/'])
     assert b'INBOX' in listed
+
+
+@pytest.mark.parametrize('mechanism', ['scram-sha-1', 'scram-sha-256'])
+def test_scram_is_told_which_one_by_the_name(host, mechanism):
+    own, password = host.passwords['alice'], add(host, 'alice', '--label', 'cron', '--protocols', 'smtp')
+    named = host.address('alice').replace('@', '+cron@')
+
+    def send(name, secret):
+        return clients.program(
+            ['msmtp', '--file=/dev/null', '--host=127.0.0.1', f'--port={host.port("submission")}', '--domain=client.test',
+             f'--from={host.address("alice")}', '--tls=on', '--tls-starttls=on', f'--tls-trust-file={host.certificate()}',
+             f'--tls-host-override={host.hostname}', f'--auth={mechanism}', f'--user={name}', f'--passwordeval=echo {secret}',
+             '--', host.address('bob')], stdin=MESSAGE)
+    status, _, said = send(named, password)
+    assert status == 0, said
+    for name, secret in (named, own), (host.address('alice'), password), (named.replace('cron', 'none'), password):
+        status, _, said = send(name, secret)
+        assert status != 0 and '535' in said, (name, said)
+    assert send(host.address('alice'), own)[0] == 0
