@@ -1,7 +1,9 @@
 """App passwords, as mail programs and administrators meet them, with a server running and without."""
 import base64
 import json
+import os
 import re
+import shutil
 import threading
 
 import pytest
@@ -158,3 +160,16 @@ def test_without_a_server(make_host):
         done = host.run('app-password', *words, check=False)
         assert done.returncode == status, (words, done)
     assert listed(host, 'alice') == []
+
+
+def test_a_backup_carries_them(host, tmp_path):
+    address = host.address('alice')
+    password = add(host, 'alice', '--label', 'phone')
+    assert imap_login(host, address, password)[1].startswith(b'OK')
+    host.run('backup', str(tmp_path / 'backup'))
+    host.stop()
+    shutil.rmtree(os.path.join(host.folder, 'data'))
+    host.run('restore', str(tmp_path / 'backup'))
+    assert [row['label'] for row in listed(host, 'alice')] == ['phone']
+    host.start()
+    assert imap_login(host, address, password)[1].startswith(b'OK')
