@@ -6,6 +6,7 @@ import imaplib
 import json
 import poplib
 import re
+import signal
 import smtplib
 import ssl
 import time
@@ -320,3 +321,39 @@ def test_not_offered_without_an_issuer(penfold_server):
     for protocol in PROTOCOLS:
         with protocol(penfold_server) as p:
             assert not set(MECHANISMS) & set(p.mechanisms())
+
+
+def test_reload(tmp_path):
+    """An issuer comes with a reload, gets other keys, and goes; what cannot be used changes nothing."""
+    issuer = Issuer(tmp_path)
+    keys = tmp_path / 'keys.json'
+
+    def reload(settings, keys_text, event='reloaded'):
+        seen = len(host.log_text())
+        keys.write_text(keys_text, encoding='utf-8')
+        with open(host.conf, 'w', encoding='utf-8') as f:
+            f.write(before + settings)
+        host.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: f'event={event} ' in host.log_text()[seen:], event)
+
+    try:
+        with Host(tmp_path / 'mail') as host:
+            alice, other = host.address('alice'), Key(tmp_path, 'two')
+            with open(host.conf, encoding='utf-8') as f:
+                before = f.read()
+            settings = issuer.settings(keys_file=keys)
+            reload(settings, json.dumps({'keys': [issuer.keys[0].jwk]}))
+            assert log_in(Imap, host, 'XOAUTH2', issuer.token(alice))[0]
+            assert not log_in(Imap, host, 'XOAUTH2', issuer.token(alice, key=other))[0]
+            reload(settings, '{"keys": []}', 'reload-refused')
+            assert log_in(Pop3, host, 'XOAUTH2', issuer.token(alice))[0]
+            reload(settings, json.dumps({'keys': [other.jwk]}))
+            assert log_in(Smtp, host, 'XOAUTH2', issuer.token(alice, key=other))[0]
+            assert not log_in(Imap, host, 'XOAUTH2', issuer.token(alice))[0]
+            reload(issuer.settings(), '')
+            assert log_in(Imap, host, 'OAUTHBEARER', issuer.token(alice))[0] and issuer.asked
+            reload('', '')
+            with Imap(host) as p:
+                assert not set(MECHANISMS) & set(p.mechanisms())
+    finally:
+        issuer.close()
