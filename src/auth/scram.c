@@ -125,6 +125,8 @@ static enum rc take_first(struct sasl *s, struct str message)
         return RC_OK;
     if (!take_attribute(authorization, 'a', &value))
         return RC_SYNTAX;
+    if (!value.n) /* of no RFC; what GNU SASL sends when it is told that there is none */
+        return RC_OK;
     TRY(take_saslname(value, other, &part));
     return str_ieq(part, s->name) ? RC_OK : RC_DENIED;
 }
