@@ -4,6 +4,8 @@
  * the rest when it can be restored no longer. */
 #include "admin/admin_int.h"
 
+#include "remote/remote.h"
+
 enum rc account_destroy(struct admin *admin, uint64_t id)
 {
     enum rc rc = store_account_destroy(admin->store, id);
@@ -280,6 +282,8 @@ void admin_account_rename(struct admin *admin, const struct admin_call *c, struc
     enum rc rc = auth_account_rename(admin->auth, from, to, !c->flags[0], &id);
     if (rc == RC_OK && !str_ieq(str_domain(from), str_domain(to)))
         rc = change_group(admin, id, str_domain(to));
+    if (rc == RC_OK)
+        rc = remote_rename(admin->kv, id, to);
     pthread_mutex_unlock(&admin->accounts);
     if (rc == RC_NOTFOUND && id)
         answer_fail(a, rc, "%.*s: its domain is none of ours: add it with penfold domain add",

@@ -421,6 +421,18 @@ static void reset(struct job *job)
     job->began = collect_now(job->collect);
 }
 
+/* What is fetched for an account that was removed would go with it. */
+static enum rc check_owner(struct job *job)
+{
+    struct arena arena = {0};
+    struct auth_account account;
+    enum rc rc = auth_account_show(job->collect->conf.auth, job->remote.owner, &arena, &account);
+    if (rc == RC_OK && account.id != job->remote.account)
+        rc = RC_NOTFOUND;
+    arena_fini(&arena);
+    return rc;
+}
+
 void collect_try_start(struct task_job *task)
 {
     struct job *job = CONTAINER(task, struct job, start);
@@ -428,7 +440,9 @@ void collect_try_start(struct task_job *task)
     char password[REMOTE_PASSWORD_MAX], why[FETCH_TEXT + 1] = "";
     size_t n = sizeof password;
     reset(job);
-    enum rc rc = make_token(job);
+    enum rc rc = check_owner(job);
+    if (rc == RC_OK)
+        rc = make_token(job);
     if (rc == RC_OK)
         rc = store_account_open(c->conf.store, job->remote.account, 0, &job->account);
     if (rc != RC_OK) {

@@ -230,8 +230,9 @@ static enum rc replace(struct kv *kv, const struct remote *old, const struct rem
     return rc;
 }
 
+/* What is absent or 0 stays. */
 static enum rc change(struct kv *kv, uint64_t account, uint32_t id, struct str sealed,
-                      uint64_t asked)
+                      struct str owner, uint64_t asked)
 {
     enum rc rc = RC_CONFLICT;
     for (int i = 0; rc == RC_CONFLICT && i < TRIES; i++) {
@@ -243,6 +244,7 @@ static enum rc change(struct kv *kv, uint64_t account, uint32_t id, struct str s
             now.sealed = sealed;
             now.credentials++;
         }
+        now.owner = owner.n ? owner : now.owner;
         now.asked = asked ? asked : now.asked;
         if (rc == RC_OK)
             rc = is_too_long(&now) ? RC_LIMIT : replace(kv, &old, &now);
@@ -253,12 +255,24 @@ static enum rc change(struct kv *kv, uint64_t account, uint32_t id, struct str s
 
 enum rc remote_reseal(struct kv *kv, uint64_t account, uint32_t id, struct str sealed)
 {
-    return change(kv, account, id, sealed, 0);
+    return change(kv, account, id, sealed, (struct str){0}, 0);
 }
 
 enum rc remote_ask(struct kv *kv, uint64_t account, uint32_t id, uint64_t now)
 {
-    return change(kv, account, id, (struct str){0}, now);
+    return change(kv, account, id, (struct str){0}, (struct str){0}, now);
+}
+
+enum rc remote_rename(struct kv *kv, uint64_t account, struct str owner)
+{
+    struct arena arena = {0};
+    struct remote *all;
+    size_t n;
+    enum rc rc = remote_list(kv, account, &arena, &all, &n);
+    for (size_t i = 0; rc == RC_OK && i < n; i++)
+        rc = change(kv, account, all[i].id, (struct str){0}, owner, 0);
+    arena_fini(&arena);
+    return rc;
 }
 
 /* --- removing --------------------------------------------------------------------------------- */

@@ -73,6 +73,8 @@ enum rc remote_get(struct kv *kv, uint64_t account, uint32_t id, struct arena *a
                    struct remote *out); /* RC_NOTFOUND */
 /* A new password. RC_NOTFOUND. */
 enum rc remote_reseal(struct kv *kv, uint64_t account, uint32_t id, struct str sealed);
+/* All of an account, which has another address now. */
+enum rc remote_rename(struct kv *kv, uint64_t account, struct str owner);
 enum rc remote_ask(struct kv *kv, uint64_t account, uint32_t id, uint64_t now); /* RC_NOTFOUND */
 /* Settings and state; then what was noted of it in the account, which may be gone (store NULL: that
  * stays). Again after a crash. RC_NOTFOUND. */

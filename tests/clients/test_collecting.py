@@ -156,6 +156,17 @@ def test_a_wrong_password_stops_it(hosts, protocol):
     assert there.passwords['bob'] not in here.log_text()
 
 
+def test_an_owner_with_another_address(hosts):
+    here, there = hosts
+    number = add(here, there)
+    assert settled(here, number)['state'] == 'well'
+    here.run('account', 'rename', here.address('alice'), here.address('alicia'), '--no-alias')
+    here.passwords['alicia'] = here.passwords['alice']
+    deliver(there, 1)
+    row = run_again(here, number, 'alicia')
+    assert (row['state'], row['messages'], row['owner']) == ('well', 1, here.address('alicia')), row
+
+
 def test_a_host_that_is_away_is_tried_again(hosts):
     here, there = hosts
     number = add(here, there)
