@@ -1,5 +1,6 @@
-/* Operations on the blocks of logins. They are in the memory of the running server: without one
- * there are none. */
+/* Operations on the blocks of logins: those of the running server, or those that it has left
+ * behind.
+ */
 #include "admin/admin_int.h"
 
 void admin_blocked_list(struct admin *admin, const struct admin_call *c, struct admin_answer *a)
@@ -8,7 +9,10 @@ void admin_blocked_list(struct admin *admin, const struct admin_call *c, struct 
     struct auth_blocked *list;
     size_t n;
     answer_columns(a, columns, 4);
-    enum rc rc = auth_blocked_list(admin->auth, &a->arena, &list, &n);
+    struct str what = c->n_args ? c->args[0] : (struct str){0};
+    enum rc rc = auth_blocked_list(admin->auth, what, &a->arena, &list, &n);
+    if (rc == RC_SYNTAX)
+        answer_fail(a, rc, "%.*s: not a mail address, an IP address or a network", STR_ARG(what));
     if (rc != RC_OK) {
         answer_rc(a, rc, STR("blocks"));
         return;

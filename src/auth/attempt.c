@@ -192,11 +192,12 @@ static void log_blocks(struct auth *auth, const struct who *who, const struct to
         struct log_line l;
         if (!(answer->blocked & 1U << i))
             continue;
-        if (i != GUARD_ACCOUNT) {
-            enum reach reach = i == GUARD_ADDRESS ? REACH_ADDRESS : REACH_NETWORK;
-            struct net_cidr net = auth_peer_net(&who->peer, reach);
+        struct net_cidr net =
+            auth_peer_net(&who->peer, i == GUARD_ADDRESS ? REACH_ADDRESS : REACH_NETWORK);
+        if (i != GUARD_ACCOUNT)
             what = auth_net_text(&net, text);
-        }
+        const struct guard_block block = {answer->block_ns[i], answer->n_blocks[i]};
+        auth_blocks_write(auth, i, auth_guard_key(i, who->name, &net), &block);
         begin_line(&l, auth, LOG_WARNING, "login-blocked", told);
         log_text(&l, "scope", auth_guard_scope(i));
         log_str(&l, "blocked", what);

@@ -139,6 +139,7 @@ enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *
         watch->kv.part = (struct kv_part){KV_DIRECTORY, i};
         kv_watch_add(kv, &watch->kv);
     }
+    auth_blocks_read(auth);
     if (auth->conf.hash_lane)
         auth_warden_start(auth);
     *out = auth;

@@ -301,11 +301,13 @@ struct auth_blocked {
     uint64_t failures; /* counted now */
     uint64_t left_ns;  /* until it expires */
 };
-/* The blocks in force, AUTH_LIST_MAX at most; RC_LIMIT when the arena is full. */
-enum rc auth_blocked_list(struct auth *auth, struct arena *arena, struct auth_blocked **out,
-                          size_t *out_n);
-/* Ends blocks and forgets what was counted: of a mail address, of all that a network or an address
- * overlaps, or of all (absent). RC_SYNTAX: neither; RC_NOTFOUND: nothing was blocked there. */
+/* The blocks in force, AUTH_LIST_MAX at most: of a mail address, of all that a network or an
+ * address overlaps, or (absent) all. RC_SYNTAX: neither; RC_LIMIT when the arena is full. */
+enum rc auth_blocked_list(struct auth *auth, struct str what, struct arena *arena,
+                          struct auth_blocked **out, size_t *out_n);
+/* Blocks. Ends blocks and forgets what was counted: of a mail address, of all that a network or an
+ * address overlaps, or of all (absent). RC_SYNTAX: neither; RC_NOTFOUND: nothing was blocked there.
+ */
 enum rc auth_blocked_remove(struct auth *auth, struct str what, size_t *out_n);
 
 /* How much may be sent: messages in an hour and in a day, recipients in an hour and in a day; 0: as

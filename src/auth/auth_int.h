@@ -299,6 +299,7 @@ struct guard_answer {
     uint64_t delay_ns;               /* before the refusal is told */
     unsigned blocked;                /* blocks that begin now: bits 1 << scope */
     uint64_t block_ns[GUARD_SCOPES]; /* how long they last */
+    unsigned n_blocks[GUARD_SCOPES]; /* the how many-th they are */
 };
 /* The blocks that stand against an attempt: bits 1 << scope. */
 unsigned auth_guard_check(struct guard *g, struct str name, const struct peer *peer, uint64_t now);
@@ -306,12 +307,33 @@ void auth_guard_failed(struct guard *g, const struct guard_attempt *a, struct gu
 /* Names a name with a password, for guard_attempt. */
 uint64_t auth_guard_pair(const struct guard *g, struct str name, struct str password);
 const char *auth_guard_scope(int scope); /* "address" */
-enum rc auth_guard_list(struct guard *g, uint64_t now, struct arena *arena,
-                        struct auth_blocked **out, size_t *out_n);
+/* Those of this name, of what overlaps this network, or (neither) all. */
+enum rc auth_guard_list(struct guard *g, struct str name, const struct net_cidr *net, uint64_t now,
+                        struct arena *arena, struct auth_blocked **out, size_t *out_n);
 /* Forgets this name (absent: none), what overlaps this network (NULL: none), or all; gives how many
  * blocks went. */
 size_t auth_guard_remove(struct guard *g, struct str name, const struct net_cidr *net, bool all,
                          uint64_t now);
+
+struct guard_block {
+    uint64_t left_ns;
+    unsigned n; /* one after the other */
+};
+/* A block of before; false: it is over by now, or too many are known. */
+bool auth_guard_restore(struct guard *g, int scope, struct str key, const struct guard_block *block,
+                        uint64_t now);
+/* The key in a scope's table. */
+struct str auth_guard_key(int scope, struct str name, const struct net_cidr *net);
+
+/* --- blocks.c: blocks, kept over restarts -----------------------------------------------------
+ */
+
+void auth_blocks_write(struct auth *auth, int scope, struct str key,
+                       const struct guard_block *block);
+void auth_blocks_read(struct auth *auth); /* at the start; blocks, as the others */
+void auth_blocks_tidy(struct auth *auth); /* when many have been written: what is over goes */
+/* Of a name (absent: none), of what overlaps a network (NULL: none), or all; and what is over. */
+void auth_blocks_forget(struct auth *auth, struct str name, const struct net_cidr *net, bool all);
 
 /* --- place.c: where an account has logged in from --------------------------------------------- */
 
@@ -401,6 +423,7 @@ struct auth {
     struct secrets secrets;
     struct verified_cache verified;
     struct guard guard;
+    _Atomic unsigned blocks_written;
     struct arrivals arrivals;
     struct sessions sessions;
     struct warden warden;

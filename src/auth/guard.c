@@ -202,6 +202,7 @@ static bool count_in(struct guard *g, int scope, struct str key, const struct gu
         return false;
     block(g, s, a->now);
     out->block_ns[scope] = s->blocked_until - a->now;
+    out->n_blocks[scope] = s->blocks;
     return true;
 }
 
@@ -271,13 +272,30 @@ static enum rc list_one(const struct guard *g, int scope, const struct suspect *
     return str_is_null(out->what) ? RC_LIMIT : RC_OK;
 }
 
-static enum rc list_scope(const struct guard *g, int scope, uint64_t now, struct arena *arena,
-                          struct auth_blocked *out, size_t max, size_t *n)
+/* Which are meant: of a name, of a network, or all. */
+struct meant {
+    struct str name;
+    const struct net_cidr *net;
+    bool all;
+};
+
+static bool is_meant(int scope, const struct suspect *s, const struct meant *m)
+{
+    if (m->all)
+        return true;
+    if (scope == GUARD_ACCOUNT)
+        return m->name.n && str_eq(str_from(s->key, s->n_key), m->name);
+    struct net_cidr own = net_of_suspect(s);
+    return m->net && auth_nets_overlap(&own, m->net);
+}
+
+static enum rc list_scope(const struct guard *g, int scope, const struct meant *m, uint64_t now,
+                          struct arena *arena, struct auth_blocked *out, size_t *n)
 {
     const struct list *head = &g->tables[scope].suspects;
-    for (struct list *it = head->next; it != head && *n < max; it = it->next) {
+    for (struct list *it = head->next; it != head && *n < AUTH_LIST_MAX; it = it->next) {
         struct suspect *s = CONTAINER(it, struct suspect, link);
-        if (!is_blocked(s, now))
+        if (!is_blocked(s, now) || !is_meant(scope, s, m))
             continue;
         TRY(list_one(g, scope, s, now, arena, &out[*n]));
         ++*n;
@@ -285,9 +303,10 @@ static enum rc list_scope(const struct guard *g, int scope, uint64_t now, struct
     return RC_OK;
 }
 
-enum rc auth_guard_list(struct guard *g, uint64_t now, struct arena *arena,
-                        struct auth_blocked **out, size_t *out_n)
+enum rc auth_guard_list(struct guard *g, struct str name, const struct net_cidr *net, uint64_t now,
+                        struct arena *arena, struct auth_blocked **out, size_t *out_n)
 {
+    const struct meant meant = {name, net, !name.n && !net};
     enum rc rc = RC_OK;
     *out_n = 0;
     *out = arena_alloc(arena, AUTH_LIST_MAX * sizeof **out);
@@ -295,29 +314,21 @@ enum rc auth_guard_list(struct guard *g, uint64_t now, struct arena *arena,
         return RC_LIMIT;
     pthread_mutex_lock(&g->mutex);
     for (int i = 0; i < GUARD_SCOPES && rc == RC_OK; i++)
-        rc = list_scope(g, i, now, arena, *out, AUTH_LIST_MAX, out_n);
+        rc = list_scope(g, i, &meant, now, arena, *out, out_n);
     pthread_mutex_unlock(&g->mutex);
     return rc;
-}
-
-static bool is_meant(int scope, const struct suspect *s, struct str name,
-                     const struct net_cidr *net)
-{
-    if (scope == GUARD_ACCOUNT)
-        return name.n && str_eq(str_from(s->key, s->n_key), name);
-    struct net_cidr own = net_of_suspect(s);
-    return net && auth_nets_overlap(&own, net);
 }
 
 size_t auth_guard_remove(struct guard *g, struct str name, const struct net_cidr *net, bool all,
                          uint64_t now)
 {
+    const struct meant meant = {name, net, all};
     size_t n = 0;
     pthread_mutex_lock(&g->mutex);
     for (int i = 0; i < GUARD_SCOPES; i++) {
         LIST_EACH_SAFE (&g->tables[i].suspects, it) {
             struct suspect *s = CONTAINER(it, struct suspect, link);
-            if (!all && !is_meant(i, s, name, net))
+            if (!is_meant(i, s, &meant))
                 continue;
             n += is_blocked(s, now);
             drop(&g->tables[i], s);
@@ -325,4 +336,26 @@ size_t auth_guard_remove(struct guard *g, struct str name, const struct net_cidr
     }
     pthread_mutex_unlock(&g->mutex);
     return n;
+}
+
+/* --- over restarts ---------------------------------------------------------------------------- */
+
+struct str auth_guard_key(int scope, struct str name, const struct net_cidr *net)
+{
+    return scope == GUARD_ACCOUNT ? name : str_from(net, sizeof *net);
+}
+
+bool auth_guard_restore(struct guard *g, int scope, struct str key, const struct guard_block *block,
+                        uint64_t now)
+{
+    uint64_t longest = g->conf.period_ns << DOUBLINGS;
+    bool has_room = g->tables[scope].n < g->conf.entries;
+    if (!block->left_ns || !has_room)
+        return false;
+    pthread_mutex_lock(&g->mutex);
+    struct suspect *s = find_or_make(g, scope, key, now);
+    s->blocked_until = now + (block->left_ns < longest ? block->left_ns : longest);
+    s->blocks = block->n < DOUBLINGS ? block->n : DOUBLINGS;
+    pthread_mutex_unlock(&g->mutex);
+    return true;
 }

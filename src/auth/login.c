@@ -339,24 +339,33 @@ void auth_hurry(struct auth *auth)
         task_timers_hurry(auth->timers);
 }
 
-enum rc auth_blocked_list(struct auth *auth, struct arena *arena, struct auth_blocked **out,
-                          size_t *out_n)
+enum rc auth_blocked_list(struct auth *auth, struct str what, struct arena *arena,
+                          struct auth_blocked **out, size_t *out_n)
 {
-    return auth_guard_list(&auth->guard, clock_mono(auth->ctx->clock), arena, out, out_n);
+    struct address address;
+    struct net_cidr net;
+    struct str name = {0};
+    bool is_net = false;
+    if (what.n && auth_address_parse(what, &address) == RC_OK)
+        name = address.whole;
+    else if (what.n && !(is_net = net_cidr_parse(what, &net) == RC_OK))
+        return RC_SYNTAX;
+    return auth_guard_list(&auth->guard, name, is_net ? &net : NULL, clock_mono(auth->ctx->clock),
+                           arena, out, out_n);
 }
 
 enum rc auth_blocked_remove(struct auth *auth, struct str what, size_t *out_n)
 {
     struct address address;
     struct net_cidr net;
-    uint64_t now = clock_mono(auth->ctx->clock);
-    if (str_is_null(what))
-        *out_n = auth_guard_remove(&auth->guard, what, NULL, true, now);
-    else if (auth_address_parse(what, &address) == RC_OK)
-        *out_n = auth_guard_remove(&auth->guard, address.whole, NULL, false, now);
-    else if (net_cidr_parse(what, &net) == RC_OK)
-        *out_n = auth_guard_remove(&auth->guard, (struct str){0}, &net, false, now);
-    else
+    struct str name = {0};
+    bool is_net = false, all = str_is_null(what);
+    if (!all && auth_address_parse(what, &address) == RC_OK)
+        name = address.whole;
+    else if (!all && !(is_net = net_cidr_parse(what, &net) == RC_OK))
         return RC_SYNTAX;
-    return *out_n || str_is_null(what) ? RC_OK : RC_NOTFOUND;
+    const struct net_cidr *within = is_net ? &net : NULL;
+    *out_n = auth_guard_remove(&auth->guard, name, within, all, clock_mono(auth->ctx->clock));
+    auth_blocks_forget(auth, name, within, all); /* it stays away after a restart */
+    return *out_n || all ? RC_OK : RC_NOTFOUND;
 }

@@ -651,7 +651,7 @@ static void blocks_are_listed_and_removed(void **state)
     size_t n;
     assert_int_equal(guess(h, "192.0.2.1", "bob@example.test", 100), 10);
     assert_int_equal(guess(h, "2001:db8::1", "bob@example.test", 100), 10);
-    assert_rc(auth_blocked_list(h->auth, &arena, &list, &n), RC_OK);
+    assert_rc(auth_blocked_list(h->auth, (struct str){0}, &arena, &list, &n), RC_OK);
     assert_int_equal(n, 3);
     assert_string_equal(list[0].scope, "account");
     assert_str(list[0].what, "bob@example.test");
@@ -668,7 +668,7 @@ static void blocks_are_listed_and_removed(void **state)
     assert_int_equal(guess(h, "192.0.2.1", "bob@example.test", 100), 10);
     assert_rc(auth_blocked_remove(h->auth, (struct str){0}, &n), RC_OK);
     assert_int_equal(n, 1);
-    assert_rc(auth_blocked_list(h->auth, &arena, &list, &n), RC_OK);
+    assert_rc(auth_blocked_list(h->auth, (struct str){0}, &arena, &list, &n), RC_OK);
     assert_int_equal(n, 0);
     arena_fini(&arena);
 }

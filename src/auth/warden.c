@@ -84,6 +84,7 @@ static enum rc look_at_all(struct auth *auth, uint64_t *out_ms)
     struct auth_session *e;
     enum rc result = RC_OK;
     *out_ms = NEVER;
+    auth_blocks_tidy(auth);
     auth_walk_begin(&walk, &auth->sessions);
     while (!atomic_load(&auth->warden.is_ending) && (e = auth_walk_next(&walk))) {
         uint64_t latest = auth_part_version(auth, e->part);

@@ -150,3 +150,28 @@ def test_others_are_served_in_a_storm_of_wrong_logins(host):
         connection.close()
     assert figure(host, 'penfold_logins_total') == 2
     assert figure(host, 'penfold_cached_logins_total') == 1
+
+
+def test_a_block_outlives_the_server_and_is_gone_once_removed(host):
+    """Making it start anew, even by a crash, is no way around a block."""
+    address = host.address('alice')
+    for n in range(4):
+        login(host, address, f'wrong {n}', '127.4.0.1')
+        login(host, address, f'wrong {n}', '127.5.0.1')
+    for source in ('127.4.0.1', '127.5.0.1'):
+        assert login(host, address, host.passwords['alice'], source).startswith('-ERR [SYS/TEMP]')
+    host.expect_alarm = True
+    host.abandon()  # by SIGKILL
+    rows = json.loads(host.run('blocked', 'list', '127.4.0.0/16', '--json'))
+    assert [(row['scope'], row['blocked']) for row in rows] == [('address', '127.4.0.1')] and 0 < rows[0]['seconds_left'] <= 900
+    host.run('blocked', 'remove', '127.5.0.1')
+    host.start()
+    assert login(host, address, host.passwords['alice'], '127.4.0.1').startswith('-ERR [SYS/TEMP]')
+    assert login(host, address, host.passwords['alice'], '127.5.0.1').startswith('+OK')
+    assert {row['blocked'] for row in json.loads(host.run('blocked', 'list', '--json'))} >= {'127.4.0.1'}
+    assert host.run('blocked', 'list', 'no/net', check=False).returncode == 2
+    host.run('blocked', 'remove')
+    assert json.loads(host.run('blocked', 'list', '--json')) == []
+    host.stop()
+    host.start()
+    assert json.loads(host.run('blocked', 'list', '--json')) == []
