@@ -108,6 +108,9 @@ static bool read_options(const struct admin_call *c, struct remote *r, struct ad
         answer_fail(a, RC_SYNTAX, "--folders: of imap only, %d bytes at most", REMOTE_MAP_MAX);
     else if (c->args[3].n > REMOTE_LOGIN_MAX || c->args[3].n == 0)
         answer_fail(a, RC_SYNTAX, "the login has 1 to %d bytes", REMOTE_LOGIN_MAX);
+    else if (str_find_byte(c->args[3], '\r') >= 0 || str_find_byte(c->args[3], '\n') >= 0 ||
+             str_find_byte(c->args[3], '\0') >= 0)
+        answer_fail(a, RC_SYNTAX, "the login: expected one line of text");
     if (a->rc != RC_OK)
         return false;
     r->protocol = (uint8_t)protocol;

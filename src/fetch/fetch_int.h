@@ -112,6 +112,8 @@ bool fetch_session_may_say_password(struct conn *c,
 
 /* --- login.c ---------------------------------------------------------------------------------- */
 
+/* Whether it can be said in a command: what has an end of line in it would be two. */
+bool fetch_login_is_line(struct str s);
 /* Appends the base64 of a SASL PLAIN response [RFC4616 2]. */
 enum rc fetch_login_plain(const struct fetch_place *place, struct buf *out);
 

@@ -3,6 +3,16 @@
 
 #include "base/base64.h"
 
+#include <string.h>
+
+bool fetch_login_is_line(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (memchr("\r\n\0", s.p[i], 3))
+            return false;
+    return true;
+}
+
 enum rc fetch_login_plain(const struct fetch_place *place, struct buf *out)
 {
     struct buf all = {.cap = 4096};

@@ -159,6 +159,10 @@ enum net_step fetch_session_tls(struct conn *c, struct fetch_session *s)
 bool fetch_session_may_say_password(struct conn *c, struct fetch_session *s)
 {
     bool is_asked = s->place.tls == FETCH_TLS_NONE && net_is_loopback(net_peer(c));
+    if (!fetch_login_is_line(s->place.login) || !fetch_login_is_line(s->place.password)) {
+        fetch_session_fail(s, RC_PERM, "the login or the password is not one line of text");
+        return false;
+    }
     if (net_is_secure(c) || is_asked)
         return true;
     fetch_session_fail(s, RC_PERM, "a password is said in TLS only, and there is none");

@@ -123,9 +123,21 @@ static void values_are_passed_over(void **state)
     buf_fini(&f.body);
 }
 
+/* What would be a second command is not said. */
+static void one_line(void **state)
+{
+    assert_true(fetch_login_is_line(STR("bob@example.test")));
+    assert_true(fetch_login_is_line(STR("with spaces \xc3\xa4")));
+    assert_true(fetch_login_is_line(STR("")));
+    assert_false(fetch_login_is_line(STR("bob\r\nDELE 1")));
+    assert_false(fetch_login_is_line(STR("bob\n")));
+    assert_false(fetch_login_is_line(str_from("a\0b", 3)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_line),
         cmocka_unit_test(dots_are_taken_away),
         cmocka_unit_test(lines_are_bounded),
         cmocka_unit_test(a_refused_login_is_told_from_a_busy_mailbox),

@@ -290,8 +290,9 @@ def test_on_a_store_at_rest(tmp_path):
 
 
 @pytest.mark.parametrize('words', [
-    ['gopher', 'h.test', 'bob'], ['pop3', 'no host', 'bob'], ['pop3', 'h.test:0', 'bob'], ['pop3', 'h.test', 'bob', '--after', 'never'],
-    ['pop3', 'h.test', 'bob', '--tls', 'perhaps'], ['pop3', 'h.test', 'bob', '--every', '1s'], ['pop3', 'h.test', 'bob', '--folders', '*']])
+    ['gopher', 'h.test', 'bob'], ['pop3', 'no host', 'bob'], ['pop3', 'h.test:0', 'bob'], ['pop3', 'h.test', 'bob\r\nDELE 1'],
+    ['pop3', 'h.test', 'bob', '--after', 'never'], ['pop3', 'h.test', 'bob', '--tls', 'perhaps'], ['pop3', 'h.test', 'bob', '--every', '1s'],
+    ['pop3', 'h.test', 'bob', '--folders', '*']])
 def test_wrong_usage(penfold_server, words):
     done = penfold_server.run('collect', 'add', f'alice@{penfold_server.domain}', *words, '--password-stdin', stdin='x\n', check=False)
     assert done.returncode == 2 and 'expected' in done.stderr or 'of imap only' in done.stderr, done
