@@ -41,10 +41,11 @@ static enum fetch_want decide(struct job *job, const struct fetch_item *item, st
         return FETCH_LEAVE;
     }
     bool is_in = collect_note_read(value, &in) == RC_OK && in.what == NOTE_IN;
-    job->n_left += !is_in;
+    bool is_sure = is_in && !item->is_twin; /* else it may be the other one that is in */
+    job->n_left += !is_sure;
     bool is_old = r->after == REMOTE_DELETE ||
                   (r->after == REMOTE_DAYS && job->began >= in.time + r->days * DAY_NS);
-    return is_in && is_old ? FETCH_DELETE : FETCH_LEAVE;
+    return is_sure && is_old ? FETCH_DELETE : FETCH_LEAVE;
 }
 
 static void note_uid(struct job *job, const struct fetch_item *item, enum fetch_want want,
@@ -119,7 +120,7 @@ static bool may_delete(struct fetch_owner *o, const struct fetch_item *item)
     struct job *job = job_of(o);
     bool at_once = job->remote.after == REMOTE_DELETE ||
                    (job->remote.after == REMOTE_DAYS && job->remote.days == 0);
-    return at_once && !collect_take_was_refused(job, item->number);
+    return at_once && !item->is_twin && !collect_take_was_refused(job, item->number);
 }
 
 /* --- what is not listed any more -------------------------------------------------------------- */

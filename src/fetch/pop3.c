@@ -24,7 +24,7 @@ struct entry {
     uint32_t number, uidl; /* where its text is */
     uint8_t n_uidl;
     uint8_t want;
-    bool is_taken;
+    bool is_taken, is_twin;
 };
 
 struct pop3 {
@@ -75,6 +75,7 @@ static struct fetch_item item_of(const struct pop3 *p, const struct entry *e)
 {
     return (struct fetch_item){.number = e->number,
                                .uidl = str_sub(buf_str(&p->texts), e->uidl, e->n_uidl),
+                               .is_twin = e->is_twin,
                                .size = e->size};
 }
 
@@ -170,10 +171,32 @@ static enum rc add_size(struct pop3 *p, struct str line)
     return RC_OK;
 }
 
+static int by_uidl(const void *a, const void *b, void *arg)
+{
+    const struct pop3 *p = arg;
+    struct fetch_item x = item_of(p, &p->entries[*(const uint32_t *)a]);
+    struct fetch_item y = item_of(p, &p->entries[*(const uint32_t *)b]);
+    return str_cmp(x.uidl, y.uidl);
+}
+
+/* A host may give copies of a message the same UIDL, and a bad one any messages [RFC1939 7]. */
+static void mark_twins(struct pop3 *p)
+{
+    uint32_t *order = mem_alloc((p->n + 1) * sizeof *order);
+    for (size_t i = 0; i < p->n; i++)
+        order[i] = (uint32_t)i;
+    qsort_r(order, p->n, sizeof *order, by_uidl, p);
+    for (size_t i = 1; i < p->n; i++)
+        if (by_uidl(&order[i - 1], &order[i], p) == 0)
+            p->entries[order[i - 1]].is_twin = p->entries[order[i]].is_twin = true;
+    free(order);
+}
+
 static enum rc ask_owner(struct fetch_session *s)
 {
     struct pop3 *p = s->state;
     struct fetch_item items[FETCH_PAGE];
+    mark_twins(p);
     for (size_t at = 0; at < p->n; at += FETCH_PAGE) {
         enum fetch_want want[FETCH_PAGE] = {FETCH_LEAVE};
         size_t n = p->n - at < FETCH_PAGE ? p->n - at : FETCH_PAGE;

@@ -159,7 +159,7 @@ static void take_listed(struct reading *r, const struct maildir_list *list,
                         const struct maildir_listed *l, bool makes_uidl)
 {
     struct entry *e = l->base.n ? find(r, l->base) : NULL;
-    if (!e)
+    if (!e || r->n_text > NAMES_MAX) /* a list may name a file as often as it likes */
         return;
     if (l->is_courier_pop3) {
         keep_courier_uidl(r, e, list, l);

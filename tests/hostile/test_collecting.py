@@ -329,3 +329,38 @@ def test_a_list_that_is_empty_once(here):
             assert row['state'] == 'well', row
         assert row['messages'] == 3 and len(wire.messages(here, 'empty')) == 3
         here.run('collect', 'remove', address, str(row['id']))
+
+
+def test_two_messages_with_one_uidl(here):
+    """Of those nothing is deleted there: only one of them can be known to be here [RFC1939 7]."""
+    deleted = []
+
+    def serve(peer):
+        def note(state, peer):
+            if state == 'QUIT':
+                deleted.append(numbers[:])
+            return False
+        numbers = []
+        peer.hear, hear = lambda: heard(hear()), peer.hear
+
+        def heard(line):
+            if line.startswith(b'DELE '):
+                numbers.append(int(line.split()[1]))
+            return line
+        pop3(note, uidls=[b'same', b'own', b'same'])(peer)
+
+    here.add_account('twins')
+    address = here.address('twins')
+    with Elsewhere(serve) as there:
+        here.run('collect', 'add', address, 'pop3', f'127.0.0.1:{there.port}', 'bob', '--tls', 'none', '--after', 'delete', '--password-stdin',
+                 stdin='x y z\n')
+        for tries in range(1, 3):
+            if tries > 1:
+                here.run('collect', 'run', address)
+            end = time.monotonic() + 60
+            while len(deleted) < tries:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+        here.run('collect', 'remove', address, str(json.loads(here.run('collect', 'list', address, '--json'))[0]['id']))
+    assert {n for numbers in deleted for n in numbers} == {2}
+    assert len(wire.messages(here, 'twins')) == 2
