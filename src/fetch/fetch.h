@@ -63,10 +63,10 @@ struct fetch_folder { /* IMAP */
 struct fetch_item {
     uint32_t number; /* POP3: of this session; IMAP: the UID */
     struct str uidl; /* POP3 */
-    bool is_twin;    /* POP3: another message bears the same UIDL: one of them may never have come */
-    uint64_t size;   /* as the host says; 0: it does not */
-    uint64_t date;   /* IMAP: internal date, ns since 1970; 0: unknown */
-    uint32_t flags;  /* IMAP: enum fetch_flag */
+    bool is_twin;   /* POP3: another message bears the same UIDL: one of them may never have come */
+    uint64_t size;  /* as the host says; 0: it does not */
+    uint64_t date;  /* IMAP: internal date, ns since 1970; 0: unknown */
+    uint32_t flags; /* IMAP: enum fetch_flag */
 };
 enum fetch_flag { /* as the store's */
                   FETCH_SEEN = 1,
