@@ -115,6 +115,8 @@ enum auth_scram auth_scram_of(const char *word)
 {
     if (strcmp(word, "on") == 0)
         return AUTH_SCRAM_ON;
+    if (strcmp(word, "bound") == 0)
+        return AUTH_SCRAM_BOUND;
     return strcmp(word, "keys") == 0 ? AUTH_SCRAM_KEYS : AUTH_SCRAM_OFF;
 }
 

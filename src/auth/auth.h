@@ -72,13 +72,13 @@ struct auth_conf { /* 0: the default */
     struct auth_guard_conf guard;
     struct trace
         *trace; /* what is decided about logins is noted there; NULL: nowhere. Outlives auth */
-    /* Keys for SCRAM beside the hash of each password: kept and SCRAM offered, kept only, neither.
-     * Its iterations: 20,000. */
-    enum auth_scram { AUTH_SCRAM_ON, AUTH_SCRAM_KEYS, AUTH_SCRAM_OFF } scram;
+    /* Keys for SCRAM beside the hash of each password: kept and SCRAM offered, kept only, neither,
+     * offered also bound to the connection (-PLUS). Its iterations: 20,000. */
+    enum auth_scram { AUTH_SCRAM_ON, AUTH_SCRAM_KEYS, AUTH_SCRAM_OFF, AUTH_SCRAM_BOUND } scram;
     uint32_t scram_iterations;
 };
 
-enum auth_scram auth_scram_of(const char *word); /* "on", "keys"; all else: off */
+enum auth_scram auth_scram_of(const char *word); /* "on", "bound", "keys"; else off */
 
 /* The context outlives auth. */
 enum rc auth_open(const struct ctx *ctx, struct kv *kv, const struct auth_conf *conf,

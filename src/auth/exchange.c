@@ -36,9 +36,19 @@ bool auth_channel_is_private(const struct auth_channel *channel)
     return channel->path != AUTH_IN_CLEAR;
 }
 
+/* To who is not to be asked for a binding the connection has none. */
+static struct auth_channel offered_on(const struct auth *auth, const struct auth_channel *channel)
+{
+    struct auth_channel offered = *channel;
+    if (auth->conf.scram != AUTH_SCRAM_BOUND)
+        offered.binding = NULL;
+    return offered;
+}
+
 static unsigned families_of(const struct auth *auth)
 {
-    unsigned families = auth->conf.scram == AUTH_SCRAM_ON ? SASL_SCRAM : 0;
+    bool is_on = auth->conf.scram == AUTH_SCRAM_ON || auth->conf.scram == AUTH_SCRAM_BOUND;
+    unsigned families = is_on ? SASL_SCRAM : 0;
     if (auth->bearer && auth->bearer->is_on(auth->bearer))
         families |= SASL_BEARER;
     return families;
@@ -46,7 +56,8 @@ static unsigned families_of(const struct auth *auth)
 
 void auth_mechanisms(struct auth *auth, const struct auth_channel *channel, struct buf *out)
 {
-    sasl_names(channel, families_of(auth), out);
+    struct auth_channel offered = offered_on(auth, channel);
+    sasl_names(&offered, families_of(auth), out);
 }
 
 void auth_bearer_set(struct auth *auth, struct auth_bearer *bearer)
@@ -439,7 +450,8 @@ static enum rc begin(struct auth_exchange *x, struct str mechanism)
     struct sasl *s = x->sasl = mem_zero(sizeof *s);
     unsigned char noise[SCRAM_NONCE / 4 * 3];
     struct buf nonce = {.cap = SCRAM_NONCE};
-    TRY(sasl_begin(s, mechanism, &x->channel, families_of(x->auth)));
+    struct auth_channel offered = offered_on(x->auth, &x->channel);
+    TRY(sasl_begin(s, mechanism, &offered, families_of(x->auth)));
     x->login.mechanism = s->mechanism_name;
     if (s->is_bound)
         TRY(net_channel_binding(x->channel.conn, &s->binding));

@@ -424,6 +424,8 @@ static void somebody_in_between(void **state)
     struct home *h = *state;
     struct session s;
     session_init(h, &s);
+    reopen(h, AUTH_SCRAM_BOUND, 4096);
+    s.auth.auth = h->auth;
     s.auth.channel.binding = "tls-exporter";
     test_encode(STR("y,,n=alice@example.test,r=x"), &s.line);
     assert_int_equal(

@@ -234,8 +234,11 @@ static void hold_lease(struct collect *c)
     pthread_mutex_lock(&c->mutex);
     if (has && !c->has_lease) { /* somebody else may have collected since */
         c->is_stale = true;
-        LIST_EACH (&c->jobs, it)
-            CONTAINER(it, struct job, link)->state.due = 0;
+        LIST_EACH (&c->jobs, it) {
+            struct job *job = CONTAINER(it, struct job, link);
+            if (!job->is_running) /* else it has its next time when it ends */
+                job->state.due = 0;
+        }
     }
     c->has_lease = has;
     c->lease_until = now + LEASE_SECONDS / 3 * NS_PER_SEC;

@@ -128,7 +128,7 @@ struct conf {
         enum conf_plaintext plaintext; /* where a password may come without TLS */
         uint64_t hash_ops, hash_memory;
         uint64_t hash_threads; /* logins computed at once */
-        char *scram;           /* "on", "keys" (kept, not offered), "off" */
+        char *scram;           /* "on", "bound" (-PLUS too), "keys" (kept, not offered), "off" */
         uint64_t scram_iterations;
         /* Wrong passwords within failure_time seconds that block, for as long or longer. */
         uint64_t account_failures, address_failures, network_failures;

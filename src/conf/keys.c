@@ -124,7 +124,7 @@ const struct key conf_keys[] = {
     AMOUNT("auth", "hash_ops", NUMBER, auth.hash_ops, "3", 1, 1000),
     AMOUNT("auth", "hash_memory", SIZE, auth.hash_memory, "64M", 8 << 10, UINT64_C(4) << 30),
     AMOUNT("auth", "hash_threads", NUMBER, auth.hash_threads, "2", 1, 256),
-    WORDS("auth", "scram", CHOICE, auth.scram, "on", {"on", "keys", "off"}),
+    WORDS("auth", "scram", CHOICE, auth.scram, "on", {"on", "bound", "keys", "off"}),
     AMOUNT("auth", "scram_iterations", NUMBER, auth.scram_iterations, "20000", 4096, 1000000),
     AMOUNT("auth", "account_failures", NUMBER, auth.account_failures, "20", 1, 1000000),
     AMOUNT("auth", "address_failures", NUMBER, auth.address_failures, "10", 1, 1000000),

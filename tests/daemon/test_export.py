@@ -1,6 +1,7 @@
 """penfold export: what went out comes in again as the same mailbox, from each kind of file, with a server running and without one."""
 import mailbox
 import os
+import re
 import subprocess
 import tarfile
 
@@ -41,6 +42,21 @@ def fill(host):
         connection.command('UID EXPUNGE 2:3')
 
 
+def validity(host, user):
+    with imap.login(host, user) as connection:
+        return re.search(rb'UIDVALIDITY (\d+)', b' '.join(connection.command('STATUS INBOX (UIDVALIDITY)')[1]))[1]
+
+
+def another(host):
+    """A new account whose INBOX is none of the second in which alice's was made: what POP3 tells of its own messages begins with UIDVALIDITY,
+    and an import keeps clear of that."""
+    for n in range(1000):
+        host.add_account(f'user{n}')
+        if validity(host, f'user{n}') != validity(host, 'alice'):
+            return f'user{n}'
+    raise AssertionError('a thousand accounts in one second')
+
+
 def seen(host, user):
     """All that an import can bring again: no UIDs."""
     holds = {name: [(sorted(m.flags - {'\\Recent'}), m.data) for m in held] for name, held in imap.holds_all(host, user).items()}
@@ -63,17 +79,18 @@ def seen(host, user):
 def test_what_went_out_comes_in_again(make_host, tmp_path, kind, is_running):
     host = make_host()
     fill(host)
+    other = another(host)
     before = seen(host, 'alice')
     target = tmp_path / ('alice.tar.gz' if kind == 'archive' else 'out')
     if not is_running:
         host.stop()
     done = run(host, 'export', kind, target, f'alice@{DOMAIN}')
     assert 'alice@example.test: 33 messages in ' in done.stdout and '0 were left out' in done.stdout
-    run(host, 'import', kind, target, f'bob@{DOMAIN}')
-    assert '0 messages came in' in run(host, 'import', kind, target, f'bob@{DOMAIN}').stdout
+    run(host, 'import', kind, target, host.address(other))
+    assert '0 messages came in' in run(host, 'import', kind, target, host.address(other)).stdout
     if not is_running:
         host.start()
-    after = seen(host, 'bob')
+    after = seen(host, other)
     assert after[0] == before[0]
     assert after[2:] == before[2:], 'dates and unique-ids'
     if kind != 'mbox':  # which knows of no subscriptions
