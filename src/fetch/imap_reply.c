@@ -409,7 +409,8 @@ static enum rc name_of(struct str raw, char delimiter, struct arena *arena, stru
         buf_clear(&text);
         rc = buf_add(&text, raw);
     }
-    for (char *p = text.mem + text.from; rc == RC_OK && text.mem && p < text.mem + text.to; p++) {
+    for (size_t i = text.from; rc == RC_OK && i < text.to; i++) {
+        char *p = &text.mem[i];
         if (delimiter && *p == delimiter)
             *p = '/';
         else if (*p == '/' && delimiter != '/')

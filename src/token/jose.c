@@ -66,6 +66,24 @@ static enum rc base64url_decode(struct buf *out, struct str s)
     return rc;
 }
 
+/* The library ends the process at a length that no base 64 has, so it gets none [RFC7515 2]. */
+static bool is_base64url(struct str s)
+{
+    bool is = s.n % 4 != 1;
+    for (size_t i = 0; is && i < s.n; i++)
+        is = ascii_is_alpha(s.p[i]) || ascii_is_digit(s.p[i]) || s.p[i] == '-' || s.p[i] == '_';
+    return is;
+}
+
+static bool is_compact(struct str token)
+{
+    struct str part, rest = token;
+    bool is = true;
+    while (is && str_cut(&rest, '.', &part))
+        is = is_base64url(part);
+    return is && is_base64url(rest);
+}
+
 /* "JWT" or the like [RFC7519 5.1] [RFC9068 2.1]; absent: nothing is said. */
 static bool is_good_type(struct str type)
 {
@@ -97,7 +115,7 @@ enum rc jws_head_read(struct str token, unsigned allowed, struct jws_head *out,
     struct str first, rest = token;
     *out = (struct jws_head){0};
     *out_cause = "malformed";
-    if (token.n > TOKEN_MAX || !str_cut(&rest, '.', &first) || !first.n ||
+    if (token.n > TOKEN_MAX || !is_compact(token) || !str_cut(&rest, '.', &first) || !first.n ||
         base64url_decode(&text, first) != RC_OK) {
         buf_fini(&text);
         return RC_DENIED;
@@ -146,6 +164,15 @@ static unsigned algorithms_of(const json_t *jwk)
     return found;
 }
 
+static bool is_encoded(const json_t *jwk)
+{
+    static const char *const names[] = {"n", "e", "d", "p", "q", "dp", "dq", "qi", "x", "y", "k"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!is_base64url(member(jwk, names[i])))
+            return false;
+    return true;
+}
+
 static void add(struct keys *keys, const json_t *jwk)
 {
     cjose_err error;
@@ -154,7 +181,7 @@ static void add(struct keys *keys, const json_t *jwk)
     if (keys->n == KEYS_MAX || !json_is_object(jwk) || kid.n > KID_MAX)
         return;
     *key = (struct key){.algorithms = algorithms_of(jwk)};
-    char *text = key->algorithms ? json_dumps(jwk, JSON_COMPACT) : NULL;
+    char *text = key->algorithms && is_encoded(jwk) ? json_dumps(jwk, JSON_COMPACT) : NULL;
     key->jwk = text ? cjose_jwk_import(text, strlen(text), &error) : NULL;
     free(text);
     if (!key->jwk)

@@ -166,6 +166,8 @@ static void keys_are_for_something(void **state)
         "{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}",
         OKP_KEY,
         "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAA\",\"y\":\"AAAA\"}",
+        "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAAA\",\"y\":\"AAAA\"}",
+        "{\"kty\":\"RSA\",\"n\":\"A===\",\"e\":\"AQAB\"}",
         "{}",
         "7",
     };
@@ -235,17 +237,14 @@ static void algorithms_of_rsa(void **state)
 
 static void too_long_and_too_short(void **state)
 {
-    static const char *const rows[] = {"",
-                                       ".",
-                                       "..",
-                                       "a.b",
-                                       "a.b.c",
-                                       "eyJhbGciOiJFUzI1NiJ9",
-                                       "eyJhbGciOiJFUzI1NiJ9.",
-                                       "eyJhbGciOiJFUzI1NiJ9..",
-                                       "eyJhbGciOiJFUzI1NiJ9.e30.",
-                                       "eyJhbGciOiJFUzI1NiJ9.e30.AA",
-                                       "eyJhbGciOiJFUzI1NiJ9.e30.AA.AA"};
+    static const char *const rows[] = {
+        "", ".", "..", "a.b", "a.b.c", "eyJhbGciOiJFUzI1NiJ9", "eyJhbGciOiJFUzI1NiJ9.",
+        "eyJhbGciOiJFUzI1NiJ9..", "eyJhbGciOiJFUzI1NiJ9.e30.", "eyJhbGciOiJFUzI1NiJ9.e30.AA",
+        "eyJhbGciOiJFUzI1NiJ9.e30.AA.AA",
+        /* what cjose would end the process at */
+        "eyJhbGciOiJFUzI1NiJ9.e30.AAAAA",
+        "eyJhbGciOiJFUzI1NiJ9.e30.A===", "eyJhbGciOiJFUzI1NiJ9.e30AA.AAAA",
+        "eyJhbGciOiJFUzI1NiJ9.e===.AAAA"};
     struct keys *keys = parse("{\"keys\":[" EC_KEY "]}");
     size_t n = 100000;
     char *giant = malloc(n + 1);

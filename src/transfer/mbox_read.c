@@ -166,18 +166,27 @@ static enum rc read_header(struct reading *r, uint64_t at)
     return is_over || rc == RC_OK || rc == RC_EOF ? RC_OK : rc;
 }
 
-/* Whether a message may end at an offset. */
+static bool is_behind_a_line(struct reading *r, uint64_t at)
+{
+    struct piece p;
+    seek(r, at - 1);
+    return piece_at(r, at - 1, &p) == RC_OK && str_eq(p.text, STR("\n"));
+}
+
+/* Whether a message may end at an offset in its body. */
 static bool ends_at(struct reading *r, uint64_t at)
 {
     struct piece p;
     uint64_t time;
+    bool is_line = is_behind_a_line(r, at);
     seek(r, at);
     enum rc rc = piece_at(r, at, &p);
-    if (rc == RC_OK && is_empty_line(&p)) {
+    if (rc == RC_OK && is_empty_line(&p)) { /* or the end of a line that the message does not end */
         at += p.text.n;
+        is_line = true;
         rc = piece_at(r, at, &p);
     }
-    return rc == RC_EOF || (rc == RC_OK && parts(&p, &time));
+    return rc == RC_EOF || (rc == RC_OK && is_line && parts(&p, &time));
 }
 
 static enum rc find_end(struct reading *r)
